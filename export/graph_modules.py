@@ -1,0 +1,143 @@
+"""The model split into the three graphs (DESIGN §3), everything that depends on the source alone hoisted into the first."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hidenerf.export.custom_ops import grid_sample_3d, triplane_render
+from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
+from hidenerf.runtime.camera import canonical_camera
+
+
+def fold_batch_norms(model: HideNerf) -> HideNerf:
+    """A copy of `model` in which every convolution directly followed by a batch norm has taken it in."""
+    folded = copy.deepcopy(model).eval()
+    for module in folded.modules():
+        if isinstance(module, nn.Sequential):
+            children = list(module.named_children())
+            for (name, first), (next_name, second) in zip(children[:-1], children[1:], strict=True):
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    setattr(module, name, fuse_conv_bn_eval(first, second))
+                    setattr(module, next_name, nn.Identity())
+    return folded
+
+
+class SourceEncoder(nn.Module):
+    """Once per source: source_image, source_camera, secc_canonical → planes, canonical half of LED, SPADE's maps."""
+
+    def __init__(self, model: HideNerf) -> None:
+        super().__init__()
+        self.appearance = model.appearance
+        self.expression_stem = model.deformation.expression_stem
+        self.id_encoder = model.id_encoder
+        self.refiner = model.refiner
+        for module in self.appearance.modules():
+            if isinstance(module, CameraToWorld):
+                module.sampler = grid_sample_3d
+
+    def forward(self, source_image: Tensor, source_camera: Tensor, secc_canonical: Tensor) -> tuple[Tensor, ...]:
+        planes = self.appearance(source_image, source_camera)
+        led_canonical = self.expression_stem.canonical_half(secc_canonical)
+        modulation = self.refiner.fold(self.id_encoder(source_image))
+        return (*planes, led_canonical, *[tensor for pair in modulation for tensor in pair])
+
+
+class Led(nn.Module):
+    """Per frame: secc_driving, camera, led_canonical → deformation."""
+
+    def __init__(self, model: HideNerf) -> None:
+        super().__init__()
+        self.deformation = model.deformation
+        self.ray_points = model.ray_points
+
+    def forward(self, secc_driving: Tensor, camera: Tensor, led_canonical: Tensor) -> Tensor:
+        expression = self.deformation.expression_stem.driving_half(secc_driving) + led_canonical
+        return self.deformation.decode(expression, self.ray_points(camera))
+
+
+class RendererRefiner(nn.Module):
+    """Per frame: deformation, camera, planes, SPADE's maps → frame uint8 [S, S, 3], alpha [R, R]."""
+
+    def __init__(self, model: HideNerf) -> None:
+        super().__init__()
+        self.renderer = model.renderer
+        self.refiner = model.refiner
+        self.levels = len(model.config.plane_sizes)
+
+    def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
+        planes, maps = source[: self.levels], source[self.levels :]
+        first, second = self.renderer.first, self.renderer.second
+        rendered, alpha = triplane_render(
+            deformation,
+            camera,
+            list(planes),
+            first.weight,
+            first.bias,
+            second.weight,
+            second.bias,
+            self.renderer.octaves,
+        )
+        modulation = list(zip(maps[0::2], maps[1::2], strict=True))
+        return frame_to_uint8(self.refiner.forward_folded(rendered, alpha, modulation)), alpha[0, 0]
+
+
+@dataclass(frozen=True)
+class GraphModule:
+    """One graph before export: its module, example inputs by name, and its outputs' names, both in order."""
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+
+    def run(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Evaluate in PyTorch on tensors by name."""
+        with torch.inference_mode():
+            result = self.module(*[inputs[name] for name in self.inputs])
+        values = result if isinstance(result, tuple) else (result,)
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
+    """The three graphs of `model`, each with example inputs of the real shapes."""
+    folded = fold_batch_norms(model)
+    config = model.config
+    size, secc = config.image_size, config.secc_size
+    camera = torch.from_numpy(canonical_camera(10.0, -5.0, 3.0))[None]
+    planes = tuple(f"planes_{level}" for level in range(len(config.plane_sizes)))
+    layers = 2 * len(config.refiner_channels)
+    maps = tuple(f"{kind}_{layer}" for layer in range(layers) for kind in ("gamma", "beta"))
+    encoder = GraphModule(
+        "source_encoder",
+        SourceEncoder(folded).eval(),
+        {
+            "source_image": torch.full((1, 3, size, size), 0.5),
+            "source_camera": camera,
+            "secc_canonical": torch.zeros(1, 3, secc, secc),
+        },
+        (*planes, "led_canonical", *maps),
+    )
+    source = encoder.run(encoder.inputs)
+    led = GraphModule(
+        "led",
+        Led(folded).eval(),
+        {
+            "secc_driving": torch.zeros(1, 3, secc, secc),
+            "camera": camera,
+            "led_canonical": source["led_canonical"],
+        },
+        ("deformation",),
+    )
+    deformation = led.run(led.inputs)["deformation"]
+    renderer_refiner = GraphModule(
+        "renderer_refiner",
+        RendererRefiner(folded).eval(),
+        {"deformation": deformation, "camera": camera, **{name: source[name] for name in (*planes, *maps)}},
+        ("frame", "alpha"),
+    )
+    return encoder, led, renderer_refiner

@@ -1,0 +1,77 @@
+"""MGA: the multi-scale generalised appearance module (paper §3.1), source picture → multi-scale tri-planes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.geometry import cell_centres, grid_sample_3d, volume_grid
+from hidenerf.model.layers import ConvBlock, UNet, upsample
+
+VolumeSampler = Callable[[Tensor, Tensor], Tensor]
+
+
+class CameraToWorld(nn.Module):
+    """Feature volume in the source camera's frame → three world planes (Eq. 1 as read in DESIGN §8).
+
+    Each plane's cell is the mean of the volume's samples along the plane's normal.
+    """
+
+    def __init__(self, size: int, samples: int, sampler: VolumeSampler = grid_sample_3d) -> None:
+        super().__init__()
+        self.size = size
+        self.samples = samples
+        self.sampler = sampler
+
+    def forward(self, volume: Tensor, camera: Tensor) -> Tensor:
+        """volume [B, C, D, H, W], camera [B, 25] → planes [B, 3, C, size, size] in the order XY, XZ, YZ."""
+        batch, channels = volume.shape[:2]
+        grid = volume_grid(camera, self.size, self.samples)
+        sampled = self.sampler(volume, grid).mean(3)
+        return sampled.reshape(batch, channels, 3, self.size, self.size).transpose(1, 2)
+
+
+class VolumeHead(nn.Sequential):
+    """The small convolutional decoder from a feature map to volume features: [B, F, r, r] → [B, C·D, r, r]."""
+
+    def __init__(self, inputs: int, channels: int, depth: int) -> None:
+        super().__init__(ConvBlock(inputs, inputs), nn.Conv2d(inputs, channels * depth, 1))
+
+
+class AppearanceModule(nn.Module):
+    """Feature extractor with a pyramid, a feature volume per level, camera-to-world, and Eq. 2's chain of planes."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        levels = len(config.plane_sizes)
+        channels, depth = config.plane_channels, config.volume_depth
+        self.extractor = UNet(5, config.extractor_channels, stem_stride=2)
+        level_channels = config.extractor_channels[:levels][::-1]
+        self.volume_heads = nn.ModuleList(VolumeHead(inputs, channels, depth) for inputs in level_channels)
+        self.camera_to_world = nn.ModuleList(
+            CameraToWorld(size, samples)
+            for size, samples in zip(config.plane_sizes, config.plane_samples, strict=True)
+        )
+        self.from_below = nn.ModuleList(
+            nn.Conv2d(3 * channels, 3 * channels, 3, 1, 1, groups=3) for _ in range(levels - 1)
+        )
+        self.volume_shape = (channels, depth)
+
+    def forward(self, source_image: Tensor, source_camera: Tensor) -> list[Tensor]:
+        """source_image [B, 3, S, S] in [0, 1], source_camera [B, 25] → planes per level [B, 3, C, r_l, r_l]."""
+        batch, _, size, _ = source_image.shape
+        position = cell_centres(size, source_image.device)
+        columns = position.reshape(1, 1, 1, size).expand(batch, 1, size, size)
+        rows = position.reshape(1, 1, size, 1).expand(batch, 1, size, size)
+        maps = self.extractor(torch.cat([source_image * 2.0 - 1.0, columns, rows], 1))[-len(self.volume_heads) :]
+        planes: list[Tensor] = []
+        for level, (feature_map, head) in enumerate(zip(maps, self.volume_heads, strict=True)):
+            resolution = feature_map.shape[-1]
+            volume = head(feature_map).reshape(batch, *self.volume_shape, resolution, resolution)
+            plane = self.camera_to_world[level](volume, source_camera)
+            if level > 0:
+                below = upsample(planes[-1].flatten(1, 2))
+                plane = self.from_below[level - 1](below).reshape(plane.shape) + plane
+            planes.append(plane)
+        return planes

@@ -1,0 +1,143 @@
+"""Sizes of the networks. The paper gives few; every default here is ours."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hidenerf.runtime.errors import HideNerfError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model's sizes; pictures are square, channels are listed from the finest resolution to the coarsest.
+
+    image_size: side S of the source picture and of the frame. render_size: side R of the rendered picture.
+    secc_size: side Q of a SECC, twice R. samples_per_ray: N. plane_sizes: r_l, coarsest first, each twice the one
+    before, the last half of S. plane_channels: C. volume_depth: D slices of a feature volume. plane_samples: samples
+    of the volume along each plane's normal, per level. encoding_octaves: of the observed point's positional encoding.
+    lookup_stride: every which sample of a ray looks up SECC features at its frontal projection.
+    maximum_deformation: bound of each component of Δ, world units.
+    extractor_channels: at S/2, S/4, … deformation_channels: LED's decoder at R, R/2, …
+    identity_channels: ID encoder at S, S/2, …, R/4. refiner_channels: decoder at S, S/2, …, R/4.
+    """
+
+    name: str
+    image_size: int
+    render_size: int
+    secc_size: int
+    samples_per_ray: int
+    plane_sizes: tuple[int, ...]
+    plane_channels: int
+    volume_depth: int
+    plane_samples: tuple[int, ...]
+    mlp_width: int
+    encoding_octaves: int
+    extractor_channels: tuple[int, ...]
+    expression_channels: int
+    position_channels: int
+    lookup_channels: int
+    lookup_stride: int
+    deformation_channels: tuple[int, ...]
+    maximum_deformation: float
+    identity_channels: tuple[int, ...]
+    refiner_channels: tuple[int, ...]
+    spade_width: int
+
+    def __post_init__(self) -> None:
+        scales = len(self.refiner_channels)
+        coarsest = self.image_size >> (scales - 1)
+        rules = {
+            "secc_size must be twice render_size": self.secc_size == 2 * self.render_size,
+            "plane_sizes must double from level to level and end at half of image_size": self.plane_sizes
+            == tuple(self.image_size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
+            "plane_samples must have one entry a level": len(self.plane_samples) == len(self.plane_sizes),
+            "extractor_channels must have more entries than there are plane_sizes": len(self.extractor_channels)
+            > len(self.plane_sizes),
+            "image_size must be divisible by 2 to the number of extractor_channels": self.image_size
+            % (1 << len(self.extractor_channels))
+            == 0,
+            "samples_per_ray must be divisible by lookup_stride": self.samples_per_ray % self.lookup_stride == 0,
+            "identity_channels must have as many entries as refiner_channels": len(self.identity_channels) == scales,
+            "the refiner's coarsest scale must be a quarter of render_size": 4 * coarsest == self.render_size,
+        }
+        for rule, holds in rules.items():
+            if not holds:
+                raise HideNerfError(f"Model config '{self.name}': {rule}; correct the config.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `from_dict` is the inverse."""
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in dataclasses.asdict(self).items()}
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "ModelConfig":
+        """The config in `values`; a missing, unknown or ill-typed entry is named."""
+        fields = {field.name: field.type for field in dataclasses.fields(ModelConfig)}
+        for problem, names in (("lacks", fields.keys() - values.keys()), ("has unknown", values.keys() - fields.keys())):
+            if names:
+                raise HideNerfError(f"The model config {problem} {', '.join(sorted(names))}; use the checkpoint's own.")
+        checked: dict[str, Any] = {}
+        for key, value in values.items():
+            kind = fields[key]
+            good = {
+                int: type(value) is int and value > 0,
+                float: type(value) in (int, float) and value > 0,
+                str: isinstance(value, str),
+                tuple[int, ...]: isinstance(value, (list, tuple)) and all(type(v) is int and v > 0 for v in value),
+            }[kind]  # type: ignore[index]
+            if not good:
+                raise HideNerfError(f"The model config's {key} is {value!r}; it must be of type {kind}.")
+            checked[key] = tuple(value) if isinstance(value, list) else value
+        return ModelConfig(**checked)
+
+
+PRESETS = {
+    config.name: config
+    for config in (
+        ModelConfig(
+            name="base",
+            image_size=512,
+            render_size=128,
+            secc_size=256,
+            samples_per_ray=48,
+            plane_sizes=(64, 128, 256),
+            plane_channels=32,
+            volume_depth=16,
+            plane_samples=(16, 16, 8),
+            mlp_width=64,
+            encoding_octaves=6,
+            extractor_channels=(48, 96, 160, 256, 256),
+            expression_channels=64,
+            position_channels=64,
+            lookup_channels=8,
+            lookup_stride=4,
+            deformation_channels=(96, 128, 160, 192),
+            maximum_deformation=0.3,
+            identity_channels=(32, 48, 64, 96, 128),
+            refiner_channels=(32, 64, 64, 128, 256),
+            spade_width=64,
+        ),
+        ModelConfig(
+            name="demo",
+            image_size=256,
+            render_size=64,
+            secc_size=128,
+            samples_per_ray=32,
+            plane_sizes=(32, 64, 128),
+            plane_channels=16,
+            volume_depth=16,
+            plane_samples=(16, 16, 16),
+            mlp_width=64,
+            encoding_octaves=4,
+            extractor_channels=(32, 64, 96, 144, 176),
+            expression_channels=48,
+            position_channels=48,
+            lookup_channels=8,
+            lookup_stride=4,
+            deformation_channels=(64, 80, 96, 128),
+            maximum_deformation=0.3,
+            identity_channels=(24, 32, 48, 64, 96),
+            refiner_channels=(24, 32, 48, 96, 128),
+            spade_width=48,
+        ),
+    )
+}

@@ -1,0 +1,68 @@
+"""HiDe-NeRF as one network: source picture and driving motion → frame."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hidenerf.model.appearance import AppearanceModule
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.deformation import DeformationModule
+from hidenerf.model.geometry import ray_points, rays_from_camera
+from hidenerf.model.refinement import IdEncoder, RefineNetwork
+from hidenerf.model.rendering import Renderer
+
+
+class Output(NamedTuple):
+    """frame [B, 3, S, S] (not clamped), rendered [B, 3, R, R], alpha [B, 1, R, R], deformation [B, 3N, R, R]."""
+
+    frame: Tensor
+    rendered: Tensor
+    alpha: Tensor
+    deformation: Tensor
+
+
+class HideNerf(nn.Module):
+    """MGA, LED, volume rendering, ID encoder and refine network (paper Fig. 2)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.appearance = AppearanceModule(config)
+        self.deformation = DeformationModule(config)
+        self.renderer = Renderer(config)
+        self.id_encoder = IdEncoder(config.identity_channels)
+        self.refiner = RefineNetwork(config)
+
+    def ray_points(self, camera: Tensor) -> Tensor:
+        """camera [B, 25] → the rays' points [B, N, 3, R, R]."""
+        rays = rays_from_camera(camera, self.config.render_size)
+        return ray_points(rays, self.config.samples_per_ray)[0]
+
+    def forward(
+        self,
+        source_image: Tensor,
+        source_camera: Tensor,
+        secc_canonical: Tensor,
+        secc_driving: Tensor,
+        camera: Tensor,
+    ) -> Output:
+        """Nothing hoisted: source_image [B, 3, S, S] in [0, 1], cameras [B, 25], SECCs [B, 3, Q, Q]."""
+        planes = self.appearance(source_image, source_camera)
+        deformation = self.deformation(secc_driving, secc_canonical, self.ray_points(camera))
+        rendered, alpha = self.renderer(deformation, camera, planes)
+        frame = self.refiner(rendered, alpha, self.id_encoder(source_image))
+        return Output(frame, rendered, alpha, deformation)
+
+
+def frame_to_uint8(frame: Tensor) -> Tensor:
+    """[1, 3, S, S] → [S, S, 3] uint8, clamped to [0, 1] and rounded."""
+    return (frame[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(1, 2, 0)
+
+
+def random_model(config: ModelConfig, seed: int) -> HideNerf:
+    """Untrained weights from `seed` alone, in evaluation mode; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = HideNerf(config)
+    return model.eval()

@@ -1,0 +1,139 @@
+"""The one motion type that every driver ends in, and its `.npz` file.
+
+The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read with `allow_pickle=False`:
+
+| key                | dtype, shape        | meaning                                                              |
+|--------------------|---------------------|----------------------------------------------------------------------|
+| `format`           | str                 | `hidenerf-motion`                                                    |
+| `version`          | int                 | 1                                                                    |
+| `face_model`       | str                 | name of the face model the coefficients belong to, e.g. `anny`       |
+| `expression`       | float32 [T, E]      | coefficients of the face model's expression basis                    |
+| `expression_names` | str [E]             | their names, e.g. the 52 ARKit actions                               |
+| `camera`           | float32 [T, 25]     | see `hidenerf.runtime.camera`                                        |
+| `tracked`          | bool [T]            | whether a face was found; elsewhere the last motion is held          |
+| `fps`              | int64 [2]           | numerator and denominator                                            |
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_path
+
+MOTION_FORMAT = "hidenerf-motion"
+MOTION_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MotionFrame:
+    """One instant of a motion.
+
+    expression [E] float32, camera [25] float32. tracked: whether a face was found; if not, the last motion is held.
+    time: seconds since the first frame, exact. picture: the driving picture [H, W, 3] uint8 RGB, where there is one.
+    """
+
+    expression: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    tracked: bool
+    time: Fraction
+    picture: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A whole motion in memory: expression [T, E], camera [T, 25], tracked [T], and its exact frame rate."""
+
+    face_model: str
+    expression_names: tuple[str, ...]
+    expression: NDArray[np.float32]
+    camera: NDArray[np.float32]
+    tracked: NDArray[np.bool_]
+    fps: Fraction
+
+    def __post_init__(self) -> None:
+        frames, names = len(self.expression), len(self.expression_names)
+        expected = {"expression": (frames, names), "camera": (frames, 25), "tracked": (frames,)}
+        for key, shape in expected.items():
+            found = getattr(self, key).shape
+            if found != shape:
+                raise HideNerfError(f"The motion's {key} has shape {list(found)} where {list(shape)} is needed.")
+        if frames == 0:
+            raise HideNerfError("The motion has no frames; give one with at least one.")
+        if self.fps <= 0:
+            raise HideNerfError(f"The motion's frame rate is {self.fps}; it must be positive.")
+        for key in ("expression", "camera"):
+            if not np.isfinite(getattr(self, key)).all():
+                raise HideNerfError(f"The motion's {key} has values that are not finite; record or convert it anew.")
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def __iter__(self) -> Iterator[MotionFrame]:
+        for index in range(len(self)):
+            yield MotionFrame(
+                self.expression[index], self.camera[index], bool(self.tracked[index]), Fraction(index) / self.fps
+            )
+
+
+def save_motion(motion: Motion, path: Path) -> None:
+    """Write a motion file; the file appears whole or not at all."""
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            format=MOTION_FORMAT,
+            version=MOTION_VERSION,
+            face_model=motion.face_model,
+            expression=motion.expression,
+            expression_names=np.array(motion.expression_names),
+            camera=motion.camera,
+            tracked=motion.tracked,
+            fps=np.array([motion.fps.numerator, motion.fps.denominator], np.int64),
+        )
+
+
+def load_motion(path: Path) -> Motion:
+    """Read a motion file.
+
+    Errors: no such file, another kind of file, a newer version, a missing key, shapes that do not agree.
+    """
+    archive = load_archive(path, MOTION_FORMAT, MOTION_VERSION, "motion")
+    try:
+        numerator, denominator = (int(x) for x in archive["fps"])
+        return Motion(
+            face_model=str(archive["face_model"]),
+            expression_names=tuple(str(x) for x in archive["expression_names"]),
+            expression=np.asarray(archive["expression"], np.float32),
+            camera=np.asarray(archive["camera"], np.float32),
+            tracked=np.asarray(archive["tracked"], np.bool_),
+            fps=Fraction(numerator, denominator),
+        )
+    except KeyError as error:
+        raise HideNerfError(f"{path}: the motion file lacks {error}; write it again with --save-motion.") from None
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise HideNerfError(f"{path}: the motion file is damaged ({error}); write it again.") from None
+
+
+def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[str, NDArray]:
+    """All arrays of one of our `.npz` files, after checking its `format` and `version`; nothing is unpickled.
+
+    kind names the file in errors, e.g. "motion".
+    """
+    if not path.is_file():
+        raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise HideNerfError(f"{path}: not a readable {kind} file ({error}); it may be damaged.") from None
+    if str(arrays.get("format")) != file_format:
+        raise HideNerfError(f"{path}: not a {kind} file (its format is {arrays.get('format')}, not {file_format}).")
+    found = int(arrays.get("version", 0))
+    if found != version:
+        raise HideNerfError(f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}.")
+    return arrays

@@ -1,0 +1,70 @@
+"""The source portrait, prepared: what the source encoder and the SECC need, and its file.
+
+The file (format `hidenerf-source`, version 1) is a NumPy archive read without pickle, so that a portrait that was
+prepared once can be animated again on a machine without the tracker.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.motion import load_archive
+
+SOURCE_FORMAT = "hidenerf-source"
+SOURCE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """A portrait cropped and aligned to S×S, with what was fitted to it.
+
+    picture: [S, S, 3] uint8 RGB, black where `mask` is 0. mask: [S, S] uint8, 255 on the person. background:
+    [S, S, 3] uint8 RGB, the picture with the person painted out. camera: [25]. identity: [K] and expression: [E]
+    coefficients of the face model named `face_model`.
+    """
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    background: NDArray[np.uint8]
+    camera: NDArray[np.float32]
+    identity: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    face_model: str
+
+
+def save_source(source: Source, path: Path) -> None:
+    """Write a prepared source; the file appears whole or not at all."""
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            format=SOURCE_FORMAT,
+            version=SOURCE_VERSION,
+            picture=source.picture,
+            mask=source.mask,
+            background=source.background,
+            camera=source.camera,
+            identity=source.identity,
+            expression=source.expression,
+            face_model=source.face_model,
+        )
+
+
+def load_source(path: Path) -> Source:
+    """Read a prepared source. Errors: no such file, another kind of file, a newer version, a missing key."""
+    archive = load_archive(path, SOURCE_FORMAT, SOURCE_VERSION, "prepared source")
+    try:
+        return Source(
+            picture=np.asarray(archive["picture"], np.uint8),
+            mask=np.asarray(archive["mask"], np.uint8),
+            background=np.asarray(archive["background"], np.uint8),
+            camera=np.asarray(archive["camera"], np.float32),
+            identity=np.asarray(archive["identity"], np.float32),
+            expression=np.asarray(archive["expression"], np.float32),
+            face_model=str(archive["face_model"]),
+        )
+    except KeyError as error:
+        raise HideNerfError(f"{path}: the prepared source lacks {error}; prepare the portrait again.") from None

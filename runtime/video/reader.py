@@ -1,0 +1,230 @@
+"""Video input: a file through PyAV or a live camera through OpenCV, both as a stream of (picture, time)."""
+
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import av
+import cv2
+import numpy as np
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.video.truncation import missing_bytes
+
+Picture = NDArray[np.uint8]
+
+# What a user may take for a clip. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
+_FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,h264,hevc,mjpeg"
+_FALLBACK_FPS = Fraction(25)
+_CAMERA_FALLBACK_FPS = Fraction(30)
+
+
+class PictureStream(Protocol):
+    """A stream of pictures, iterated once.
+
+    fps: exact nominal frame rate. length: number of pictures as far as the file declares it, fit for a progress bar;
+    None where unknown. size: (height, width) in pixels. has_audio: whether there is a sound track to carry over.
+    Iterating yields the picture [H, W, 3] uint8 RGB and its time, exact seconds since the first picture.
+    """
+
+    fps: Fraction
+    length: int | None
+    size: tuple[int, int]
+    has_audio: bool
+
+    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]: ...
+
+    def close(self) -> None: ...
+
+
+class VideoReader:
+    """`with VideoReader(path) as reader:` a video file as a `PictureStream`, upright and with square pixels.
+
+    Opening decodes the first picture, so a file that cannot be used fails at once. Errors: no such file, a folder,
+    not a video, no pictures in it, cut short (by the container's own account, see `truncation`), and while
+    iterating, damage that makes the decoder fail or lose pictures. Damage that the decoder conceals without losing
+    a picture passes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = Fraction(0)
+        if path.is_dir():
+            raise HideNerfError(f"{path}: this is a folder; give the path of a video file.")
+        if not path.is_file():
+            raise HideNerfError(f"{path}: no such file; give the path of a video file.")
+        try:
+            missing = missing_bytes(path)
+            if missing:
+                raise HideNerfError(f"{path}: the video is cut short, {missing} bytes are missing; copy it again.")
+            # An absolute path, so that no part of a name is taken for a protocol.
+            self._container = av.open(str(path.absolute()), options={"format_whitelist": _FORMATS})
+        except PermissionError:
+            raise HideNerfError(f"{path}: this file may not be read; change its permissions.") from None
+        except (av.FFmpegError, OSError) as error:
+            raise HideNerfError(
+                f"{path}: not a readable video ({error.strerror}); it may be incomplete or of another kind."
+            ) from None
+        try:
+            self._open_stream()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _open_stream(self) -> None:
+        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise HideNerfError(f"{self._path}: there are no moving pictures in this file; give a video.")
+        self._stream = streams[0]
+        if self._stream.codec_context is None:
+            raise HideNerfError(f"{self._path}: this video's codec is not supported; convert it to H.264.")
+        self._stream.thread_type = "AUTO"
+        self.has_audio = bool(self._container.streams.audio)
+        self.fps: Fraction = self._stream.average_rate or self._stream.guessed_rate or _FALLBACK_FPS
+        self.length = self._declared_length()
+        self._pictures = self._decode()
+        first = next(self._pictures, None)
+        if first is None:
+            raise HideNerfError(f"{self._path}: the video has no pictures; give another one.")
+        self._first = first
+        self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
+
+    def _declared_length(self) -> int | None:
+        if self._stream.frames:
+            return self._stream.frames
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return round(self._stream.duration * self._stream.time_base * self.fps)
+        if self._container.duration is not None:
+            return round(Fraction(self._container.duration, av.time_base) * self.fps)
+        return None
+
+    def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
+        start: Fraction | None = None
+        shown = Fraction(0)
+        try:
+            for packet in self._container.demux(self._stream):
+                damaged = packet.is_corrupt
+                for frame in packet.decode():
+                    damaged = damaged or frame.is_corrupt
+                    if frame.pts is None or frame.time_base is None:
+                        shown = Fraction(0) if start is None else shown + 1 / self.fps
+                    else:
+                        shown = frame.pts * frame.time_base
+                    if start is None:
+                        start = shown
+                    self._position = shown - start
+                    if not damaged:
+                        yield upright(frame, self._stream.sample_aspect_ratio), self._position
+                if damaged:
+                    raise self._damaged("bytes are missing or wrong")
+        except av.FFmpegError as error:
+            raise self._damaged(error.strerror) from None
+
+    def _damaged(self, detail: str | None) -> HideNerfError:
+        return HideNerfError(
+            f"{self._path}: the video is damaged after {float(self._position):.2f} s ({detail}); "
+            "copy it again or cut it there."
+        )
+
+    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        yield self._first
+        yield from self._pictures
+
+    def close(self) -> None:
+        self._container.close()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def upright(frame: VideoFrame, pixel_aspect: Fraction | None) -> Picture:
+    """A decoded frame as uint8 RGB [H, W, 3], turned as its display matrix says and stretched to square pixels."""
+    width = round(frame.width * pixel_aspect) if pixel_aspect else frame.width
+    picture = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=frame.height), np.uint8)
+    if "DISPLAYMATRIX" not in frame.side_data:
+        return picture
+    # Rows of the matrix: where one step along the stored x axis, then along the stored y axis, goes on the display.
+    matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
+    (x_to_x, x_to_y, _), (y_to_x, y_to_y, _), _ = matrix.tolist()
+    if abs(x_to_y) > abs(x_to_x):
+        picture = picture.transpose(1, 0, 2)
+        flip_x, flip_y = y_to_x < 0, x_to_y < 0
+    else:
+        flip_x, flip_y = x_to_x < 0, y_to_y < 0
+    return np.ascontiguousarray(picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+
+
+class CameraReader:
+    """`with CameraReader(0) as reader:` a live camera as a `PictureStream` without end; times are the clock's.
+
+    When the camera stops delivering (unplugged), the stream ends, so that what was made of it so far is kept.
+    Errors: no such camera, a camera that delivers no picture at all.
+    """
+
+    length: int | None = None
+    has_audio = False
+
+    def __init__(self, index: int) -> None:
+        self._capture = open_camera(index)
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = Fraction(rate).limit_denominator(1001) if rate > 0 else _CAMERA_FALLBACK_FPS
+        self._pictures = live_pictures(self._capture)
+        first = next(self._pictures, None)
+        if first is None:
+            self.close()
+            raise HideNerfError(f"camera:{index}: this camera delivers no pictures; is another program using it?")
+        self._first = first
+        self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
+
+    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        yield self._first
+        yield from self._pictures
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def __enter__(self) -> "CameraReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_camera(index: int) -> cv2.VideoCapture:
+    """An opened camera; a `HideNerfError` where there is none, without OpenCV's own warnings on stderr."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        capture = cv2.VideoCapture(index)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    if not capture.isOpened():
+        raise HideNerfError(
+            f"camera:{index}: no such camera; plug it in or give another number, from 0 on."
+        )
+    return capture
+
+
+def live_pictures(capture: cv2.VideoCapture) -> Iterator[tuple[Picture, Fraction]]:
+    """Pictures [H, W, 3] uint8 RGB of an opened capture, with the seconds since the first by the monotonic clock."""
+    start: int | None = None
+    while True:
+        delivered, picture = capture.read()
+        if not delivered:
+            return
+        now = time.monotonic_ns()
+        start = now if start is None else start
+        yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8), Fraction(now - start, 10**9)

@@ -1,0 +1,108 @@
+"""Tiny synthetic clips for the tests, made with PyAV alone so that they do not depend on the code under test."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+Picture = NDArray[np.uint8]
+
+NTSC = Fraction(30000, 1001)
+SAMPLE_RATE = 48000
+
+
+def numbered_picture(index: int, size: tuple[int, int] = (48, 64)) -> Picture:
+    """A picture (height, width) that tells its index by its grey and its top left corner by a white quarter."""
+    picture = np.full((*size, 3), 20 + 4 * (index % 50), np.uint8)
+    picture[: size[0] // 2, : size[1] // 2] = 255
+    return picture
+
+
+def number_of(picture: Picture) -> int:
+    """The index, modulo 50, that `numbered_picture` wrote."""
+    height, width = picture.shape[:2]
+    corner = picture[height * 5 // 8 : height * 7 // 8, width * 5 // 8 : width * 7 // 8]
+    return round((float(corner.mean()) - 20) / 4) % 50
+
+
+def write_clip(
+    path: Path,
+    frames: int = 12,
+    fps: Fraction = NTSC,
+    size: tuple[int, int] = (48, 64),
+    ticks: Sequence[int] | None = None,
+    audio: str | None = None,
+    audio_seconds: float | None = None,
+    rotation: int = 0,
+    flip: bool = False,
+    pixel_aspect: Fraction | None = None,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """An H.264 clip of `numbered_picture`s.
+
+    ticks: one timestamp a frame in units of 1/fps/100, for a variable rate. audio: codec of a sine sound track, as
+    long as the video or `audio_seconds`. rotation: anticlockwise degrees for the player to turn. flip: mirror left and
+    right. options: of the container.
+    """
+    with av.open(str(path), "w", options=options or {}) as container:
+        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
+        video.height, video.width = size
+        video.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+        video.codec_context.time_base = 1 / fps / 100
+        if pixel_aspect is not None:
+            video.codec_context.sample_aspect_ratio = pixel_aspect
+        if flip:
+            one = 1 << 16
+            video.set_display_matrix([-one, 0, 0, 0, one, 0, 0, 0, 1 << 30])
+        elif rotation:
+            video.set_display_rotation(rotation)
+        sound = container.add_stream(audio, rate=SAMPLE_RATE, layout="mono") if audio else None
+        times = list(ticks) if ticks is not None else [100 * index for index in range(frames)]
+        for index, tick in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(numbered_picture(index, size), format="rgb24")
+            frame.pts, frame.time_base = tick, 1 / fps / 100
+            for packet in video.encode(frame):
+                packet.duration = 100
+                container.mux(packet)
+        for packet in video.encode(None):
+            packet.duration = 100
+            container.mux(packet)
+        if sound is not None:
+            seconds = audio_seconds if audio_seconds is not None else float(Fraction(times[-1] + 100, 100) / fps)
+            for frame in _sine(seconds, sound.codec_context.format.name):
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+    return path
+
+
+def write_sound(path: Path, codec: str, seconds: float) -> Path:
+    """A sound file without pictures."""
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
+        for frame in _sine(seconds, sound.codec_context.format.name):
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+def _sine(seconds: float, sample_format: str) -> list[av.AudioFrame]:
+    """A 440 Hz sine in one frame of a resampler's choice."""
+    samples = np.sin(2 * np.pi * 440 / SAMPLE_RATE * np.arange(round(seconds * SAMPLE_RATE)))
+    frame = av.AudioFrame.from_ndarray((samples * 12000).astype(np.int16)[None], format="s16", layout="mono")
+    frame.sample_rate = SAMPLE_RATE
+    return av.AudioResampler(format=sample_format, layout="mono", rate=SAMPLE_RATE, frame_size=960).resample(frame)
+
+
+def audio_packets(path: Path) -> list[bytes]:
+    """The sound track's packets, as stored."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def video_times(path: Path) -> list[Fraction]:
+    """Presentation times of all pictures in seconds, in order, as a player sees them."""
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
