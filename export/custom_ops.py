@@ -5,7 +5,8 @@ Each is one ONNX node in domain `hidenerf`, version 1, that carries a model-loca
 Coordinates (grid, deformation, camera) are FP32 by the ops' own signature, whatever the data are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import onnx
 import onnxscript
@@ -50,8 +51,7 @@ def triplane_render(
     octaves: int,
 ) -> tuple[Tensor, Tensor]:
     """`rendering.triplane_render` as one op → rendered [B, 3, R, R], alpha [B, 1, R, R]."""
-    mlp = weight_1, bias_1, weight_2, bias_2
-    return rendering.triplane_render(deformation, camera, planes, *mlp, octaves)
+    return rendering.triplane_render(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves)
 
 
 @triplane_render.register_fake
@@ -75,7 +75,9 @@ def triplane_render_inputs(levels: int) -> list[str]:
     return ["deformation", "camera", *planes, "weight_1", "bias_1", "weight_2", "bias_2"]
 
 
-def _schema(name: str, inputs: Sequence[str], outputs: Sequence[str], integers: Sequence[str] = ()) -> onnx.defs.OpSchema:
+def _schema(
+    name: str, inputs: Sequence[str], outputs: Sequence[str], integers: Sequence[str] = ()
+) -> onnx.defs.OpSchema:
     data, real = "T", ["tensor(float)", "tensor(float16)"]
     single = set(FP32_INPUTS[name]) | set(FP32_OUTPUTS[name])
     parameter = onnx.defs.OpSchema.FormalParameter
@@ -109,7 +111,7 @@ def _triplane_render_node(deformation, camera, planes, weight_1, bias_1, weight_
     return node(deformation, camera, *planes, *mlp, octaves=octaves, **PLUGIN_ATTRIBUTES)
 
 
-TRANSLATIONS = {
+TRANSLATIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.hidenerf.grid_sample_3d.default: _grid_sample_3d_node,
     torch.ops.hidenerf.triplane_render.default: _triplane_render_node,
 }
@@ -121,7 +123,12 @@ def grid_sample_3d_function() -> FunctionProto:
     nodes = [
         helper.make_node("CastLike", ["volume", "grid"], [names["volume"]]),
         helper.make_node(
-            "GridSample", [names["volume"], "grid"], [names["out"]], mode="linear", padding_mode="zeros", align_corners=0
+            "GridSample",
+            [names["volume"], "grid"],
+            [names["out"]],
+            mode="linear",
+            padding_mode="zeros",
+            align_corners=0,
         ),
         helper.make_node("CastLike", [names["out"], "volume"], ["sampled"]),
     ]
@@ -134,8 +141,8 @@ class _TriplaneRender(nn.Module):
         self.octaves = octaves
 
     def forward(self, deformation: Tensor, camera: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
-        planes, mlp = rest[:-4], rest[-4:]
-        return rendering.triplane_render(deformation, camera, list(planes), *mlp, self.octaves)
+        *planes, weight_1, bias_1, weight_2, bias_2 = rest
+        return rendering.triplane_render(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, self.octaves)
 
 
 def triplane_render_function(shapes: dict[str, tuple[int, ...]], octaves: int, half: bool) -> FunctionProto:

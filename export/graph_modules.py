@@ -1,6 +1,7 @@
-"""The model split into the three graphs (DESIGN §3), everything that depends on the source alone hoisted into the first."""
+"""The model split into the three graphs (DESIGN §3), all that depends on the source alone hoisted into the first."""
 
 import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ def fold_batch_norms(model: HideNerf) -> HideNerf:
     for module in folded.modules():
         if isinstance(module, nn.Sequential):
             children = list(module.named_children())
-            for (name, first), (next_name, second) in zip(children[:-1], children[1:], strict=True):
+            for (name, first), (next_name, second) in itertools.pairwise(children):
                 if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
                     setattr(module, name, fuse_conv_bn_eval(first, second))
                     setattr(module, next_name, nn.Identity())

@@ -98,7 +98,7 @@ def boundary_type(name: str) -> int:
 
 def _wanted_types(node: NodeProto, island: bool) -> tuple[list[int], list[int]]:
     """The floating-point type that each input and each output of `node` shall have."""
-    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    half, single = int(TensorProto.FLOAT16), int(TensorProto.FLOAT)
     if node.domain == DOMAIN:
         fixed_inputs, fixed_outputs = FP32_INPUTS[node.op_type], FP32_OUTPUTS[node.op_type]
         triplane = node.op_type == "TriplaneRender"

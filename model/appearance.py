@@ -50,8 +50,7 @@ class AppearanceModule(nn.Module):
         level_channels = config.extractor_channels[:levels][::-1]
         self.volume_heads = nn.ModuleList(VolumeHead(inputs, channels, depth) for inputs in level_channels)
         self.camera_to_world = nn.ModuleList(
-            CameraToWorld(size, samples)
-            for size, samples in zip(config.plane_sizes, config.plane_samples, strict=True)
+            CameraToWorld(size, samples) for size, samples in zip(config.plane_sizes, config.plane_samples, strict=True)
         )
         self.from_below = nn.ModuleList(
             nn.Conv2d(3 * channels, 3 * channels, 3, 1, 1, groups=3) for _ in range(levels - 1)

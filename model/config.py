@@ -72,7 +72,10 @@ class ModelConfig:
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
         """The config in `values`; a missing, unknown or ill-typed entry is named."""
         fields = {field.name: field.type for field in dataclasses.fields(ModelConfig)}
-        for problem, names in (("lacks", fields.keys() - values.keys()), ("has unknown", values.keys() - fields.keys())):
+        for problem, names in (
+            ("lacks", fields.keys() - values.keys()),
+            ("has unknown", values.keys() - fields.keys()),
+        ):
             if names:
                 raise HideNerfError(f"The model config {problem} {', '.join(sorted(names))}; use the checkpoint's own.")
         checked: dict[str, Any] = {}

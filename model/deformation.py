@@ -7,7 +7,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.geometry import frontal_projection
-from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, UNet
+from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, UNet, running_statistics
 
 # SECC colours change little for blinks and brows, so their difference is fed too, scaled up (TRAINING.md, 4).
 DIFFERENCE_SCALE = 8.0
@@ -42,10 +42,9 @@ class ExpressionStem(nn.Module):
 
     def fold_norm(self) -> tuple[Tensor, Tensor]:
         """Weight [outputs, 9, 5, 5] and bias [outputs] of the convolution with the batch norm taken in."""
+        mean, variance = running_statistics(self.norm)
         norm = self.norm
-        return fuse_conv_bn_weights(  # type: ignore[return-value]
-            self.convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        )
+        return fuse_conv_bn_weights(self.convolution.weight, None, mean, variance, norm.eps, norm.weight, norm.bias)
 
 
 class DeformationModule(nn.Module):

@@ -1,5 +1,6 @@
 """Building blocks shared by the networks. Every normalisation is a batch norm, so all of them fold at inference."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,13 @@ LEAK = 0.1
 def upsample(x: Tensor) -> Tensor:
     """[B, C, H, W] → [B, C, 2H, 2W], bilinear."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+def running_statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and variance [C] that a batch norm uses at inference."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise AssertionError("every batch norm of ours keeps running statistics")
+    return norm.running_mean, norm.running_var
 
 
 class ConvBlock(nn.Sequential):
@@ -45,7 +53,7 @@ class UNet(nn.Module):
 
     def __init__(self, inputs: int, channels: Sequence[int], stem_stride: int = 1) -> None:
         super().__init__()
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(itertools.pairwise(channels))
         self.stem = ConvBlock(inputs, channels[0], stride=stem_stride)
         self.down = nn.ModuleList(
             nn.Sequential(ConvBlock(fine, coarse, stride=2), ConvBlock(coarse, coarse)) for fine, coarse in pairs

@@ -1,5 +1,6 @@
 """ID encoder and refine network with SPADE (paper §3.3 and supplement 6.3)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hidenerf.model.config import ModelConfig
-from hidenerf.model.layers import LEAK, ConvBlock, upsample
+from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
 Normalise = Callable[[Tensor], Tensor]
 
@@ -19,9 +20,7 @@ class IdEncoder(nn.Module):
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
         self.stem = ConvBlock(3, channels[0])
-        self.down = nn.ModuleList(
-            ConvBlock(fine, coarse, stride=2) for fine, coarse in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.down = nn.ModuleList(ConvBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(channels))
 
     def forward(self, source_image: Tensor) -> list[Tensor]:
         """[B, 3, S, S] in [0, 1] → maps at S, S/2, …, finest first."""
@@ -52,9 +51,7 @@ class Spade(nn.Module):
     def fold(self, identity: Tensor) -> tuple[Tensor, Tensor]:
         """identity features [B, I, H, W] → gamma, beta [B, C, H, W] of y = x·gamma + beta, the batch norm inside."""
         shared = self.shared(identity)
-        mean, variance = self.norm.running_mean, self.norm.running_var
-        if mean is None or variance is None:
-            raise AssertionError("the inner norm keeps running statistics")
+        mean, variance = running_statistics(self.norm)
         scale = torch.rsqrt(variance + self.norm.eps)[:, None, None]
         gamma = (1.0 + self.gamma(shared)) * scale
         return gamma, self.beta(shared) - gamma * mean[:, None, None]
@@ -84,8 +81,7 @@ class RefineNetwork(nn.Module):
         at_render_size = channels[-3:]
         self.stem = ConvBlock(4, at_render_size[0])
         self.down = nn.ModuleList(
-            ConvBlock(fine, coarse, stride=2)
-            for fine, coarse in zip(at_render_size[:-1], at_render_size[1:], strict=True)
+            ConvBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(at_render_size)
         )
         coarse_to_fine = channels[::-1]
         inputs = (channels[-1], *coarse_to_fine[:-1])

@@ -31,9 +31,9 @@ def pack_camera(cam2world: Array, intrinsics: Array) -> NDArray[np.float32]:
 
 def unpack_camera(camera: NDArray[np.floating]) -> tuple[Array, Array]:
     """camera [..., 25] → cam2world [..., 4, 4] and normalised intrinsics [..., 3, 3], both float64."""
-    camera = np.asarray(camera, np.float64)
-    lead = camera.shape[:-1]
-    return camera[..., :16].reshape(*lead, 4, 4), camera[..., 16:].reshape(*lead, 3, 3)
+    flat: Array = np.asarray(camera, np.float64)
+    lead = flat.shape[:-1]
+    return flat[..., :16].reshape(*lead, 4, 4), flat[..., 16:].reshape(*lead, 3, 3)
 
 
 def intrinsics_from_fov(fov_degrees: float) -> Array:

@@ -1,15 +1,16 @@
 """Video input: a file through PyAV or a live camera through OpenCV, both as a stream of (picture, time)."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import cv2
 import numpy as np
+from av.buffer import Buffer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
@@ -152,10 +153,12 @@ def upright(frame: VideoFrame, pixel_aspect: Fraction | None) -> Picture:
     """A decoded frame as uint8 RGB [H, W, 3], turned as its display matrix says and stretched to square pixels."""
     width = round(frame.width * pixel_aspect) if pixel_aspect else frame.width
     picture = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=frame.height), np.uint8)
-    if "DISPLAYMATRIX" not in frame.side_data:
+    # PyAV's stubs know only one kind of side data by name.
+    side_data = cast(Mapping[str, Buffer], frame.side_data)
+    if "DISPLAYMATRIX" not in side_data:
         return picture
     # Rows of the matrix: where one step along the stored x axis, then along the stored y axis, goes on the display.
-    matrix = np.frombuffer(bytes(frame.side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
+    matrix = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
     (x_to_x, x_to_y, _), (y_to_x, y_to_y, _), _ = matrix.tolist()
     if abs(x_to_y) > abs(x_to_x):
         picture = picture.transpose(1, 0, 2)
@@ -212,9 +215,7 @@ def open_camera(index: int) -> cv2.VideoCapture:
     finally:
         cv2.utils.logging.setLogLevel(level)
     if not capture.isOpened():
-        raise HideNerfError(
-            f"camera:{index}: no such camera; plug it in or give another number, from 0 on."
-        )
+        raise HideNerfError(f"camera:{index}: no such camera; plug it in or give another number, from 0 on.")
     return capture
 
 

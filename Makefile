@@ -1,0 +1,36 @@
+# `make demo` shows a moving head, `make test` runs every check; both need only Python 3.10 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := model export runtime calibration
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types unit clean
+
+demo: $(READY)
+	$(BIN)/hidenerf-export -o out/bundle
+	$(BIN)/hidenerf-run --bundle out/bundle --orbit 15 -o out/demo.mp4
+	@echo "The video is $(CURDIR)/out/demo.mp4"
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The folders are the package's parts, so the checker gets a tree in which they stand under their import name.
+types: $(READY)
+	mkdir -p build/typing/hidenerf
+	for part in $(PACKAGES); do ln -sfn ../../../$$part build/typing/hidenerf/$$part; done
+	MYPYPATH=build/typing $(BIN)/mypy -p hidenerf
+
+unit: $(READY)
+	$(BIN)/python -m pytest
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,track,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build out

@@ -1,0 +1,104 @@
+"""Model → bundle folder, written atomically."""
+
+import importlib.metadata
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import helper
+
+from hidenerf.export.custom_ops import TRANSLATIONS, attach_functions
+from hidenerf.export.graph_modules import GraphModule, graph_modules
+from hidenerf.export.half_precision import to_half
+from hidenerf.export.onnx_export import export_module
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel, save_face_model
+from hidenerf.runtime.files import atomic_folder, sha256_of
+
+FACE_MODEL_FILE = "face_model.npz"
+
+
+def write_bundle(
+    model: HideNerf,
+    folder: Path,
+    *,
+    checkpoint: dict[str, Any],
+    face_model: FaceModel,
+    half: bool,
+    report: Callable[[str], None],
+) -> None:
+    """Export the three graphs of `model` and write the bundle `folder`, which appears whole or not at all.
+
+    checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
+    report is called with one line after each graph.
+    """
+    check_replaceable(folder)
+    with atomic_folder(folder) as partial:
+        graphs: dict[str, Any] = {}
+        islands: dict[str, dict[str, int]] = {}
+        for graph in graph_modules(model):
+            start = time.perf_counter()
+            exported, islands[graph.name] = export_graph(graph, model.config.encoding_octaves, half)
+            path = partial / f"{graph.name}.onnx"
+            onnx.save(exported, path)
+            graphs[graph.name] = {
+                "file": path.name,
+                "inputs": [_tensor(value) for value in exported.graph.input],
+                "outputs": [_tensor(value) for value in exported.graph.output],
+            }
+            report(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB  {time.perf_counter() - start:.1f} s")
+        save_face_model(face_model, partial / FACE_MODEL_FILE)
+        manifest = {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "generator": {name: importlib.metadata.version(name) for name in ("hidenerf", "torch", "onnx")},
+            "model": model.config.to_dict(),
+            "checkpoint": checkpoint,
+            "precision": {"name": "fp16" if half else "fp32", "fp32_islands": islands if half else {}},
+            "graphs": graphs,
+            "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
+            "files": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
+            "parity": None,
+        }
+        (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to overwrite what is not a bundle: only a new or empty folder, or another bundle, gives way."""
+    if folder.exists() and not folder.is_dir():
+        raise HideNerfError(f"{folder}: this is a file; give the bundle a folder of its own with -o.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
+        raise HideNerfError(f"{folder}: this folder holds something else than a bundle; choose another with -o.")
+
+
+def export_graph(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """One graph as a checked ONNX model, and how many nodes each island rule kept in FP32 (none for FP32)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
+        islands = to_half(exported) if half else {}
+        attach_functions(exported, octaves)
+    onnx.checker.check_model(exported, full_check=True)
+    return exported, islands
+
+
+def describe_checkpoint(path: Path | None, seed: int | None) -> dict[str, Any]:
+    """The manifest's entry on the weights."""
+    return {"sha256": sha256_of(path), "name": path.name} if path is not None else {"random_init": seed}
+
+
+def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    kind = value.type.tensor_type
+    return {
+        "name": value.name,
+        "shape": [dimension.dim_value for dimension in kind.shape.dim],
+        "dtype": helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
+    }

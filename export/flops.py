@@ -1,0 +1,59 @@
+"""Floating-point operations of one frame as PyTorch counts them: two per multiply-add of convolutions and products."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf
+
+
+@dataclass(frozen=True)
+class FrameFlops:
+    """What runs per frame with everything of the source hoisted, and what the refiner would cost without that.
+
+    The ID encoder counts in neither: its features could be kept as well.
+    """
+
+    led: int
+    renderer: int
+    refiner: int
+    refiner_unhoisted: int
+
+    @property
+    def refiner_ratio(self) -> float:
+        return self.refiner / self.refiner_unhoisted
+
+
+def frame_flops(config: ModelConfig) -> FrameFlops:
+    """Count on tensors without storage, so preset `base` takes no longer than `demo`."""
+    with torch.device("meta"):
+        model = HideNerf(config).eval()
+        image = torch.empty(1, 3, config.image_size, config.image_size)
+        secc = torch.empty(1, 3, config.secc_size, config.secc_size)
+        camera = torch.empty(1, 25)
+        rendered = torch.empty(1, 3, config.render_size, config.render_size)
+        alpha = torch.empty(1, 1, config.render_size, config.render_size)
+        points = torch.empty(1, config.samples_per_ray, 3, config.render_size, config.render_size)
+        planes = [torch.empty(1, 3, config.plane_channels, size, size) for size in config.plane_sizes]
+    stem = model.deformation.expression_stem
+    identity = model.id_encoder(image)
+    modulation = model.refiner.fold(identity)
+    canonical = stem.canonical_half(secc)
+    deformation = model.deformation.decode(canonical, points)
+
+    return FrameFlops(
+        led=_count(lambda: model.deformation.decode(stem.driving_half(secc) + canonical, points)),
+        renderer=_count(lambda: model.renderer(deformation, camera, planes)[0]),
+        refiner=_count(lambda: model.refiner.forward_folded(rendered, alpha, modulation)),
+        refiner_unhoisted=_count(lambda: model.refiner(rendered, alpha, identity)),
+    )
+
+
+def _count(run: Callable[[], Tensor]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        run()
+    return counter.get_total_flops()

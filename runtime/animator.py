@@ -1,0 +1,174 @@
+"""The Python API: a bundle, a source and motion in; frames out."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.backends import open_backend
+from hidenerf.runtime.bundle import Bundle, open_bundle
+from hidenerf.runtime.drivers import open_driver
+from hidenerf.runtime.drivers.base import Driver
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import load_face_model
+from hidenerf.runtime.motion import MotionFrame
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.retarget import Retargeter, View
+from hidenerf.runtime.secc import secc
+from hidenerf.runtime.source import Source
+from hidenerf.runtime.source_preparation import prepare_source
+from hidenerf.runtime.streaming import prefetch
+
+Float = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+
+BACKGROUNDS = ("remove", "keep")
+
+
+@dataclass(frozen=True)
+class AnimatedFrame:
+    """picture [S, S, 3] uint8 RGB; alpha [R, R] float32, the head's coverage; driving: the motion it was made from."""
+
+    picture: Picture
+    alpha: Float
+    driving: MotionFrame
+
+    @property
+    def time(self) -> Fraction:
+        """Seconds since the first frame."""
+        return self.driving.time
+
+
+class Animator:
+    """Animates one source at a time with the graphs of one bundle.
+
+        with Animator("bundle") as animator:
+            animator.set_source("portrait.png")
+            for frame in animator.animate("clip.mp4"):
+                show(frame.picture)
+
+    bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
+    face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
+    """
+
+    def __init__(self, bundle: Bundle | Path | str, backend: str = "auto", face_landmarker: Path | None = None) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+        self.face_model = load_face_model(self.bundle.face_model_path)
+        self.times = StageTimes()
+        self.source: Source | None = None
+        self._neutral: Float | None = None
+        self._face_landmarker = face_landmarker
+        self._backend = open_backend(backend, self.bundle, self.times)
+
+    @property
+    def backend_name(self) -> str:
+        """Which backend renders."""
+        return self._backend.name
+
+    def __enter__(self) -> "Animator":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the backend."""
+        self._backend.close()
+
+    def set_source(self, source: Source | Path | str, face: int | None = None) -> Source:
+        """Take a portrait (picture or prepared `.npz`) or a `Source`, and encode it; returns the prepared source.
+
+        face: which face, counted from the left from 1, where the picture has several.
+        """
+        size = self.bundle.image_size
+        if not isinstance(source, Source):
+            source = prepare_source(Path(source), self.face_model, size, landmarker=self._face_landmarker, face=face)
+        if source.picture.shape != (size, size, 3):
+            raise HideNerfError(
+                f"The source is {source.picture.shape[1]}×{source.picture.shape[0]}, this bundle needs {size}×{size}; "
+                "prepare it again for this bundle."
+            )
+        if source.face_model != self.face_model.name:
+            raise HideNerfError(
+                f"The source was prepared with the face model {source.face_model}, this bundle has "
+                f"{self.face_model.name}; prepare it again for this bundle."
+            )
+        expression = np.zeros(len(self.face_model.expression_names), np.float32)
+        self._neutral = self.face_model.vertices(source.identity, expression)
+        canonical = secc(self._neutral, self.face_model, self.bundle.secc_size)
+        picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
+        self._backend.encode_source(picture[None], source.camera[None], canonical[None])
+        self.source = source
+        return source
+
+    def render(self, expression: Float, camera: Float) -> tuple[Picture, Float]:
+        """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [R, R]."""
+        driving = self.driving_secc(expression)
+        return self._backend.render(driving[None], np.asarray(camera, np.float32)[None])
+
+    def driving_secc(self, expression: Float) -> Float:
+        """SECC [3, Q, Q] of the source's shape with the driving expression [E] (Eq. 3 as read in DESIGN §8)."""
+        if self._neutral is None:
+            raise HideNerfError("No source has been set; call set_source before rendering.")
+        basis = self.face_model.flat_expression_basis
+        if np.shape(expression) != (len(basis),):
+            raise HideNerfError(
+                f"The expression has shape {list(np.shape(expression))}, but the bundle's face model "
+                f"{self.face_model.name} has {len(basis)} coefficients; give motion made for it."
+            )
+        with self.times.measure("secc"):
+            vertices = self._neutral + (np.asarray(expression, np.float32) @ basis).reshape(-1, 3)
+            return secc(vertices, self.face_model, self.bundle.secc_size)
+
+    def open_driver(self, driving: Path | str, *, face: int | None = None, smoothing: float = 1.0) -> Driver:
+        """The driver for a motion file, take, clip, picture or `camera:N`; see the README's table of inputs."""
+        return open_driver(
+            str(driving),
+            face_model=self.face_model,
+            landmarker=self._face_landmarker,
+            face=face,
+            smoothing=smoothing,
+            times=self.times,
+        )
+
+    def animate(
+        self,
+        driving: Driver | Path | str,
+        *,
+        motion: str = "absolute",
+        view: View | None = None,
+        background: str = "remove",
+    ) -> Generator[AnimatedFrame, None, None]:
+        """Frames of the source moved by `driving`, in order; motion is read and tracked ahead in a thread.
+
+        motion: "absolute" or "relative" (see `Retargeter`). background: "remove" leaves black around the head,
+        "keep" puts the source's own background behind it.
+        """
+        if self.source is None:
+            raise HideNerfError("No source has been set; call set_source before animate.")
+        driver = self.open_driver(driving) if isinstance(driving, (str, Path)) else driving
+        retargeter = Retargeter(self.source, motion, view or View())
+        behind = self.source.background if background == "keep" else None
+        try:
+            with prefetch(driver, depth=1 if driver.live else 4, drop_oldest=driver.live) as ahead:
+                for frame in ahead:
+                    picture, alpha = self.render(*retargeter.apply(frame))
+                    if behind is not None:
+                        picture = composite_over(picture, alpha, behind)
+                    yield AnimatedFrame(picture, alpha, frame)
+        finally:
+            driver.close()
+
+
+def composite_over(picture: Picture, alpha: Float, background: Picture) -> Picture:
+    """A picture [S, S, 3] rendered over black, with coverage alpha [R, R], put over a background [S, S, 3]."""
+    coverage = cv2.resize(alpha, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
+    mixed = picture.astype(np.float32) + (1.0 - coverage) * background.astype(np.float32)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -1,0 +1,149 @@
+"""The bundle: a folder with `manifest.json`, three ONNX graphs, the face model, and parity's report (DESIGN §5).
+
+Manifest, schema version 1:
+
+| key             | meaning                                                                                        |
+|-----------------|------------------------------------------------------------------------------------------------|
+| `schema`        | `hidenerf-bundle`                                                                              |
+| `schema_version`| 1                                                                                              |
+| `generator`     | versions of hidenerf, torch and onnx that made it                                              |
+| `model`         | the model's config (`hidenerf.model.config.ModelConfig`)                                       |
+| `checkpoint`    | `sha256` of the checkpoint file, or the `random_init` seed of untrained weights                |
+| `precision`     | `name` (`fp32` or `fp16`) and how many nodes each island rule kept in FP32, per graph          |
+| `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
+| `face_model`    | `file` and `name`                                                                              |
+| `files`         | SHA-256 of every file of the bundle but the manifest                                           |
+| `parity`        | null, or parity's verdict and thresholds, with its report's file                               |
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import sha256_of
+
+MANIFEST_NAME = "manifest.json"
+SCHEMA = "hidenerf-bundle"
+SCHEMA_VERSION = 1
+GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
+EXPORT_AGAIN = "export it again with hidenerf-export"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, static shape and NumPy dtype of one input or output of a graph."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph: its ONNX file, and its tensors by name."""
+
+    name: str
+    path: Path
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle. image_size S, render_size R, secc_size Q, samples_per_ray N are the model's."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    graphs: dict[str, GraphSpec]
+
+    @property
+    def image_size(self) -> int:
+        return int(self.manifest["model"]["image_size"])
+
+    @property
+    def render_size(self) -> int:
+        return int(self.manifest["model"]["render_size"])
+
+    @property
+    def secc_size(self) -> int:
+        return int(self.manifest["model"]["secc_size"])
+
+    @property
+    def precision(self) -> str:
+        return str(self.manifest["precision"]["name"])
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights come from a checkpoint rather than from a seed."""
+        return "sha256" in self.manifest["checkpoint"]
+
+    @property
+    def face_model_name(self) -> str:
+        return str(self.manifest["face_model"]["name"])
+
+    @property
+    def face_model_path(self) -> Path:
+        return self.folder / self.manifest["face_model"]["file"]
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read a bundle and verify every file's hash.
+
+    Errors: no such folder, no or unreadable manifest, another schema version, a missing, changed or foreign file;
+    each says which and what to run.
+    """
+    if not folder.is_dir():
+        raise HideNerfError(f"{folder}: no such bundle folder; make one with hidenerf-export -o {folder}.")
+    manifest = read_manifest(folder)
+    try:
+        _verify_files(folder, manifest["files"])
+        graphs = {name: _graph(folder, name, manifest["graphs"][name]) for name in GRAPH_NAMES}
+        bundle = Bundle(folder, manifest, graphs)
+        needed = bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.face_model_path
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
+    del needed
+    return bundle
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle folder, its schema checked but not its files."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise HideNerfError(f"{folder}: not a bundle, it has no {MANIFEST_NAME}; {EXPORT_AGAIN}.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HideNerfError(f"{path}: not readable as JSON ({error}); {EXPORT_AGAIN}.") from None
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise HideNerfError(f"{path}: not a hidenerf bundle's manifest; {EXPORT_AGAIN}.")
+    version = manifest.get("schema_version")
+    if version != SCHEMA_VERSION:
+        age = "older" if isinstance(version, int) and version < SCHEMA_VERSION else "other"
+        raise HideNerfError(
+            f"{folder}: bundle of the {age} schema version {version}, this hidenerf reads "
+            f"{SCHEMA_VERSION}; {EXPORT_AGAIN}."
+        )
+    return manifest
+
+
+def _verify_files(folder: Path, files: dict[str, str]) -> None:
+    for name, expected in files.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise HideNerfError(f"{folder}: the manifest names {name!r}, outside the bundle; {EXPORT_AGAIN}.")
+        path = folder / name
+        if not path.is_file():
+            raise HideNerfError(f"{folder}: the bundle's file {name} is missing; {EXPORT_AGAIN}.")
+        if sha256_of(path) != expected:
+            raise HideNerfError(f"{folder}: the bundle's file {name} was changed after the export; {EXPORT_AGAIN}.")
+
+
+def _graph(folder: Path, name: str, entry: dict[str, Any]) -> GraphSpec:
+    def tensors(kind: str) -> dict[str, TensorSpec]:
+        return {t["name"]: TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"])) for t in entry[kind]}
+
+    return GraphSpec(name, folder / entry["file"], tensors("inputs"), tensors("outputs"))

@@ -1,0 +1,116 @@
+"""A driver through to an output: decode and track, render, and encode overlap; memory does not grow with length."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.drivers.base import Driver
+from hidenerf.runtime.motion import Motion, MotionFrame, save_motion
+from hidenerf.runtime.progress import progress_bar
+from hidenerf.runtime.retarget import View
+from hidenerf.runtime.video.montage import compare_panel
+from hidenerf.runtime.video.writer import open_writer
+
+ExitCallback = Callable[[type[BaseException] | None, BaseException | None, TracebackType | None], bool]
+
+
+class MotionRecorder:
+    """Collects the motion that passes, about 320 bytes a frame, to write it as a motion file."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._frames: list[tuple[bytes, bytes, bool]] = []
+
+    def add(self, frame: MotionFrame) -> None:
+        """Keep one frame's motion, without its picture."""
+        self._frames.append((frame.expression.tobytes(), frame.camera.tobytes(), frame.tracked))
+
+    def saver(self, path: Path) -> ExitCallback:
+        """For the end of a `with` block: save unless it ends by an error; Ctrl-C saves what there is."""
+
+        def on_exit(kind: type[BaseException] | None, *_: object) -> bool:
+            if self._frames and (kind is None or issubclass(kind, KeyboardInterrupt)):
+                self.save(path)
+            return False
+
+        return on_exit
+
+    def save(self, path: Path) -> None:
+        """Write what was collected."""
+        expression, camera, tracked = zip(*self._frames, strict=True)
+        motion = Motion(
+            face_model=self._driver.face_model,
+            expression_names=self._driver.expression_names,
+            expression=np.stack([np.frombuffer(row, np.float32) for row in expression]),
+            camera=np.stack([np.frombuffer(row, np.float32) for row in camera]),
+            tracked=np.array(tracked),
+            fps=self._driver.fps,
+        )
+        save_motion(motion, path)
+
+
+def record_motion(driver: Driver, output: Path, limit: int | None, quiet: bool) -> int:
+    """Write the driver's motion to a motion file without rendering; returns the number of frames."""
+    recorder = MotionRecorder(driver)
+    count = 0
+    with progress_bar(_length(driver, limit), quiet) as advance:
+        try:
+            for frame in islice(driver, limit):
+                recorder.add(frame)
+                count += 1
+                advance()
+        except KeyboardInterrupt:
+            if count == 0:
+                raise
+    recorder.save(output)
+    return count
+
+
+def render_motion(
+    animator: Animator,
+    driver: Driver,
+    output: Path,
+    *,
+    motion: str,
+    view: View,
+    background: str,
+    compare: bool,
+    save_motion_to: Path | None,
+    limit: int | None,
+    quiet: bool,
+) -> int:
+    """Animate the animator's source into `output`; returns the number of frames.
+
+    The driver runs ahead in a thread of its own, the writer encodes in another. On Ctrl-C the output holds the frames
+    so far. compare: source, driving picture and result side by side. save_motion_to: also write the motion file.
+    """
+    recorder = MotionRecorder(driver)
+    count = 0
+    with ExitStack() as stack:
+        if save_motion_to is not None:
+            stack.push(recorder.saver(save_motion_to))
+        writer = stack.enter_context(open_writer(output, driver.fps, driver.audio, driver.still or limit == 1))
+        advance = stack.enter_context(progress_bar(_length(driver, limit), quiet))
+        frames = animator.animate(driver, motion=motion, view=view, background=background)
+        stack.callback(frames.close)
+        for frame in islice(frames, limit):
+            picture = frame.picture
+            if compare and animator.source is not None:
+                picture = compare_panel(animator.source.picture, frame.driving.picture, picture)
+            writer.write(picture, frame.time)
+            if save_motion_to is not None:
+                recorder.add(frame.driving)
+            count += 1
+            advance()
+    return count
+
+
+def _length(driver: Driver, limit: int | None) -> int | None:
+    if driver.length is None or limit is None:
+        return driver.length or limit
+    return min(driver.length, limit)

@@ -1,0 +1,67 @@
+"""From the driver's motion to the source's: absolute or relative, and free view."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import relative_camera, turn_head
+from hidenerf.runtime.motion import MotionFrame
+from hidenerf.runtime.source import Source
+
+Float = NDArray[np.float32]
+
+MOTION_MODES = ("absolute", "relative")
+ORBIT_SECONDS = 4.0
+ORBIT_PITCH_SHARE = 0.4
+
+
+@dataclass(frozen=True)
+class View:
+    """Free view (paper §4.3): offsets in degrees added to every frame's head pose.
+
+    orbit: the head also circles by ±orbit degrees of yaw and `ORBIT_PITCH_SHARE` of that in pitch, once every
+    `ORBIT_SECONDS`.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    orbit: float = 0.0
+
+    def apply(self, camera: Float, seconds: float) -> Float:
+        """camera [25] at a time of the motion → camera [25]."""
+        phase = 2.0 * math.pi * seconds / ORBIT_SECONDS
+        yaw = self.yaw + self.orbit * math.sin(phase)
+        pitch = self.pitch + self.orbit * ORBIT_PITCH_SHARE * (1.0 - math.cos(phase)) / 2.0
+        if yaw == pitch == self.roll == 0.0:
+            return camera
+        return turn_head(camera, yaw, pitch, self.roll)
+
+
+class Retargeter:
+    """Turns a driver's frames into the source's expression and camera.
+
+    absolute (the paper's): the driver's expression and camera as they are. relative: what changed since the
+    driver's first tracked frame, added to the source's own expression and head pose.
+    """
+
+    def __init__(self, source: Source, mode: str, view: View) -> None:
+        self._source = source
+        self._relative = mode == "relative"
+        self._view = view
+        self._reference: MotionFrame | None = None
+
+    def apply(self, frame: MotionFrame) -> tuple[Float, Float]:
+        """expression [E] and camera [25] for this frame."""
+        expression, camera = frame.expression, frame.camera
+        if self._relative:
+            if self._reference is None or (frame.tracked and not self._reference.tracked):
+                self._reference = frame
+            change = expression - self._reference.expression
+            expression = self._source.expression + change
+            if self._source.face_model == "anny":
+                expression = np.clip(expression, 0.0, 1.0)
+            camera = relative_camera(self._source.camera, self._reference.camera, camera)
+        return expression.astype(np.float32), self._view.apply(camera, float(frame.time))

@@ -1,0 +1,76 @@
+"""Head pose from landmarks: perspective-n-point with the face model's own landmarks as the object."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import (
+    CANONICAL_FILL,
+    HEAD_RADIUS,
+    WORLD_TO_FRONTAL,
+    camera_from_head_pose,
+)
+
+Array = NDArray[np.float64]
+
+# Pictures rarely say what lens took them; this focal length is that of a 45-degree lens on the longer side.
+FOCAL_PER_LONG_SIDE = 1.2
+
+
+@dataclass(frozen=True)
+class HeadPose:
+    """rotation [3, 3] turns the head in the world's axes; translation [3] is the head centre in OpenCV camera axes,
+    world units (as `camera_from_head_pose` takes them)."""
+
+    rotation: Array
+    translation: Array
+
+
+def picture_intrinsics(height: int, width: int) -> Array:
+    """The intrinsics [3, 3] assumed of a whole picture, pixels; the picture spans [0, W]×[0, H]."""
+    focal = FOCAL_PER_LONG_SIDE * max(height, width)
+    return np.array([[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]])
+
+
+def solve_head_pose(points: NDArray[np.floating], pixels: NDArray[np.floating], intrinsics: Array) -> HeadPose:
+    """The pose under which points [M, 3] (world frame and units) fall on pixels [M, 2], in least squares."""
+    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    _, rotation, translation = cv2.solvePnP(points, pixels, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
+    rotation, translation = cv2.solvePnPRefineLM(points, pixels, intrinsics, None, rotation, translation)
+    world2cam = np.asarray(cv2.Rodrigues(rotation)[0], np.float64)
+    return HeadPose(WORLD_TO_FRONTAL @ world2cam, np.asarray(translation, np.float64)[:, 0])
+
+
+def to_camera_axes(points: NDArray[np.floating], pose: HeadPose) -> Array:
+    """World points [..., 3] of a head in this pose → OpenCV camera axes [..., 3]."""
+    return points @ (WORLD_TO_FRONTAL @ pose.rotation).T + pose.translation
+
+
+def project_head(points: NDArray[np.floating], pose: HeadPose, intrinsics: Array) -> Array:
+    """World points [..., 3] of a head in this pose → pixels [..., 2]."""
+    homogeneous = to_camera_axes(points, pose) @ intrinsics.T
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def aligned_square(pose: HeadPose, intrinsics: Array) -> tuple[Array, float]:
+    """The square about the head that makes an aligned crop: its centre [2] and side, pixels.
+
+    The head centre falls in the middle, and the head's radius fills `CANONICAL_FILL` of half the side.
+    """
+    centre = project_head(np.zeros(3), pose, intrinsics)
+    radius = intrinsics[0, 0] * HEAD_RADIUS / pose.translation[2]
+    return centre, float(2 * radius / CANONICAL_FILL)
+
+
+def square_intrinsics(intrinsics: Array, centre: Array, side: float) -> Array:
+    """Intrinsics [3, 3], normalised, of a square crop about `centre` [2] of a picture with `intrinsics` in pixels."""
+    corner = centre - side / 2
+    to_square = np.array([[1 / side, 0.0, -corner[0] / side], [0.0, 1 / side, -corner[1] / side], [0.0, 0.0, 1.0]])
+    return to_square @ intrinsics
+
+
+def square_camera(pose: HeadPose, intrinsics: Array, centre: Array, side: float) -> NDArray[np.float32]:
+    """The camera [25] that sees a head with this pose in a square crop of the picture."""
+    return camera_from_head_pose(pose.rotation, pose.translation, square_intrinsics(intrinsics, centre, side))

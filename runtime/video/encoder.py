@@ -1,0 +1,113 @@
+"""Encoding a stream of pictures, with the driving clip's sound, as an H.264 video file."""
+
+import contextlib
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from hidenerf.runtime.video.sound import Sound
+
+Picture = NDArray[np.uint8]
+
+_FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
+VIDEO_SUFFIXES = tuple(_FORMATS)
+
+_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17"}
+_FINEST_TICK = 90_000
+# Matroska input has its times rounded to milliseconds; within this they are taken for the constant rate's.
+_TIME_ROUNDING = Fraction(1, 1000)
+
+
+def encode_video(frames: Iterable[tuple[Picture, Fraction]], path: Path, fps: Fraction, audio: Path | None) -> None:
+    """Write (picture uint8 RGB [H, W, 3], time in seconds) as a video; all pictures of one size, in order.
+
+    The container is told by the suffix of `path`. Pictures are shown at their times, exactly those of the constant
+    rate `fps` where they follow it. H.264 wants even sides: an odd one gets its last row or column twice. Sound goes
+    in as its time comes, and ends with the last picture. Colours are BT.709, and tagged so.
+    Errors: those of PyAV (`av.FFmpegError`, for a full disk an `OSError` too), and of reading the sound.
+    """
+    suffix = path.suffix.lower()
+    clock = Clock(fps)
+    with contextlib.ExitStack() as stack:
+        # The index goes to the front, so that a browser plays it while it loads.
+        options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
+        output = stack.enter_context(av.open(str(path.absolute()), "w", format=_FORMATS[suffix], options=options))
+        video: VideoStream | None = None
+        sound: Sound | None = None
+        end = Fraction(0)
+        for picture, time in frames:
+            picture = pad_to_even(picture)
+            if video is None:
+                video = output.add_stream("libx264", rate=fps, options=_ENCODER_OPTIONS)
+                _set_up(video, picture, clock.time_base)
+                sound = Sound(audio, output, suffix, stack) if audio else None
+            frame = to_frame(picture)
+            frame.pts, frame.time_base = clock.tick(time), clock.time_base
+            end = frame.pts * clock.time_base + 1 / fps
+            for packet in video.encode(frame):
+                packet.duration = clock.frame_ticks
+                output.mux(packet)
+            if sound is not None:
+                for packet in sound.packets(end):
+                    output.mux(packet)
+        if video is not None:
+            for packet in video.encode(None):
+                packet.duration = clock.frame_ticks
+                output.mux(packet)
+        if sound is not None:
+            for packet in sound.rest():
+                output.mux(packet)
+
+
+class Clock:
+    """Times in seconds → strictly rising ticks of a time base in which one frame of the nominal rate is whole."""
+
+    def __init__(self, fps: Fraction) -> None:
+        # A variable-rate clip's mean rate can have any numerator; the tick must stay one that containers can hold.
+        if fps.numerator > 10 * _FINEST_TICK:
+            fps = fps.limit_denominator(_FINEST_TICK // math.ceil(fps))
+        ticks = fps.numerator * math.ceil(_FINEST_TICK / fps.numerator)
+        self.time_base = Fraction(1, ticks)
+        self.frame_ticks = int(ticks / fps)
+        self._last = -1
+
+    def tick(self, time: Fraction) -> int:
+        tick = round(time / self.time_base)
+        on_rate = round(Fraction(tick, self.frame_ticks)) * self.frame_ticks
+        tolerance = min(_TIME_ROUNDING / self.time_base, Fraction(self.frame_ticks, 4))
+        if abs(on_rate - tick) <= tolerance:
+            tick = on_rate
+        self._last = max(tick, self._last + 1)
+        return self._last
+
+
+def pad_to_even(picture: Picture) -> Picture:
+    """[H, W, 3] with an odd side made even by repeating the last row or column."""
+    height, width = picture.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return picture
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def to_frame(picture: Picture) -> av.VideoFrame:
+    """uint8 RGB [H, W, 3], even sides → a YUV 4:2:0 frame in BT.709, limited range."""
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+
+
+def _set_up(video: VideoStream, picture: Picture, time_base: Fraction) -> None:
+    video.height, video.width = picture.shape[:2]
+    video.pix_fmt = "yuv420p"
+    context = video.codec_context
+    context.time_base = time_base
+    context.colorspace = Colorspace.ITU709
+    context.color_range = ColorRange.MPEG
+    context.color_primaries = ColorPrimaries.BT709
+    context.color_trc = ColorTrc.BT709
