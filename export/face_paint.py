@@ -35,7 +35,7 @@ class Head:
     """What painting needs to know of a head in its mean shape, in the world's frame and units.
 
     mean [V, 3], triangles [F, 3]; part [V] is SKIN, TONGUE or EYE; lips, mouth_bag [V] in [0, 1]: how far a vertex
-    belongs to the lips, to the inside of the mouth; irises [2, 3]: the middle of the left and the right one.
+    belongs to the lips, to the inside of the mouth; eyeballs, irises [2, 3]: their middles, left and right.
     """
 
     mean: Array
@@ -43,6 +43,7 @@ class Head:
     part: NDArray[np.int8]
     lips: Array
     mouth_bag: Array
+    eyeballs: Array
     irises: Array
 
 
@@ -55,6 +56,8 @@ class Look:
     hair: Color = (0.10, 0.06, 0.04)
     brow: Color = (0.10, 0.06, 0.04)
     iris: Color = (0.22, 0.38, 0.52)
+    lash: Color = (0.06, 0.035, 0.03)
+    lash_strength: float = 0.0
     hair_strength: float = 0.0
     brow_strength: float = 0.0
     blush: float = 0.0
@@ -92,19 +95,24 @@ def find_parts(vertices: NDArray[np.floating], triangles: NDArray[np.int32]) -> 
 
 
 def head_to_paint(mean: Array, triangles: NDArray[np.int32], lips: Array) -> Head:
-    """A head for painting from its mean shape [V, 3], triangles [F, 3] and how far each vertex is lip [V]."""
+    """A head for painting from its mean shape [V, 3], triangles [F, 3] and how far each vertex is lip [V].
+
+    What the closed mouth hides is lip at first, then the inside of the mouth.
+    """
     parts = find_parts(mean, triangles)
     part = np.full(len(mean), SKIN, np.int8)
     part[parts.tongue] = TONGUE
-    irises = []
-    for eye in (parts.left_eye, parts.right_eye):
-        part[eye] = EYE
-        cornea = mean[eye][mean[eye, 2] > mean[eye, 2].max() - 0.0094]
-        irises.append(cornea.mean(axis=0))
+    eyeballs, irises = [], []
+    for eye in (mean[parts.left_eye], mean[parts.right_eye]):
+        eyeballs.append((eye.min(axis=0) + eye.max(axis=0)) / 2)
+        irises.append(eye[eye[:, 2] > eye[:, 2].max() - 0.0094].mean(axis=0))
+    part[parts.left_eye] = part[parts.right_eye] = EYE
     hidden_by = _frontal_depth(mean, triangles) - mean[:, 2]
     x, y, z = mean.T
-    near_mouth = (np.abs(x) < 0.25) & (y < -0.2) & (y > -0.55) & (z > 0) & (part == SKIN)
-    return Head(mean, triangles, part, lips, _step(0.03, 0.07, hidden_by) * near_mouth, np.array(irises))
+    near_mouth = (np.abs(x) < 0.25) & (y < -0.2) & (y > -0.55) & (z > -0.2) & (part == SKIN)
+    mouth_bag = _step(0.03, 0.07, hidden_by) * near_mouth
+    lips = np.maximum(lips, _step(0.005, 0.03, hidden_by) * (near_mouth & (y > -0.45)))
+    return Head(mean, triangles, part, lips, mouth_bag, np.array(eyeballs), np.array(irises))
 
 
 def _frontal_depth(mean: Array, triangles: NDArray[np.int32], size: int = 512) -> Array:
@@ -124,7 +132,7 @@ def _frontal_depth(mean: Array, triangles: NDArray[np.int32], size: int = 512) -
 def rasterise(
     vertices: NDArray[np.floating], triangles: NDArray[np.int32], camera: NDArray[np.floating], size: int
 ) -> Raster:
-    """What each pixel of a size×size picture sees of these vertices [V, 3] through a camera [25] with a centred axis."""
+    """What each pixel of a size×size picture sees of vertices [V, 3] through a camera [25] whose axis is centred."""
     cam2world, intrinsics = unpack_camera(camera)
     if not np.allclose(intrinsics[:2], [[intrinsics[0, 0], 0, 0.5], [0, intrinsics[0, 0], 0.5]]):
         raise HideNerfError("The camera's axis is not in the middle of the picture; paint through a canonical camera.")
@@ -208,7 +216,10 @@ def _albedo(head: Head, look: Look, place: Array, lips: Array, bag: Array, part:
     color *= 1 + look.blush * cheeks[:, None] * np.array([1.0, -0.6, -0.5])
     color = _over(color, look.lip, lips)
     color = _over(color, look.brow, look.brow_strength * _brows(side, y, z))
-    color = _over(color, look.hair, look.hair_strength * _hair(look, x, y, z, waves))
+    color = _over(color, look.lash, look.lash_strength * _lashes(head, place))
+    strands = np.sin(70 * np.arctan2(x, y + 0.1) + 3 * waves[:, 0]) * np.sin(23 * z + 2 * waves[:, 1])
+    hair = np.array(look.hair) * (1 + 0.18 * strands[:, None])
+    color = _over(color, hair, look.hair_strength * _hair(look, x, y, z, waves))
     inside = 0.25 + 0.75 * _step(0.1, 0.5, z)[:, None]
     color = _over(color, np.array([0.42, 0.13, 0.13]) * inside, _step(0.3, 0.7, bag))
     color = np.where((part == TONGUE)[:, None], np.array([0.72, 0.34, 0.33]) * inside, color)
@@ -219,22 +230,34 @@ def _brows(side: Array, y: Array, z: Array) -> Array:
     middle = 0.205 + 0.04 * (1 - ((side - 0.21) / 0.15) ** 2)
     thickness = 0.024 * (1 - 0.5 * _step(0.2, 0.36, side))
     band = np.exp(-(((y - middle) / thickness) ** 4))
-    return band * _step(0.045, 0.075, side) * _step(0.37, 0.32, side) * _step(0.15, 0.3, z)
+    return band * _step(0.04, 0.085, side) * _step(0.37, 0.32, side) * _step(0.15, 0.3, z)
 
 
 def _hair(look: Look, x: Array, y: Array, z: Array, waves: Array) -> Array:
     line = np.interp(z, _HAIRLINE_DEPTHS, look.hairline)
     line -= 0.35 * np.maximum(np.abs(x) - 0.2, 0) * _step(0.2, 0.4, z)
-    return _step(-0.025, 0.03, y - line + 0.02 * waves[:, len(waves[0]) // 2 :].mean(axis=1))
+    ear = _step(0.455, 0.475, np.abs(x)) * _step(0.19, 0.16, y)
+    return _step(-0.025, 0.03, y - line + 0.02 * waves[:, len(waves[0]) // 2 :].mean(axis=1)) * (1 - ear)
+
+
+def _lashes(head: Head, place: Array) -> Array:
+    """The rims of the lids, which touch the eyeball; the upper one is much darker."""
+    which = np.where(place[:, 0] > 0, 0, 1)
+    gap = np.linalg.norm(place - head.eyeballs[which], axis=1)
+    upper = _step(-0.03, 0.02, place[:, 1] - head.irises[which, 1])
+    return _step(0.119, 0.111, gap) * (0.12 + 0.88 * upper)
 
 
 def _eyes(head: Head, look: Look, place: Array) -> Array:
     iris, pupil, blur = 0.042, 0.019, 0.004
     centre = np.where(place[:, :1] > 0, head.irises[0, :2], head.irises[1, :2])
     radius = np.linalg.norm(place[:, :2] - centre, axis=1)
-    color = np.array([0.93, 0.91, 0.89]) * (1 - 0.25 * _step(0.06, 0.1, radius))[:, None]
-    color = _over(color, look.iris, _step(iris + blur, iris - blur, radius))
-    return _over(color, (0.02, 0.02, 0.02), _step(pupil + blur, pupil - blur, radius))
+    color = np.array([0.90, 0.88, 0.86]) * (1 - 0.25 * _step(0.06, 0.1, radius))[:, None]
+    ring = np.array(look.iris) * (1 - 0.6 * _step(iris - 0.014, iris, radius))[:, None]
+    color = _over(color, ring, _step(iris + blur, iris - blur, radius))
+    color = _over(color, (0.02, 0.02, 0.02), _step(pupil + blur, pupil - blur, radius))
+    under_the_lid = _step(0.005, 0.035, place[:, 1] - centre[:, 1])
+    return color * (1 - 0.45 * under_the_lid)[:, None]
 
 
 def _light(look: Look, normals: Array) -> Array:
@@ -265,7 +288,8 @@ def _make_waves() -> Array:
     waves = np.zeros((12, 7))
     waves[:, :3] = random.normal(size=(12, 3)) * np.repeat([4.0, 16.0], 6)[:, None]
     waves[:, 3] = random.uniform(0, 2 * np.pi, 12)
-    waves[:, 4:] = (random.normal(size=(12, 1)) + 0.6 * random.normal(size=(12, 3))) * np.repeat([1.0, 0.6], 6)[:, None]
+    shared, own = random.normal(size=(12, 1)), random.normal(size=(12, 3))
+    waves[:, 4:] = (shared + 0.6 * own) * np.repeat([1.0, 0.6], 6)[:, None]
     return waves
 
 

@@ -56,8 +56,11 @@ class HideNerf(nn.Module):
 
 
 def frame_to_uint8(frame: Tensor) -> Tensor:
-    """[1, 3, S, S] → [S, S, 3] uint8, clamped to [0, 1] and rounded."""
-    return (frame[0].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).permute(1, 2, 0)
+    """[1, 3, S, S] → [S, S, 3] uint8, clamped to [0, 1] and rounded.
+
+    The cast comes last, since TensorRT takes 8-bit values for network outputs only.
+    """
+    return (frame[0].clamp(0.0, 1.0) * 255.0).round().permute(1, 2, 0).to(torch.uint8)
 
 
 def random_model(config: ModelConfig, seed: int) -> HideNerf:

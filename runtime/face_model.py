@@ -11,6 +11,7 @@ import importlib.resources
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,7 +150,7 @@ def default_face_model_path() -> Path:
 
 def save_face_model(model: FaceModel, path: Path) -> None:
     """Write a face model file; it appears whole or not at all."""
-    arrays = {field.name: _stored(getattr(model, field.name)) for field in fields(model)}
+    arrays: dict[str, Any] = {field.name: _stored(getattr(model, field.name)) for field in fields(model)}
     with atomic_path(path) as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, format=FACE_MODEL_FORMAT, version=FACE_MODEL_VERSION, **arrays)
 

@@ -22,8 +22,8 @@ from hidenerf.runtime.tracking.search import (
 # While no face is in sight every frame is searched as a whole and in this many windows of the next in turn, so that
 # a long stretch without a face costs little and a small face is still found within a second or two.
 WINDOWS_PER_FRAME = 6
-# Where several faces are about, a face just lost is waited for this long near where it was, so that the tracker does not
-# go over to its neighbour; a lone face may reappear anywhere at once, as after a cut.
+# Where several faces are about, a face just lost is waited for this long near where it was, so that the tracker does
+# not go over to its neighbour; a lone face may reappear anywhere at once, as after a cut.
 FRAMES_TO_WAIT = 30
 REAPPEARANCE_SIZES = 1.5
 # A face being followed is confirmed again after so many frames, lest the tracker sit on a shirt's pattern.

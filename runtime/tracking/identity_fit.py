@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.tracking.landmarker import FaceObservation
-from hidenerf.runtime.tracking.pose import Array, HeadPose, project_head, solve_head_pose, to_camera_axes
+from hidenerf.runtime.tracking.pose import (
+    Array,
+    HeadPose,
+    assumed_intrinsics,
+    project_head,
+    solve_head_pose,
+    to_camera_axes,
+)
 
 TURNS = 4
 # Ridge weights per landmark, in squared shares of the face's height: of identity coefficients (times the face model's
@@ -20,24 +27,25 @@ EXPRESSION_RIDGE = 5e-5
 
 @dataclass(frozen=True)
 class FaceFit:
-    """identity [K] in [-1, 1] and expression [E] in [0, 1], float32; pose of the head; error: mean distance of the
-    projected landmarks to the observed ones, pixels."""
+    """identity [K] in [-1, 1] and expression [E] in [0, 1], float32; pose of the head; intrinsics [3, 3]
+    assumed of the picture, pixels; error: mean distance of the projected landmarks to the observed ones, pixels."""
 
     identity: NDArray[np.float32]
     expression: NDArray[np.float32]
     pose: HeadPose
+    intrinsics: Array
     error: float
 
 
-def fit_face(face: FaceObservation, face_model: FaceModel, intrinsics: Array) -> FaceFit:
-    """Fit the face model and the head pose to one observed face.
+def fit_face(face: FaceObservation, face_model: FaceModel, height: int, width: int) -> FaceFit:
+    """Fit the face model and the head pose to one face observed in a picture of this size.
 
-    intrinsics [3, 3]: of the picture, pixels. The tracker's scores are the prior of the expression, the mean shape that
-    of the identity. The mean error is about 1 to 2 % of the distance between the eyes; depth is not seen in one picture.
+    The tracker's scores are the prior of the expression, the mean shape that
+    of the identity. The mean error is 1 to 2 % of the distance between the eyes; one picture does not show depth.
     """
     lsq_linear = _import_lsq_linear()
     pixels = face.landmarks[face_model.landmark_index]
-    height = np.ptp(pixels[:, 1])
+    face_height = np.ptp(pixels[:, 1])
     weight = np.sqrt(np.asarray(face_model.landmark_weight, np.float64))[:, None]
     identities = len(face_model.identity_names)
     basis = np.concatenate([face_model.landmark_identity_basis, face_model.landmark_expression_basis]).astype(float)
@@ -47,10 +55,12 @@ def fit_face(face: FaceObservation, face_model: FaceModel, intrinsics: Array) ->
     prior = np.concatenate([np.zeros(identities), face.scores]).astype(float)
     lower = np.concatenate([-np.ones(identities), np.zeros(len(face.scores))])
     coefficients = prior
+    start = face_model.landmarks(prior[:identities], prior[identities:])
+    intrinsics = assumed_intrinsics(start, pixels, height, width)
     pose, points = _pose(face_model, coefficients, pixels, intrinsics)
     for _ in range(TURNS):
-        residual = (pixels - project_head(points, pose, intrinsics)) / height * weight
-        jacobian = (_projected_basis(basis, points, pose, intrinsics) / height * weight).reshape(len(basis), -1)
+        residual = (pixels - project_head(points, pose, intrinsics)) / face_height * weight
+        jacobian = (_projected_basis(basis, points, pose, intrinsics) / face_height * weight).reshape(len(basis), -1)
         # The normal equations, as the square system whose least squares have the same ones.
         normal = jacobian @ jacobian.T + np.diag(ridge)
         right = jacobian @ (residual.ravel() + coefficients @ jacobian) + ridge * prior
@@ -60,7 +70,7 @@ def fit_face(face: FaceObservation, face_model: FaceModel, intrinsics: Array) ->
         pose, points = _pose(face_model, coefficients, pixels, intrinsics)
     error = np.linalg.norm(pixels - project_head(points, pose, intrinsics), axis=1).mean()
     fitted = coefficients.astype(np.float32)
-    return FaceFit(fitted[:identities], fitted[identities:], pose, float(error))
+    return FaceFit(fitted[:identities], fitted[identities:], pose, intrinsics, float(error))
 
 
 def _pose(face_model: FaceModel, coefficients: Array, pixels: Array, intrinsics: Array) -> tuple[HeadPose, Array]:
@@ -81,5 +91,7 @@ def _import_lsq_linear() -> Any:
     try:
         from scipy.optimize import lsq_linear
     except ImportError:
-        raise HideNerfError("Fitting a face needs SciPy, which is not installed; run: pip install 'hidenerf[track]'.") from None
+        raise HideNerfError(
+            "Fitting a face needs SciPy, which is not installed; run: pip install 'hidenerf[track]'."
+        ) from None
     return lsq_linear

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS, limit_mouth_close
 
 MOST_FACES = 8
 
@@ -49,6 +50,11 @@ class FaceLandmarker:
     """
 
     def __init__(self, model: Path, expression_names: Sequence[str]) -> None:
+        if set(expression_names) != set(ARKIT_EXPRESSIONS):
+            raise HideNerfError(
+                f"The face model's expressions ({', '.join(expression_names[:2])}, ...) are not ARKit's, so a face "
+                "tracker cannot give them; use coefficients made for this face model, or the default face model."
+            )
         self._mediapipe = _import_mediapipe()
         self._expression_names = tuple(expression_names)
         self._order: NDArray[np.intp] | None = None
@@ -110,37 +116,16 @@ class FaceLandmarker:
 
 
 def score_order(score_names: Sequence[str], expression_names: Sequence[str]) -> NDArray[np.intp]:
-    """For each expression the index of its score, -1 where there is none (MediaPipe has no tongueOut).
-
-    Error: a face model none of whose expressions MediaPipe knows, such as bfm2009.
-    """
-    order = np.array([score_names.index(name) if name in score_names else -1 for name in expression_names], np.intp)
-    if (order < 0).all():
-        raise HideNerfError(
-            f"The face model's expressions ({', '.join(expression_names[:3])}, ...) are not ARKit's, so a face tracker "
-            "cannot give them; use coefficients made for this face model, or a bundle with the default face model."
-        )
-    return order
+    """For each expression the index of its score, -1 where there is none (MediaPipe has no tongueOut)."""
+    return np.array([score_names.index(name) if name in score_names else -1 for name in expression_names], np.intp)
 
 
 def map_scores(
     scores: NDArray[np.floating], order: NDArray[np.intp], expression_names: Sequence[str]
 ) -> NDArray[np.float32]:
-    """MediaPipe's scores [n] → [E] float32 in the face model's order, within [0, 1] and mouthClose ≤ jawOpen.
-
-    mouthClose undoes the parting of the lips by jawOpen; more of it would push the lips through each other.
-    """
+    """MediaPipe's scores [n] → [E] float32 in the face model's order, within [0, 1] and mouthClose ≤ jawOpen."""
     mapped = np.where(order < 0, 0.0, scores[order]).clip(0.0, 1.0).astype(np.float32)
     return limit_mouth_close(mapped, expression_names)
-
-
-def limit_mouth_close(expression: NDArray[np.float32], expression_names: Sequence[str]) -> NDArray[np.float32]:
-    """expression [..., E] with mouthClose no larger than jawOpen, where both exist."""
-    if "mouthClose" in expression_names and "jawOpen" in expression_names:
-        close, jaw = expression_names.index("mouthClose"), expression_names.index("jawOpen")
-        expression = expression.copy()
-        expression[..., close] = np.minimum(expression[..., close], expression[..., jaw])
-    return expression
 
 
 def _import_mediapipe() -> Any:

@@ -25,6 +25,9 @@ FACE_WINDOW = 2.2
 CHECK_WINDOWS = (1.6, 3.0)
 AGREEMENT = 0.05
 
+# A search ends with windows of this many sizes of the largest face: one half as large was then easy to see.
+ENOUGH_SIZES = 3.5
+
 # A face this much smaller than the largest is in the background: it needs no --face to be ignored.
 COMPARABLE_SIZE = 0.5
 
@@ -162,12 +165,11 @@ def find_faces(landmarker: FaceLandmarker, picture: NDArray[np.uint8]) -> list[F
     """
     found: list[FaceObservation] = []
     for windows in search_levels(*picture.shape[:2]):
-        largest = max((face.size for face in found), default=0.0)
-        if found and windows[0].side < 4 * largest:
-            break
         for face in find_in_windows(landmarker, picture, windows):
             if nearest(found, face) is None:
                 found.append(face)
+        if windows[0].side <= ENOUGH_SIZES * max((face.size for face in found), default=0.0):
+            break
     return sorted(found, key=lambda face: float(face.centre[0]))
 
 

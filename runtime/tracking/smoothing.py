@@ -48,16 +48,15 @@ class OneEuroFilter:
         self._rate = rate
         self._strength = strength
         self._value: Array | None = None
-        self._speed: Array = np.zeros(1)
+        self._speed = np.zeros(1)
 
     def __call__(self, sample: NDArray[np.floating]) -> Array:
         """The filtered sample; the first comes back as it is."""
-        sample = np.asarray(sample, np.float64)
-        if self._value is None:
-            self._value = sample
-        else:
-            self._value = self.advance(self._value, self._step(self.difference(sample, self._value)))
-        return self._value
+        value = np.array(sample, np.float64)
+        if self._value is not None:
+            value = self.advance(self._value, self._step(self.difference(value, self._value)))
+        self._value = value
+        return value
 
     def _step(self, change: Array) -> Array:
         self._speed = self._speed + smoothing_factor(SPEED_CUTOFF, self._rate) * (change * self._rate - self._speed)

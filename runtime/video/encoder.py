@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -19,7 +19,10 @@ Picture = NDArray[np.uint8]
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 VIDEO_SUFFIXES = tuple(_FORMATS)
 
-_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17"}
+# No B-frames: then decoding order is display order, and a variable rate needs no edit list to last as long as it should.
+_ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17", "bf": "0"}
+# The default takes every second pixel's colour, and rounds down.
+_CHROMA_MEAN = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 _FINEST_TICK = 90_000
 # Matroska input has its times rounded to milliseconds; within this they are taken for the constant rate's.
 _TIME_ROUNDING = Fraction(1, 1000)
@@ -37,15 +40,18 @@ def encode_video(frames: Iterable[tuple[Picture, Fraction]], path: Path, fps: Fr
     clock = Clock(fps)
     with contextlib.ExitStack() as stack:
         # The index goes to the front, so that a browser plays it while it loads.
-        options = {"movflags": "+faststart"} if suffix != ".mkv" else {}
-        output = stack.enter_context(av.open(str(path.absolute()), "w", format=_FORMATS[suffix], options=options))
+        # The edit list is in the movie's time scale, milliseconds unless it is told.
+        options = {"movflags": "+faststart", "movie_timescale": str(clock.time_base.denominator)}
+        output = stack.enter_context(
+            av.open(str(path.absolute()), "w", format=_FORMATS[suffix], options={} if suffix == ".mkv" else options)
+        )
         video: VideoStream | None = None
         sound: Sound | None = None
         end = Fraction(0)
         for picture, time in frames:
             picture = pad_to_even(picture)
             if video is None:
-                video = output.add_stream("libx264", rate=fps, options=_ENCODER_OPTIONS)
+                video = output.add_stream("libx264", rate=clock.fps, options=_ENCODER_OPTIONS)
                 _set_up(video, picture, clock.time_base)
                 sound = Sound(audio, output, suffix, stack) if audio else None
             frame = to_frame(picture)
@@ -72,7 +78,8 @@ class Clock:
     def __init__(self, fps: Fraction) -> None:
         # A variable-rate clip's mean rate can have any numerator; the tick must stay one that containers can hold.
         if fps.numerator > 10 * _FINEST_TICK:
-            fps = fps.limit_denominator(_FINEST_TICK // math.ceil(fps))
+            fps = fps.limit_denominator(max(1, _FINEST_TICK // math.ceil(fps)))
+        self.fps = fps
         ticks = fps.numerator * math.ceil(_FINEST_TICK / fps.numerator)
         self.time_base = Fraction(1, ticks)
         self.frame_ticks = int(ticks / fps)
@@ -99,7 +106,12 @@ def pad_to_even(picture: Picture) -> Picture:
 def to_frame(picture: Picture) -> av.VideoFrame:
     """uint8 RGB [H, W, 3], even sides → a YUV 4:2:0 frame in BT.709, limited range."""
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    return frame.reformat(
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_CHROMA_MEAN,
+    )
 
 
 def _set_up(video: VideoStream, picture: Picture, time_base: Fraction) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ Picture = NDArray[np.uint8]
 # What a user may take for a clip. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,h264,hevc,mjpeg"
 _FALLBACK_FPS = Fraction(25)
+# Seconds by which a Matroska file may end before its declared length: muxers round, and count a last subtitle in.
+_END_TOLERANCE = Fraction(1, 2)
 _CAMERA_FALLBACK_FPS = Fraction(30)
 
 
@@ -87,7 +90,7 @@ class VideoReader:
             raise HideNerfError(f"{self._path}: this video's codec is not supported; convert it to H.264.")
         self._stream.thread_type = "AUTO"
         self.has_audio = bool(self._container.streams.audio)
-        self.fps: Fraction = self._stream.average_rate or self._stream.guessed_rate or _FALLBACK_FPS
+        self.fps = self._declared_fps()
         self.length = self._declared_length()
         self._pictures = self._decode()
         first = next(self._pictures, None)
@@ -96,9 +99,16 @@ class VideoReader:
         self._first = first
         self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
 
+    def _declared_fps(self) -> Fraction:
+        """The mean rate where the file counts its frames; elsewhere it is FFmpeg's guess from a few, often wild."""
+        average, guessed = self._stream.average_rate, self._stream.guessed_rate
+        rates = (average, guessed) if self._stream.frames else (guessed, average)
+        return rates[0] or rates[1] or _FALLBACK_FPS
+
     def _declared_length(self) -> int | None:
         if self._stream.frames:
-            return self._stream.frames
+            # A clip trimmed without encoding it anew keeps frames that are not to be shown.
+            return self._stream.frames - sum(entry.is_discard for entry in self._stream.index_entries)
         if self._stream.duration is not None and self._stream.time_base is not None:
             return round(self._stream.duration * self._stream.time_base * self.fps)
         if self._container.duration is not None:
@@ -108,10 +118,18 @@ class VideoReader:
     def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
         start: Fraction | None = None
         shown = Fraction(0)
+        orientation = Orientation()
+        packets = 0
+        end = Fraction(0)
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._container.demux():
+                if packet.pts is not None:
+                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                if packet.stream is not self._stream:
+                    continue
+                packets += packet.size > 0
                 damaged = packet.is_corrupt
-                for frame in packet.decode():
+                for frame in self._stream.decode(packet):
                     damaged = damaged or frame.is_corrupt
                     if frame.pts is None or frame.time_base is None:
                         shown = Fraction(0) if start is None else shown + 1 / self.fps
@@ -119,13 +137,32 @@ class VideoReader:
                         shown = frame.pts * frame.time_base
                     if start is None:
                         start = shown
+                        # Of the first frame only: looking at side data ties a frame into a reference cycle, which
+                        # keeps its pixels until Python's collector comes round.
+                        orientation = display_orientation(frame)
                     self._position = shown - start
                     if not damaged:
-                        yield upright(frame, self._stream.sample_aspect_ratio), self._position
+                        # Square pixels: the width stretched by their aspect ratio.
+                        width = round(frame.width * (self._stream.sample_aspect_ratio or 1))
+                        picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
+                        yield orientation.turn(np.asarray(picture, np.uint8)), self._position
                 if damaged:
                     raise self._damaged("bytes are missing or wrong")
         except av.FFmpegError as error:
             raise self._damaged(error.strerror) from None
+        self._require_complete(packets, end)
+
+    def _require_complete(self, packets: int, end: Fraction) -> None:
+        """Where bytes are wrong, FFmpeg's readers of AVI and Matroska skip ahead, perhaps to the end, in silence.
+
+        packets: of the video stream, delivered. end: seconds on the file's clock of the last of all streams.
+        """
+        if packets < sum(entry.size > 0 for entry in self._stream.index_entries):
+            raise self._damaged("pictures that its index lists are not there")
+        if "matroska" in self._container.format.name and self._container.duration is not None:
+            missing = Fraction(self._container.duration, av.time_base) - end
+            if missing > _END_TOLERANCE:
+                raise self._damaged(f"the last {float(missing):.2f} s are not there")
 
     def _damaged(self, detail: str | None) -> HideNerfError:
         return HideNerfError(
@@ -149,23 +186,33 @@ class VideoReader:
         self.close()
 
 
-def upright(frame: VideoFrame, pixel_aspect: Fraction | None) -> Picture:
-    """A decoded frame as uint8 RGB [H, W, 3], turned as its display matrix says and stretched to square pixels."""
-    width = round(frame.width * pixel_aspect) if pixel_aspect else frame.width
-    picture = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=frame.height), np.uint8)
+@dataclass(frozen=True)
+class Orientation:
+    """How stored pictures are turned for display: first rows and columns swapped, then x and y mirrored."""
+
+    swap: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def turn(self, picture: Picture) -> Picture:
+        """[H, W, 3] as stored → as displayed."""
+        if self.swap:
+            picture = picture.transpose(1, 0, 2)
+        return np.ascontiguousarray(picture[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1])
+
+
+def display_orientation(frame: VideoFrame) -> Orientation:
+    """The orientation nearest to the display matrix of a frame, which all frames of a clip share."""
     # PyAV's stubs know only one kind of side data by name.
     side_data = cast(Mapping[str, Buffer], frame.side_data)
     if "DISPLAYMATRIX" not in side_data:
-        return picture
+        return Orientation()
     # Rows of the matrix: where one step along the stored x axis, then along the stored y axis, goes on the display.
     matrix = np.frombuffer(bytes(side_data["DISPLAYMATRIX"]), np.int32).reshape(3, 3)
     (x_to_x, x_to_y, _), (y_to_x, y_to_y, _), _ = matrix.tolist()
     if abs(x_to_y) > abs(x_to_x):
-        picture = picture.transpose(1, 0, 2)
-        flip_x, flip_y = y_to_x < 0, x_to_y < 0
-    else:
-        flip_x, flip_y = x_to_x < 0, y_to_y < 0
-    return np.ascontiguousarray(picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1])
+        return Orientation(True, y_to_x < 0, x_to_y < 0)
+    return Orientation(False, x_to_x < 0, y_to_y < 0)
 
 
 class CameraReader:

@@ -19,6 +19,8 @@ _COPIED = {
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac", "vorbis", "dts", "truehd", "pcm_s16le", "pcm_s24le"},
 }
+# What a decoder needs to have heard before the first sound that is played: 80 ms for Opus, less for others.
+_PRE_ROLL = Fraction(1, 10)
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
@@ -40,22 +42,23 @@ class Sound:
         container = stack.enter_context(_opened(path))
         self._input = container.streams.audio[0]
         self._origin = _first_picture_time(container)
-        self._arriving = self._read(container)
+        self._arriving = with_durations(self._read(container))
         self._next = next(self._arriving, None)
         self._resampler: av.AudioResampler | None = None
         context = self._input.codec_context
         self._output: AudioStream
-        if context.name in _COPIED[suffix]:
+        if context.codec.canonical_name in _COPIED[suffix]:
             self._output = output.add_stream_from_template(self._input)
         else:
             rate = context.rate if context.rate in _AAC_RATES else _AAC_RATES[0]
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
             self._output = output.add_stream("aac", rate=rate, layout=layout)
-            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, frame_size=1024)
+            # async: gaps in the input become silence, so that the sound stays in step.
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, options={"async": "1"})
 
     def packets(self, end: Fraction) -> "Iterator[Packet[AudioStream]]":
-        while self._next is not None and self._next[0] < end:
-            packet = self._next[1]
+        while self._next is not None and (self._next.pts or 0) * self._next.time_base < end:
+            packet = self._next
             if self._resampler is None:
                 packet.stream = self._output
                 yield packet
@@ -65,6 +68,8 @@ class Sound:
 
     def rest(self) -> "Iterator[Packet[AudioStream]]":
         if self._resampler is not None:
+            for frame in self._resampler.resample(None):
+                yield from self._output.encode(frame)
             yield from self._output.encode(None)
 
     def _encode(self, packet: "Packet[AudioStream]") -> "Iterator[Packet[AudioStream]]":
@@ -76,8 +81,8 @@ class Sound:
         for frame in frames:
             yield from self._output.encode(frame)
 
-    def _read(self, container: InputContainer) -> "Iterator[tuple[Fraction, Packet[AudioStream]]]":
-        """The track's packets with their times, both moved to the output's clock."""
+    def _read(self, container: InputContainer) -> "Iterator[Packet[AudioStream]]":
+        """The track's packets, moved to the output's clock."""
         try:
             for packet in container.demux(self._input):
                 if packet.pts is None or packet.dts is None:
@@ -85,12 +90,28 @@ class Sound:
                 offset = round(self._origin / packet.time_base)
                 packet.pts -= offset
                 packet.dts -= offset
-                yield packet.pts * packet.time_base, packet
+                if packet.pts * packet.time_base >= -_PRE_ROLL:
+                    yield packet
         except av.FFmpegError as error:
             raise self._damaged(error) from None
 
     def _damaged(self, error: av.FFmpegError) -> HideNerfError:
         return HideNerfError(f"{self._path}: the sound track is damaged ({error.strerror}); repair it or remove it.")
+
+
+def with_durations(packets: "Iterator[Packet[AudioStream]]") -> "Iterator[Packet[AudioStream]]":
+    """Packets without a duration, as Matroska may have them, get it from the next: MP4 loses the last one otherwise."""
+    packet = next(packets, None)
+    duration = 0
+    while packet is not None:
+        following = next(packets, None)
+        if not packet.duration:
+            if following is not None:
+                duration = (following.pts or 0) - (packet.pts or 0)
+            packet.duration = duration
+        duration = packet.duration
+        yield packet
+        packet = following
 
 
 def _opened(path: Path) -> InputContainer:

@@ -16,16 +16,16 @@ SAMPLE_RATE = 48000
 
 def numbered_picture(index: int, size: tuple[int, int] = (48, 64)) -> Picture:
     """A picture (height, width) that tells its index by its grey and its top left corner by a white quarter."""
-    picture = np.full((*size, 3), 20 + 4 * (index % 50), np.uint8)
+    picture = np.full((*size, 3), 20 + 8 * (index % 25), np.uint8)
     picture[: size[0] // 2, : size[1] // 2] = 255
     return picture
 
 
 def number_of(picture: Picture) -> int:
-    """The index, modulo 50, that `numbered_picture` wrote."""
+    """The index, modulo 25, that `numbered_picture` wrote."""
     height, width = picture.shape[:2]
     corner = picture[height * 5 // 8 : height * 7 // 8, width * 5 // 8 : width * 7 // 8]
-    return round((float(corner.mean()) - 20) / 4) % 50
+    return round((float(corner.mean()) - 20) / 8) % 25
 
 
 def write_clip(
@@ -51,7 +51,9 @@ def write_clip(
         video = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
         video.height, video.width = size
         video.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
-        video.codec_context.time_base = 1 / fps / 100
+        time_base = 1 / fps / 100 if ticks is not None else 1 / fps
+        frame_ticks = round(1 / fps / time_base)
+        video.codec_context.time_base = time_base
         if pixel_aspect is not None:
             video.codec_context.sample_aspect_ratio = pixel_aspect
         if flip:
@@ -60,18 +62,18 @@ def write_clip(
         elif rotation:
             video.set_display_rotation(rotation)
         sound = container.add_stream(audio, rate=SAMPLE_RATE, layout="mono") if audio else None
-        times = list(ticks) if ticks is not None else [100 * index for index in range(frames)]
+        times = list(ticks) if ticks is not None else list(range(frames))
         for index, tick in enumerate(times):
             frame = av.VideoFrame.from_ndarray(numbered_picture(index, size), format="rgb24")
-            frame.pts, frame.time_base = tick, 1 / fps / 100
+            frame.pts, frame.time_base = tick, time_base
             for packet in video.encode(frame):
-                packet.duration = 100
+                packet.duration = frame_ticks
                 container.mux(packet)
         for packet in video.encode(None):
-            packet.duration = 100
+            packet.duration = frame_ticks
             container.mux(packet)
         if sound is not None:
-            seconds = audio_seconds if audio_seconds is not None else float(Fraction(times[-1] + 100, 100) / fps)
+            seconds = audio_seconds if audio_seconds is not None else float((times[-1] + frame_ticks) * time_base)
             for frame in _sine(seconds, sound.codec_context.format.name):
                 container.mux(sound.encode(frame))
             container.mux(sound.encode(None))
@@ -102,7 +104,27 @@ def audio_packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
+def audio_times(path: Path) -> list[Fraction]:
+    """When each of the sound track's packets starts, seconds on the file's clock."""
+    with av.open(str(path)) as container:
+        return [packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size]
+
+
 def video_times(path: Path) -> list[Fraction]:
     """Presentation times of all pictures in seconds, in order, as a player sees them."""
     with av.open(str(path)) as container:
         return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def retimed(clip: Path, path: Path, video: Fraction = Fraction(0), audio: Fraction = Fraction(0)) -> Path:
+    """A copy of a clip, its packets as they are, with its tracks moved in time by these seconds."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.pts is None or packet.dts is None:
+                continue
+            shift = round((video if packet.stream.type == "video" else audio) / packet.time_base)
+            packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+            packet.stream = streams[packet.stream]
+            target.mux(packet)
+    return path

@@ -1,0 +1,75 @@
+"""One frame on the CPU: a bundle in ONNX Runtime against PyTorch eager of the same weights, in the same run.
+
+    python benchmarks/cpu_frame.py [--bundle bundle] [--frames 20]
+
+The contenders take turns, frame by frame, on the same inputs and number of threads; the table has medians.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from hidenerf.export.graph_modules import graph_modules
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import frame_to_uint8, random_model
+from hidenerf.runtime import Animator
+from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+from hidenerf.runtime.motion import load_motion
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True)
+@click.option("--frames", type=click.IntRange(1), default=20, show_default=True)
+def main(bundle: Path, frames: int) -> None:
+    """Print the median time per frame of each contender, and its ratio to the bundle's."""
+    threads = len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    motion = load_motion(demo_motion_path())
+    with Animator(bundle) as animator, torch.inference_mode():
+        source = animator.set_source(demo_source_path())
+        manifest = animator.bundle.manifest
+        model = random_model(ModelConfig.from_dict(manifest["model"]), manifest["checkpoint"].get("random_init", 0))
+        image = torch.from_numpy(source.picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        source_camera = torch.from_numpy(source.camera)[None]
+        canonical = torch.from_numpy(animator.driving_secc(np.zeros_like(motion.expression[0])))[None]
+        encoder, led, renderer_refiner = graph_modules(model)
+        hoisted = encoder.run({"source_image": image, "source_camera": source_camera, "secc_canonical": canonical})
+
+        def run_hoisted(secc: np.ndarray, camera: np.ndarray) -> None:
+            inputs = {"secc_driving": torch.from_numpy(secc)[None], "camera": torch.from_numpy(camera)[None], **hoisted}
+            renderer_refiner.run({**inputs, **led.run(inputs)})
+
+        def run_unhoisted(secc: np.ndarray, camera: np.ndarray) -> None:
+            driving = torch.from_numpy(secc)[None]
+            frame_to_uint8(model(image, source_camera, canonical, driving, torch.from_numpy(camera)[None]).frame)
+
+        backend = animator._backend
+        contenders: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
+            f"bundle ({animator.bundle.precision}), {animator.backend_name}": lambda secc, camera: backend.render(
+                secc[None], camera[None]
+            ),
+            "PyTorch eager, hoisted": run_hoisted,
+            "PyTorch eager, whole model": run_unhoisted,
+        }
+        times: dict[str, list[float]] = {name: [] for name in contenders}
+        for index in range(frames + 2):
+            row = index % len(motion)
+            secc, camera = animator.driving_secc(motion.expression[row]), motion.camera[row]
+            for name, contender in contenders.items():
+                start = time.perf_counter()
+                contender(secc, camera)
+                if index >= 2:
+                    times[name].append(time.perf_counter() - start)
+    ours = float(np.median(next(iter(times.values()))))
+    click.echo(f"preset {manifest['model']['name']}, {threads} threads, {frames} frames, median")
+    for name, values in times.items():
+        click.echo(f"{name:<40}{np.median(values) * 1e3:>10.1f} ms{np.median(values) / ours:>8.2f} ×")
+
+
+if __name__ == "__main__":
+    main()

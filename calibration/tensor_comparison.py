@@ -1,0 +1,165 @@
+"""The bundle's ONNX graphs against the PyTorch graphs they were exported from, tensor by tensor, by Polygraphy."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from polygraphy.backend.base import BaseRunner
+from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
+from polygraphy.common import TensorMetadata
+from polygraphy.comparator import Comparator, CompareResult, IterationResult, Threshold
+from polygraphy.comparator.compare import BaseCompareFunc
+from polygraphy.logger import G_LOGGER
+
+from hidenerf.calibration.metrics import TensorDifference, tensor_difference
+from hidenerf.calibration.thresholds import Thresholds
+from hidenerf.export.graph_modules import GraphModule
+from hidenerf.runtime.bundle import EXPORT_AGAIN, GraphSpec
+from hidenerf.runtime.errors import HideNerfError
+
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """The worst that one tensor was over all motions, and whether that is within the thresholds."""
+
+    graph: str
+    tensor: str
+    difference: TensorDifference
+    passed: bool
+
+
+class TorchRunner(BaseRunner):
+    """Polygraphy's view of one graph in PyTorch, FP32: the reference side."""
+
+    def __init__(self, graph: GraphModule) -> None:
+        super().__init__(name=f"PyTorch {graph.name}")
+        self._graph = graph
+
+    def get_input_metadata_impl(self) -> TensorMetadata:
+        """Names, dtypes and shapes of the inputs."""
+        metadata = TensorMetadata()
+        for name, tensor in self._graph.inputs.items():
+            metadata.add(name, dtype=tensor.numpy().dtype, shape=tuple(tensor.shape))
+        return metadata
+
+    def infer_impl(self, feed_dict: Mapping[str, NDArray[Any]]) -> "OrderedDict[str, NDArray[Any]]":
+        """Outputs by name; Polygraphy wants them contiguous."""
+        start = time.perf_counter()
+        outputs = self._graph.run({name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in feed_dict.items()})
+        self.inference_time = time.perf_counter() - start
+        return OrderedDict((name, np.ascontiguousarray(tensor.numpy())) for name, tensor in outputs.items())
+
+
+class TensorThreshold(Threshold):
+    """Polygraphy's criterion on a `TensorDifference`; NaN fails."""
+
+    def __init__(self, cosine: float, psnr: float) -> None:
+        self.cosine = cosine
+        self.psnr = psnr
+
+    def passed(self, metric_values: Mapping[str, float]) -> bool:
+        """Whether cosine and PSNR are both high enough."""
+        return metric_values["cosine"] >= self.cosine and metric_values["psnr"] >= self.psnr
+
+
+class TensorResult(CompareResult):
+    """Polygraphy's result for one tensor; true if it is within its threshold."""
+
+    def __init__(self, difference: TensorDifference, threshold: TensorThreshold) -> None:
+        super().__init__(thresholds=threshold)
+        self.difference = difference
+
+    def metric_values(self) -> dict[str, float]:
+        """The difference by name."""
+        return vars(self.difference)
+
+
+class TensorCompareFunc(BaseCompareFunc):
+    """Compares two runners' outputs name by name.
+
+    Polygraphy's own functions match names loosely, take the largest value as the peak of their PSNR, and sum in FP32.
+    """
+
+    def __init__(self, thresholds: Thresholds) -> None:
+        self._thresholds = thresholds
+
+    def threshold(self, dtype: np.dtype) -> TensorThreshold:
+        """The criterion for a tensor of the reference's dtype; pictures are held to that of whole frames."""
+        limits = self._thresholds
+        return TensorThreshold(limits.tensor_cosine, limits.frame_psnr if dtype == np.uint8 else limits.tensor_psnr)
+
+    def compare(self, wanted: NDArray[Any], found: NDArray[Any]) -> TensorResult:
+        """One tensor against its reference."""
+        return TensorResult(tensor_difference(wanted, found), self.threshold(wanted.dtype))
+
+    def __call__(self, reference: IterationResult, result: IterationResult) -> "OrderedDict[str, TensorResult]":
+        """Results by name, for Polygraphy's comparator."""
+        return OrderedDict((name, self.compare(reference[name], result[name])) for name in reference)
+
+
+class GraphComparison:
+    """One graph of a bundle, as it runs in ONNX Runtime on the CPU, against its PyTorch original."""
+
+    def __init__(self, graph: GraphModule, spec: GraphSpec, thresholds: Thresholds) -> None:
+        self.graph = graph
+        self.rows: list[TensorRow] = []
+        with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+            session = SessionFromOnnx(str(spec.path), providers=["CPUExecutionProvider"])()
+        _require_same_names(graph, session, spec)
+        self._runners = [TorchRunner(graph), OnnxrtRunner(session, name=f"ONNX Runtime {graph.name}")]
+        self._compare_func = TensorCompareFunc(thresholds)
+
+    def compare(self, tensors: Tensors) -> Tensors:
+        """Run both on the graph's inputs among `tensors`, add a row for each output, and return PyTorch's outputs.
+
+        Polygraphy casts the inputs, FP32, to what each side takes.
+        """
+        feed = OrderedDict((name, tensors[name]) for name in self.graph.inputs)
+        with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
+            results = Comparator.run(self._runners, data_loader=[feed])
+            (accuracy,) = Comparator.compare_accuracy(results, compare_func=self._compare_func)
+        ((by_name,),) = accuracy.values()
+        self.rows += [TensorRow(self.graph.name, name, r.difference, bool(r)) for name, r in by_name.items()]
+        reference = results[self._runners[0].name][0]
+        return {name: reference[name] for name in reference}
+
+
+def worst_rows(rows: Iterable[TensorRow]) -> list[TensorRow]:
+    """One row for each tensor, in the order of first appearance, with the worst of each value over all its rows."""
+    groups: dict[tuple[str, str], list[TensorRow]] = {}
+    for row in rows:
+        groups.setdefault((row.graph, row.tensor), []).append(row)
+    return [
+        TensorRow(graph, tensor, _worst([row.difference for row in group]), all(row.passed for row in group))
+        for (graph, tensor), group in groups.items()
+    ]
+
+
+def _worst(differences: list[TensorDifference]) -> TensorDifference:
+    if any(math.isnan(difference.max_abs) for difference in differences):
+        return TensorDifference(math.nan, math.nan, math.nan, math.nan)
+    return TensorDifference(
+        max(d.max_abs for d in differences),
+        max(d.relative for d in differences),
+        min(d.cosine for d in differences),
+        min(d.psnr for d in differences),
+    )
+
+
+def _require_same_names(graph: GraphModule, session: Any, spec: GraphSpec) -> None:
+    """Polygraphy would pair misnamed tensors by position."""
+    for kind, wanted, found in (
+        ("inputs", set(graph.inputs), {tensor.name for tensor in session.get_inputs()}),
+        ("outputs", set(graph.outputs), {tensor.name for tensor in session.get_outputs()}),
+    ):
+        if wanted != found:
+            odd = ", ".join(sorted(wanted ^ found))
+            raise HideNerfError(f"{spec.path}: its {kind} are not those of the model ({odd}); {EXPORT_AGAIN}.")

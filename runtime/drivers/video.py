@@ -1,0 +1,207 @@
+"""A picture, a video file or a live camera as a driver, through the face tracker."""
+
+import itertools
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.motion import MotionFrame
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.streaming import prefetch
+from hidenerf.runtime.tracking.face_tracker import FaceTracker
+from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
+from hidenerf.runtime.tracking.pose import aligned_square, solve_head_pose, square_camera
+from hidenerf.runtime.tracking.smoothing import EXPRESSION_RESPONSE, HeadPoseFilter, OneEuroFilter
+from hidenerf.runtime.video.pictures import read_picture
+from hidenerf.runtime.video.reader import CameraReader, PictureStream, VideoReader
+
+Picture = NDArray[np.uint8]
+
+STILL_FPS = Fraction(25)
+PICTURES_AHEAD = 4
+
+
+class StillStream:
+    """One picture file as a `PictureStream`."""
+
+    fps = STILL_FPS
+    has_audio = False
+
+    def __init__(self, path: Path) -> None:
+        self._picture = read_picture(path)
+        self.length: int | None = 1
+        self.size = (self._picture.shape[0], self._picture.shape[1])
+
+    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        yield self._picture, Fraction(0)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class MotionFromFaces:
+    """Turns observations of one face, in order, into expressions and cameras.
+
+    The identity and the lens are fitted to the first observation, and the aligned square that the camera sees is chosen
+    on it; from then on the head moves within that square. smoothing: strength of the filters, 0 is none.
+    """
+
+    def __init__(self, face_model: FaceModel, height: int, width: int, rate: float, smoothing: float) -> None:
+        self._face_model = face_model
+        self._size = (height, width)
+        self._rate = rate
+        self._smoothing = smoothing
+        self._fit: FaceFit | None = None
+        self._square: tuple[NDArray[np.float64], float] | None = None
+        self.forget_past()
+
+    def forget_past(self) -> None:
+        """Start the filters anew: the face was out of sight."""
+        if self._smoothing > 0:
+            self._smooth_pose = HeadPoseFilter(self._rate, self._smoothing)
+            self._smooth_expression = OneEuroFilter(EXPRESSION_RESPONSE, self._rate, self._smoothing)
+
+    def __call__(self, face: FaceObservation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """expression [E] and camera [25]."""
+        if self._fit is None:
+            self._fit = fit_face(face, self._face_model, *self._size)
+        points = self._face_model.landmarks(self._fit.identity, face.scores)
+        intrinsics = self._fit.intrinsics
+        pose = solve_head_pose(points, face.landmarks[self._face_model.landmark_index], intrinsics)
+        expression = face.scores
+        if self._smoothing > 0:
+            pose = self._smooth_pose(pose)
+            expression = self._smooth_expression(expression).astype(np.float32)
+        if self._square is None:
+            self._square = aligned_square(pose, intrinsics)
+        return expression, square_camera(pose, intrinsics, *self._square)
+
+
+class VideoDriver:
+    """A picture, clip or camera as a `Driver` whose frames carry the driving picture.
+
+    Opening a file tracks it up to the first face, so that one without any fails before anything is written; frames
+    before that hold the first motion found, frames without a face after it the last, all with `tracked` false. A live
+    camera holds the neutral frontal motion until a face is seen, and drops pictures that it has no time for.
+
+    source: path of a picture or video file, or the number of a camera. face: which of several faces, 1-based from the
+    left; None takes the only one. Errors: those of the reader, the landmarker and `select_face`; no face in the file.
+    """
+
+    def __init__(
+        self,
+        source: Path | int,
+        *,
+        still: bool = False,
+        face_model: FaceModel,
+        landmarker_model: Path,
+        face: int | None = None,
+        smoothing: float = 1.0,
+        times: StageTimes | None = None,
+    ) -> None:
+        self.face_model = face_model.name
+        self.expression_names = face_model.expression_names
+        self.live = not isinstance(source, Path)
+        self.still = still
+        self._source = source
+        self._times = times or StageTimes()
+        self._frames: Generator[MotionFrame, None, None] | None = None
+        self._landmarker = FaceLandmarker(landmarker_model, face_model.expression_names)
+        try:
+            self._stream = self._open_stream()
+        except BaseException:
+            self._landmarker.close()
+            raise
+        self.fps = self._stream.fps
+        self.length = self._stream.length
+        self.audio = source if isinstance(source, Path) and self._stream.has_audio else None
+        self._tracker = FaceTracker(self._landmarker, face, self._name)
+        smoothing = 0.0 if still else smoothing
+        self._motion = MotionFromFaces(face_model, *self._stream.size, float(self.fps), smoothing)
+        self._pictures = self._decode()
+        self._first: FaceObservation | None = None
+        self._faceless = 0
+        try:
+            if not self.live:
+                self._find_first_face()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _name(self) -> str:
+        return f"camera:{self._source}" if self.live else str(self._source)
+
+    def _open_stream(self) -> PictureStream:
+        if isinstance(self._source, int):
+            return CameraReader(self._source)
+        return StillStream(self._source) if self.still else VideoReader(self._source)
+
+    def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
+        pictures = iter(self._stream)
+        while True:
+            with self._times.measure("decode"):
+                item = next(pictures, None)
+            if item is None:
+                return
+            yield item
+
+    def _track(self, picture: Picture) -> FaceObservation | None:
+        with self._times.measure("track"):
+            return self._tracker.follow(picture)
+
+    def _find_first_face(self) -> None:
+        """Track up to the first face; the stream then stands at its start again."""
+        for picture, time in self._pictures:
+            self._first = self._track(picture)
+            if self._first is None:
+                self._faceless += 1
+                continue
+            if self._faceless == 0:
+                self._pictures = itertools.chain([(picture, time)], self._pictures)
+            else:
+                self._stream.close()
+                self._stream = self._open_stream()
+                self._pictures = self._decode()
+            return
+        what = "picture" if self.still else "clip"
+        raise HideNerfError(f"{self._name}: no face was found in this {what}; drive with one that shows a face.")
+
+    def __iter__(self) -> Iterator[MotionFrame]:
+        self._frames = self._stream_motion()
+        return self._frames
+
+    def _stream_motion(self) -> Generator[MotionFrame, None, None]:
+        held = (np.zeros(len(self.expression_names), np.float32), canonical_camera())
+        if self._first is not None:
+            held = self._motion(self._first)
+        in_sight = True
+        depth = 1 if self.live else PICTURES_AHEAD
+        with prefetch(self._pictures, depth, drop_oldest=self.live) as ahead:
+            for index, (picture, time) in enumerate(ahead):
+                face = self._face(index, picture)
+                if face is not None:
+                    if not in_sight:
+                        self._motion.forget_past()
+                    held = self._motion(face)
+                in_sight = face is not None
+                yield MotionFrame(*held, tracked=in_sight, time=time, picture=picture)
+
+    def _face(self, index: int, picture: Picture) -> FaceObservation | None:
+        if self._first is None or index > self._faceless:
+            return self._track(picture)
+        return self._first if index == self._faceless else None
+
+    def close(self) -> None:
+        """Stop decoding and free the tracker; may be called twice."""
+        if self._frames is not None:
+            self._frames.close()
+        self._stream.close()
+        self._landmarker.close()
