@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := model export runtime calibration
+PACKAGES := model export runtime calibration training
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint types unit clean

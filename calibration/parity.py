@@ -20,7 +20,6 @@ from hidenerf.export.graph_modules import graph_modules
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.drivers.base import Driver
-from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.retarget import Retargeter, View
 from hidenerf.runtime.secc import secc
 from hidenerf.runtime.source import Source
@@ -79,10 +78,8 @@ class Parity:
 def collect_poses(driver: Driver, source: Source, count: int, advance: Callable[[], None]) -> tuple[list[Pose], int]:
     """At most `count` poses spread evenly over the driver's motion, first and last included, and the motion's length.
 
-    advance is called after each frame. Errors: a camera, which gives other motion each time.
+    advance is called after each frame.
     """
-    if driver.live:
-        raise HideNerfError("Parity needs motion that can be repeated; give a clip or a motion file with -d.")
     retargeter = Retargeter(source, "absolute", View())
     poses: list[Pose] = []
     for index, frame in enumerate(driver):

@@ -69,6 +69,8 @@ def main(
     require_writable_parent(bundle / REPORT_FILE)
     model = model_of(opened, checkpoint)
     source, driving = source or demo_source_path(), driving or demo_motion_path()
+    if str(driving).startswith("camera:"):
+        raise HideNerfError(f"-d {driving}: parity needs motion that can be repeated; give a clip or a motion file.")
     for option, path in (("-s", source), ("-d", driving)):
         if not path.exists():
             raise HideNerfError(f"{option} {path}: no such file; check the path.")

@@ -42,10 +42,10 @@ GENERATORS = ("hidenerf", "torch", "onnxruntime", "polygraphy", "flip-evaluator"
 
 def table(parity: Parity) -> str:
     """Tensors and a summary of the frames, as lines of text; what is outside the thresholds is marked."""
-    lines = [f"{'graph':<18}{'tensor':<15}{'max abs':>10}{'of range':>10}{'cosine':>12}{'PSNR dB':>9}"]
+    lines = [f"{'graph':<18}{'tensor':<15}{'max abs':>10}{'of range':>10}{'1 - cosine':>12}{'PSNR dB':>9}"]
     for row in parity.tensors:
         d = row.difference
-        figures = f"{d.max_abs:>10.1e}{d.relative:>10.1e}{d.cosine:>12.8f}{d.psnr:>9.1f}"
+        figures = f"{d.max_abs:>10.1e}{d.relative:>10.1e}{1.0 - d.cosine:>12.1e}{d.psnr:>9.1f}"
         lines.append(f"{row.graph:<18}{row.tensor:<15}{figures}{_mark(row)}")
     frames = parity.frames
     lines += ["", f"{len(frames):>4} whole frames{'worst':>12}{'median':>12}"]
@@ -63,7 +63,7 @@ def table(parity: Parity) -> str:
 def verdict(parity: Parity) -> str:
     """One line: passed or not, and by which thresholds."""
     t = parity.thresholds
-    limits = f"frames ≥ {t.frame_psnr:g} dB; tensors: cosine ≥ {t.tensor_cosine:g}, PSNR ≥ {t.tensor_psnr:g} dB"
+    limits = f"frames ≥ {t.frame_psnr:g} dB; tensors: cosine ≥ {t.tensor_cosine:.9g}, PSNR ≥ {t.tensor_psnr:g} dB"
     tensors = sum(not row.passed for row in parity.tensors)
     frames = sum(not row.passed for row in parity.frames)
     if parity.passed:

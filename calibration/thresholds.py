@@ -16,10 +16,11 @@ class Thresholds:
     tensor_psnr: float
 
 
-# FP32 graphs differ from PyTorch by the order of sums only, FP16 graphs by 11 bits of mantissa.
+# FP32 graphs differ from PyTorch by the order of sums only (worst tensor measured: 137 dB), FP16 graphs by 11 bits of
+# mantissa (73 dB).
 THRESHOLDS = {
-    "fp32": Thresholds(frame_psnr=60.0, tensor_cosine=0.999999, tensor_psnr=90.0),
-    "fp16": Thresholds(frame_psnr=45.0, tensor_cosine=0.999, tensor_psnr=50.0),
+    "fp32": Thresholds(frame_psnr=60.0, tensor_cosine=0.9999999, tensor_psnr=110.0),
+    "fp16": Thresholds(frame_psnr=45.0, tensor_cosine=0.9999, tensor_psnr=55.0),
 }
 
 

@@ -167,7 +167,7 @@ def _background() -> Array:
 
 
 def _shrink(picture: Array) -> Array:
-    return cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float64)
 
 
 def _to_8_bits(picture: Array) -> NDArray[np.uint8]:

@@ -72,6 +72,7 @@ def face_model_from_bfm(path: Path) -> FaceModel:
 def _read(path: Path) -> dict[str, NDArray]:
     try:
         from scipy.io import loadmat
+        from scipy.io.matlab import MatReadError
     except ImportError:
         raise HideNerfError("scipy is not installed; run pip install 'hidenerf[track]'.") from None
     if not path.is_file():
@@ -79,7 +80,7 @@ def _read(path: Path) -> dict[str, NDArray]:
     names = ("meanshape", "idBase", "exBase", "tri", "keypoints")
     try:
         arrays = loadmat(path, variable_names=names)
-    except (ValueError, TypeError, OSError, EOFError, NotImplementedError) as error:
+    except (MatReadError, ValueError, TypeError, OSError, EOFError, NotImplementedError) as error:
         raise HideNerfError(f"{path}: not a readable .mat file ({error}); write it with transferBFM09.") from None
     for name in names:
         if name not in arrays:

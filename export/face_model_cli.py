@@ -6,6 +6,8 @@ import click
 
 from hidenerf.runtime.command import user_errors
 
+ANNY_CACHE = Path.home() / ".cache" / "hidenerf" / "anny"
+
 
 @click.group()
 def main() -> None:
@@ -22,7 +24,7 @@ def main() -> None:
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    default=Path.home() / ".cache" / "hidenerf" / "anny",
+    default=ANNY_CACHE,
     show_default=True,
     help="Folder for Anny's prepared data (0.7 GB, made in about two minutes).",
 )

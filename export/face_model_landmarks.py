@@ -58,7 +58,7 @@ def find_landmarks(head: Head, actions: Mapping[str, Array], detect: Detector) -
     actions: offsets [V, 3] of the facial actions, by name. detect: picture [S, S, 3] uint8 RGB → landmarks [478, 2] in
     pixels, None where no face is found. The place of a landmark is the median over 90 pictures, made symmetric.
     """
-    places, inner_lips_show, yaws = [], [], []
+    places, inner_lips_show, yaws, tried = [], [], [], 0
     for opening in ({}, *_OPEN_MOUTHS):
         vertices = head.mean + sum((weight * actions[name] for name, weight in opening.items()), np.zeros(3))
         for look in _LOOKS:
@@ -68,12 +68,13 @@ def find_landmarks(head: Head, actions: Mapping[str, Array], detect: Detector) -
                     picture, mask = paint(head, look, vertices, camera, _SIZE)
                     picture = np.where(mask[..., None], picture, 0.55)
                     found = detect(np.ascontiguousarray((picture * 255).round().astype(np.uint8)))
+                    tried += 1
                     if found is not None:
                         places.append(_places_on_mean(head, vertices, camera, found))
                         inner_lips_show.append(bool(opening))
                         yaws.append(yaw)
     if len(places) < len(_YAWS) * len(_PITCHES):
-        raise HideNerfError(f"FaceLandmarker found a face in {len(places)} of 90 pictures; check the .task file.")
+        raise HideNerfError(f"FaceLandmarker found a face in {len(places)} of {tried} pictures; check the .task file.")
     usable = _usable(np.array(places), np.array(inner_lips_show), np.array(yaws))
     median = np.nanmedian(usable, axis=0)
     if np.isnan(median).any():

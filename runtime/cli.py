@@ -113,6 +113,9 @@ def main(
     for option, path in (("--save-motion", save_motion), ("--save-source", save_source)):
         if path is not None and path.suffix != MOTION_SUFFIX:
             raise HideNerfError(f"{option} {path}: the file's name must end in {MOTION_SUFFIX}.")
+    for option, given in (("-s", source), ("-d", Path(driving) if driving is not None else None)):
+        if given is not None and output.exists() and given.exists() and output.samefile(given):
+            raise HideNerfError(f"-o {output}: this is the file of {option}; choose another output.")
     with ExitStack() as stack:
         animator = stack.enter_context(Animator(bundle or default_bundle(), backend, face_landmarker))
         driver = animator.open_driver(driving or demo_motion_path(), face=driving_face, smoothing=smoothing)

@@ -119,7 +119,7 @@ class FaceModel:
 
     def _at_landmarks(self, per_vertex: Floats) -> Floats:
         corners = per_vertex[..., self.landmark_vertices, :]
-        return np.einsum("mc,...mcd->...md", self.landmark_barycentric, corners).astype(np.float32)
+        return np.ascontiguousarray(np.einsum("mc,...mcd->...md", self.landmark_barycentric, corners), np.float32)
 
     def _checked(
         self, identity: NDArray[np.floating], expression: NDArray[np.floating]

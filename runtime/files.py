@@ -32,6 +32,13 @@ def require_writable_parent(path: Path) -> None:
         raise HideNerfError(f"{parent}: this folder is not writable; choose another output.")
 
 
+def cannot_write(path: Path, number: int | None, reason: str | None) -> HideNerfError:
+    """The sentence for an output that could not be written, from an error's `errno` and `strerror`."""
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return HideNerfError(f"{path}: the disk is full; free some space and run again.")
+    return HideNerfError(f"{path}: cannot be written ({reason}); choose another output.")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; renamed to `path` on success, removed on any error."""
@@ -41,9 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HideNerfError(f"{path}: the disk is full; free some space and run again.") from None
-        raise
+        raise cannot_write(path, error.errno, error.strerror) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -64,8 +69,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         else:
             partial.replace(path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise HideNerfError(f"{path}: the disk is full; free some space and run again.") from None
-        raise
+        raise cannot_write(path, error.errno, error.strerror) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)

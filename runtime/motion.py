@@ -15,6 +15,7 @@ The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read wi
 """
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -127,9 +128,10 @@ def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[
     if not path.is_file():
         raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # Whatever zipfile, zlib and NumPy raise on damaged bytes.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise HideNerfError(f"{path}: not a readable {kind} file ({error}); it may be damaged.") from None
     if str(arrays.get("format")) != file_format:
         raise HideNerfError(f"{path}: not a {kind} file (its format is {arrays.get('format')}, not {file_format}).")

@@ -94,7 +94,9 @@ def render_motion(
     with ExitStack() as stack:
         if save_motion_to is not None:
             stack.push(recorder.saver(save_motion_to))
-        writer = stack.enter_context(open_writer(output, driver.fps, driver.audio, driver.still or limit == 1))
+        writer = stack.enter_context(
+            open_writer(output, driver.fps, driver.audio, driver.still or limit == 1, animator.times)
+        )
         advance = stack.enter_context(progress_bar(_length(driver, limit), quiet))
         frames = animator.animate(driver, motion=motion, view=view, background=background)
         stack.callback(frames.close)

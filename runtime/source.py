@@ -57,7 +57,7 @@ def load_source(path: Path) -> Source:
     """Read a prepared source. Errors: no such file, another kind of file, a newer version, a missing key."""
     archive = load_archive(path, SOURCE_FORMAT, SOURCE_VERSION, "prepared source")
     try:
-        return Source(
+        source = Source(
             picture=np.asarray(archive["picture"], np.uint8),
             mask=np.asarray(archive["mask"], np.uint8),
             background=np.asarray(archive["background"], np.uint8),
@@ -68,3 +68,12 @@ def load_source(path: Path) -> Source:
         )
     except KeyError as error:
         raise HideNerfError(f"{path}: the prepared source lacks {error}; prepare the portrait again.") from None
+    except (ValueError, TypeError) as error:
+        raise HideNerfError(f"{path}: the prepared source is damaged ({error}); prepare it again.") from None
+    size = len(source.picture)
+    expected = {"picture": (size, size, 3), "mask": (size, size), "background": (size, size, 3), "camera": (25,)}
+    for key, shape in expected.items():
+        found = getattr(source, key).shape
+        if found != shape:
+            raise HideNerfError(f"{path}: the source's {key} has shape {list(found)} where {list(shape)} is needed.")
+    return source

@@ -13,7 +13,6 @@ from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.source import Source, load_source
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
-from hidenerf.runtime.tracking.landmarker_model import find_landmarker_model
 from hidenerf.runtime.tracking.pose import HeadPose, aligned_square, project_head
 from hidenerf.runtime.tracking.search import find_faces, select_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
@@ -49,7 +48,7 @@ def prepare_source(
     if path.suffix.lower() == PREPARED_SUFFIX:
         return _fitted_to(load_source(path), face_model, size, path)
     picture, alpha = read_picture_with_alpha(path)
-    with FaceLandmarker(find_landmarker_model(landmarker), face_model.expression_names) as finder:
+    with FaceLandmarker(landmarker, face_model.expression_names) as finder:
         observed = select_face(find_faces(finder, _over_grey(picture, alpha)), face, str(path))
     return source_from_face(picture, alpha, observed, face_model, size)
 
@@ -69,7 +68,7 @@ def source_from_face(
     return Source(
         picture=_over_black(crop, mask),
         mask=mask,
-        background=paint_background(crop, mask),
+        background=paint_background(crop, np.maximum(mask, 255 - inside)),
         camera=alignment.camera,
         identity=fit.identity,
         expression=fit.expression,
@@ -211,16 +210,16 @@ def _one_piece(person: Mask, head: Mask) -> Mask:
     return filled
 
 
-def paint_background(crop: Picture, mask: Mask) -> Picture:
-    """The crop [S, S, 3] with what `mask` [S, S] covers, and a margin, painted over smoothly from around it."""
+def paint_background(crop: Picture, hidden: Mask) -> Picture:
+    """The crop [S, S, 3] with what is `hidden` [S, S] > 0, and a margin, painted over smoothly from around it."""
     size = len(crop)
-    hidden = _grown((mask > 0).astype(np.uint8), BACKGROUND_MARGIN).astype(np.float32)
+    grown = _grown((hidden > 0).astype(np.uint8), BACKGROUND_MARGIN).astype(np.float32)
     small_size = min(size, BACKGROUND_SIZE)
     small = cv2.resize(crop, (small_size, small_size), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small_hidden = cv2.resize(hidden, (small_size, small_size), interpolation=cv2.INTER_AREA)
+    small_hidden = cv2.resize(grown, (small_size, small_size), interpolation=cv2.INTER_AREA)
     known = (np.asarray(small_hidden) == 0).astype(np.float32)
     painted = cv2.resize(_spread(small, known), (size, size), interpolation=cv2.INTER_CUBIC)
-    share = cv2.GaussianBlur(hidden, (0, 0), BACKGROUND_MARGIN / 4 * size)[..., None]
+    share = cv2.GaussianBlur(grown, (0, 0), BACKGROUND_MARGIN / 4 * size)[..., None]
     return np.asarray((painted * share + crop * (1 - share)).round().clip(0, 255), np.uint8)
 
 

@@ -17,6 +17,7 @@ class _Stage(Generic[T]):
         self._queue: queue.Queue[object] = queue.Queue(depth)
         self._drop_oldest = drop_oldest
         self._stop = threading.Event()
+        self._done = threading.Event()
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
@@ -34,14 +35,16 @@ class _Stage(Generic[T]):
                 with contextlib.suppress(Exception):
                     close()
             self._put(_END, keep=True)
+            self._done.set()
 
     def _put(self, item: object, keep: bool = False) -> bool:
+        drop = self._drop_oldest and not keep
         while not self._stop.is_set():
             try:
-                self._queue.put(item, timeout=0.1)
+                self._queue.put(item, block=not drop, timeout=0.1)
                 return True
             except queue.Full:
-                if self._drop_oldest and not keep:
+                if drop:
                     with contextlib.suppress(queue.Empty):
                         self._queue.get_nowait()
         return False
@@ -56,8 +59,9 @@ class _Stage(Generic[T]):
             yield item  # type: ignore[misc]
 
     def close(self) -> None:
+        # An event, since up to Python 3.12 Ctrl-C inside Thread.join makes a running thread look ended.
         self._stop.set()
-        self._thread.join()
+        self._done.wait()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
-"""Where the tests find real media: `../shared/data` beside the checkout; tests that need it skip where it is absent."""
+"""Where the tests find real media (`../shared/data` beside the checkout; tests that need it skip where it is absent), and
+small bundles to run."""
 
 from pathlib import Path
 
@@ -21,3 +22,55 @@ def face_landmarker(shared_data: Path) -> Path:
         pytest.skip(f"{path} is absent: the tracker's model is needed here")
     pytest.importorskip("mediapipe", reason="mediapipe is not installed (extra [track])")
     return path
+
+
+def _small_bundle(folder: Path, half: bool) -> Path:
+    from hidenerf.export.bundle_writer import write_bundle
+    from hidenerf.model.config import ModelConfig
+    from hidenerf.model.hidenerf import random_model
+    from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+
+    config = ModelConfig(
+        name="small",
+        image_size=64,
+        render_size=16,
+        secc_size=32,
+        samples_per_ray=8,
+        plane_sizes=(8, 16, 32),
+        plane_channels=8,
+        volume_depth=4,
+        plane_samples=(4, 4, 4),
+        mlp_width=16,
+        encoding_octaves=2,
+        extractor_channels=(8, 8, 8, 8),
+        expression_channels=8,
+        position_channels=8,
+        lookup_channels=4,
+        lookup_stride=4,
+        deformation_channels=(8, 8),
+        maximum_deformation=0.3,
+        identity_channels=(8, 8, 8, 8, 8),
+        refiner_channels=(8, 8, 8, 8, 8),
+        spade_width=8,
+    )
+    write_bundle(
+        random_model(config, 0),
+        folder,
+        checkpoint={"random_init": 0},
+        face_model=load_face_model(default_face_model_path()),
+        half=half,
+        report=lambda _: None,
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a small untrained model with the shipped face model; not to be changed, copy it for that."""
+    return _small_bundle(tmp_path_factory.mktemp("bundle") / "fp32", half=False)
+
+
+@pytest.fixture(scope="session")
+def bundle_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same in FP16."""
+    return _small_bundle(tmp_path_factory.mktemp("bundle") / "fp16", half=True)

@@ -38,13 +38,12 @@ def open_driver(
             return check_face_model(motion, face_model)
         still = _is_picture(source)
     from hidenerf.runtime.drivers.video import VideoDriver
-    from hidenerf.runtime.tracking.landmarker_model import find_landmarker_model
 
     return VideoDriver(
         source,
         still=still,
         face_model=face_model,
-        landmarker_model=find_landmarker_model(landmarker),
+        landmarker=landmarker,
         face=face,
         smoothing=smoothing,
         times=times,

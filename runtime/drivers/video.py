@@ -91,7 +91,8 @@ class VideoDriver:
     before that hold the first motion found, frames without a face after it the last, all with `tracked` false. A live
     camera holds the neutral frontal motion until a face is seen, and drops pictures that it has no time for.
 
-    source: path of a picture or video file, or the number of a camera. face: which of several faces, 1-based from the
+    source: path of a picture or video file, or the number of a camera. landmarker: MediaPipe's model
+    file, see `find_landmarker_model`. face: which of several faces, 1-based from the
     left; None takes the only one. Errors: those of the reader, the landmarker and `select_face`; no face in the file.
     """
 
@@ -101,7 +102,7 @@ class VideoDriver:
         *,
         still: bool = False,
         face_model: FaceModel,
-        landmarker_model: Path,
+        landmarker: Path | None = None,
         face: int | None = None,
         smoothing: float = 1.0,
         times: StageTimes | None = None,
@@ -113,7 +114,7 @@ class VideoDriver:
         self._source = source
         self._times = times or StageTimes()
         self._frames: Generator[MotionFrame, None, None] | None = None
-        self._landmarker = FaceLandmarker(landmarker_model, face_model.expression_names)
+        self._landmarker = FaceLandmarker(landmarker, face_model.expression_names)
         try:
             self._stream = self._open_stream()
         except BaseException:

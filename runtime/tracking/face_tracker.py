@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.search import (
+    FACE_WINDOW,
     Window,
     confirm,
     detect_in_window,
@@ -26,6 +27,9 @@ WINDOWS_PER_FRAME = 6
 # not go over to its neighbour; a lone face may reappear anywhere at once, as after a cut.
 FRAMES_TO_WAIT = 30
 REAPPEARANCE_SIZES = 1.5
+# A face that moved fast is looked for in a window of this many of its sizes, this many away from where it was.
+FAST_WINDOW = 4.4
+FAST_REACH = 1.5
 # A face being followed is confirmed again after so many frames, lest the tracker sit on a shirt's pattern.
 FRAMES_BETWEEN_CHECKS = 30
 
@@ -68,13 +72,17 @@ class FaceTracker:
         return face
 
     def _follow_on(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
-        assert self._last is not None
-        face = nearest(detect_in_window(self._landmarker, picture, Window.around(self._last)), self._last)
+        face = self._find_near(picture, FACE_WINDOW, 0.5) or self._find_near(picture, FAST_WINDOW, FAST_REACH)
         self._since_check += 1
         if face is not None and self._since_check >= FRAMES_BETWEEN_CHECKS:
             self._since_check = 0
             return confirm(self._landmarker, picture, face)
         return face
+
+    def _find_near(self, picture: NDArray[np.uint8], window: float, reach: float) -> FaceObservation | None:
+        assert self._last is not None
+        faces = detect_in_window(self._landmarker, picture, Window.around(self._last, window))
+        return nearest(faces, self._last, reach)
 
     def _acquire(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
         self._since_check = 0

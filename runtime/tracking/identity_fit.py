@@ -21,8 +21,8 @@ from hidenerf.runtime.tracking.pose import (
 TURNS = 4
 # Ridge weights per landmark, in squared shares of the face's height: of identity coefficients (times the face model's
 # own prior), pulled towards 0, and of expression coefficients, pulled towards the tracker's scores.
-IDENTITY_RIDGE = 7.5e-6
-EXPRESSION_RIDGE = 5e-5
+IDENTITY_RIDGE = 4e-6
+EXPRESSION_RIDGE = 4e-5
 
 
 @dataclass(frozen=True)

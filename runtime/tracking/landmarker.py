@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS, limit_mouth_close
+from hidenerf.runtime.tracking.landmarker_model import find_landmarker_model
 
 MOST_FACES = 8
 
@@ -44,12 +45,12 @@ class FaceObservation:
 class FaceLandmarker:
     """A context manager around MediaPipe's FaceLandmarker in image mode (no smoothing, no memory between pictures).
 
-    model: path of face_landmarker.task. expression_names: the face model's expressions; MediaPipe's scores are mapped
+    model: path of face_landmarker.task, None looks where `find_landmarker_model` does. expression_names: the face model's expressions; MediaPipe's scores are mapped
     to them by name. Errors: mediapipe is not installed or is a version that reports to its maker, the model is not
     readable, expressions that MediaPipe knows nothing of.
     """
 
-    def __init__(self, model: Path, expression_names: Sequence[str]) -> None:
+    def __init__(self, model: Path | None, expression_names: Sequence[str]) -> None:
         if set(expression_names) != set(ARKIT_EXPRESSIONS):
             raise HideNerfError(
                 f"The face model's expressions ({', '.join(expression_names[:2])}, ...) are not ARKit's, so a face "
@@ -58,8 +59,9 @@ class FaceLandmarker:
         self._mediapipe = _import_mediapipe()
         self._expression_names = tuple(expression_names)
         self._order: NDArray[np.intp] | None = None
+        path = find_landmarker_model(model)
         with _silent_stderr():
-            self._landmarker = self._create(model)
+            self._landmarker = self._create(path)
             # The first detection makes the inference engines, which write to stderr too.
             self.detect(np.zeros((64, 64, 3), np.uint8))
 
@@ -156,7 +158,8 @@ def _import_mediapipe() -> Any:
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Drop what native libraries write to file descriptor 2; Python's own exceptions are untouched."""
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         kept = os.dup(2)
     except OSError:  # the process has no stderr

@@ -73,8 +73,10 @@ def _download(target: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    if "hash" in str(error).lower():
+    if isinstance(error, ValueError) and "hash" in str(error):
         return "the file that came has another SHA-256"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return type(error).__name__
+    # The exceptions of requests, which pooch downloads with.
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return f"the server answered {status}" if status is not None else "no connection"

@@ -107,19 +107,26 @@ def detect_in_window(landmarker: FaceLandmarker, picture: NDArray[np.uint8], win
 
 
 def confirm(landmarker: FaceLandmarker, picture: NDArray[np.uint8], hit: FaceObservation) -> FaceObservation | None:
-    """The face of a hit as seen from near by, or None if it is not a face after all."""
+    """The face of a hit as seen from near by, the mean of several looks; None if it is not a face after all."""
     face = nearest(detect_in_window(landmarker, picture, Window.around(hit)), hit)
     if face is None:
         return None
+    views = [face]
     for factor in CHECK_WINDOWS:
         again = nearest(detect_in_window(landmarker, picture, Window.around(face, factor)), face)
         if again is None or _disagreement(again, face) > AGREEMENT:
             return None
+        views.append(again)
     mirrored = nearest(_detect_mirrored(landmarker, picture, Window.around(face)), face)
     if mirrored is None:
         return None
     shift = np.linalg.norm(mirrored.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)) / face.size
-    return face if shift <= AGREEMENT else None
+    return _mean(views) if shift <= AGREEMENT else None
+
+
+def _mean(views: Sequence[FaceObservation]) -> FaceObservation:
+    landmarks = np.mean([face.landmarks for face in views], axis=0)
+    return FaceObservation(landmarks, np.mean([face.scores for face in views], axis=0, dtype=np.float32))
 
 
 def _disagreement(one: FaceObservation, other: FaceObservation) -> float:
@@ -133,12 +140,12 @@ def _detect_mirrored(landmarker: FaceLandmarker, picture: NDArray[np.uint8], win
     return [FaceObservation(face.landmarks * scale + corner, face.scores) for face in faces]
 
 
-def nearest(faces: Sequence[FaceObservation], to: FaceObservation) -> FaceObservation | None:
-    """The face nearest to another, None if none overlaps it with a similar size."""
+def nearest(faces: Sequence[FaceObservation], to: FaceObservation, reach: float = 0.5) -> FaceObservation | None:
+    """The face nearest to another, None if none of a similar size is within `reach` of its sizes."""
     near = [
         face
         for face in faces
-        if np.linalg.norm(face.centre - to.centre) < 0.5 * to.size and 0.5 < face.size / to.size < 2.0
+        if np.linalg.norm(face.centre - to.centre) < reach * to.size and 0.5 < face.size / to.size < 2.0
     ]
     return min(near, key=lambda face: float(np.linalg.norm(face.centre - to.centre)), default=None)
 

@@ -19,7 +19,7 @@ Picture = NDArray[np.uint8]
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 VIDEO_SUFFIXES = tuple(_FORMATS)
 
-# No B-frames: then decoding order is display order, and a variable rate needs no edit list to last as long as it should.
+# No B-frames: in display order, a variable rate's last frame lasts as long as it should without an edit list.
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17", "bf": "0"}
 # The default takes every second pixel's colour, and rounds down.
 _CHROMA_MEAN = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP

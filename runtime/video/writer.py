@@ -5,10 +5,10 @@ the main thread, never lands in the middle of it.
 """
 
 import contextlib
-import errno
 import queue
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path, require_writable_parent
+from hidenerf.runtime.files import atomic_path, cannot_write, require_writable_parent
+from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.video.encoder import VIDEO_SUFFIXES, encode_video
 from hidenerf.runtime.video.pictures import PICTURE_SUFFIXES, write_picture
 from hidenerf.runtime.video.sound import has_sound
@@ -52,22 +53,25 @@ class FrameWriter(Protocol):
     ) -> None: ...
 
 
-def open_writer(path: Path, fps: Fraction, audio: Path | None, still: bool) -> FrameWriter:
+def open_writer(
+    path: Path, fps: Fraction, audio: Path | None, still: bool, times: StageTimes | None = None
+) -> FrameWriter:
     """The writer for an output's name: .mp4/.mov/.mkv a video, .png/.jpg one picture, a folder or no suffix a folder.
 
     fps: nominal frame rate. audio: file whose sound goes with a video, if any. still: whether there is one frame only.
+    times: where the time to encode each frame is added up.
     All that can be said before the first frame is said here: a suffix that is none of these, a single picture's
     name for a motion, a place that cannot be written to, a folder that is not empty.
     """
     suffix = path.suffix.lower()
     if path.is_dir() or not suffix:
-        return PictureFolderWriter(path)
+        return PictureFolderWriter(path, times)
     if suffix in VIDEO_SUFFIXES:
-        return VideoWriter(path, fps, audio)
+        return VideoWriter(path, fps, audio, times)
     if suffix in PICTURE_SUFFIXES:
         if not still:
             raise _not_still(path)
-        return PictureWriter(path)
+        return PictureWriter(path, times)
     known = ", ".join((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))
     raise HideNerfError(f"{path}: unknown kind of output {path.suffix}; use one of {known}, or a folder.")
 
@@ -75,7 +79,8 @@ def open_writer(path: Path, fps: Fraction, audio: Path | None, still: bool) -> F
 class _ThreadedWriter:
     """Hands frames to `_make`, which runs in a thread and makes the whole output from the iterator it is given."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, times: StageTimes | None) -> None:
+        self._times = times or StageTimes()
         self._path = path
         self._discard = False
         self._count = 0
@@ -104,7 +109,10 @@ class _ThreadedWriter:
                 raise
 
     def _until_discarded(self, frames: Iterator[Frame]) -> Iterator[Frame]:
-        yield from frames
+        for frame in frames:
+            start = time.perf_counter()
+            yield frame
+            self._times.add("encode", time.perf_counter() - start)
         if self._discard:
             raise _DiscardedError
 
@@ -115,8 +123,8 @@ class VideoWriter(_ThreadedWriter):
     Errors: a place that cannot be written to, `audio` missing or unreadable, a full disk, no frame at all.
     """
 
-    def __init__(self, path: Path, fps: Fraction, audio: Path | None) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, fps: Fraction, audio: Path | None, times: StageTimes | None = None) -> None:
+        super().__init__(path, times)
         _require_writable(path)
         self._fps = fps
         self._audio = audio if audio is not None and has_sound(audio) else None
@@ -128,7 +136,7 @@ class VideoWriter(_ThreadedWriter):
             with atomic_path(self._path) as partial:
                 encode_video(_some(frames, self._path), partial, self._fps, self._audio)
         except (av.FFmpegError, OSError) as error:
-            raise _cannot_write(self._path, error) from None
+            raise cannot_write(self._path, error.errno, error.strerror) from None
 
 
 class PictureFolderWriter(_ThreadedWriter):
@@ -137,8 +145,8 @@ class PictureFolderWriter(_ThreadedWriter):
     A folder with files in it is refused, so that frames of two runs never mix. Each file appears whole.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, times: StageTimes | None = None) -> None:
+        super().__init__(path, times)
         if path.is_dir() and any(not entry.name.startswith(".") for entry in path.iterdir()):
             raise HideNerfError(f"{path}: this folder is not empty; empty it or choose another output.")
         if path.exists() and not path.is_dir():
@@ -160,15 +168,15 @@ class PictureFolderWriter(_ThreadedWriter):
                 with contextlib.suppress(OSError):
                     self._path.rmdir()
             if isinstance(error, OSError):
-                raise _cannot_write(self._path, error) from None
+                raise cannot_write(self._path, error.errno, error.strerror) from None
             raise
 
 
 class PictureWriter(_ThreadedWriter):
     """One picture, .png or .jpg; a second frame is an error."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, times: StageTimes | None = None) -> None:
+        super().__init__(path, times)
         _require_writable(path)
 
     def _make(self, frames: Iterator[Frame]) -> None:
@@ -189,14 +197,17 @@ class _Consumer:
     _END = object()
 
     def __init__(self, consume: Callable[[Iterator[Frame]], None]) -> None:
-        self._queue: queue.Queue[Frame | object] = queue.Queue(_QUEUED)
+        # Not one bounded queue: putting the end must never wait, else Ctrl-C could keep it from being put.
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_QUEUED)
         self._error: BaseException | None = None
         # Not Thread.join: interrupted by Ctrl-C, it takes a running thread for ended (CPython up to 3.12).
         self._done = threading.Event()
-        threading.Thread(target=self._work, args=(consume,), daemon=True).start()
+        # Not a daemon: Python's exit waits for it, so that however often Ctrl-C comes, no half a file is left.
+        threading.Thread(target=self._work, args=(consume,)).start()
 
     def _work(self, consume: Callable[[Iterator[Frame]], None]) -> None:
-        items: Iterator[Any] = iter(self._queue.get, self._END)
+        items: Iterator[Any] = iter(self._take, self._END)
         try:
             consume(items)
         except BaseException as error:  # raised again where items are put
@@ -205,9 +216,15 @@ class _Consumer:
             pass
         self._done.set()
 
+    def _take(self) -> Any:
+        item = self._queue.get()
+        self._room.release()
+        return item
+
     def put(self, item: Frame) -> None:
         if self._error is not None:
             raise self._error
+        self._room.acquire()
         self._queue.put(item)
 
     def finish(self) -> None:
@@ -241,13 +258,7 @@ def _require_writable(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
     except OSError as error:
-        raise _cannot_write(path, error) from None
-
-
-def _cannot_write(path: Path, error: av.FFmpegError | OSError) -> HideNerfError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return HideNerfError(f"{path}: the disk is full; free some space and run again.")
-    return HideNerfError(f"{path}: cannot be written ({error.strerror}); choose another output.")
+        raise cannot_write(path, error.errno, error.strerror) from None
 
 
 def _not_still(path: Path) -> HideNerfError:

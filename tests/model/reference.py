@@ -1,4 +1,4 @@
-"""A second implementation of the geometry and of the renderer: NumPy in float64, one point at a time, from DESIGN §8."""
+"""A second implementation of geometry and renderer: NumPy in float64, one point at a time, from DESIGN §8."""
 
 import math
 from collections.abc import Sequence

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from tests.model.tiny import TINY
 
@@ -60,7 +61,7 @@ def test_a_config_that_no_model_can_run_is_refused(change: dict[str, Any]) -> No
         dataclasses.replace(TINY, **change)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     levels=st.integers(1, 3),
     scales=st.integers(3, 6),
@@ -73,7 +74,7 @@ def test_whatever_the_rules_let_through_runs(
     levels: int, scales: int, depth: int, extra: int, base: int, stride: int
 ) -> None:
     size = (base * 4) << (scales - 1)
-    assume(size <= 128)
+    assume(size <= 96)
     try:
         config = dataclasses.replace(
             TINY,
@@ -91,10 +92,10 @@ def test_whatever_the_rules_let_through_runs(
         )
     except HideNerfError:
         return
-    with torch.device("meta"):
-        secc = torch.empty(1, 3, config.secc_size, config.secc_size)
-        image = torch.empty(1, 3, size, size)
-        output = HideNerf(config).eval()(image, torch.empty(1, 25), secc, secc, torch.empty(1, 25))
+    secc = torch.zeros(1, 3, config.secc_size, config.secc_size)
+    camera = torch.from_numpy(canonical_camera())[None]
+    with torch.no_grad():
+        output = HideNerf(config).eval()(torch.zeros(1, 3, size, size), camera, secc, secc, camera)
     assert output.frame.shape == (1, 3, size, size)
 
 

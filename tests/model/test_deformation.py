@@ -70,7 +70,9 @@ def test_look_up_samples_the_features_at_the_frontal_projection_of_every_third_p
     centres = (torch.arange(size) + 0.5) * 2 / size - 1
     features = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None].repeat(1, 2, 1, 1)
     # Inside the outermost cell centres the features are their own coordinates: right, and down.
-    points = (torch.rand(1, TINY.samples_per_ray, 3, size, size, generator=torch.Generator().manual_seed(0)) - 0.5) * 1.8
+    points = (
+        torch.rand(1, TINY.samples_per_ray, 3, size, size, generator=torch.Generator().manual_seed(0)) - 0.5
+    ) * 1.8
     looked_up = module.look_up(features, points).reshape(4, 2, size, size)
     for position, sample in enumerate((1, 4)):
         for channel, expected in ((0, points[0, sample, 0]), (1, -points[0, sample, 1])):

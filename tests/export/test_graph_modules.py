@@ -1,0 +1,98 @@
+"""Hoisting is exact: the three graphs together are the model."""
+
+import copy
+
+import torch
+from torch import nn
+
+from hidenerf.export.graph_modules import RendererRefiner, fold_batch_norms, graph_modules
+from hidenerf.model import geometry
+from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.hidenerf import frame_to_uint8
+from tests.export.exported import reference_values, tiny_graphs
+from tests.model.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+
+
+def test_hoisted_and_unhoisted_models_agree() -> None:
+    """To 1e-4 in every value, with statistics and affine weights of all batch norms randomised."""
+    values = reference_values()
+    with torch.no_grad():
+        whole = tiny_model()(**tiny_inputs(seed=11))
+        renderer_refiner = tiny_graphs()["renderer_refiner"].module
+        assert isinstance(renderer_refiner, RendererRefiner)
+        planes = [values[f"planes_{level}"] for level in range(2)]
+        rendered, alpha = renderer_refiner.renderer(values["deformation"], values["camera"], planes)
+        maps = [(values[f"gamma_{layer}"], values[f"beta_{layer}"]) for layer in range(8)]
+        frame = renderer_refiner.refiner.forward_folded(rendered, alpha, maps)
+    assert whole.frame.std() > 0.05, "a flat frame would prove nothing"
+    torch.testing.assert_close(values["deformation"], whole.deformation, atol=1e-4, rtol=0)
+    torch.testing.assert_close(rendered, whole.rendered, atol=1e-4, rtol=0)
+    torch.testing.assert_close(values["alpha"], whole.alpha[0, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(frame, whole.frame, atol=1e-4, rtol=0)
+    assert (values["frame"].int() - frame_to_uint8(whole.frame).int()).abs().max() <= 1
+
+
+def test_planes_are_those_of_the_appearance_module() -> None:
+    inputs = tiny_inputs(seed=11)
+    with torch.no_grad():
+        planes = tiny_model().appearance(inputs["source_image"], inputs["source_camera"])
+    for level, plane in enumerate(planes):
+        torch.testing.assert_close(reference_values()[f"planes_{level}"], plane, atol=1e-4, rtol=1e-4)
+
+
+def test_names_shapes_and_types_of_the_tensors() -> None:
+    graphs, values = tiny_graphs(), reference_values()
+    assert list(graphs) == ["source_encoder", "led", "renderer_refiner"]
+    maps = [f"{kind}_{layer}" for layer in range(8) for kind in ("gamma", "beta")]
+    encoder, led, renderer_refiner = graphs.values()
+    assert list(encoder.inputs) == ["source_image", "source_camera", "secc_canonical"]
+    assert list(encoder.outputs) == ["planes_0", "planes_1", "led_canonical", *maps]
+    assert list(led.inputs) == ["secc_driving", "camera", "led_canonical"]
+    assert list(led.outputs) == ["deformation"]
+    assert list(renderer_refiner.inputs) == ["deformation", "camera", "planes_0", "planes_1", *maps]
+    assert list(renderer_refiner.outputs) == ["frame", "alpha"]
+    assert values["planes_1"].shape == (1, 3, TINY.plane_channels, 16, 16)
+    assert values["deformation"].shape == (1, 3 * TINY.samples_per_ray, 16, 16)
+    assert values["frame"].shape == (32, 32, 3)
+    assert values["frame"].dtype == torch.uint8
+    assert values["alpha"].shape == (16, 16)
+    for graph in graphs.values():
+        for name, example in graph.inputs.items():
+            assert example.shape == values[name].shape, name
+
+
+def test_the_model_itself_is_left_alone() -> None:
+    model = tiny_model()
+    before = copy.deepcopy(model.state_dict())
+    graph_modules(model)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.state_dict().keys() == before.keys()
+    samplers = [module.sampler for module in model.modules() if isinstance(module, CameraToWorld)]
+    assert samplers == [geometry.grid_sample_3d] * 2
+
+
+def test_every_batch_norm_after_a_convolution_folds() -> None:
+    model = tiny_model()
+    folded = fold_batch_norms(model)
+    kept = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    # These two kinds fold by their own methods.
+    assert all(name.startswith("refiner.blocks.") or name == "deformation.expression_stem.norm" for name in kept)
+    with torch.no_grad():
+        whole, same = model(**tiny_inputs()), folded(**tiny_inputs())
+    for part, other in zip(whole, same, strict=True):
+        torch.testing.assert_close(part, other, atol=1e-4, rtol=0)
+
+
+def test_a_model_in_training_mode_is_exported_as_in_evaluation() -> None:
+    with torch.no_grad():
+        expected = fold_batch_norms(tiny_model())(**tiny_inputs()).frame
+        assert torch.equal(fold_batch_norms(tiny_model().train())(**tiny_inputs()).frame, expected)
+
+
+def test_randomised_norms_matter() -> None:
+    """The agreement above would hold for norms that do nothing; these do much."""
+    plain, random = tiny_model(), tiny_model()
+    randomise_norms(random, seed=99)
+    with torch.no_grad():
+        for part, other in zip(plain(**tiny_inputs()), random(**tiny_inputs()), strict=True):
+            assert (part - other).abs().max() > 5e-3

@@ -1,0 +1,131 @@
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_folder, atomic_path, require_writable_parent, sha256_of
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@given(st.binary(max_size=3000))
+def test_sha256(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("sha") / "file"
+    path.write_bytes(data)
+    assert sha256_of(path) == hashlib.sha256(data).hexdigest()
+
+
+def test_sha256_of_a_file_of_several_blocks(tmp_path: Path) -> None:
+    (tmp_path / "million").write_bytes(b"a" * 1_000_000)
+    # FIPS 180-2, third example.
+    expected = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+    assert sha256_of(tmp_path / "million") == expected
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out", ".hidden", "with space.tar.gz"])
+def test_atomic_path_makes_the_file_and_its_folders(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "new" / "folders" / name
+    with atomic_path(path) as partial:
+        assert partial.parent == path.parent
+        assert not path.suffix or partial.suffix == path.suffix
+        assert partial.name.startswith(".")
+        partial.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert names(path.parent) == [name]
+
+
+def test_atomic_path_replaces_only_on_success(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as partial:
+        partial.write_text(f"half {1 // 0}")
+    assert path.read_text() == "before"
+    with atomic_path(path) as partial:
+        partial.write_text("after")
+    assert path.read_text() == "after"
+    assert names(tmp_path) == ["out.txt"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ZeroDivisionError])
+def test_atomic_path_leaves_nothing_on_any_exception(tmp_path: Path, stop: type[BaseException]) -> None:
+    def half() -> None:
+        with atomic_path(tmp_path / "out.txt") as partial:
+            partial.write_text("half")
+            raise stop
+
+    with pytest.raises(stop):
+        half()
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [28, 122])
+def test_full_disk_is_one_sentence(tmp_path: Path, number: int) -> None:
+    """28 is ENOSPC, 122 is EDQUOT on Linux."""
+
+    def fill(atomic: object) -> None:
+        with atomic(tmp_path / "out"):  # type: ignore[operator]
+            raise OSError(number, os.strerror(number))
+
+    for atomic in (atomic_path, atomic_folder):
+        with pytest.raises(HideNerfError, match=r"out: the disk is full; free some space"):
+            fill(atomic)
+    assert names(tmp_path) == []
+
+
+def test_atomic_folder_makes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "bundle"
+    for content in ("first", "second"):
+        with atomic_folder(path) as partial:
+            (partial / content).write_text(content)
+        assert names(path) == [content]
+    assert names(path.parent) == ["bundle"]
+    assert path.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, ZeroDivisionError])
+def test_atomic_folder_keeps_the_old_one_on_any_exception(tmp_path: Path, stop: type[BaseException]) -> None:
+    path = tmp_path / "bundle"
+    path.mkdir()
+    (path / "old").touch()
+
+    def half() -> None:
+        with atomic_folder(path) as partial:
+            (partial / "new").touch()
+            raise stop
+
+    with pytest.raises(stop):
+        half()
+    assert names(tmp_path) == ["bundle"]
+    assert names(path) == ["old"]
+
+
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with atomic_path(Path("out.txt")) as partial:
+        partial.write_text("x")
+    with atomic_folder(Path("folder")):
+        pass
+    assert names(tmp_path) == ["folder", "out.txt"]
+
+
+def test_parent_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file" / "out.txt", tmp_path / "file" / "deeper" / "out.txt", Path("/proc/new/out.txt")):
+        with pytest.raises(HideNerfError, match="cannot make this folder") as caught:
+            require_writable_parent(path)
+        assert str(path.parent) in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_parent_that_is_not_writable(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(HideNerfError, match="not writable"):
+        require_writable_parent(folder / "out.txt")
