@@ -91,9 +91,9 @@ class VideoDriver:
     before that hold the first motion found, frames without a face after it the last, all with `tracked` false. A live
     camera holds the neutral frontal motion until a face is seen, and drops pictures that it has no time for.
 
-    source: path of a picture or video file, or the number of a camera. landmarker: MediaPipe's model
-    file, see `find_landmarker_model`. face: which of several faces, 1-based from the
-    left; None takes the only one. Errors: those of the reader, the landmarker and `select_face`; no face in the file.
+    source: path of a picture or video file, or the number of a camera. landmarker: MediaPipe's model file, see
+    `find_landmarker_model`. face: which of several faces, 1-based from the left; None takes the only one. Errors:
+    those of the reader, the landmarker and `select_face`; no face in the file.
     """
 
     def __init__(
@@ -114,11 +114,11 @@ class VideoDriver:
         self._source = source
         self._times = times or StageTimes()
         self._frames: Generator[MotionFrame, None, None] | None = None
-        self._landmarker = FaceLandmarker(landmarker, face_model.expression_names)
+        self._stream = self._open_stream()
         try:
-            self._stream = self._open_stream()
+            self._landmarker = FaceLandmarker(landmarker, face_model.expression_names)
         except BaseException:
-            self._landmarker.close()
+            self._stream.close()
             raise
         self.fps = self._stream.fps
         self.length = self._stream.length

@@ -45,9 +45,9 @@ class FaceObservation:
 class FaceLandmarker:
     """A context manager around MediaPipe's FaceLandmarker in image mode (no smoothing, no memory between pictures).
 
-    model: path of face_landmarker.task, None looks where `find_landmarker_model` does. expression_names: the face model's expressions; MediaPipe's scores are mapped
-    to them by name. Errors: mediapipe is not installed or is a version that reports to its maker, the model is not
-    readable, expressions that MediaPipe knows nothing of.
+    model: path of face_landmarker.task; None looks where `find_landmarker_model` does. expression_names: the face
+    model's expressions; MediaPipe's scores are mapped to them by name. Errors: mediapipe is not installed or is a
+    version that reports to its maker, the model is not to be had or not readable, expressions other than ARKit's.
     """
 
     def __init__(self, model: Path | None, expression_names: Sequence[str]) -> None:

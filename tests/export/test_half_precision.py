@@ -10,8 +10,8 @@ from hidenerf.export.half_precision import ISLAND_RULES, find_islands, to_half
 from hidenerf.runtime.errors import HideNerfError
 from tests.export.exported import (
     NAMES,
-    island_counts,
     is_real,
+    island_counts,
     plain,
     reference_values,
     run_onnx,

@@ -33,7 +33,7 @@ def grey(size: tuple[int, int]) -> Picture:
 def pasted(
     folder: Path, name: str, onto: Picture, face_height: float, at: tuple[float, float], roll: float = 0.0
 ) -> Picture:
-    """A copy of a picture with a portrait on it, its face this high and in this place (x, y), turned by `roll` degrees."""
+    """A copy of a picture with a portrait on it, its face this high and in this place (x, y), turned by `roll`."""
     source = portrait(folder, name)
     height, middle = FACES[name]
     scale = face_height / height

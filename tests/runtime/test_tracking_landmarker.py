@@ -64,7 +64,7 @@ def test_expressions_that_are_not_arkits_are_an_error(tmp_path: Path) -> None:
 
 
 def test_versions_that_report_to_their_maker_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.2.2")
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.2.2")
     with pytest.raises(HideNerfError, match=r"MediaPipe 1\.2\.2 .* pip install 'mediapipe<1\.0'"):
         FaceLandmarker(tmp_path / "any.task", ARKIT_EXPRESSIONS)
 

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -68,7 +67,7 @@ def test_the_first_pose_comes_back_as_it_is() -> None:
 
 
 @pytest.fixture(scope="module")
-def tracked(shared_data: Path, face_landmarker: Path) -> Iterator[tuple[list[HeadPose], Array]]:
+def tracked(shared_data: Path, face_landmarker: Path) -> tuple[list[HeadPose], Array]:
     """Poses and scores [T, E] of a real clip, tracked frame by frame without any smoothing."""
     face_model = load_face_model(default_face_model_path())
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
@@ -81,7 +80,7 @@ def tracked(shared_data: Path, face_landmarker: Path) -> Iterator[tuple[list[Hea
         assert face is not None
         poses.append(solve_head_pose(face_model.landmarks(identity, face.scores), face.landmarks, intrinsics))
         scores.append(face.scores)
-    yield poses, np.array(scores, np.float64)
+    return poses, np.array(scores, np.float64)
 
 
 def parameters(poses: list[HeadPose]) -> dict[str, Array]:

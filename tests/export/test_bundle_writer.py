@@ -1,0 +1,271 @@
+"""Bundles appear whole or not at all, replace only bundles, and leave nothing beside them."""
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from hidenerf.export import bundle_writer
+from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, export_graph, write_bundle
+from hidenerf.export.graph_modules import GraphModule
+from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
+from hidenerf.runtime.files import sha256_of
+from tests.export.exported import island_counts, tiny_graphs, whole
+from tests.full_disk import run_on_small_disk
+from tests.model.tiny import TINY, tiny_model
+
+
+@pytest.fixture(scope="module")
+def face_model() -> FaceModel:
+    return load_face_model(default_face_model_path())
+
+
+@pytest.fixture
+def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..., None]:
+    """`write_bundle` for the tiny model; its graphs are exported once for all tests, since an export takes seconds."""
+
+    def exported(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
+        assert octaves == TINY.encoding_octaves
+        return whole(graph.name, "fp16" if half else "fp32"), island_counts(graph.name) if half else {}
+
+    monkeypatch.setattr(bundle_writer, "export_graph", exported)
+
+    def run(folder: Path, half: bool = False, **change: Any) -> None:
+        arguments: dict[str, Any] = {
+            "checkpoint": {"random_init": 3},
+            "face_model": face_model,
+            "report": lambda _: None,
+        }
+        write_bundle(tiny_model(), folder, half=half, **(arguments | change))
+
+    return run
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256_of(p) if p.is_file() else "folder" for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path: Path, half: bool) -> None:
+    lines: list[str] = []
+    write(tmp_path / "bundle", half=half, report=lines.append)
+    bundle = open_bundle(tmp_path / "bundle")
+    manifest = bundle.manifest
+    assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
+        ["manifest.json", "face_model.npz", *(f"{name}.onnx" for name in GRAPH_NAMES)]
+    )
+    assert [line.split()[0] for line in lines] == [f"{name}.onnx" for name in GRAPH_NAMES]
+    assert manifest["files"].keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
+    assert manifest["model"] == json.loads(json.dumps(TINY.to_dict()))
+    assert manifest["checkpoint"] == {"random_init": 3}
+    assert manifest["generator"].keys() == {"hidenerf", "torch", "onnx"}
+    assert manifest["parity"] is None
+    assert bundle.precision == ("fp16" if half else "fp32")
+    assert manifest["precision"]["fp32_islands"].keys() == (set(GRAPH_NAMES) if half else set())
+    assert bundle.face_model_name == "anny"
+    assert load_face_model(bundle.face_model_path).expression_names
+    for name, graph in tiny_graphs().items():
+        spec = bundle.graphs[name]
+        assert list(spec.inputs) == list(graph.inputs)
+        assert list(spec.outputs) == list(graph.outputs)
+        for tensor, example in graph.inputs.items():
+            assert spec.inputs[tensor].shape == tuple(example.shape)
+    feature = np.dtype(np.float16 if half else np.float32)
+    renderer = bundle.graphs["renderer_refiner"]
+    assert renderer.inputs["planes_0"].dtype == feature
+    assert renderer.inputs["camera"].dtype == np.float32
+    assert renderer.outputs["frame"].dtype == np.uint8
+
+
+def test_writing_again_gives_the_same_bytes(write: Callable[..., None], tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    write(tmp_path / "two")
+    one, two = snapshot(tmp_path / "one"), snapshot(tmp_path / "two")
+    assert {name: one[name] for name in one if name.endswith(".onnx")} == {
+        name: two[name] for name in two if name.endswith(".onnx")
+    }
+    assert one.keys() == two.keys()
+
+
+def test_a_new_bundle_replaces_an_older_one_whole(write: Callable[..., None], tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    write(folder)
+    write(folder, half=True)
+    assert open_bundle(folder).precision == "fp16"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_an_empty_folder_gives_way(write: Callable[..., None], tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    write(folder)
+    assert open_bundle(folder).precision == "fp32"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_parents_are_made(write: Callable[..., None], tmp_path: Path) -> None:
+    write(tmp_path / "a" / "b" / "bundle")
+    assert open_bundle(tmp_path / "a" / "b" / "bundle").image_size == TINY.image_size
+
+
+def test_others_may_read_a_bundle(write: Callable[..., None], tmp_path: Path) -> None:
+    """It is made in a temporary folder, which only its owner may enter."""
+    write(tmp_path / "bundle")
+    assert (tmp_path / "bundle").stat().st_mode & 0o755 == 0o755
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"thesis.tex": "years of work"},
+        {"manifest.json": '{"name": "a browser extension", "manifest_version": 3}', "popup.html": "<p>"},
+        {"manifest.json": "not json", "precious": "x"},
+    ],
+    ids=["no manifest", "another program's manifest", "unreadable manifest"],
+)
+def test_a_folder_of_something_else_is_refused_and_untouched(
+    write: Callable[..., None], tmp_path: Path, files: dict[str, str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    with pytest.raises(HideNerfError) as caught:
+        write(folder)
+    assert str(folder) in str(caught.value)
+    assert {p.name: p.read_text() for p in folder.iterdir()} == files
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_of_the_user_inside_an_older_bundle_is_not_deleted(write: Callable[..., None], tmp_path: Path) -> None:
+    """Such as the checkpoint that the bundle was exported from, or a video."""
+    folder = tmp_path / "bundle"
+    write(folder)
+    (folder / "model.safetensors").write_text("weeks of training")
+    try:
+        write(folder, half=True)
+    except HideNerfError as error:
+        assert "model.safetensors" in str(error)
+    assert (folder / "model.safetensors").read_text() == "weeks of training"
+
+
+def test_a_file_is_refused(write: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "bundle"
+    path.write_text("mine")
+    with pytest.raises(HideNerfError, match="is a file"):
+        write(path)
+    assert path.read_text() == "mine"
+    with pytest.raises(HideNerfError, match="is a file"):
+        check_replaceable(path)
+
+
+def test_below_a_file_nothing_can_be_made(write: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(HideNerfError):
+        write(tmp_path / "file" / "bundle")
+
+
+def test_the_working_folder_can_be_the_bundle_or_is_refused(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    try:
+        write(Path("."))
+    except HideNerfError:
+        assert list(tmp_path.rglob("*")) == [folder]
+    else:
+        assert open_bundle(folder).precision == "fp32"
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_failure_at_the_end_leaves_nothing(write: Callable[..., None], tmp_path: Path) -> None:
+    """All graphs are written when a face model that cannot be saved turns up."""
+    lines: list[str] = []
+    with pytest.raises(TypeError):
+        write(tmp_path / "bundle", face_model=SimpleNamespace(name="no face model"), report=lines.append)
+    assert len(lines) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, HideNerfError])
+def test_an_interruption_leaves_the_older_bundle_as_it_was(
+    write: Callable[..., None], tmp_path: Path, failure: type[BaseException], after: int
+) -> None:
+    folder = tmp_path / "bundle"
+    write(folder)
+    before = snapshot(folder)
+    lines: list[str] = []
+
+    def report(line: str) -> None:
+        lines.append(line)
+        if len(lines) == after:
+            raise failure
+
+    with pytest.raises(failure):
+        write(folder, half=True, report=report)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert snapshot(folder) == before
+
+
+ON_A_FULL_DISK = """
+import sys
+from pathlib import Path
+import onnx
+from hidenerf.export import bundle_writer, cli
+folder, graphs = Path(sys.argv[1]), Path(sys.argv[2])
+bundle_writer.export_graph = lambda graph, octaves, half: (onnx.load(graphs / f"{graph.name}.onnx"), {})
+try:
+    cli.main(["-o", str(folder / "bundle")])
+finally:
+    print("left:", [path.name for path in folder.iterdir()])
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [64, 600], ids=["in the first graph", "in the face model"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, kilobytes: int) -> None:
+    graphs, disk = tmp_path / "graphs", tmp_path / "disk"
+    graphs.mkdir()
+    disk.mkdir()
+    for name in GRAPH_NAMES:
+        onnx.save(whole(name, "fp32"), graphs / f"{name}.onnx")
+    sizes = [(graphs / f"{name}.onnx").stat().st_size for name in GRAPH_NAMES]
+    assert sizes[0] > 64 << 10
+    assert sum(sizes) < 600 << 10 < sum(sizes) + default_face_model_path().stat().st_size
+    result = run_on_small_disk(disk, kilobytes, [sys.executable, "-c", ON_A_FULL_DISK, str(disk), str(graphs)])
+    assert result.returncode == 2, result.stderr
+    assert "left: []" in result.stdout
+    assert "Traceback" not in result.stderr
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "disk is full" in errors[0]
+
+
+def test_the_manifest_of_a_checkpoint_has_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "demo.safetensors"
+    path.write_bytes(b"weights")
+    expected = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
+    assert describe_checkpoint(path, None) == {"sha256": expected, "name": "demo.safetensors"}
+    assert describe_checkpoint(None, 4) == {"random_init": 4}
+
+
+def test_an_exported_graph_was_checked_and_is_what_the_bundle_holds() -> None:
+    graph = tiny_graphs()["led"]
+    model, islands = export_graph(graph, TINY.encoding_octaves, half=True)
+    assert model.SerializeToString() == whole("led", "fp16").SerializeToString()
+    assert islands == island_counts("led")
+    single, none = export_graph(copy.copy(graph), TINY.encoding_octaves, half=False)
+    assert none == {}
+    assert single.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT

@@ -1,0 +1,67 @@
+"""The two camera-conditioned discriminators (supplement 6.2: as in StyleGAN2-ADA, the camera as condition)."""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LEAK = 0.2
+_NARROW, _WIDE = 16, 64
+_EMBEDDING = 32
+
+
+class DownBlock(nn.Module):
+    """Residual block that halves the picture, its blurred shortcut an average."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, inputs, 3, 1, 1)
+        self.second = nn.Conv2d(inputs, outputs, 3, 1, 1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.leaky_relu(self.first(x), LEAK)
+        hidden = F.leaky_relu(self.second(F.avg_pool2d(hidden, 2)), LEAK)
+        return (hidden + self.shortcut(F.avg_pool2d(x, 2))) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """How real a picture looks for its camera: residual blocks down to 4×4, then the projection of the last features
+    on the camera's embedding.
+
+    Adaptive augmentation, StyleGAN2-ADA's cure for few pictures, is left out: the pairs here never repeat for long.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        halvings = int(math.log2(size)) - 2
+        widths = [min(_WIDE, _NARROW << level) for level in range(halvings + 1)]
+        self.stem = nn.Conv2d(3, widths[0], 3, 1, 1)
+        self.blocks = nn.Sequential(*(DownBlock(fine, coarse) for fine, coarse in itertools.pairwise(widths)))
+        self.last = nn.Linear(widths[-1] * 16, _EMBEDDING)
+        self.camera = nn.Sequential(nn.Linear(25, 64), nn.LeakyReLU(LEAK), nn.Linear(64, _EMBEDDING))
+
+    def forward(self, picture: Tensor, camera: Tensor) -> Tensor:
+        """picture [B, 3, size, size] in [0, 1], camera [B, 25] → logits [B], larger for what looks real."""
+        x = self.blocks(F.leaky_relu(self.stem(picture * 2.0 - 1.0), LEAK))
+        features = F.leaky_relu(self.last(x.flatten(1)), LEAK)
+        return (features * self.camera(camera)).sum(1).float() / math.sqrt(_EMBEDDING)
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """Non-saturating logistic loss of logits [B]."""
+    return F.softplus(-fake).mean()
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Logistic loss of logits [B]."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def r1_penalty(discriminator: Discriminator, picture: Tensor, camera: Tensor) -> Tensor:
+    """Half the mean squared length of the logit's slope at real pictures."""
+    picture = picture.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(discriminator(picture, camera).sum(), picture, create_graph=True)
+    return 0.5 * slope.square().sum((1, 2, 3)).mean()

@@ -1,0 +1,135 @@
+"""The terms of the training loss (supplement 6.2; S1 as read in DESIGN §8). Pictures are float32 [B, 3, H, W]."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hidenerf.runtime.errors import HideNerfError
+
+# SSIM's constants for pictures in [0, 1].
+_C1, _C2 = 0.01**2, 0.03**2
+_STRUCTURE_SCALES = 3
+_WINDOW, _STRIDE = 7, 2
+
+
+def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> Tensor:
+    """1 + head · mask + detail · region, all [B, 1, H, W]: the background counts least, mouth and eyes most."""
+    return 1.0 + head * mask + detail * region
+
+
+def squared_error(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared error, weighted by pixel."""
+    return ((picture - truth).square() * weight).mean()
+
+
+def absolute_error(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute error, weighted by pixel."""
+    return ((picture - truth).abs() * weight).mean()
+
+
+def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """The stated substitute for a VGG's perceptual loss, needing no download: at three scales, how far colour
+    gradients and local structure (1 - SSIM) differ.
+
+    Both punish blur, which the colour errors reward, and neither minds a small shift in brightness; that much of what a
+    VGG's first layers see can be had from two formulas.
+    """
+    total = picture.new_zeros(())
+    for scale in range(_STRUCTURE_SCALES):
+        if scale > 0:
+            picture, truth, weight = (F.avg_pool2d(t, 2) for t in (picture, truth, weight))
+        difference = picture - truth
+        across = difference[..., 1:] - difference[..., :-1]
+        along = difference[..., 1:, :] - difference[..., :-1, :]
+        total = total + (across.abs() * weight[..., 1:]).mean() + (along.abs() * weight[..., 1:, :]).mean()
+        if min(picture.shape[-2:]) >= _WINDOW:
+            windows = F.avg_pool2d(weight, _WINDOW, _STRIDE)
+            total = total + 0.2 * ((1.0 - _window_ssim(picture, truth)) * windows).mean()
+    return total / _STRUCTURE_SCALES
+
+
+def _window_ssim(x: Tensor, y: Tensor) -> Tensor:
+    """SSIM of square windows with uniform weights, every other one: cheap enough for each step."""
+    means = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], 1), _WINDOW, _STRIDE)
+    mean_x, mean_y, square_x, square_y, product = means.chunk(5, 1)
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x * mean_x + square_y - mean_y * mean_y
+    means_term = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
+    return means_term * (2 * covariance + _C2) / (variances + _C2)
+
+
+def alpha_loss(alpha: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of the rendered coverage [B, 1, R, R] against the mask's at that size."""
+    sure = alpha.clamp(1e-4, 1.0 - 1e-4)
+    return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()
+
+
+def deformation_norm(deformation: Tensor) -> Tensor:
+    """Mean length of Δ over all points: deformation [B, 3N, R, R], channel 3i + k (supplement 6.2)."""
+    batch, channels, *size = deformation.shape
+    # The root of 0 has no slope; this leaves lengths above a thousandth of a unit as they are.
+    squares = deformation.float().reshape(batch, channels // 3, 3, *size).square().sum(2)
+    return (squares + 1e-8).sqrt().mean()
+
+
+def resized(picture: Tensor, size: int) -> Tensor:
+    """The picture at a smaller size, each pixel the mean of those it covers."""
+    return F.interpolate(picture, size=(size, size), mode="area")
+
+
+class VggLoss(nn.Module):
+    """Perceptual loss on a VGG-16: weighted absolute differences of its features before each pooling."""
+
+    WIDTHS: Sequence[Sequence[int]] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512))
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = 3
+        stages = []
+        for widths in self.WIDTHS:
+            layers: list[nn.Module] = []
+            for width in widths:
+                layers += [nn.Conv2d(inputs, width, 3, 1, 1), nn.ReLU()]
+                inputs = width
+            stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(stages)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1))
+
+    def forward(self, picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+        batch = len(picture)
+        x = (torch.cat([picture, truth]) - self.mean) / self.deviation
+        total = picture.new_zeros(())
+        for index, stage in enumerate(self.stages):
+            if index > 0:
+                x, weight = F.max_pool2d(x, 2), F.avg_pool2d(weight, 2)
+            x = stage(x)
+            total = total + ((x[:batch] - x[batch:]).float().abs() * weight).mean()
+        return total / len(self.stages)
+
+
+def load_vgg(path: Path) -> VggLoss:
+    """The loss with the convolutions of a VGG-16 in torchvision's naming (features.0.weight, …), from safetensors."""
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise HideNerfError(
+            f"{path}: cannot read the VGG ({error}); give torchvision's VGG-16 as .safetensors."
+        ) from None
+    loss = VggLoss()
+    convolutions = [layer for layer in loss.stages.modules() if isinstance(layer, nn.Conv2d)]
+    # torchvision counts convolutions, ReLUs and poolings in one list.
+    indices = [at for at, kind in enumerate("cr cr p cr cr p cr cr cr p cr cr cr".replace(" ", "")) if kind == "c"]
+    with torch.no_grad():
+        for at, layer in zip(indices, convolutions, strict=True):
+            for kind in ("weight", "bias"):
+                name, own = f"features.{at}.{kind}", getattr(layer, kind)
+                if name not in tensors or tensors[name].shape != own.shape:
+                    raise HideNerfError(f"{path}: not a VGG-16 ({name} is missing or misshapen); give torchvision's.")
+                own.copy_(tensors[name])
+    return loss.eval().requires_grad_(False)

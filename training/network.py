@@ -1,0 +1,63 @@
+"""The forward pass of training: the model's own networks, with ray samples jittered and LED's points perturbed.
+
+Without jitter and perturbation it computes what `HideNerf.forward` computes; a test holds that.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hidenerf.model.geometry import ray_points, rays_from_camera
+from hidenerf.model.hidenerf import HideNerf, Output
+from hidenerf.model.rendering import DENSITY_SCALE, Renderer, composite, positional_encoding
+from hidenerf.training.batch import Batch
+from hidenerf.training.sampling import plane_features
+
+
+def training_forward(
+    model: HideNerf, batch: Batch, jitter: float, perturbation: float, generator: torch.Generator
+) -> Output:
+    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32.
+
+    jitter in [0, 1]: each ray sample moves along its ray within this share of its interval (stratified sampling), and
+    takes the Δ of the interval with it. perturbation: standard deviation, world units, of what is added to the points
+    that LED sees; Δ is added to the unperturbed points (supplement 6.1).
+    """
+    rays = rays_from_camera(batch.camera, model.config.render_size)
+    middle, length = ray_points(rays, model.config.samples_per_ray)
+    seen, drawn = middle, middle
+    if perturbation > 0:
+        noise = torch.randn(middle.shape, generator=generator, device=middle.device)
+        seen = middle + perturbation * noise
+    if jitter > 0:
+        uniform = torch.rand(middle[:, :, :1].shape, generator=generator, device=middle.device)
+        shift = (uniform - 0.5) * jitter
+        drawn = middle + rays.direction[:, None] * (shift * length[:, None])
+    planes = model.appearance(batch.source_image, batch.source_camera)
+    deformation = model.deformation(batch.secc_driving, batch.secc_canonical, seen)
+    rendered, alpha = render(model.renderer, drawn, length, deformation, planes)
+    frame = model.refiner(rendered, alpha, model.id_encoder(batch.source_image))
+    return Output(frame, rendered, alpha, deformation)
+
+
+def render(
+    renderer: Renderer, points: Tensor, length: Tensor, deformation: Tensor, planes: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`rendering.triplane_render` at given points, with channels innermost and the positional encoding's half of the
+    first layer on its own, since no gradient flows into it.
+
+    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, 3, R, R], alpha [B, 1, R, R].
+    """
+    batch, samples, _, size, _ = points.shape
+    moved = points + deformation.reshape(points.shape).to(points.dtype)
+    features = plane_features(planes, moved.flatten(3))
+    encoding = positional_encoding(points.transpose(1, 2).flatten(3), renderer.octaves).permute(0, 2, 3, 1)
+    from_planes, from_encoding = renderer.first.weight.split([features.shape[-1], encoding.shape[-1]], 1)
+    hidden = F.linear(features, from_planes) + F.linear(
+        encoding.to(features.dtype, memory_format=torch.contiguous_format), from_encoding, renderer.first.bias
+    )
+    raw = renderer.second(F.relu(hidden)).to(length.dtype).permute(0, 3, 1, 2)
+    sigma = DENSITY_SCALE * F.softplus(raw[:, 3])
+    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :3]), length.flatten(2))
+    return rendered.reshape(batch, 3, size, size), alpha.reshape(batch, 1, size, size)
+

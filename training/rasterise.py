@@ -1,0 +1,122 @@
+"""Which triangle each pixel sees, by OpenCV's z-buffer."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import invert_rigid, unpack_camera
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+
+# OpenCV's rasteriser wants some field of view; the vertices are brought into this one.
+_FOV = math.radians(30)
+
+
+class Rasteriser:
+    """Rasterises one set of triangles into square pictures of one size; keeps its buffers from call to call."""
+
+    def __init__(self, triangles: Integers, size: int) -> None:
+        self.triangles = triangles
+        self.size = size
+        count = len(triangles)
+        self._corners = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
+        # Interpolating these tells the triangle and the place in it; the half makes rounding down exact.
+        code = np.full((count, 3, 3), 0.5, np.float32)
+        code[..., 0] += np.arange(1, count + 1)[:, None]
+        code[:, 0, 1] += 255
+        code[:, 1, 2] += 255
+        self._code = code
+        self._pixels = np.empty((size, size, 3), np.float32)
+        self._depth = np.empty((size, size), np.float32)
+        self._settings = cv2.TriangleRasterizeSettings()
+        self._settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+        self._settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+        self._settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
+
+    def draw(
+        self,
+        vertices: Floats,
+        camera: NDArray[np.floating],
+        drawn: NDArray[np.intp],
+        two_sided_from: int,
+        triangle: NDArray[np.int16],
+        barycentric: NDArray[np.uint8],
+    ) -> None:
+        """Rasterise vertices [V, 3] through a camera [25] into the last two arguments.
+
+        drawn: numbers of the triangles to draw; those below `two_sided_from` only where they face the camera.
+        triangle [size, size]: 1 + the number of the nearest triangle, 0 where there is none. barycentric
+        [2, size, size]: weights of its first two corners in 1/255.
+        """
+        seen = to_rasteriser(vertices, camera)
+        corners = seen[self.triangles[drawn]]
+        facing = (_signed_area(corners[..., :2] / -corners[..., 2:]) > 0) | (drawn >= two_sided_from)
+        corners = np.ascontiguousarray(corners[facing]).reshape(-1, 3)
+        self._pixels.fill(0)
+        self._depth.fill(1)
+        near, far = -corners[:, 2].max(), -corners[:, 2].min()
+        cv2.triangleRasterize(
+            corners,
+            self._corners[: len(corners) // 3],
+            self._code[drawn[facing]].reshape(-1, 3),
+            self._pixels,
+            self._depth,
+            np.eye(4),
+            _FOV,
+            0.95 * float(near),
+            1.05 * float(far),
+            self._settings,
+        )
+        np.copyto(triangle, self._pixels[..., 0], casting="unsafe")
+        np.copyto(barycentric[0], self._pixels[..., 1], casting="unsafe")
+        np.copyto(barycentric[1], self._pixels[..., 2], casting="unsafe")
+
+
+def to_rasteriser(vertices: Floats, camera: NDArray[np.floating]) -> Floats:
+    """World vertices [V, 3] → OpenGL camera axes [V, 3] in which the rasteriser's centred view equals the camera's.
+
+    The camera's focal length and principal point become a scaling and a shear, which keep straight lines straight.
+    """
+    cam2world, intrinsics = unpack_camera(camera)
+    to_view = intrinsics.copy()
+    to_view[:2] -= 0.5 * intrinsics[2]
+    to_view[:2] *= 2 * math.tan(_FOV / 2)
+    matrix = np.diag([1.0, -1.0, -1.0]) @ to_view
+    world2cam = invert_rigid(cam2world)
+    projection = np.concatenate([matrix @ world2cam[:3, :3], matrix @ world2cam[:3, 3:]], axis=1).astype(np.float32)
+    return vertices @ projection[:, :3].T + projection[:, 3]
+
+
+def _signed_area(corners: Floats) -> Floats:
+    """Twice the area of triangles [T, 3, 2], positive where their corners run anticlockwise."""
+    (ux, uy), (vx, vy) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    return ux * vy - uy * vx
+
+
+def orthographic_depth(vertices: Floats, triangles: Integers, size: int) -> Floats:
+    """The largest z of vertices [V, 3] that each pixel of a frontal view [size, size] of [-1, 1]² sees; -2 where none."""
+    distance = 256.0
+    seen = np.array(vertices, np.float32)
+    # Scaled by their distance, vertices land where an orthographic camera puts them.
+    seen[:, :2] *= 1 - seen[:, 2:] / distance
+    seen[:, 2] -= distance
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
+    colours, _ = cv2.triangleRasterize(
+        seen,
+        triangles,
+        np.repeat(vertices[:, 2:], 3, axis=1).astype(np.float32),
+        np.full((size, size, 3), -2, np.float32),
+        np.ones((size, size), np.float32),
+        np.eye(4),
+        2 * math.atan(1 / distance),
+        distance - 2,
+        distance + 2,
+        settings,
+    )
+    return np.ascontiguousarray(colours[..., 0])
