@@ -72,7 +72,7 @@ class Parity:
     @property
     def passed(self) -> bool:
         """Whether every tensor and every frame is within the thresholds."""
-        return all(row.passed for row in [*self.tensors, *self.frames])
+        return all(row.passed for row in self.tensors) and all(frame.passed for frame in self.frames)
 
 
 def collect_poses(driver: Driver, source: Source, count: int, advance: Callable[[], None]) -> tuple[list[Pose], int]:

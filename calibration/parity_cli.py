@@ -66,14 +66,14 @@ def main(
     from hidenerf.runtime.progress import progress_bar
 
     opened = open_bundle(bundle)
-    require_writable_parent(bundle / REPORT_FILE)
-    model = model_of(opened, checkpoint)
+    require_writable_parent(bundle / Path(REPORT_FILE).parent)
     source, driving = source or demo_source_path(), driving or demo_motion_path()
     if str(driving).startswith("camera:"):
         raise HideNerfError(f"-d {driving}: parity needs motion that can be repeated; give a clip or a motion file.")
     for option, path in (("-s", source), ("-d", driving)):
         if not path.exists():
             raise HideNerfError(f"{option} {path}: no such file; check the path.")
+    model = model_of(opened, checkpoint)
     with Animator(opened, backend, face_landmarker) as animator:
         prepared = animator.set_source(source, face)
         driver = animator.open_driver(driving, face=driving_face)
@@ -93,8 +93,9 @@ def main(
             driving=_describe(driving),
             motion_frames=length,
         )
+    click.echo(f"{table(parity)}\n\n{verdict(parity)}")
     store(parity, opened, content)
-    click.echo(f"{table(parity)}\n\n{verdict(parity)}\nReport written to {bundle / REPORT_FILE}.")
+    click.echo(f"Report written to {bundle / REPORT_FILE}.")
     if not parity.passed:
         sys.exit(EXIT_BELOW_THRESHOLDS)
 

@@ -1,5 +1,4 @@
-"""Where the tests find real media (`../shared/data` beside the checkout; tests that need it skip where it is absent), and
-small bundles to run."""
+"""Real media in `../shared/data` beside the checkout, without which tests that need it skip, and small bundles."""
 
 from pathlib import Path
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.search import (
     FACE_WINDOW,
+    LOOSE_AGREEMENT,
     Window,
     confirm,
     detect_in_window,
@@ -20,8 +21,10 @@ from hidenerf.runtime.tracking.search import (
     whole_window,
 )
 
-# While no face is in sight every frame is searched as a whole and in this many windows of the next in turn, so that
-# a long stretch without a face costs little and a small face is still found within a second or two.
+# A picture in which the face was just lost, or the first one, is searched for faces of all sizes, but not sooner than
+# this many frames after the last such search. Other frames without a face are searched as a whole and in a few of the
+# smaller windows in turn, so that a long stretch without one costs little and a small face is still found soon.
+FRAMES_BETWEEN_SEARCHES = 30
 WINDOWS_PER_FRAME = 6
 # Where several faces are about, a face just lost is waited for this long near where it was, so that the tracker does
 # not go over to its neighbour; a lone face may reappear anywhere at once, as after a cut.
@@ -49,8 +52,9 @@ class FaceTracker:
         self._in_sight = False
         self._since_check = 0
         self._since_sight = 0
+        self._since_search = FRAMES_BETWEEN_SEARCHES
         self._company = False
-        self._turn: Iterator[Window] | None = None
+        self._turn: Iterator[Window] = iter(())
         self._turn_shape: tuple[int, ...] = ()
 
     def follow(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
@@ -65,10 +69,8 @@ class FaceTracker:
         self._in_sight = face is not None
         if face is not None:
             self._last = face
-            self._turn = None
-            self._since_sight = 0
-        else:
-            self._since_sight += 1
+        self._since_sight = 0 if self._in_sight else self._since_sight + 1
+        self._since_search += 1
         return face
 
     def _follow_on(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
@@ -76,7 +78,7 @@ class FaceTracker:
         self._since_check += 1
         if face is not None and self._since_check >= FRAMES_BETWEEN_CHECKS:
             self._since_check = 0
-            return confirm(self._landmarker, picture, face)
+            return face if confirm(self._landmarker, picture, face, LOOSE_AGREEMENT) is not None else None
         return face
 
     def _find_near(self, picture: NDArray[np.uint8], window: float, reach: float) -> FaceObservation | None:
@@ -86,15 +88,21 @@ class FaceTracker:
 
     def _acquire(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
         self._since_check = 0
-        if self._turn is None or self._turn_shape != picture.shape:
-            # Just lost, or the very first picture: search it whole, then go on in turns.
-            whole, *smaller = search_levels(*picture.shape[:2])
-            self._turn = itertools.cycle(window for level in [*smaller, whole] for window in level)
-            self._turn_shape = picture.shape
+        if self._since_sight == 0 and self._since_search >= FRAMES_BETWEEN_SEARCHES:
+            self._since_search = 0
             return self._choose(find_faces(self._landmarker, picture))
-        windows = [whole_window(*picture.shape[:2]), *itertools.islice(self._turn, WINDOWS_PER_FRAME)]
-        hit = next(find_in_windows(self._landmarker, picture, windows), None)
-        return None if hit is None else self._choose(find_faces(self._landmarker, picture) or [hit])
+        seen = list(find_in_windows(self._landmarker, picture, self._next_windows(picture.shape)))
+        if seen and self._last is None:
+            # The first faces of the clip: all must be known to choose among them.
+            seen = find_faces(self._landmarker, picture) or seen
+        return self._choose(seen)
+
+    def _next_windows(self, shape: tuple[int, ...]) -> list[Window]:
+        if shape != self._turn_shape:
+            _, *levels = search_levels(*shape[:2])
+            self._turn = itertools.cycle(window for level in levels for window in level)
+            self._turn_shape = shape
+        return [whole_window(*shape[:2]), *itertools.islice(self._turn, WINDOWS_PER_FRAME)]
 
     def _choose(self, faces: list[FaceObservation]) -> FaceObservation | None:
         self._company = self._company or len(faces) > 1

@@ -24,6 +24,8 @@ FACE_WINDOW = 2.2
 # turned, false hits (textures, cells, wheels) differ by 0.07 or are not found again.
 CHECK_WINDOWS = (1.6, 3.0)
 AGREEMENT = 0.05
+# A face that was there a moment ago may be half turned away or covered; what it must not be is gone.
+LOOSE_AGREEMENT = 0.12
 
 # A search ends with windows of this many sizes of the largest face: one half as large was then easy to see.
 ENOUGH_SIZES = 3.5
@@ -106,22 +108,27 @@ def detect_in_window(landmarker: FaceLandmarker, picture: NDArray[np.uint8], win
     ]
 
 
-def confirm(landmarker: FaceLandmarker, picture: NDArray[np.uint8], hit: FaceObservation) -> FaceObservation | None:
-    """The face of a hit as seen from near by, the mean of several looks; None if it is not a face after all."""
+def confirm(
+    landmarker: FaceLandmarker, picture: NDArray[np.uint8], hit: FaceObservation, agreement: float = AGREEMENT
+) -> FaceObservation | None:
+    """The face of a hit as seen from near by, the mean of several looks; None if it is not a face after all.
+
+    agreement: how far the looks may differ, shares of its size.
+    """
     face = nearest(detect_in_window(landmarker, picture, Window.around(hit)), hit)
     if face is None:
         return None
     views = [face]
     for factor in CHECK_WINDOWS:
         again = nearest(detect_in_window(landmarker, picture, Window.around(face, factor)), face)
-        if again is None or _disagreement(again, face) > AGREEMENT:
+        if again is None or _disagreement(again, face) > agreement:
             return None
         views.append(again)
     mirrored = nearest(_detect_mirrored(landmarker, picture, Window.around(face)), face)
     if mirrored is None:
         return None
     shift = np.linalg.norm(mirrored.landmarks.mean(axis=0) - face.landmarks.mean(axis=0)) / face.size
-    return _mean(views) if shift <= AGREEMENT else None
+    return _mean(views) if shift <= agreement else None
 
 
 def _mean(views: Sequence[FaceObservation]) -> FaceObservation:

@@ -1,0 +1,110 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hidenerf.calibration.parity import HOISTING, Parity, Pose, collect_poses, measure_parity
+from hidenerf.calibration.thresholds import thresholds_for
+from hidenerf.model.hidenerf import HideNerf, random_model
+from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+from hidenerf.runtime.source import Source
+
+
+@pytest.fixture(scope="module")
+def parity(model: HideNerf, animator: Animator, source: Source, poses: list[Pose]) -> Parity:
+    return measure_parity(model, animator, source, poses, lambda: None)
+
+
+def test_poses_are_spread_over_the_whole_motion(animator: Animator, source: Source) -> None:
+    seen = 0
+
+    def advance() -> None:
+        nonlocal seen
+        seen += 1
+
+    poses, length = collect_poses(animator.open_driver(demo_motion_path()), source, 5, advance)
+    assert seen == length
+    assert [pose.index for pose in poses] == [round(k * (length - 1) / 4) for k in range(5)]
+    motion = list(animator.open_driver(demo_motion_path()))
+    for pose in poses:
+        np.testing.assert_array_equal(pose.expression, motion[pose.index].expression)
+        np.testing.assert_array_equal(pose.camera, motion[pose.index].camera)
+
+
+def test_a_short_motion_is_taken_whole_and_once(animator: Animator, source: Source) -> None:
+    poses, length = collect_poses(animator.open_driver(demo_motion_path()), source, 10_000, lambda: None)
+    assert [pose.index for pose in poses] == list(range(length))
+
+
+def test_a_fresh_bundle_passes(parity: Parity, model: HideNerf, poses: list[Pose]) -> None:
+    assert parity.passed
+    assert parity.thresholds == thresholds_for("fp32")
+    layers = 2 * len(model.config.refiner_channels)
+    encoder = {f"planes_{level}" for level in range(len(model.config.plane_sizes))} | {"led_canonical"}
+    encoder |= {f"{kind}_{layer}" for layer in range(layers) for kind in ("gamma", "beta")}
+    expected = {("source_encoder", name) for name in encoder} | {("led", "deformation")}
+    expected |= {("renderer_refiner", name) for name in ("frame", "alpha")}
+    expected |= {(HOISTING, name) for name in ("deformation", "alpha", "frame")}
+    assert {(row.graph, row.tensor) for row in parity.tensors} == expected
+    assert len(parity.tensors) == len(expected)
+    assert [frame.index for frame in parity.frames] == [pose.index for pose in poses]
+    for frame in parity.frames:
+        assert frame.psnr >= 60.0
+        assert frame.ssim == pytest.approx(1.0, abs=1e-3)
+        assert 0.0 <= frame.flip < 1e-3
+        assert frame.max_abs <= 1
+
+
+def test_the_references_are_the_unhoisted_models_frames(
+    parity: Parity, model: HideNerf, animator: Animator, source: Source, poses: list[Pose]
+) -> None:
+    (pose,) = (pose for pose in poses if pose.index == parity.worst.index)
+    shape = animator.face_model.vertices(source.identity, np.zeros(len(animator.face_model.expression_names)))
+    from hidenerf.runtime.secc import secc
+
+    canonical = secc(shape, animator.face_model, animator.bundle.secc_size)
+    with torch.inference_mode():
+        frame = model(
+            torch.from_numpy(source.picture.astype(np.float32) / 255.0).permute(2, 0, 1)[None],
+            torch.from_numpy(source.camera)[None],
+            torch.from_numpy(canonical)[None],
+            torch.from_numpy(animator.driving_secc(pose.expression))[None],
+            torch.from_numpy(pose.camera)[None],
+        ).frame[0]
+    expected = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(parity.worst.reference, expected)
+    np.testing.assert_array_equal(parity.worst.result, animator.render(pose.expression, pose.camera)[0])
+
+
+def test_the_worst_frame_is_the_one_of_lowest_psnr(parity: Parity) -> None:
+    lowest = min(parity.frames, key=lambda frame: frame.psnr)
+    assert parity.worst.index == lowest.index
+    difference = np.abs(parity.worst.reference.astype(int) - parity.worst.result.astype(int))
+    assert difference.max() == lowest.max_abs
+    if lowest.max_abs:
+        assert lowest.psnr == pytest.approx(10 * math.log10(255**2 / np.square(difference).mean()))
+
+
+def test_another_model_is_told_from_the_bundles(
+    model: HideNerf, animator: Animator, source: Source, poses: list[Pose]
+) -> None:
+    other = measure_parity(random_model(model.config, 1), animator, source, poses[:1], lambda: None)
+    failed = {row.graph for row in other.tensors if not row.passed}
+    assert failed >= {"source_encoder", "led", "renderer_refiner"}
+    assert HOISTING not in failed
+    assert not other.frames[0].passed
+    assert not other.passed
+
+
+def test_half_precision_passes_at_its_own_thresholds(bundle_fp16: Path, model: HideNerf, poses: list[Pose]) -> None:
+    with Animator(bundle_fp16) as animator:
+        half = measure_parity(model, animator, animator.set_source(demo_source_path()), poses, lambda: None)
+    assert half.passed
+    assert half.thresholds == thresholds_for("fp16")
+    by_name = {(row.graph, row.tensor): row.difference for row in half.tensors}
+    # FP16 rounds by 2⁻¹², so what were this good would not be FP16.
+    assert by_name["source_encoder", "planes_1"].relative > 1e-5
+    assert by_name[HOISTING, "deformation"].relative < 1e-5

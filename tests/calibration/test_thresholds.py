@@ -1,0 +1,14 @@
+import pytest
+
+from hidenerf.calibration.thresholds import thresholds_for
+from hidenerf.runtime.errors import HideNerfError
+
+
+def test_frames_are_held_to_the_projects_figures() -> None:
+    assert thresholds_for("fp32").frame_psnr == 60.0
+    assert thresholds_for("fp16").frame_psnr == 45.0
+
+
+def test_a_precision_without_thresholds_is_named() -> None:
+    with pytest.raises(HideNerfError, match="'int8'"):
+        thresholds_for("int8")
