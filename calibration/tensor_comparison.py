@@ -92,9 +92,11 @@ class TensorCompareFunc(BaseCompareFunc):
         self._thresholds = thresholds
 
     def threshold(self, dtype: np.dtype) -> TensorThreshold:
-        """The criterion for a tensor of the reference's dtype; pictures are held to that of whole frames."""
+        """The criterion for a tensor of the reference's dtype; pictures are held to that of whole frames alone."""
         limits = self._thresholds
-        return TensorThreshold(limits.tensor_cosine, limits.frame_psnr if dtype == np.uint8 else limits.tensor_psnr)
+        if dtype == np.uint8:
+            return TensorThreshold(-1.0, limits.frame_psnr)
+        return TensorThreshold(limits.tensor_cosine, limits.tensor_psnr)
 
     def compare(self, wanted: NDArray[Any], found: NDArray[Any]) -> TensorResult:
         """One tensor against its reference."""

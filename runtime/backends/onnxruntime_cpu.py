@@ -38,10 +38,12 @@ class OnnxRuntimeCpu:
         for name, graph in bundle.graphs.items():
             try:
                 session = onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
+                self._bindings[name] = self._bind(session, graph)
             except Exception as error:  # ONNX Runtime raises its own types, one for each status code
-                raise HideNerfError(f"{graph.path}: ONNX Runtime does not load it ({error}).") from None
+                raise HideNerfError(
+                    f"{graph.path}: ONNX Runtime does not load it ({error}); export the bundle again."
+                ) from None
             self._sessions[name] = session
-            self._bindings[name] = self._bind(session, graph)
 
     def _bind(self, session: Any, graph: GraphSpec) -> Any:
         binding = session.io_binding()

@@ -4,6 +4,8 @@ import contextlib
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import av
@@ -21,8 +23,9 @@ VIDEO_SUFFIXES = tuple(_FORMATS)
 
 # No B-frames: in display order, a variable rate's last frame lasts as long as it should without an edit list.
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17", "bf": "0"}
-# The default takes every second pixel's colour, and rounds down.
-_CHROMA_MEAN = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+# The default takes every second pixel's colour, and rounds down. PyAV 17, the last for Python 3.10, has the first only.
+_CHROMA_FLAGS = ("AREA", "ACCURATE_RND", "FULL_CHR_H_INP")
+_CHROMA_MEAN = reduce(or_, (flag for name, flag in Interpolation.__members__.items() if name in _CHROMA_FLAGS))
 _FINEST_TICK = 90_000
 # Matroska input has its times rounded to milliseconds; within this they are taken for the constant rate's.
 _TIME_ROUNDING = Fraction(1, 1000)
