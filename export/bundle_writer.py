@@ -17,7 +17,7 @@ from hidenerf.export.graph_modules import GraphModule, graph_modules
 from hidenerf.export.half_precision import to_half
 from hidenerf.export.onnx_export import export_module
 from hidenerf.model.hidenerf import HideNerf
-from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION
+from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
@@ -71,11 +71,28 @@ def write_bundle(
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to overwrite what is not a bundle: only a new or empty folder, or another bundle, gives way."""
+    """Refuse to overwrite what is not a bundle: only a new or empty folder, or another bundle, gives way.
+
+    A file inside a bundle that its manifest does not name is someone's own, and keeps the bundle from giving way.
+    """
     if folder.exists() and not folder.is_dir():
         raise HideNerfError(f"{folder}: this is a file; give the bundle a folder of its own with -o.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST_NAME).is_file():
-        raise HideNerfError(f"{folder}: this folder holds something else than a bundle; choose another with -o.")
+    if folder.resolve() == Path.cwd():
+        raise HideNerfError(f"{folder}: this is the working folder, which cannot be replaced; choose another with -o.")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    try:
+        ours = {MANIFEST_NAME, *read_manifest(folder).get("files", ())}
+    except HideNerfError:
+        raise HideNerfError(
+            f"{folder}: this folder holds something else than a bundle; choose another with -o."
+        ) from None
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.relative_to(folder).as_posix() not in ours:
+            raise HideNerfError(
+                f"{path}: this file is not part of the bundle around it and would be lost; move it, or choose another "
+                "folder with -o."
+            )
 
 
 def export_graph(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:

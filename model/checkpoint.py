@@ -24,7 +24,8 @@ def save_checkpoint(model: HideNerf, path: Path) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(tensors, partial, metadata)
+        # Not by safetensors' own writing, which reports a full disk as an error of its format.
+        partial.write_bytes(safetensors.torch.save(tensors, metadata))
 
 
 def load_checkpoint(path: Path) -> HideNerf:
@@ -51,7 +52,10 @@ def load_checkpoint(path: Path) -> HideNerf:
         values = json.loads(metadata.get("config", ""))
     except json.JSONDecodeError:
         raise HideNerfError(f"{path}: the config in the checkpoint's metadata is not JSON; save it again.") from None
-    model = HideNerf(ModelConfig.from_dict(values))
+    try:
+        model = HideNerf(ModelConfig.from_dict(values))
+    except HideNerfError as error:
+        raise HideNerfError(f"{path}: {error}") from None
     expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: list(tensor.shape) for name, tensor in tensors.items()}
     problems = [f"{name} {shape} is missing" for name, shape in expected.items() if name not in found]

@@ -1,10 +1,19 @@
 """Sizes of the networks. The paper gives few; every default here is ours."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from hidenerf.runtime.errors import HideNerfError
+
+# How an error names what an entry must be.
+KINDS: dict[Any, str] = {
+    int: "a whole number above 0",
+    float: "a finite number above 0",
+    str: "a text",
+    tuple[int, ...]: "a list of whole numbers above 0",
+}
 
 
 @dataclass(frozen=True)
@@ -45,20 +54,27 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         scales = len(self.refiner_channels)
-        coarsest = self.image_size >> (scales - 1)
         rules = {
             "secc_size must be twice render_size": self.secc_size == 2 * self.render_size,
             "plane_sizes must double from level to level and end at half of image_size": self.plane_sizes
             == tuple(self.image_size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
-            "plane_samples must have one entry a level": len(self.plane_samples) == len(self.plane_sizes),
+            "plane_samples must have one entry a level, and at least one": len(self.plane_samples)
+            == len(self.plane_sizes)
+            > 0,
             "extractor_channels must have more entries than there are plane_sizes": len(self.extractor_channels)
             > len(self.plane_sizes),
             "image_size must be divisible by 2 to the number of extractor_channels": self.image_size
             % (1 << len(self.extractor_channels))
             == 0,
-            "samples_per_ray must be divisible by lookup_stride": self.samples_per_ray % self.lookup_stride == 0,
+            "samples_per_ray must be divisible by lookup_stride": self.lookup_stride > 0
+            and self.samples_per_ray % self.lookup_stride == 0,
+            "render_size must be divisible by 2 to one less than the number of deformation_channels": self.render_size
+            % (1 << max(0, len(self.deformation_channels) - 1))
+            == 0
+            < len(self.deformation_channels),
             "identity_channels must have as many entries as refiner_channels": len(self.identity_channels) == scales,
-            "the refiner's coarsest scale must be a quarter of render_size": 4 * coarsest == self.render_size,
+            "the refiner's coarsest scale must be a quarter of render_size": scales >= 3
+            and self.image_size << 2 == self.render_size << (scales - 1),
         }
         for rule, holds in rules.items():
             if not holds:
@@ -71,6 +87,8 @@ class ModelConfig:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
         """The config in `values`; a missing, unknown or ill-typed entry is named."""
+        if not isinstance(values, dict):
+            raise HideNerfError(f"The model config is {values!r}, not a table of sizes; use the checkpoint's own.")
         fields = {field.name: field.type for field in dataclasses.fields(ModelConfig)}
         for problem, names in (
             ("lacks", fields.keys() - values.keys()),
@@ -83,12 +101,12 @@ class ModelConfig:
             kind = fields[key]
             good = {
                 int: type(value) is int and value > 0,
-                float: type(value) in (int, float) and value > 0,
+                float: type(value) in (int, float) and 0 < value < math.inf,
                 str: isinstance(value, str),
                 tuple[int, ...]: isinstance(value, (list, tuple)) and all(type(v) is int and v > 0 for v in value),
             }[kind]  # type: ignore[index]
             if not good:
-                raise HideNerfError(f"The model config's {key} is {value!r}; it must be of type {kind}.")
+                raise HideNerfError(f"The model config's {key} is {value!r}; it must be {KINDS[kind]}.")
             checked[key] = tuple(value) if isinstance(value, list) else value
         return ModelConfig(**checked)
 

@@ -99,7 +99,9 @@ def volume_grid(camera: Tensor, size: int, samples: int) -> Tensor:
 
 def frontal_projection(points: Tensor) -> Tensor:
     """World points [B, ..., 3] → SECC coordinates [B, ..., 2] in [-1, 1] (right, down): the SECC's own view."""
-    return points[..., :2] * torch.tensor([1.0, -1.0], device=points.device)
+    # From arange and not from a list: values from the host would halt the GPU in each training step.
+    signs = 1.0 - 2.0 * torch.arange(2, device=points.device, dtype=torch.float32)
+    return points[..., :2] * signs
 
 
 def grid_sample_3d(volume: Tensor, grid: Tensor) -> Tensor:

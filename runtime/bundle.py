@@ -73,6 +73,10 @@ class Bundle:
         return int(self.manifest["model"]["secc_size"])
 
     @property
+    def preset(self) -> str:
+        return str(self.manifest["model"]["name"])
+
+    @property
     def precision(self) -> str:
         return str(self.manifest["precision"]["name"])
 
@@ -103,10 +107,15 @@ def open_bundle(folder: Path) -> Bundle:
         _verify_files(folder, manifest["files"])
         graphs = {name: _graph(folder, name, manifest["graphs"][name]) for name in GRAPH_NAMES}
         bundle = Bundle(folder, manifest, graphs)
-        needed = bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.face_model_path
+        hashed = {folder / name for name in manifest["files"]}
+        for path in (*(graph.path for graph in graphs.values()), bundle.face_model_path):
+            if path not in hashed:
+                raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
+        # Reading them finds out now, rather than in the middle of a run, whether they are there.
+        _ = (bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.trained)
+        _ = (bundle.face_model_name, bundle.preset)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
-    del needed
     return bundle
 
 

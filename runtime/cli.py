@@ -154,7 +154,7 @@ def _announce(animator: "Animator", driver: "Driver", quiet: bool) -> None:
     if quiet:
         return
     click.echo(
-        f"{animator.bundle.folder}: preset {animator.bundle.manifest['model']['name']}, "
+        f"{animator.bundle.folder}: preset {animator.bundle.preset}, "
         f"{animator.bundle.precision.upper()}, on {animator.backend_name}.",
         err=True,
     )

@@ -63,7 +63,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         partial.chmod(0o755)
         if path.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.absolute().parent))
-            path.replace(old / path.name)
+            try:
+                path.replace(old / path.name)
+            except OSError:
+                old.rmdir()
+                raise
             partial.replace(path)
             shutil.rmtree(old)
         else:

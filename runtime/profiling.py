@@ -46,8 +46,9 @@ class StageTimes:
 
     def table(self) -> str:
         """One line per stage in the order of first use: count, p50, p95, p99 in milliseconds."""
-        lines = [f"{'stage':<14}{'count':>7}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}"]
+        width = max(len(stage) for stage in ("stage", *self._counts))
+        lines = [f"{'stage':<{width}}{'count':>7}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}"]
         for stage, counts in self._counts.items():
             figures = "".join(f"{self.percentile(stage, p) * 1e3:>10.2f}" for p in (50, 95, 99))
-            lines.append(f"{stage:<14}{sum(counts):>7}{figures}")
+            lines.append(f"{stage:<{width}}{sum(counts):>7}{figures}")
         return "\n".join(lines)

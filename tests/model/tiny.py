@@ -49,11 +49,14 @@ def randomise_norms(module: nn.Module, seed: int) -> None:
 
 
 def tiny_model(seed: int = 3) -> HideNerf:
-    """Untrained weights, randomised batch norms, and a density that makes a head of medium opacity."""
+    """Untrained weights, randomised batch norms, a head of medium opacity, and outputs that are not near zero."""
     model = random_model(TINY, seed)
     randomise_norms(model, seed)
     with torch.no_grad():
         model.renderer.second.bias[3] = -1.0
+        # Initialisation makes these two small so that training starts gently; tests should see what they do.
+        model.deformation.head.weight.mul_(10.0)
+        model.refiner.head.weight.mul_(10.0)
     return model.eval()
 
 

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import euler_from_rotation, head_pose_from_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
@@ -73,7 +74,8 @@ def test_shipped_source_and_motion_make_a_video(bundle_fp32: Path, tmp_path: Pat
     frames, rate = video_frames(output)
     assert len(frames) == 7
     assert rate == load_motion(demo_motion_path()).fps
-    assert frames[0].shape == (64, 64, 3)
+    size = open_bundle(bundle_fp32).image_size
+    assert frames[0].shape == (size, size, 3)
     assert "untrained" in result.stderr
 
 
@@ -94,7 +96,8 @@ def test_quiet_prints_nothing(bundle_fp32: Path, tmp_path: Path) -> None:
 def test_one_frame_makes_a_picture_and_more_do_not(bundle_fp32: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
     succeed("--bundle", bundle_fp32, "-d", still_motion(tmp_path), "-o", output)
-    assert cv2.imread(str(output)).shape == (64, 64, 3)
+    size = open_bundle(bundle_fp32).image_size
+    assert cv2.imread(str(output)).shape == (size, size, 3)
     error = refuse("--bundle", bundle_fp32, "-o", tmp_path / "two.png")
     assert "more than one frame" in error
     assert not (tmp_path / "two.png").exists()
@@ -113,7 +116,8 @@ def test_motion_alone_and_beside_the_video(bundle_fp32: Path, tmp_path: Path) ->
 
 def test_compare_is_three_tiles_wide(bundle_fp32: Path, tmp_path: Path) -> None:
     succeed("--bundle", bundle_fp32, "-d", still_motion(tmp_path), "-o", tmp_path / "c.png", "--compare")
-    assert cv2.imread(str(tmp_path / "c.png")).shape == (64, 192, 3)
+    size = open_bundle(bundle_fp32).image_size
+    assert cv2.imread(str(tmp_path / "c.png")).shape == (size, 3 * size, 3)
 
 
 def test_free_view_and_orbit_change_the_picture(bundle_fp32: Path, tmp_path: Path) -> None:
