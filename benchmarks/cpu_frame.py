@@ -48,13 +48,12 @@ def main(bundle: Path, frames: int) -> None:
             driving = torch.from_numpy(secc)[None]
             frame_to_uint8(model(image, source_camera, canonical, driving, torch.from_numpy(camera)[None]).frame)
 
-        backend = animator._backend
         contenders: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
-            f"bundle ({animator.bundle.precision}), {animator.backend_name}": lambda secc, camera: backend.render(
-                secc[None], camera[None]
+            f"bundle ({animator.bundle.precision}), {animator.backend.name}": lambda secc, camera: (
+                animator.backend.render(secc[None], camera[None])
             ),
             "PyTorch eager, hoisted": run_hoisted,
-            "PyTorch eager, whole model": run_unhoisted,
+            "PyTorch eager, nothing hoisted": run_unhoisted,
         }
         times: dict[str, list[float]] = {name: [] for name in contenders}
         for index in range(frames + 2):

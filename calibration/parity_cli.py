@@ -80,7 +80,7 @@ def main(
         with closing(driver), progress_bar(driver.length, quiet=False) as advance:
             poses, length = collect_poses(driver, prepared, frames, advance)
         click.echo(
-            f"{bundle}: preset {model.config.name}, {opened.precision.upper()} on {animator.backend_name} against "
+            f"{bundle}: preset {model.config.name}, {opened.precision.upper()} on {animator.backend.name} against "
             f"PyTorch FP32, {len(poses)} of {length} frames of {driving.name} on {source.name}\n"
         )
         with progress_bar(len(poses), quiet=False) as advance:
@@ -88,7 +88,7 @@ def main(
         content = report(
             parity,
             opened,
-            backend=animator.backend_name,
+            backend=animator.backend.name,
             source=_describe(source),
             driving=_describe(driving),
             motion_frames=length,

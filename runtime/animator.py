@@ -63,12 +63,7 @@ class Animator:
         self.source: Source | None = None
         self._neutral: Float | None = None
         self._face_landmarker = face_landmarker
-        self._backend = open_backend(backend, self.bundle, self.times)
-
-    @property
-    def backend_name(self) -> str:
-        """Which backend renders."""
-        return self._backend.name
+        self.backend = open_backend(backend, self.bundle, self.times)
 
     def __enter__(self) -> "Animator":
         return self
@@ -80,7 +75,7 @@ class Animator:
 
     def close(self) -> None:
         """Free the backend."""
-        self._backend.close()
+        self.backend.close()
 
     def set_source(self, source: Source | Path | str, face: int | None = None) -> Source:
         """Take a portrait (picture or prepared `.npz`) or a `Source`, and encode it; returns the prepared source.
@@ -104,14 +99,14 @@ class Animator:
         self._neutral = self.face_model.vertices(source.identity, expression)
         canonical = secc(self._neutral, self.face_model, self.bundle.secc_size)
         picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
-        self._backend.encode_source(picture[None], source.camera[None], canonical[None])
+        self.backend.encode_source(picture[None], source.camera[None], canonical[None])
         self.source = source
         return source
 
     def render(self, expression: Float, camera: Float) -> tuple[Picture, Float]:
         """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [R, R]."""
         driving = self.driving_secc(expression)
-        return self._backend.render(driving[None], np.asarray(camera, np.float32)[None])
+        return self.backend.render(driving[None], np.asarray(camera, np.float32)[None])
 
     def driving_secc(self, expression: Float) -> Float:
         """SECC [3, Q, Q] of the source's shape with the driving expression [E] (Eq. 3 as read in DESIGN §8)."""

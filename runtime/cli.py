@@ -155,7 +155,7 @@ def _announce(animator: "Animator", driver: "Driver", quiet: bool) -> None:
         return
     click.echo(
         f"{animator.bundle.folder}: preset {animator.bundle.preset}, "
-        f"{animator.bundle.precision.upper()}, on {animator.backend_name}.",
+        f"{animator.bundle.precision.upper()}, on {animator.backend.name}.",
         err=True,
     )
     if not animator.bundle.trained:
