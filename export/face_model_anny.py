@@ -3,6 +3,7 @@
 In rest pose Anny is linear in its shape changes and facial actions, so evaluating each one alone says all.
 """
 
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class AnnyHead:
 
 def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
     """The face model of Anny's head. cache: folder for Anny's prepared data (0.7 GB). face_landmarker: `.task` file."""
+    if importlib.util.find_spec("anny") is None:
+        raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
     with mediapipe_detector(face_landmarker) as detect:
         head = complete_right_eye(evaluate_anny(cache))
         painted = head_to_paint(head.neutral - bounding_box_centre(head.neutral), head.triangles, head.lips)
@@ -59,11 +62,9 @@ def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
 
 def evaluate_anny(cache: Path) -> AnnyHead:
     """Anny's head, each shape change and facial action evaluated alone, in FP64. Takes minutes if `cache` is empty."""
-    try:
-        import anny
-        import torch
-    except ImportError:
-        raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.") from None
+    import anny
+    import torch
+
     require_writable_parent(cache / "any")
     anny.paths.set_anny_cache_path(cache)
     model = anny.Anny(rig="makehuman-head", topology="head", local_changes="default", facial_actions="all")

@@ -145,7 +145,7 @@ def main(
             if output.exists():
                 say(f"Stopped; the frames so far are in {output}")
             raise
-        say(f"{count} frames in {output}")
+        say(f"{count} frame{'' if count == 1 else 's'} in {output}")
         if profile:
             click.echo(animator.times.table())
 

@@ -37,7 +37,7 @@ class TrainingConfig:
     discriminator_*: adversarial training begins at adversarial_start, R1 is taken every r1_interval steps with γ =
     r1_weight · pixels / batch (StyleGAN2-ADA's rule with its factor). jitter, perturbation: see
     `network.training_forward`; both fade out over the last `fade` of the progress, so that the network ends on the
-    very points that it will see. mirror: share of the pairs that are mirrored. average: decay of the weights' average.
+    very points that it will see. average: decay of the weights' average.
     """
 
     seconds: float = 0.0
@@ -53,7 +53,6 @@ class TrainingConfig:
     jitter: float = 1.0
     perturbation: float = 0.005
     fade: float = 0.2
-    mirror: float = 0.5
     adversarial_start: float = 0.6
     discriminator_learning_rate: float = 1e-3
     r1_weight: float = 2e-4
@@ -62,7 +61,7 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        shares = ("warm_up", "final_share", "average", "jitter", "fade", "mirror", "adversarial_start")
+        shares = ("warm_up", "final_share", "average", "jitter", "fade", "adversarial_start")
         rules = {
             "give either seconds or steps, above 0": (self.seconds > 0) != (self.steps > 0),
             "seconds and steps must not be negative": self.seconds >= 0 and self.steps >= 0,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LEAK = 0.2
-_NARROW, _WIDE = 16, 64
+_NARROW, _WIDE = 32, 64
 _EMBEDDING = 32
 
 
@@ -36,16 +36,17 @@ class Discriminator(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        halvings = int(math.log2(size)) - 2
+        halvings = int(math.log2(size)) - 3
         widths = [min(_WIDE, _NARROW << level) for level in range(halvings + 1)]
-        self.stem = nn.Conv2d(3, widths[0], 3, 1, 1)
+        # Each 2×2 pixels are taken as one of twelve channels: a quarter of the work at the size where it is largest.
+        self.stem = nn.Conv2d(12, widths[0], 3, 1, 1)
         self.blocks = nn.Sequential(*(DownBlock(fine, coarse) for fine, coarse in itertools.pairwise(widths)))
         self.last = nn.Linear(widths[-1] * 16, _EMBEDDING)
         self.camera = nn.Sequential(nn.Linear(25, 64), nn.LeakyReLU(LEAK), nn.Linear(64, _EMBEDDING))
 
     def forward(self, picture: Tensor, camera: Tensor) -> Tensor:
         """picture [B, 3, size, size] in [0, 1], camera [B, 25] → logits [B], larger for what looks real."""
-        x = self.blocks(F.leaky_relu(self.stem(picture * 2.0 - 1.0), LEAK))
+        x = self.blocks(F.leaky_relu(self.stem(F.pixel_unshuffle(picture * 2.0 - 1.0, 2)), LEAK))
         features = F.leaky_relu(self.last(x.flatten(1)), LEAK)
         return (features * self.camera(camera)).sum(1).float() / math.sqrt(_EMBEDDING)
 

@@ -25,9 +25,10 @@ JAW_ACTIONS = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 
 # A hairline is its height y at these depths z, back to front.
 HAIRLINE_DEPTHS = (-0.6, -0.3, -0.05, 0.15, 0.36, 0.6)
+TEETH_COLUMNS = 19
 # Hair grows away from this point.
 SCALP_CENTRE = np.array([0.0, 0.1, -0.08])
-HAIR_RAMP = 0.10
+HAIR_RAMP = 0.14
 
 BODY_ROWS = 12
 CURTAIN_ROWS = 16
@@ -58,18 +59,22 @@ class Style:
     body: bool
 
 
+# The shape of long hair in the mesh's mean.
+_BOB = Style((0.0,) * 6, 0.05, 0.0, 0.0, (0.0, 0.0, 0.0), -0.3, 2.0, 0.0, True)
+
+
 @dataclass(frozen=True, eq=False)
 class HeadMesh:
     """A head of V vertices in the face model's frame and units.
 
     mean [V, 3]: with a body and without hair. identity_basis [K, 3V], expression_basis [E, 3V]. triangles [F, 3],
     anticlockwise seen from outside; those of long hair, seen from both sides, come last, from `curtain_start` on.
-    part [V] int8. place [V, 3]: what paint is put on by. On the face model's parts and on teeth this is the mean
-    shape; on body and hair see `_body` and `_curtain`. lips, mouth_bag [V] in [0, 1]: how far a vertex is lip, inside
-    of the mouth. eyeballs, irises [2, 3]: their middles, left and right. neck [N]: the vertices at the neck's end, in
-    order. neck_plane [4]: unit normal, upwards, and offset of the plane nearest to them. ear_distance [V]: from the
-    ears, 0 on them. skull_radius [CURTAIN_ROWS, CURTAIN_COLUMNS]: distances from the vertical axis through
-    SCALP_CENTRE that clear the head, by height from CURTAIN_TOP to CURTAIN_BOTTOM and angle from -π to π from the back.
+    part [V] int8. sheet [V, 2]: coordinates on body and long hair, see `_body` and `_curtain_sheet`; 0 elsewhere.
+    lips, mouth_bag [V] in [0, 1]: how far a vertex is lip, inside of the mouth. left_eyeball, left_iris [3]: their
+    middles; the right ones are their mirror images. neck [N]: the vertices at the neck's end, in order. neck_plane [4]:
+    unit normal, upwards, and offset of the plane nearest to them. ear_distance [V]: from the ears, 0 on them.
+    skull_radius [CURTAIN_ROWS, CURTAIN_COLUMNS]: distances from the vertical axis through SCALP_CENTRE that clear the
+    head, by height from CURTAIN_TOP to CURTAIN_BOTTOM and angle from -π to π from the back.
     """
 
     face_model: FaceModel
@@ -79,11 +84,11 @@ class HeadMesh:
     triangles: Integers
     curtain_start: int
     part: NDArray[np.int8]
-    place: Floats
+    sheet: Floats
     lips: Floats
     mouth_bag: Floats
-    eyeballs: Floats
-    irises: Floats
+    left_eyeball: Floats
+    left_iris: Floats
     neck: NDArray[np.intp]
     neck_plane: Floats
     ear_distance: Floats
@@ -111,6 +116,7 @@ class HeadMesh:
         thickness += style.top * forehead * _step(0, HAIR_RAMP, hair_depth[scalp])
         shape[scalp] += thickness[:, None] * _unit(place - SCALP_CENTRE)
         if not style.body:
+            # The neck's end is closed by a flat lid.
             shape[self.part == BODY] = self.mean[self.neck].mean(axis=0)
         if style.curtain_end is not None:
             shape[self.part == CURTAIN] = _curtain(self.skull_radius, style).reshape(-1, 3)
@@ -140,66 +146,77 @@ def make_head_mesh(model: FaceModel) -> HeadMesh:
     neck = _neck(model)
     anchors = _Anchors(model.mean, model.identity_basis, model.expression_basis)
 
-    teeth = [_teeth(upper) for upper in (True, False)]
     near_mouth = np.flatnonzero((lips > 0.5) & (np.abs(mean[:, 0]) < 0.17))
     chin = np.flatnonzero((part == SKIN) & (np.abs(mean[:, 0]) < 0.25) & (mean[:, 1] < -0.47) & (mean[:, 2] > 0.3))
     jaw_only = np.isin(model.expression_names, JAW_ACTIONS)[:, None, None]
-    teeth_place = [points for points, _ in teeth]
-    teeth_identity = [anchors.identity_along(near_mouth, points) for points in teeth_place]
-    lower_expression = np.where(jaw_only, anchors.expression_along(chin, teeth_place[1]), 0)
-    teeth_expression = [np.zeros_like(lower_expression), lower_expression]
+    upper, lower = _teeth(upper=True), _teeth(upper=False)
+    lower_expression = np.where(jaw_only, anchors.expression_along(chin, lower), 0)
 
-    body, body_place, body_triangles = _body(mean[neck])
-    fading = np.repeat(np.linspace(1, 0, BODY_ROWS), len(neck))[:, None]
-    body_identity = np.tile(model.identity_basis[:, neck], (1, BODY_ROWS, 1)) * fading
+    body, body_sheet = _body(mean[neck])
+    fading = np.repeat(np.linspace(1, 0, BODY_ROWS)[1:], len(neck))[:, None]
+    body_identity = np.tile(model.identity_basis[:, neck], (1, BODY_ROWS - 1, 1)) * fading
 
     skull_radius = _skull_radius(mean[part == SKIN])
-    bob = Style((0.0,) * 6, 0.05, 0.0, 0.0, (0.0, 0.0, 0.0), -0.3, 2.0, 0.0, True)
-    curtain = _curtain(skull_radius, bob).reshape(-1, 3)
+    curtain = _curtain(skull_radius, _BOB).reshape(-1, 3)
     curtain_identity = anchors.identity_near(np.flatnonzero((part == SKIN) & (mean[:, 1] > -0.45)), curtain)
 
     pieces = [
-        (mean, mean, model.identity_basis, model.expression_basis, model.triangles),
-        *(
-            (points, points, identity, expression, faces)
-            for (points, faces), identity, expression in zip(teeth, teeth_identity, teeth_expression, strict=True)
-        ),
-        (body, body_place, body_identity, None, body_triangles),
-        (curtain, _curtain_place(), curtain_identity, None, _grid_triangles(CURTAIN_ROWS, CURTAIN_COLUMNS)),
+        _Piece(SKIN, mean, model.identity_basis, model.expression_basis),
+        _Piece(TEETH, upper, anchors.identity_along(near_mouth, upper)),
+        _Piece(TEETH, lower, anchors.identity_along(near_mouth, lower), lower_expression),
+        _Piece(BODY, body, body_identity, sheet=body_sheet),
+        _Piece(CURTAIN, curtain, curtain_identity, sheet=_curtain_sheet()),
     ]
-    starts = np.cumsum([0] + [len(points) for points, *_ in pieces])
-    no_expression = len(model.expression_names)
-    added = starts[-1] - len(mean)
+    start = np.cumsum([0] + [len(piece.points) for piece in pieces])
+    body_points = np.concatenate([neck, np.arange(start[3], start[4])]).reshape(BODY_ROWS, len(neck))
+    teeth_points = [np.arange(start[row], start[row + 1]).reshape(-1, TEETH_COLUMNS) for row in (1, 2)]
+    curtain_points = np.arange(start[4], start[5]).reshape(CURTAIN_ROWS, CURTAIN_COLUMNS)
+    triangles = [
+        model.triangles,
+        _grid_triangles(teeth_points[0]),
+        _grid_triangles(teeth_points[1])[:, ::-1],
+        _grid_triangles(np.concatenate([body_points, body_points[:, :1]], axis=1)),
+        _grid_triangles(curtain_points),
+    ]
+    added = start[-1] - len(mean)
+    left_eye = mean[(part == EYE) & (mean[:, 0] > 0)]
+    expressions = len(model.expression_names)
     return HeadMesh(
         face_model=model,
-        mean=np.concatenate([piece[0] for piece in pieces]).astype(np.float32),
-        identity_basis=_flat_basis([piece[2] for piece in pieces]),
+        mean=np.concatenate([piece.points for piece in pieces]).astype(np.float32),
+        identity_basis=_flat_basis([piece.identity for piece in pieces]),
         expression_basis=_flat_basis(
-            [np.zeros((no_expression, len(piece[0]), 3)) if piece[3] is None else piece[3] for piece in pieces]
-        ),
-        triangles=np.concatenate(
-            [piece[4] + start for piece, start in zip(pieces, starts[:-1], strict=True)]
-        ).astype(np.int32),
-        curtain_start=sum(len(piece[4]) for piece in pieces[:-1]),
-        part=np.concatenate(
-            [part]
-            + [
-                np.full(len(piece[0]), kind, np.int8)
-                for piece, kind in zip(pieces[1:], (TEETH, TEETH, BODY, CURTAIN), strict=True)
+            [
+                np.zeros((expressions, len(piece.points), 3)) if piece.expression is None else piece.expression
+                for piece in pieces
             ]
         ),
-        place=np.concatenate([piece[1] for piece in pieces]).astype(np.float32),
+        triangles=np.concatenate(triangles).astype(np.int32),
+        curtain_start=sum(len(faces) for faces in triangles[:-1]),
+        part=np.concatenate([part, *(np.full(len(piece.points), piece.part, np.int8) for piece in pieces[1:])]),
+        sheet=np.concatenate(
+            [np.zeros((len(piece.points), 2)) if piece.sheet is None else piece.sheet for piece in pieces]
+        ).astype(np.float32),
         lips=np.pad(lips, (0, added)).astype(np.float32),
         mouth_bag=np.pad(mouth_bag, (0, added)).astype(np.float32),
-        eyeballs=np.stack([(eye.min(axis=0) + eye.max(axis=0)) / 2 for eye in _eyes(mean, part)]).astype(np.float32),
-        irises=np.stack([eye[eye[:, 2] > eye[:, 2].max() - 0.0094].mean(0) for eye in _eyes(mean, part)]).astype(
-            np.float32
-        ),
+        left_eyeball=((left_eye.min(axis=0) + left_eye.max(axis=0)) / 2).astype(np.float32),
+        left_iris=left_eye[left_eye[:, 2] > left_eye[:, 2].max() - 0.0094].mean(axis=0).astype(np.float32),
         neck=neck,
         neck_plane=_plane(mean[neck]).astype(np.float32),
         ear_distance=np.pad(_ear_distance(mean), (0, added)).astype(np.float32),
         skull_radius=skull_radius.astype(np.float32),
     )
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """P points of one part in the mean shape: points [P, 3], identity [K, P, 3], expression [E, P, 3], sheet [P, 2]."""
+
+    part: int
+    points: Array
+    identity: NDArray[np.floating]
+    expression: NDArray[np.floating] | None = None
+    sheet: Array | None = None
 
 
 class _Anchors:
@@ -235,7 +252,7 @@ class _Anchors:
         return np.einsum("pa,kad->kpd", affine(points) @ np.linalg.solve(normal, inside.T), basis[:, chosen])
 
 
-def _flat_basis(pieces: list[Array]) -> Floats:
+def _flat_basis(pieces: list[NDArray[np.floating]]) -> Floats:
     basis = np.concatenate(pieces, axis=1).astype(np.float32)
     return basis.reshape(len(basis), -1)
 
@@ -256,10 +273,6 @@ def _parts(model: FaceModel) -> NDArray[np.int8]:
     skin = np.bincount(label).argmax()
     aside = np.abs([model.mean[label == piece, 0].mean() for piece in label]) > 0.1
     return np.where(label == skin, SKIN, np.where(aside, EYE, TONGUE)).astype(np.int8)
-
-
-def _eyes(mean: Array, part: NDArray[np.int8]) -> list[Array]:
-    return [mean[(part == EYE) & (side * mean[:, 0] > 0)] for side in (1, -1)]
 
 
 def _mouth(model: FaceModel, part: NDArray[np.int8]) -> tuple[Array, Array]:
@@ -309,38 +322,33 @@ def _ear_distance(mean: Array) -> Array:
     return np.sqrt(beside**2 + above**2 + around**2)
 
 
-def _teeth(upper: bool) -> tuple[Array, Integers]:
-    """One row of teeth with gums: points [P, 3] and triangles."""
-    columns, heights = 19, (0.0, 0.3, 0.7, 1.0)
-    x, height = np.meshgrid(np.linspace(-0.165, 0.165, columns), heights)
+def _teeth(upper: bool) -> Array:
+    """One row of teeth with gums: points [P, 3], from the teeth's edge to the gums, TEETH_COLUMNS at each height."""
+    x, height = np.meshgrid(np.linspace(-0.165, 0.165, TEETH_COLUMNS), (0.0, 0.3, 0.7, 1.0))
     if upper:
         y = -0.352 + 0.107 * height
-        z = 0.528 - 3.5 * x**2 - 0.012 * height
+        z = 0.516 - 3.5 * x**2 - 0.012 * height
     else:
         y = -0.346 - 0.100 * height
-        z = 0.508 - 4.0 * x**2 - 0.010 * height
-    triangles = _grid_triangles(len(heights), columns)
-    return np.stack([x, y, z], axis=-1).reshape(-1, 3), triangles[:, ::-1] if upper else triangles
+        z = 0.498 - 4.0 * x**2 - 0.010 * height
+    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
-def _body(neck: Array) -> tuple[Array, Array, Integers]:
-    """Neck and shoulders from the neck's end [N, 3] down: points, places and triangles.
+def _body(neck: Array) -> tuple[Array, Array]:
+    """The rows of points [P, 3] that go on from the neck's end [N, 3], down to the shoulders, and their sheet [P, 2].
 
-    A place is (sine of the angle about the vertical axis from the front, its cosine, share of the way down).
+    sheet: the cosine of the angle about the vertical axis from the front, and the share of the way down.
     """
     around = neck - neck.mean(axis=0)
     angle = np.arctan2(around[:, 0], around[:, 2])
     sine, cosine = np.sin(angle), np.cos(angle)
     shoulders = np.stack([1.15 * sine, np.full(len(neck), -1.12), -0.22 + 0.5 * cosine], axis=-1)
-    down = np.linspace(0, 1, BODY_ROWS)[:, None]
-    # The neck goes on downwards before it widens; its back, which ends higher, has farther to go.
-    outwards = down**1.9
-    points = np.empty((BODY_ROWS, len(neck), 3))
-    points[..., [0, 2]] = neck[:, [0, 2]] + outwards[..., None] * (shoulders - neck)[:, [0, 2]]
-    points[..., 1] = neck[:, 1] + down * (shoulders - neck)[:, 1]
-    place = np.stack(np.broadcast_arrays(sine, cosine, down), axis=-1)
-    triangles = _grid_triangles(BODY_ROWS, len(neck), closed=True)
-    return points.reshape(-1, 3), place.reshape(-1, 3), triangles
+    down = np.linspace(0, 1, BODY_ROWS)[1:, None, None]
+    way = shoulders - neck
+    # The neck goes on downwards before it widens.
+    points = neck + np.concatenate([down**1.9 * way[:, :1], down * way[:, 1:2], down**1.9 * way[:, 2:]], axis=-1)
+    sheet = np.stack(np.broadcast_arrays(cosine, down[..., 0]), axis=-1)
+    return points.reshape(-1, 3), sheet.reshape(-1, 2)
 
 
 def _skull_radius(skin: Array, reach: float = 0.16) -> Array:
@@ -389,17 +397,14 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
     )
 
 
-def _curtain_place() -> Array:
-    """Places [P, 3] of long hair: (share of the way across from -1 to 1, share of the way down, 0)."""
+def _curtain_sheet() -> Array:
+    """Sheet [P, 2] of long hair: share of the way across from -1 to 1, share of the way down."""
     across, down = np.meshgrid(np.linspace(-1, 1, CURTAIN_COLUMNS), np.linspace(0, 1, CURTAIN_ROWS))
-    return np.stack([across, down, np.zeros_like(down)], axis=-1).reshape(-1, 3)
+    return np.stack([across, down], axis=-1).reshape(-1, 2)
 
 
-def _grid_triangles(rows: int, columns: int, closed: bool = False) -> Integers:
-    """Triangles of a grid of points [rows, columns]; closed: the last column is joined to the first."""
-    number = np.arange(rows * columns).reshape(rows, columns)
-    if closed:
-        number = np.concatenate([number, number[:, :1]], axis=1)
+def _grid_triangles(number: NDArray[np.integer]) -> Integers:
+    """Triangles of a grid of vertices with these numbers [rows, columns]."""
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
     return np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))]).astype(np.int32)
 

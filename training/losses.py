@@ -13,8 +13,9 @@ from hidenerf.runtime.errors import HideNerfError
 
 # SSIM's constants for pictures in [0, 1].
 _C1, _C2 = 0.01**2, 0.03**2
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRUCTURE_SCALES = 3
-_WINDOW, _STRIDE = 7, 2
+_WINDOW, _STRIDE = 8, 4
 
 
 def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> Tensor:
@@ -54,7 +55,7 @@ def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def _window_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM of square windows with uniform weights, every other one: cheap enough for each step."""
+    """SSIM of square windows with uniform weights, half overlapping: cheap enough for each step."""
     means = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], 1), _WINDOW, _STRIDE)
     mean_x, mean_y, square_x, square_y, product = means.chunk(5, 1)
     covariance = product - mean_x * mean_y
@@ -98,8 +99,10 @@ class VggLoss(nn.Module):
                 inputs = width
             stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(stages)
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1))
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).reshape(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).reshape(1, 3, 1, 1))
 
     def forward(self, picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         batch = len(picture)

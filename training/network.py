@@ -1,11 +1,15 @@
 """The forward pass of training: the model's own networks, with ray samples jittered and LED's points perturbed.
 
-Without jitter and perturbation it computes what `HideNerf.forward` computes; a test holds that.
+Without noise it computes what `HideNerf.forward` computes; a test holds that.
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf, Output
@@ -14,30 +18,48 @@ from hidenerf.training.batch import Batch
 from hidenerf.training.sampling import plane_features
 
 
-def training_forward(
-    model: HideNerf, batch: Batch, jitter: float, perturbation: float, generator: torch.Generator
-) -> Output:
-    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32.
+class Noise(NamedTuple):
+    """Amounts as tensors without dimensions on the device, so that a recorded step can be given others.
 
     jitter in [0, 1]: each ray sample moves along its ray within this share of its interval (stratified sampling), and
     takes the Δ of the interval with it. perturbation: standard deviation, world units, of what is added to the points
     that LED sees; Δ is added to the unperturbed points (supplement 6.1).
     """
+
+    jitter: Tensor
+    perturbation: Tensor
+    generator: torch.Generator
+
+
+def training_forward(model: HideNerf, batch: Batch, noise: Noise | None) -> Output:
+    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32."""
     rays = rays_from_camera(batch.camera, model.config.render_size)
     middle, length = ray_points(rays, model.config.samples_per_ray)
-    seen, drawn = middle, middle
-    if perturbation > 0:
-        noise = torch.randn(middle.shape, generator=generator, device=middle.device)
-        seen = middle + perturbation * noise
-    if jitter > 0:
-        uniform = torch.rand(middle[:, :, :1].shape, generator=generator, device=middle.device)
-        shift = (uniform - 0.5) * jitter
+    seen = drawn = middle
+    if noise is not None:
+        normal = torch.randn(middle.shape, generator=noise.generator, device=middle.device)
+        uniform = torch.rand(middle[:, :, :1].shape, generator=noise.generator, device=middle.device)
+        seen = middle + noise.perturbation * normal
+        shift = noise.jitter * (uniform - 0.5)
         drawn = middle + rays.direction[:, None] * (shift * length[:, None])
-    planes = model.appearance(batch.source_image, batch.source_camera)
-    deformation = model.deformation(batch.secc_driving, batch.secc_canonical, seen)
-    rendered, alpha = render(model.renderer, drawn, length, deformation, planes)
-    frame = model.refiner(rendered, alpha, model.id_encoder(batch.source_image))
+    with _InterpolationInItsOwnType():
+        planes = model.appearance(batch.source_image, batch.source_camera)
+        deformation = model.deformation(batch.secc_driving, batch.secc_canonical, seen)
+        rendered, alpha = render(model.renderer, drawn, length, deformation, planes)
+        frame = model.refiner(rendered, alpha, model.id_encoder(batch.source_image))
     return Output(frame, rendered, alpha, deformation)
+
+
+class _InterpolationInItsOwnType(TorchFunctionMode):
+    """Autocast runs every interpolation in FP32, and all that follows up to the next convolution with it."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.interpolate:
+            with torch.autocast(args[0].device.type, enabled=False):
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def render(
@@ -48,7 +70,7 @@ def render(
 
     points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, 3, R, R], alpha [B, 1, R, R].
     """
-    batch, samples, _, size, _ = points.shape
+    batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)
     features = plane_features(planes, moved.flatten(3))
     encoding = positional_encoding(points.transpose(1, 2).flatten(3), renderer.octaves).permute(0, 2, 3, 1)
@@ -60,4 +82,3 @@ def render(
     sigma = DENSITY_SCALE * F.softplus(raw[:, 3])
     rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :3]), length.flatten(2))
     return rendered.reshape(batch, 3, size, size), alpha.reshape(batch, 1, size, size)
-

@@ -97,7 +97,7 @@ def _signed_area(corners: Floats) -> Floats:
 
 
 def orthographic_depth(vertices: Floats, triangles: Integers, size: int) -> Floats:
-    """The largest z of vertices [V, 3] that each pixel of a frontal view [size, size] of [-1, 1]² sees; -2 where none."""
+    """The largest z of vertices [V, 3] that each pixel of a frontal view [size, size] of [-1, 1]² sees; -2 if none."""
     distance = 256.0
     seen = np.array(vertices, np.float32)
     # Scaled by their distance, vertices land where an orthographic camera puts them.

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, import-not-found"
 """Triton kernels of `hidenerf.training.sampling`: gather forward, scatter-add backward, channels innermost.
 
 One program works on BLOCK points (or plane cells) times all channels, so that one corner of one point is one
@@ -56,14 +57,8 @@ def planes_forward(
     x, y, z = _load_points(points, batch, index, inside, pixels, total)
     total_sum = tl.zeros([BLOCK, WIDTH], dtype=x.dtype)
     for plane in tl.static_range(3):
-        if plane == 2:
-            across = y
-        else:
-            across = x
-        if plane == 0:
-            along = y
-        else:
-            along = z
+        across = y if plane == 2 else x
+        along = y if plane == 0 else z
         column, right = _cell(((across + 1.0) * size - 1.0) * 0.5, size)
         row, down = _cell(((along + 1.0) * size - 1.0) * 0.5, size)
         base = planes + batch * stride_batch + plane * stride_plane
@@ -113,14 +108,8 @@ def planes_backward(
     grad_y = tl.zeros([BLOCK], dtype=x.dtype)
     grad_z = tl.zeros([BLOCK], dtype=x.dtype)
     for plane in tl.static_range(3):
-        if plane == 2:
-            across = y
-        else:
-            across = x
-        if plane == 0:
-            along = y
-        else:
-            along = z
+        across = y if plane == 2 else x
+        along = y if plane == 0 else z
         column, right = _cell(((across + 1.0) * size - 1.0) * 0.5, size)
         row, down = _cell(((along + 1.0) * size - 1.0) * 0.5, size)
         base = planes + batch * stride_batch + plane * stride_plane

@@ -1,0 +1,224 @@
+"""How fast a training step is on this GPU, where its time goes, and whether the fast look-ups are right and worth it.
+
+python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--compile] [--out FOLDER]
+Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.model.rendering import sample_planes
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.training import sampling
+from hidenerf.training.batch import Batch
+from hidenerf.training.config import LossWeights, TrainingConfig
+from hidenerf.training.processes import Processes
+from hidenerf.training.trainer import PhaseClock, Trainer
+
+GPU = torch.device("cuda")
+
+
+class RandomPairs:
+    """Smooth random pictures and cameras around the canonical one, a few batches over and over."""
+
+    def __init__(self, config: ModelConfig, batch_size: int) -> None:
+        self.batches = [self._batch(config, batch_size) for _ in range(3)]
+        self.drawn = 0
+
+    def sample(self, batch_size: int) -> Batch:
+        self.drawn += 1
+        return Batch(*(tensor[:batch_size] for tensor in self.batches[self.drawn % len(self.batches)]))
+
+    @staticmethod
+    def _batch(config: ModelConfig, count: int) -> Batch:
+        size, secc_size = config.image_size, config.secc_size
+
+        def smooth(channels: int, side: int) -> Tensor:
+            noise = torch.rand(count, channels, 16, 16, device=GPU)
+            return F.interpolate(noise, size=(side, side), mode="bilinear")
+
+        mask = (smooth(1, size) > 0.4).float()
+        return Batch(
+            source_image=smooth(3, size) * mask,
+            source_camera=random_cameras(count),
+            secc_canonical=smooth(3, secc_size),
+            secc_driving=smooth(3, secc_size),
+            camera=random_cameras(count),
+            target=smooth(3, size) * mask,
+            mask=mask,
+            region=mask * (smooth(1, size) > 0.6),
+            source_mask=mask,
+        )
+
+
+def random_cameras(count: int) -> Tensor:
+    angles = np.random.default_rng(0).uniform(-30, 30, (count, 2))
+    return torch.from_numpy(np.stack([canonical_camera(yaw, pitch / 2) for yaw, pitch in angles])).to(GPU)
+
+
+def milliseconds(work: Callable[[], object], repeats: int = 10) -> float:
+    """Median time of `work` on the GPU."""
+    for _ in range(3):
+        work()
+    marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
+    for begin, end in marks:
+        begin.record()
+        work()
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(begin.elapsed_time(end) for begin, end in marks)
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.detach().double(), expected.detach().double()
+    return float((found - expected).norm() / expected.norm())
+
+
+def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
+    """Errors against the model's functions in FP64, and times of both, forward and backward."""
+    torch.manual_seed(0)
+    channels, depth = config.plane_channels, config.volume_depth
+    camera = random_cameras(batch)
+    for kind in (torch.float32, torch.bfloat16):
+        few = 2
+        planes = [torch.randn(few, 3, channels, r, r, device=GPU, dtype=kind) for r in config.plane_sizes]
+        points = torch.rand(few, config.samples_per_ray, 3, 1024, device=GPU) * 2.2 - 1.1
+        volume = torch.randn(few, channels, depth, 64, 64, device=GPU, dtype=kind)
+        exact_inputs = [t.double().requires_grad_() for t in (points, *planes)]
+        inputs = [t.clone().requires_grad_() for t in (points, *planes)]
+        found = sampling.plane_features(inputs[1:], inputs[0])
+        by_axis = exact_inputs[0].transpose(1, 2)
+        exact = torch.cat([sample_planes(p, by_axis) for p in exact_inputs[1:]], 1).permute(0, 2, 3, 1)
+        gradient = torch.randn_like(found)
+        pairs = [(found, exact)]
+        pairs += zip(
+            torch.autograd.grad(found, inputs, gradient),
+            torch.autograd.grad(exact, exact_inputs, gradient.double()),
+            strict=True,
+        )
+        print(kind, "planes: out, points, planes:", *(f"{relative_error(a, b):.1e}" for a, b in pairs))
+        size, samples = config.plane_sizes[-1], config.plane_samples[-1]
+        one, other = volume.clone().requires_grad_(), volume.double().requires_grad_()
+        found = sampling.resample_volume(one, camera[:few], size, samples)
+        exact = CameraToWorld(size, samples)(other, camera[:few].double())
+        gradient = torch.randn_like(found)
+        back = torch.autograd.grad(found, one, gradient)[0], torch.autograd.grad(exact, other, gradient.double())[0]
+        print(kind, f"volume: out {relative_error(found, exact):.1e}, volume {relative_error(*back):.1e}")
+
+    half = torch.bfloat16
+    planes = [
+        torch.randn(batch, r, r, 3, channels, device=GPU, dtype=half).permute(0, 3, 4, 1, 2).requires_grad_()
+        for r in config.plane_sizes
+    ]
+    rays = config.render_size**2
+    points = (torch.rand(batch, config.samples_per_ray, 3, rays, device=GPU) * 2 - 1).requires_grad_()
+    side = config.plane_sizes[-1]
+    flat = torch.randn(batch, channels * depth, side, side, device=GPU, dtype=half)
+    flat = flat.to(memory_format=torch.channels_last).requires_grad_()
+
+    def features() -> Tensor:
+        return sampling.plane_features(planes, points)
+
+    def plain_features() -> Tensor:
+        return torch.cat([sample_planes(p, points.transpose(1, 2)) for p in planes], 1)
+
+    def resampled() -> Tensor:
+        volume = flat.reshape(batch, channels, depth, side, side)
+        return sampling.resample_volume(volume, camera, side, config.plane_samples[-1])
+
+    def plain_resampled() -> Tensor:
+        volume = flat.reshape(batch, channels, depth, side, side).float()
+        return CameraToWorld(side, config.plane_samples[-1])(volume, camera)
+
+    def report(name: str, work: Callable[[], Tensor], inputs: list[Tensor]) -> None:
+        gradient = torch.randn_like(work())
+        forward = milliseconds(work)
+        both = milliseconds(lambda: torch.autograd.grad(work(), inputs, gradient))
+        print(f"{name:44s} forward {forward:8.2f} ms, backward {both - forward:8.2f} ms, batch {batch}", flush=True)
+
+    chosen = sampling.BLOCK, sampling.WARPS
+    for sampling.BLOCK, sampling.WARPS in ((32, 2), (32, 4), (64, 2), (64, 4), (128, 4), (128, 8), (256, 8)):
+        report(f"planes, {sampling.BLOCK} points {sampling.WARPS} warps", features, [points, *planes])
+        report(f"volume, {sampling.BLOCK} cells {sampling.WARPS} warps", resampled, [flat])
+    sampling.BLOCK, sampling.WARPS = chosen
+    report("planes, F.grid_sample", plain_features, [points, *planes])
+    report("volume, F.grid_sample", plain_resampled, [flat])
+
+
+def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: float, out: Path | None) -> None:
+    """Pairs a second of whole steps, and the time of each phase."""
+    losses = LossWeights(adversarial=adversarial)
+    settings = TrainingConfig(steps=10**6, batch_size=batch, losses=losses, adversarial_start=0.0)
+    trainer = Trainer(config, settings, Processes(GPU))
+    pairs = RandomPairs(config, batch)
+    clock = PhaseClock(GPU)
+    begun = time.monotonic()
+    if compiled:
+        trainer.compile_networks()
+    errors = [float(trainer.train_step(pairs, clock)["absolute_refined"]) for _ in range(6)]
+    clock.take()
+    ready = time.monotonic() - begun
+    count, begun = 40, time.monotonic()
+    for _ in range(count):
+        trainer.train_step(pairs, clock)
+    phases = clock.take()
+    spent = time.monotonic() - begun
+    errors.append(float(trainer.train_step(pairs, clock)["absolute_refined"]))
+    kind = f"batch {batch}{' compiled' if compiled else ''}{' adversarial' if adversarial else ''}"
+    print(f"{kind}: {count * batch / spent:.0f} pairs/s, {1e3 * spent / count:.1f} ms a step:", end=" ")
+    print(", ".join(f"{name} {value:.1f}" for name, value in phases.items()), end="; ")
+    print(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, first steps {ready:.0f} s,", end=" ")
+    print(f"error {errors[0]:.3f} to {errors[-1]:.3f}, skipped {float(trainer.skipped):.0f}", flush=True)
+    if out is not None:
+        with torch.profiler.profile() as profile:
+            for _ in range(3):
+                trainer.train_step(pairs, clock)
+            torch.cuda.synchronize()
+        name = f"profile-{batch}{'-compiled' if compiled else ''}{'-adversarial' if adversarial else ''}.txt"
+        table = profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=70, max_name_column_width=110)
+        (out / name).write_text(table)
+
+
+@click.command()
+@click.option("--preset", default="demo")
+@click.option("--eager/--no-eager", default=True, help="Time steps of the paper's losses without torch.compile.")
+@click.option("--batch-size", "batches", type=int, multiple=True, default=(32,))
+@click.option("--compile", "compiled", is_flag=True, help="Time compiled networks too.")
+@click.option("--adversarial", is_flag=True, help="Time steps with discriminators too.")
+@click.option("--lookups/--no-lookups", default=True, help="Check and time the look-ups.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for profiles.")
+def main(
+    preset: str,
+    eager: bool,
+    batches: tuple[int, ...],
+    compiled: bool,
+    adversarial: bool,
+    lookups: bool,
+    out: Path | None,
+) -> None:
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
+    config = PRESETS[preset]
+    if lookups:
+        check_and_time_lookups(config, batches[0])
+    for batch in batches if eager else ():
+        time_steps(config, batch, False, 0.0, out)
+    if adversarial:
+        time_steps(config, batches[0], False, 0.02, out)
+    if compiled:
+        time_steps(config, batches[0], True, 0.0, out)
+
+
+if __name__ == "__main__":
+    main()

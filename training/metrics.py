@@ -1,0 +1,76 @@
+"""How near a picture is to the truth: one number a picture. Pictures are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_C1, _C2 = 0.01**2, 0.03**2
+_WINDOW, _SIGMA = 11, 1.5
+# How far inside the mask gradients are counted, in pixels: its edge against the background is no detail.
+_EDGE = 3
+
+
+def psnr(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio in dB [B], over the pixels that the mask covers."""
+    return -10.0 * torch.log10(_mean((picture - truth).square(), mask).clamp_min(1e-10))
+
+
+def ssim(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Structural similarity [B] (Wang et al. 2004: Gaussian windows, σ 1.5, per colour channel), over the mask."""
+    return _mean(ssim_map(picture, truth), mask)
+
+
+def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
+    """SSIM of the window around each pixel [B, 3, H, W]; beyond the edges pictures go on with their last pixels."""
+    products = torch.cat([picture, truth, picture.square(), truth.square(), picture * truth], 1)
+    mean_x, mean_y, square_x, square_y, product = _blurred(products).chunk(5, 1)
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    means_term = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    return means_term * (2 * covariance + _C2) / (variances + _C2)
+
+
+def gradient_energy(picture: Tensor, mask: Tensor) -> Tensor:
+    """Sum of squared differences between neighbouring pixels [B] inside the mask, its edge left out."""
+    inside = -F.max_pool2d(-mask, 2 * _EDGE + 1, 1, _EDGE)
+    across = (picture[..., 1:] - picture[..., :-1]).square() * inside[..., 1:]
+    along = (picture[..., 1:, :] - picture[..., :-1, :]).square() * inside[..., 1:, :]
+    return across.sum((1, 2, 3)) + along.sum((1, 2, 3))
+
+
+def silhouette_iou(coverage: Tensor, mask: Tensor) -> Tensor:
+    """Intersection over union [B] of what is covered more than half."""
+    one, other = coverage > 0.5, mask > 0.5
+    both, either = (one & other).sum((1, 2, 3)), (one | other).sum((1, 2, 3))
+    return both / either.clamp_min(1)
+
+
+def change_response(change: Tensor, true_change: Tensor) -> tuple[float, float]:
+    """Correlation of a picture's change with the true one, and gain: by how much the true one is in it.
+
+    Any shape. Both are NaN where nothing truly changes.
+    """
+    x, y = change.double().flatten(), true_change.double().flatten()
+    energy = float(y @ y)
+    if energy == 0:
+        return float("nan"), float("nan")
+    centred_x, centred_y = x - x.mean(), y - y.mean()
+    scale = float(centred_x.norm() * centred_y.norm())
+    return float(centred_x @ centred_y) / scale if scale > 0 else 0.0, float(x @ y) / energy
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.mean((1, 2, 3))
+    return (values * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * values.shape[1]).clamp_min(1e-6)
+
+
+def _blurred(pictures: Tensor) -> Tensor:
+    offsets = torch.arange(_WINDOW, device=pictures.device, dtype=pictures.dtype) - _WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    weights = weights / weights.sum()
+    batch, channels, height, width = pictures.shape
+    edge = _WINDOW // 2
+    padded = F.pad(pictures, (edge, edge, edge, edge), mode="replicate").flatten(0, 1)[:, None]
+    across = F.conv2d(padded, weights[None, None, None, :])
+    return F.conv2d(across, weights[None, None, :, None]).reshape(batch, channels, height, width)
