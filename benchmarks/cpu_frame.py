@@ -14,9 +14,9 @@ import click
 import numpy as np
 import torch
 
+from hidenerf.calibration.weights import model_of
 from hidenerf.export.graph_modules import graph_modules
-from hidenerf.model.config import ModelConfig
-from hidenerf.model.hidenerf import frame_to_uint8, random_model
+from hidenerf.model.hidenerf import frame_to_uint8
 from hidenerf.runtime import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.motion import load_motion
@@ -32,8 +32,7 @@ def main(bundle: Path, frames: int) -> None:
     motion = load_motion(demo_motion_path())
     with Animator(bundle) as animator, torch.inference_mode():
         source = animator.set_source(demo_source_path())
-        manifest = animator.bundle.manifest
-        model = random_model(ModelConfig.from_dict(manifest["model"]), manifest["checkpoint"].get("random_init", 0))
+        model = model_of(animator.bundle, None)
         image = torch.from_numpy(source.picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         source_camera = torch.from_numpy(source.camera)[None]
         canonical = torch.from_numpy(animator.driving_secc(np.zeros_like(motion.expression[0])))[None]
@@ -65,7 +64,7 @@ def main(bundle: Path, frames: int) -> None:
                 if index >= 2:
                     times[name].append(time.perf_counter() - start)
     ours = float(np.median(next(iter(times.values()))))
-    click.echo(f"preset {manifest['model']['name']}, {threads} threads, {frames} frames, median")
+    click.echo(f"preset {animator.bundle.preset}, {threads} threads, {frames} frames, median")
     for name, values in times.items():
         click.echo(f"{name:<40}{np.median(values) * 1e3:>10.1f} ms{np.median(values) / ours:>8.2f} ×")
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hidenerf.model.checkpoint import load_checkpoint
+from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.bundle import EXPORT_AGAIN, Bundle
@@ -25,6 +25,8 @@ def model_of(bundle: Bundle, checkpoint: Path | None) -> HideNerf:
             )
         return random_model(ModelConfig.from_dict(bundle.manifest["model"]), entry["random_init"])
     name, wanted = entry.get("name", "a file"), entry["sha256"]
+    if checkpoint is None and sha256_of(default_checkpoint_path()) == wanted:
+        checkpoint = default_checkpoint_path()
     if checkpoint is None:
         raise HideNerfError(
             f"{bundle.folder} was exported from {name} (SHA-256 {wanted}); give its path with --checkpoint."

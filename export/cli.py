@@ -33,8 +33,8 @@ def main(
 ) -> None:
     """Export CHECKPOINT (.safetensors) to a bundle: three ONNX graphs, the face model and a manifest.
 
-    Without CHECKPOINT the default one is exported. No trained checkpoint is shipped yet, so that is untrained
-    weights of preset `demo`, which show that the pipeline runs but not a face.
+    Without CHECKPOINT the shipped one is exported: preset `demo`, trained on synthetic heads. --random-init and
+    --preset give untrained weights instead, which show that the pipeline runs but not a face.
     """
     if checkpoint is not None and (random_init is not None or preset is not None):
         raise HideNerfError("A checkpoint has its own weights and sizes; leave out --random-init and --preset.")
@@ -43,7 +43,7 @@ def main(
     try:
         from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, write_bundle
         from hidenerf.export.flops import frame_flops
-        from hidenerf.model.checkpoint import load_checkpoint
+        from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
         from hidenerf.model.config import PRESETS
         from hidenerf.model.hidenerf import random_model
     except ModuleNotFoundError as error:
@@ -54,17 +54,19 @@ def main(
 
     check_replaceable(output)
     shapes = load_face_model(face_model or default_face_model_path())
+    if checkpoint is None and random_init is None and preset is None:
+        checkpoint = default_checkpoint_path()
+    precision = "FP16" if fp16 else "FP32"
+    seed = None
     if checkpoint is not None:
         model = load_checkpoint(checkpoint)
-        seed = None
-        click.echo(f"Checkpoint {checkpoint}, preset {model.config.name}, {'FP16' if fp16 else 'FP32'}.")
+        click.echo(f"Checkpoint {checkpoint}, preset {model.config.name}, {precision}.")
     else:
         seed = DEFAULT_SEED if random_init is None else random_init
         model = random_model(PRESETS[preset or DEFAULT_PRESET], seed)
-        asked = "" if random_init is not None else " (no trained checkpoint is shipped yet)"
         click.echo(
-            f"Untrained weights from seed {seed}{asked}, preset {model.config.name}, {'FP16' if fp16 else 'FP32'}: "
-            "frames will be noise, not a face."
+            f"Untrained weights from seed {seed}, preset {model.config.name}, {precision}: frames will be noise, not "
+            "a face."
         )
     write_bundle(
         model,

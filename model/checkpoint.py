@@ -1,5 +1,6 @@
 """Checkpoints: one safetensors file with the model's config in its metadata."""
 
+import importlib.resources
 import json
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from hidenerf.runtime.files import atomic_path
 
 CHECKPOINT_FORMAT = "hidenerf-checkpoint"
 CHECKPOINT_VERSION = "1"
+
+
+def default_checkpoint_path() -> Path:
+    """The shipped checkpoint of preset `demo`, trained on synthetic heads only (`docs/training.md`)."""
+    return Path(str(importlib.resources.files("hidenerf.model.data") / "demo.safetensors"))
 
 
 def save_checkpoint(model: HideNerf, path: Path) -> None:
