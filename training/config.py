@@ -20,7 +20,7 @@ class LossWeights:
 
     mse: float = 1.0
     absolute: float = 1.0
-    perceptual: float = 0.5
+    perceptual: float = 1.5
     alpha: float = 0.3
     deformation: float = 0.02
     adversarial: float = 0.0

@@ -101,18 +101,23 @@ class Evaluation:
             frames.append(output.frame.clamp(0, 1))
             rows += picture_figures(output.frame.clamp(0, 1), enlarged(output.alpha, batch), batch)
         figures = _means(rows)
-        frame = torch.cat(frames)
-        errors = []
+        errors = self.poses(pairs, torch.cat(frames))
+        for axis, error in zip(POSE_AXES, np.abs(errors).mean(1), strict=True):
+            figures[f"{axis} error"] = float(error)
+        figures["pose error"] = float(np.linalg.norm(errors, axis=0).mean())
+        return figures
+
+    def poses(self, pairs: Sequence[Pair], frames: Tensor) -> NDArray[np.float64]:
+        """By how many degrees the heads in frames [B, 3, S, S] are turned from the pairs' targets: [3, B] by axis."""
+        turns = []
         for axis in POSE_AXES:
             mismatch = []
             for turn in POSE_TURNS:
-                turned = [self._turned(pair, axis, turn) for pair in pairs]
+                turned = [turned_target(pair, axis, turn) for pair in pairs]
                 truth = torch.cat([batch.target for batch in self._batches(turned, f"pose {axis} {turn:+.0f}°")])
-                mismatch.append((frame - truth).square().mean((1, 2, 3)))
-            errors.append(best_turn(torch.stack(mismatch, 1).cpu().numpy().astype(np.float64)))
-            figures[f"{axis} error"] = float(np.abs(errors[-1]).mean())
-        figures["pose error"] = float(np.linalg.norm(errors, axis=0).mean())
-        return figures
+                mismatch.append((frames - truth).square().mean((1, 2, 3)))
+            turns.append(best_turn(torch.stack(mismatch, 1).cpu().numpy().astype(np.float64)))
+        return np.stack(turns)
 
     def free_view(self, count: int) -> dict[str, Figures]:
         """Each person's target expression from in front and from the sides, by yaw in degrees."""
@@ -160,10 +165,6 @@ class Evaluation:
             for name, found in responses.items()
         }
 
-    def _turned(self, pair: Pair, axis: str, degrees: float) -> Pair:
-        angles = {name: degrees if name == axis else 0.0 for name in POSE_AXES}
-        return dataclasses.replace(pair, camera=turn_head(pair.camera, **angles))
-
     def _batches(self, pairs: Sequence[Pair], what: str) -> Iterator[Batch]:
         for start in range(0, len(pairs), BATCH):
             self.say(f"{what}: {start} of {len(pairs)}")
@@ -175,6 +176,12 @@ class Evaluation:
             batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
         )
         return output
+
+
+def turned_target(pair: Pair, axis: str, degrees: float) -> Pair:
+    """The pair with its target's head turned on the spot by an angle more."""
+    angles = {name: degrees if name == axis else 0.0 for name in POSE_AXES}
+    return dataclasses.replace(pair, camera=turn_head(pair.camera, **angles))
 
 
 def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]:
@@ -215,14 +222,16 @@ def picture_figures(picture: Tensor, coverage: Tensor, batch: Batch) -> list[Fig
 
 
 def best_turn(mismatch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turns [B], in degrees, at the bottoms of parabolas through the mismatches [B, turns] at POSE_TURNS.
+    """Turns [B], in degrees, at which the mismatches [B, turns] at POSE_TURNS (evenly spaced) are least.
 
-    Where the parabola has no bottom, or one outside of twice the turns tried, that limit.
+    Between the turns by a parabola through the least mismatch and its neighbours, at most one step beyond the ends.
     """
-    limit = 2 * max(POSE_TURNS)
-    curvature, slope, _ = np.polyfit(POSE_TURNS, mismatch.T, 2)
-    bottom = -slope / (2 * np.maximum(curvature, 1e-12))
-    return np.clip(bottom, -limit, limit)
+    step = POSE_TURNS[1] - POSE_TURNS[0]
+    middle = mismatch.argmin(1).clip(1, len(POSE_TURNS) - 2)
+    before, at, after = (mismatch[np.arange(len(mismatch)), middle + offset] for offset in (-1, 0, 1))
+    curvature = np.maximum(before - 2 * at + after, 1e-12)
+    turn = np.array(POSE_TURNS)[middle] + step * 0.5 * (before - after) / curvature
+    return turn.clip(POSE_TURNS[0] - step, POSE_TURNS[-1] + step)
 
 
 def _means(rows: list[Figures]) -> Figures:

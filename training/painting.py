@@ -165,13 +165,13 @@ class PointPainter:
         capped = look["capped"] * skin
         hair_color = look["hair"] * (1 + look["hair_contrast"] * strands * unmixed)
         color = _mix(color, _mix(hair_color, _cap(look, place, hair_depth), capped), hair)
-        depth = 0.06 + 0.94 * _step(0.15, 0.5, z)
+        depth = 0.06 + 0.94 * _step(0.15, 0.55, z)
         color = _mix(color, _rgb(x, 0.26, 0.06, 0.06) * depth, _step(0.3, 0.7, bag))
         cloth, cover = _cloth(look, sheet, position, fine)
         cover = cover * body
         color = _mix(color, cloth, cover)
         color = torch.where(curtain, hair_color, color)
-        color = torch.where(tongue, _rgb(x, 0.50, 0.19, 0.18) * depth * (1 + 0.2 * fine[:1]), color)
+        color = torch.where(tongue, _rgb(x, 0.45, 0.16, 0.15) * depth * (1 + 0.2 * fine[:1]), color)
         color = torch.where(teeth, _teeth(look, side, y), color)
         color = torch.where(eye, self._eyes(look, side, x, y), color)
         hair = torch.maximum(hair * (1 - capped), curtain.float())
@@ -193,7 +193,7 @@ class PointPainter:
         light = light + look["fill"] * fill * _diffuse(normal, look["fill_direction"], bare)
         light = light + ambient * _mix(look["ground"], look["sky"], 0.5 + 0.5 * normal[1:2])
         # Light inside the mouth has been scattered there.
-        light = torch.where(in_mouth, 0.25 + 0.45 * light, light)
+        light = torch.where(in_mouth, 0.12 + 0.45 * light, light)
 
         gloss = 0.035 * look["shine"] + 0.10 * look["gloss"] * lips
         gleam = gloss * _highlight(normal, towards, look["key_direction"], 18 + 20 * lips) * key * bare

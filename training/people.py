@@ -136,12 +136,8 @@ def random_person(model: FaceModel, random: Generator) -> Person:
     return Person(
         identity=_random_identity(model, random, maleness, age),
         style=style,
-        look={**_random_look(random, maleness, age, cap), "fading": _flag(not style.body and random.random() < 0.5)},
+        look=_random_look(random, maleness, age, cap, fading=not style.body and random.random() < 0.5),
     )
-
-
-def _flag(value: bool) -> Floats:
-    return np.array([value], np.float32)
 
 
 def _random_identity(model: FaceModel, random: Generator, maleness: float, age: float) -> Floats:
@@ -188,13 +184,13 @@ def _random_style(random: Generator, maleness: float) -> tuple[Style, bool]:
     return style, cap
 
 
-def _random_look(random: Generator, maleness: float, age: float, cap: bool) -> Look:
+def _random_look(random: Generator, maleness: float, age: float, cap: bool, fading: bool) -> Look:
     tone = random.random() * (len(_SKIN_TONES) - 1)
     lower = int(tone)
     skin = _SKIN_TONES[lower] + (tone - lower) * (
         _SKIN_TONES[min(lower + 1, len(_SKIN_TONES) - 1)] - _SKIN_TONES[lower]
     )
-    skin = skin * np.exp(random.normal(0, 0.04, 3)) * np.array([1.03, 0.98, 0.97])
+    skin = np.minimum(skin * np.exp(random.normal(0, 0.04, 3)) * np.array([1.03, 0.98, 0.97]), 0.85)
     darkness = tone / (len(_SKIN_TONES) - 1)
 
     weights = np.array([0.35, 0.25, 0.15, 0.1, 0.07, 0.08])
@@ -266,6 +262,7 @@ def _random_look(random: Generator, maleness: float, age: float, cap: bool) -> L
         "stripe_frequency": random.uniform(15, 50),
         "collar": random.uniform(0.18, 0.42),
         "neckline": random.choice([0.0, 0.0, 0.25, 0.5]),
+        "fading": float(fading),
         "key_direction": key_direction / np.linalg.norm(key_direction),
         "key": key * tint,
         "fill_direction": fill_direction / np.linalg.norm(fill_direction),

@@ -54,6 +54,10 @@ class Rasteriser:
         seen = to_rasteriser(vertices, camera)
         corners = seen[self.triangles[drawn]]
         facing = (_signed_area(corners[..., :2] / -corners[..., 2:]) > 0) | (drawn >= two_sided_from)
+        if not facing.any():
+            triangle.fill(0)
+            barycentric.fill(0)
+            return
         corners = np.ascontiguousarray(corners[facing]).reshape(-1, 3)
         self._pixels.fill(0)
         self._depth.fill(1)

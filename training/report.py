@@ -14,7 +14,7 @@ differences between neighbouring pixels inside the true mask, its edge left out,
 def markdown(tables: dict[str, Any], checkpoint: str) -> str:
     """The tables of `Evaluation.all` as one page."""
     people = tables["people"]
-    parts = [_HEADER.format(checkpoint=checkpoint, angles=len(tables["free_view"]), **people)]
+    parts = [_HEADER.format(checkpoint=checkpoint, angles=len(tables["free_view"]), **people).rstrip()]
     parts += ["## One person twice, and what needs no model", table(tables["reconstruction"], "picture")]
     parts += ["## Another person's motion", table({"refined": tables["cross"]}, "picture")]
     parts += [

@@ -12,7 +12,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
 
 SAMPLES, COLUMNS = 32, 4
-CELL = 96
+CELL = 90
 
 
 @click.command()
@@ -44,6 +44,7 @@ def contact_sheet(columns: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         np.hstack([cv2.resize(picture, (CELL, CELL), interpolation=cv2.INTER_AREA) for picture in row])
         for row in zip(*columns, strict=True)
     ]
+    samples += [np.zeros_like(samples[0])] * (-len(samples) % COLUMNS)
     rows = [np.hstack(samples[start : start + COLUMNS]) for start in range(0, len(samples), COLUMNS)]
     return np.vstack(rows).astype(np.uint8)
 

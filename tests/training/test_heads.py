@@ -92,5 +92,5 @@ def test_long_hair_clears_the_head_and_stays_in_the_box(mesh: HeadMesh) -> None:
 def test_the_mean_is_its_own_mirror_image(mesh: HeadMesh) -> None:
     """What mirrored pairs rely on."""
     mean = mesh.face_model.mean
-    distance = np.abs(mean[:, None, :] * [-1, 1, 1] - mean[None, ::1, :][:, :, :]).max(axis=-1)
+    distance = np.abs(mean[::7, None] * [-1, 1, 1] - mean[None]).max(axis=-1)
     assert distance.min(axis=1).max() < 1e-3

@@ -1,0 +1,108 @@
+"""Each term by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional as F
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.losses import (
+    absolute_error,
+    alpha_loss,
+    deformation_norm,
+    load_vgg,
+    pixel_weights,
+    resized,
+    squared_error,
+    structure_loss,
+)
+
+
+def test_weights_count_the_head_and_the_region_on_top() -> None:
+    mask = torch.tensor([0.0, 1.0, 1.0, 0.5]).reshape(1, 1, 1, 4)
+    region = torch.tensor([0.0, 0.0, 1.0, 0.0]).reshape(1, 1, 1, 4)
+    assert pixel_weights(mask, region, 2.0, 3.0).flatten().tolist() == [1.0, 3.0, 6.0, 2.0]
+
+
+def test_colour_errors_by_hand() -> None:
+    picture, truth = torch.full((1, 3, 1, 2), 0.5), torch.full((1, 3, 1, 2), 0.3)
+    weight = torch.tensor([1.0, 3.0]).reshape(1, 1, 1, 2)
+    assert squared_error(picture, truth, weight).item() == pytest.approx(0.04 * 2)
+    assert absolute_error(picture, truth, weight).item() == pytest.approx(0.2 * 2)
+
+
+def test_alpha_loss_is_cross_entropy_and_finite_at_its_ends() -> None:
+    half, ones = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)
+    assert alpha_loss(half, ones).item() == pytest.approx(math.log(2))
+    assert alpha_loss(ones, ones).item() == pytest.approx(0, abs=2e-4)
+    assert alpha_loss(torch.zeros(1, 1, 2, 2), ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
+
+
+def test_deformation_norm_is_the_mean_length_over_points() -> None:
+    deformation = torch.zeros(1, 6, 1, 2)
+    deformation[0, 3:, 0, 1] = torch.tensor([3.0, 0.0, 4.0])  # one of four points, sample 1 of pixel 1
+    assert deformation_norm(deformation).item() == pytest.approx(5 / 4, abs=1e-3)
+
+
+def test_deformation_norm_has_a_slope_at_zero() -> None:
+    deformation = torch.zeros(1, 3, 2, 2, requires_grad=True)
+    deformation_norm(deformation).backward()
+    assert deformation.grad is not None
+    assert torch.isfinite(deformation.grad).all()
+
+
+def test_resized_pixels_are_means_of_those_they_cover() -> None:
+    picture = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert resized(picture, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_structure_loss_is_zero_for_the_truth_and_minds_blur_more_than_brightness() -> None:
+    torch.manual_seed(0)
+    truth = F.interpolate(torch.rand(1, 3, 16, 16), size=(64, 64))
+    weight = torch.ones(1, 1, 64, 64)
+    assert structure_loss(truth, truth, weight).item() == pytest.approx(0, abs=1e-5)
+    blurred = F.avg_pool2d(F.pad(truth, (4, 4, 4, 4), mode="replicate"), 9, 1)
+    blur_error = (blurred - truth).abs().mean()
+    brighter = truth + blur_error
+    assert structure_loss(blurred, truth, weight) > 5 * structure_loss(brighter, truth, weight)
+
+
+def test_structure_loss_takes_scales_smaller_than_its_windows() -> None:
+    picture, truth, weight = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
+    assert structure_loss(picture, truth, weight).item() > 0
+
+
+def write_vgg(path: Path, without: str = "") -> None:
+    """A VGG-16 whose every convolution hands the mean of its inputs on, in torchvision's numbering."""
+    layers = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}
+    layers |= {17: (256, 512), 19: (512, 512), 21: (512, 512)}
+    tensors = {}
+    for at, (inputs, outputs) in layers.items():
+        weight = torch.zeros(outputs, inputs, 3, 3)
+        weight[:, :, 1, 1] = 1 / inputs
+        tensors |= {f"features.{at}.weight": weight, f"features.{at}.bias": torch.ones(outputs)}
+    tensors.pop(without, None)
+    safetensors.torch.save_file(tensors, path)
+
+
+def test_vgg_loss_by_hand(tmp_path: Path) -> None:
+    """Pictures of one grey: each stage carries the normalised grey's difference on; biases keep it above 0."""
+    write_vgg(tmp_path / "vgg.safetensors")
+    vgg = load_vgg(tmp_path / "vgg.safetensors")
+    picture, truth, weight = torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.5), torch.ones(1, 1, 16, 16)
+    difference = sum(0.1 / deviation for deviation in (0.229, 0.224, 0.225)) / 3
+    # Zero padding lowers the outermost ring of no picture: weights stand in the middle of each kernel only.
+    assert vgg(picture, truth, weight).item() == pytest.approx(difference, rel=1e-4)
+    assert vgg(truth, truth, weight).item() == 0
+
+
+def test_a_vgg_with_a_layer_missing_is_refused(tmp_path: Path) -> None:
+    write_vgg(tmp_path / "vgg.safetensors", without="features.14.bias")
+    with pytest.raises(HideNerfError, match=r"features\.14\.bias is missing"):
+        load_vgg(tmp_path / "vgg.safetensors")
+    (tmp_path / "no.safetensors").write_bytes(b"nothing")
+    with pytest.raises(HideNerfError, match="cannot read the VGG"):
+        load_vgg(tmp_path / "no.safetensors")

@@ -1,0 +1,131 @@
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.batch import Batch, mirrored_camera
+from hidenerf.training.heads import load_head_mesh
+from hidenerf.training.people import make_held_out_pair, make_pair
+from hidenerf.training.replay import PairReplay, held_out_pairs, render_pairs
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def config() -> ModelConfig:
+    demo = PRESETS["demo"]
+    return replace(
+        demo,
+        name="small",
+        image_size=64,
+        render_size=16,
+        secc_size=32,
+        plane_sizes=(8, 16, 32),
+        extractor_channels=demo.extractor_channels[:4],
+    )
+
+
+def test_held_out_pairs_are_the_same_every_time(config: ModelConfig) -> None:
+    some, all_of_them = held_out_pairs(config, CPU, [2, 0]), held_out_pairs(config, CPU, range(3))
+    for found, expected in zip(some, all_of_them, strict=True):
+        assert torch.equal(found, expected[[2, 0]])
+    model = load_head_mesh().face_model
+    given = render_pairs(config, CPU, [make_held_out_pair(model, 2)])
+    assert torch.equal(given.target[0], some.target[0])
+    shapes = {name: tuple(values.shape) for name, values in some._asdict().items()}
+    assert shapes == {
+        "source_image": (2, 3, 64, 64),
+        "source_camera": (2, 25),
+        "secc_canonical": (2, 3, 32, 32),
+        "secc_driving": (2, 3, 32, 32),
+        "camera": (2, 25),
+        "target": (2, 3, 64, 64),
+        "mask": (2, 1, 64, 64),
+        "region": (2, 1, 64, 64),
+        "source_mask": (2, 1, 64, 64),
+    }
+
+
+def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(config: ModelConfig) -> None:
+    """Every pair that was drawn is one of `make_pair`'s; sources, mirror images and entries are drawn evenly."""
+    model = load_head_mesh().face_model
+    started = time.monotonic()
+    with PairReplay(config, CPU, capacity=32, workers=1, seed=5) as replay:
+        replay.warm_up(32)
+        drawn = [replay.sample(16) for _ in range(12)]
+        made, speed = replay.pairs_made, replay.pairs_per_second
+        workers = list(replay._workers)
+    print(f"{speed:.0f} pairs/s at S=64 on one core")
+    assert made >= 32
+    assert 0 < speed < made / 0.1
+    assert not any(worker.is_alive() for worker in workers)
+    assert time.monotonic() - started < 60
+
+    batch = Batch(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+    pairs = [make_pair(model, number, seed=5) for number in range(made + 200)]
+    known = torch.tensor(np.array([(pair.source_camera, pair.camera) for pair in pairs]))
+    views = torch.cat([known, torch.stack([mirrored_camera(both) for both in known])])
+    ways = {}
+    for row, (source, target) in enumerate(zip(batch.source_camera, batch.camera, strict=True)):
+        forwards = ((views[:, 0] - source).abs().amax(1) + (views[:, 1] - target).abs().amax(1)).argmin()
+        backwards = ((views[:, 1] - source).abs().amax(1) + (views[:, 0] - target).abs().amax(1)).argmin()
+        offset = min(
+            (views[i] - v).abs().max()
+            for i, v in ((forwards, torch.stack([source, target])), (backwards, torch.stack([target, source])))
+        )
+        assert offset < 1e-6
+        swapped = not torch.allclose(views[forwards], torch.stack([source, target]), atol=1e-6)
+        ways[row] = (int(backwards if swapped else forwards), swapped)
+    entries = {number % len(pairs) for number, _ in ways.values()}
+    assert len(entries) >= 14
+    assert 0.35 < np.mean([number >= len(pairs) for number, _ in ways.values()]) < 0.65
+    # A camera seen twice does not tell the ways round.
+    telling = [swapped for number, swapped in ways.values() if not torch.equal(*known[number % len(pairs)])]
+    assert 0.35 < np.mean(telling) < 0.65
+
+    for row in range(4):
+        number, swapped = ways[row]
+        pair = pairs[number % len(pairs)]
+        if swapped:
+            pair = replace(
+                pair,
+                source_camera=pair.camera,
+                camera=pair.source_camera,
+                source_expression=pair.expression,
+                expression=pair.source_expression,
+            )
+        expected = render_pairs(config, CPU, [pair])
+        flip = number >= len(pairs)
+        for name in ("source_image", "target", "mask", "region", "source_mask"):
+            picture = getattr(expected, name)[0]
+            assert torch.equal(getattr(batch, name)[row], picture.flip(-1) if flip else picture), name
+        assert torch.equal(batch.secc_driving[row, 1:], expected.secc_driving[0, 1:].flip(-1)) or not flip
+        assert torch.equal(batch.secc_driving[row], expected.secc_driving[0]) or flip
+
+
+def test_a_worker_that_dies_is_an_error_and_nothing_is_left(config: ModelConfig) -> None:
+    with PairReplay(config, CPU, capacity=8, workers=1, seed=0) as replay:
+        replay._workers[0].kill()
+        with pytest.raises(HideNerfError, match="ended with code -9"):
+            replay.warm_up(10**6)
+        with pytest.raises(HideNerfError, match="ended with code -9"):
+            replay.sample(1)
+
+
+def test_what_cannot_work_is_said(config: ModelConfig) -> None:
+    with pytest.raises(HideNerfError, match="capacity 3 and 1 workers"):
+        PairReplay(config, CPU, capacity=3, workers=1, seed=0)
+    replay = PairReplay(config, CPU, capacity=8, workers=1, seed=0)
+    with pytest.raises(HideNerfError, match="call warm_up first"):
+        replay.sample(1)
+
+
+def test_workers_do_without_torch() -> None:
+    code = "import sys, hidenerf.training.geometry; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
