@@ -52,9 +52,9 @@ class AnnyHead:
 
 def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
     """The face model of Anny's head. cache: folder for Anny's prepared data (0.7 GB). face_landmarker: `.task` file."""
-    if importlib.util.find_spec("anny") is None:
-        raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
     with mediapipe_detector(face_landmarker) as detect:
+        if importlib.util.find_spec("anny") is None:
+            raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
         head = complete_right_eye(evaluate_anny(cache))
         painted = head_to_paint(head.neutral - bounding_box_centre(head.neutral), head.triangles, head.lips)
         return face_model_from_head(head, find_landmarks(painted, head.actions, detect))

@@ -1,8 +1,12 @@
 """Real media in `../shared/data` beside the checkout, without which tests that need it skip, and small bundles."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# Started in the background by a shell, we ignore Ctrl-C, and so would the commands whose Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

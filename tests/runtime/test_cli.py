@@ -263,7 +263,10 @@ def test_ctrl_c_leaves_a_playable_video(bundle_fp32: Path, tmp_path: Path) -> No
         time.sleep(0.1)
     time.sleep(2.0)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     frames, _ = video_frames(output)
