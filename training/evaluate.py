@@ -23,7 +23,8 @@ from hidenerf.training.metrics import change_response, gradient_energy, psnr, si
 from hidenerf.training.people import Pair, make_held_out_pair
 from hidenerf.training.replay import render_pairs
 
-BATCH = 8
+# Few, since on a CPU a batch of these fills gigabytes.
+BATCH = 4
 # Actions that stand for one expression; each of the 52 is also taken alone.
 EXPRESSIONS = {
     "jawOpen": ("jawOpen",),

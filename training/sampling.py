@@ -19,7 +19,7 @@ from hidenerf.model.geometry import NEAREST, split_camera
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import sample_planes
 
-# Points or cells of one program, and its warps; measured on an H200 (docs/training.md).
+# Points or cells of one program, and its warps. On an H200 all sizes from 32 to 256 take the same time: its atomics do.
 BLOCK = 64
 WARPS = 4
 
