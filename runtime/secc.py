@@ -27,6 +27,22 @@ def secc(vertices: NDArray[np.floating], face_model: FaceModel, size: int) -> ND
             f"The face has shape {list(vertices.shape)}, but the face model {face_model.name} has "
             f"{list(face_model.mean.shape)}; use the face model that the face was made with."
         )
+    canvas = np.zeros((size, size, 3), np.float32)
+    colours = draw_frontal(vertices, face_model.triangles, face_model.ncc, canvas)
+    # Interpolation of colours at the ends of [0, 1] may leave it by a rounding.
+    return np.ascontiguousarray(np.clip(colours, 0, 1).transpose(2, 0, 1))
+
+
+def draw_frontal(
+    vertices: NDArray[np.floating],
+    triangles: NDArray[np.int32],
+    colours: NDArray[np.float32],
+    canvas: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """`canvas` [size, size, 3] with triangles [F, 3] drawn on it in their vertices' colours [V, 3], nearest in front.
+
+    The view is the SECC's: orthographic and frontal, of the world box [-1, 1]² of vertices [V, 3].
+    """
     scaled = np.array(vertices, np.float32)
     scaled[:, :2] *= 1 - scaled[:, 2:] / _CAMERA_DISTANCE
     scaled[:, 2] -= _CAMERA_DISTANCE
@@ -34,20 +50,19 @@ def secc(vertices: NDArray[np.floating], face_model: FaceModel, size: int) -> ND
     settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
     settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
     settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
-    colours, _ = cv2.triangleRasterize(
+    drawn, _ = cv2.triangleRasterize(
         scaled,
-        face_model.triangles,
-        face_model.ncc,
-        np.zeros((size, size, 3), np.float32),
-        np.ones((size, size), np.float32),
+        triangles,
+        colours,
+        canvas,
+        np.ones(canvas.shape[:2], np.float32),
         np.eye(4),
         2 * math.atan(1 / _CAMERA_DISTANCE),
         _CAMERA_DISTANCE - _DEPTH_RANGE,
         _CAMERA_DISTANCE + _DEPTH_RANGE,
         settings,
     )
-    # Interpolation of colours at the ends of [0, 1] may leave it by a rounding.
-    return np.ascontiguousarray(np.clip(colours, 0, 1).transpose(2, 0, 1))
+    return drawn
 
 
 def secc_pair(

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import invert_rigid, unpack_camera
+from hidenerf.runtime.secc import draw_frontal
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
@@ -102,25 +103,6 @@ def _signed_area(corners: Floats) -> Floats:
 
 def orthographic_depth(vertices: Floats, triangles: Integers, size: int) -> Floats:
     """The largest z of vertices [V, 3] that each pixel of a frontal view [size, size] of [-1, 1]² sees; -2 if none."""
-    distance = 256.0
-    seen = np.array(vertices, np.float32)
-    # Scaled by their distance, vertices land where an orthographic camera puts them.
-    seen[:, :2] *= 1 - seen[:, 2:] / distance
-    seen[:, 2] -= distance
-    settings = cv2.TriangleRasterizeSettings()
-    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
-    colours, _ = cv2.triangleRasterize(
-        seen,
-        triangles,
-        np.repeat(vertices[:, 2:], 3, axis=1).astype(np.float32),
-        np.full((size, size, 3), -2, np.float32),
-        np.ones((size, size), np.float32),
-        np.eye(4),
-        2 * math.atan(1 / distance),
-        distance - 2,
-        distance + 2,
-        settings,
-    )
+    canvas = np.full((size, size, 3), -2, np.float32)
+    colours = draw_frontal(vertices, triangles, np.repeat(vertices[:, 2:], 3, axis=1).astype(np.float32), canvas)
     return np.ascontiguousarray(colours[..., 0])
