@@ -62,7 +62,7 @@ def draw_frontal(
         _CAMERA_DISTANCE + _DEPTH_RANGE,
         settings,
     )
-    return drawn
+    return np.asarray(drawn, np.float32)
 
 
 def secc_pair(
