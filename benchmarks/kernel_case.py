@@ -1,0 +1,83 @@
+"""TriplaneRender, GridSample3d and Secc on arrays from a file, without PyTorch: for compute-sanitizer and ncu.
+
+python3 benchmarks/kernel_case.py CASE.npz [LAUNCHES]
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+from cuda.bindings import driver
+from numpy.typing import NDArray
+
+from hidenerf.runtime.kernels.grid_sample import GridSampler, VolumeShape
+from hidenerf.runtime.kernels.launch import current_architecture
+from hidenerf.runtime.kernels.packing import pack_mlp
+from hidenerf.runtime.kernels.renderer import TriplaneRenderer
+from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+from hidenerf.runtime.kernels.sizes import RendererSizes
+
+
+def checked(result: tuple[Any, ...]) -> Any:
+    if int(result[0]) != 0:
+        raise RuntimeError(f"the driver says {result[0]}")
+    return result[1] if len(result) == 2 else None
+
+
+def upload(array: NDArray[Any]) -> int:
+    array = np.ascontiguousarray(array)
+    address = int(checked(driver.cuMemAlloc(max(array.nbytes, 16))))
+    checked(driver.cuMemcpyHtoD(address, array.ctypes.data, array.nbytes))
+    return address
+
+
+def download(address: int, like: NDArray[Any]) -> NDArray[Any]:
+    array = np.empty_like(like)
+    checked(driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes))
+    return array
+
+
+def main() -> None:
+    case = np.load(sys.argv[1])
+    launches = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    print("architecture", current_architecture())
+    stream = int(checked(driver.cuStreamCreate(1)))
+    sizes = RendererSizes(*[int(n) for n in case["sizes"]])
+    packed = pack_mlp(sizes, case["weight_1"], case["bias_1"], case["weight_2"], case["bias_2"])
+    planes = [upload(case[f"planes_{level}"]) for level in range(sizes.levels)]
+    flags = upload(np.zeros(4, np.int32))
+    merged = upload(np.full(sizes.merged_bytes // 2, np.nan, np.float16))
+    size = sizes.render_size
+    rendered = np.full((sizes.rendered, size, size), np.nan, np.float32)
+    alpha = np.full((size, size), np.nan, np.float32)
+    at_rendered, at_alpha = upload(rendered), upload(alpha)
+    deformation, camera, operands = upload(case["deformation"]), upload(case["camera"]), upload(packed.operands)
+    renderer = TriplaneRenderer(sizes)
+    renderer.merge_planes(planes, False, upload(packed.feature_weight), merged, flags, stream)
+    for _ in range(launches):
+        renderer.render(deformation, camera, merged, operands, at_rendered, at_alpha, flags, stream, half=False)
+    checked(driver.cuStreamSynchronize(stream))
+    for name, address, like in (("rendered", at_rendered, rendered), ("alpha", at_alpha, alpha)):
+        if name in case:
+            print(name, "largest error", float(np.abs(download(address, like) - case[name]).max()))
+
+    rng = np.random.default_rng(0)
+    shape, points = VolumeShape(2, 3, 4, 5, 6), 77
+    sampled = upload(np.full((2, 3, points), np.nan, np.float32))
+    volume = upload(rng.normal(size=shape).astype(np.float32))
+    grid = upload(rng.normal(size=(2, points, 3)).astype(np.float32))
+    GridSampler().sample(volume, grid, sampled, shape, points, stream, half=False, border=False, align_corners=False)
+
+    triangles = np.stack([np.arange(50), np.arange(50) + 1, np.arange(50) + 2], 1).astype(np.int32)
+    vertices = upload(rng.uniform(-1.2, 1.2, (52, 3)).astype(np.float32))
+    colours = upload(rng.random((52, 3), np.float32))
+    drawer = SeccDrawer(52, 1, 50, 33)
+    keys, secc = upload(np.zeros((33, 33), np.uint64)), upload(np.zeros((3, 33, 33), np.float32))
+    for _ in range(2):
+        drawer.draw(vertices, upload(triangles), colours, keys, secc, stream)
+    checked(driver.cuStreamSynchronize(stream))
+    print("done; flags", download(flags, np.zeros(4, np.int32))[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""CUDA kernels of the runtime: framework-free headers (*.cuh), and thin Python that compiles and launches them."""

@@ -1,0 +1,100 @@
+"""GridSample3d, Secc and the conversion to bytes on a GPU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("border", [False, True])
+def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: bool, half: bool) -> None:
+    from hidenerf.runtime.kernels.grid_sample import GridSampler, VolumeShape
+    from tests.runtime.kernels.on_gpu import current_stream
+
+    kind = torch.float16 if half else torch.float32
+    volume = torch.randn(2, 7, 5, 9, 11, device="cuda").to(kind)
+    grid = torch.randn(2, 3, 17, 13, 3, device="cuda") * 0.8
+    sampled = torch.full((2, 7, 3, 17, 13), float("nan"), device="cuda", dtype=kind)
+    GridSampler().sample(
+        volume.data_ptr(),
+        grid.data_ptr(),
+        sampled.data_ptr(),
+        VolumeShape(*volume.shape),
+        3 * 17 * 13,
+        current_stream(),
+        half,
+        border,
+        align_corners,
+    )
+    padding = "border" if border else "zeros"
+    wanted = F.grid_sample(
+        volume.double(), grid.double(), mode="bilinear", padding_mode=padding, align_corners=align_corners
+    )
+    torch.cuda.synchronize()
+    assert (sampled.double() - wanted).abs().max() < (3e-3 if half else 2e-5)
+
+
+def test_secc_is_the_cpus_picture() -> None:
+    import cv2
+
+    if not hasattr(cv2, "triangleRasterize"):
+        pytest.skip(f"OpenCV {cv2.__version__} has no rasteriser to compare with")
+    from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+    from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+    from hidenerf.runtime.secc import secc
+    from tests.runtime.kernels.on_gpu import current_stream
+
+    assert Path(default_face_model_path()).is_file()
+    face = load_face_model(default_face_model_path())
+    size = 256
+    rng = np.random.default_rng(0)
+    expression = (rng.random(len(face.expression_names)) * 0.5).astype(np.float32)
+    identity = rng.normal(0, 0.3, len(face.identity_names)).astype(np.float32)
+    count, expressions = len(face.mean), len(expression)
+    drawer = SeccDrawer(count, expressions, len(face.triangles), size)
+
+    def gpu(array: np.ndarray, kind: type) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, kind)).cuda()
+
+    neutral = gpu(face.vertices(identity, np.zeros_like(expression)), np.float32)
+    basis, coefficients = gpu(face.expression_basis, np.float32), gpu(expression, np.float32)
+    triangles, colours = gpu(face.triangles, np.int32), gpu(face.ncc, np.float32)
+    vertices = torch.full((count, 3), float("nan"), device="cuda")
+    keys = torch.zeros(size, size, dtype=torch.int64, device="cuda")
+    stream = current_stream()
+    wanted_vertices = face.vertices(identity, expression)
+    for _ in range(2):
+        found = torch.full((3, size, size), float("nan"), device="cuda")
+        drawer.vertices(neutral.data_ptr(), basis.data_ptr(), coefficients.data_ptr(), vertices.data_ptr(), stream)
+        drawer.draw(
+            vertices.data_ptr(), triangles.data_ptr(), colours.data_ptr(), keys.data_ptr(), found.data_ptr(), stream
+        )
+        torch.cuda.synchronize()
+        assert np.abs(vertices.cpu().numpy() - wanted_vertices).max() < 1e-5
+        assert not keys.any()
+        difference = np.abs(found.cpu().numpy() - secc(wanted_vertices, face, size)).max(0)
+        assert (difference > 1e-3).sum() <= 3
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_pictures_become_bytes(half: bool) -> None:
+    from hidenerf.runtime.kernels.launch import Kernels
+    from tests.runtime.kernels.on_gpu import current_stream
+
+    picture = (torch.rand(3, 37, 41, device="cuda") * 1.4 - 0.2).to(torch.float16 if half else torch.float32)
+    found = torch.full((37, 41, 3), 7, dtype=torch.uint8, device="cuda")
+    name = "to_bytes_fp16" if half else "to_bytes_fp32"
+    arguments = [picture.data_ptr(), found.data_ptr(), np.int32(37 * 41)]
+    Kernels("pictures.cu").launch(name, (-(-37 * 41 // 128), 1, 1), 128, current_stream(), arguments)
+    wanted = (picture.float().clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8)
+    torch.cuda.synchronize()
+    assert torch.equal(found, wanted)
