@@ -35,7 +35,7 @@ def main(bundle: Path, frames: int) -> None:
         model = model_of(animator.bundle, None)
         image = torch.from_numpy(source.picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         source_camera = torch.from_numpy(source.camera)[None]
-        canonical = torch.from_numpy(animator.driving_secc(np.zeros_like(motion.expression[0])))[None]
+        canonical = torch.from_numpy(animator.driving_secc(source.expression))[None]
         encoder, led, renderer_refiner = graph_modules(model)
         hoisted = encoder.run({"source_image": image, "source_camera": source_camera, "secc_canonical": canonical})
 

@@ -138,11 +138,11 @@ def measure_parity(
 def _source_inputs(animator: Animator, source: Source) -> Tensors:
     """What the source alone decides, made here anew so that the animator's preparation is checked too."""
     face_model = animator.face_model
-    neutral = face_model.vertices(source.identity, np.zeros(len(face_model.expression_names), np.float32))
+    face = face_model.vertices(source.identity, source.expression)
     return {
         "source_image": source.picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255.0),
         "source_camera": source.camera[None],
-        "secc_canonical": secc(neutral, face_model, animator.bundle.secc_size)[None],
+        "secc_canonical": secc(face, face_model, animator.bundle.secc_size)[None],
     }
 
 
@@ -153,7 +153,7 @@ def _unhoisted(model: HideNerf, tensors: Tensors) -> Tensors:
         output = model(*[torch.from_numpy(np.ascontiguousarray(tensors[name])) for name in names])
     return {
         "deformation": output.deformation.numpy(),
-        "alpha": output.alpha[0, 0].numpy(),
+        "alpha": output.alpha[0, 0].clamp(0.0, 1.0).numpy(),
         "frame": frame_to_uint8(output.frame).contiguous().numpy(),
     }
 

@@ -9,20 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import helper
 
 from hidenerf.export.custom_ops import TRANSLATIONS, attach_functions
-from hidenerf.export.graph_modules import GraphModule, graph_modules
+from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
 from hidenerf.export.half_precision import to_half
 from hidenerf.export.onnx_export import export_module
 from hidenerf.model.hidenerf import HideNerf
+from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
 
 FACE_MODEL_FILE = "face_model.npz"
+MLP_FILE = "renderer_mlp.npz"
 
 
 def write_bundle(
@@ -34,7 +37,7 @@ def write_bundle(
     half: bool,
     report: Callable[[str], None],
 ) -> None:
-    """Export the three graphs of `model` and write the bundle `folder`, which appears whole or not at all.
+    """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
 
     checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
     report is called with one line after each graph.
@@ -43,7 +46,8 @@ def write_bundle(
     with atomic_folder(folder) as partial:
         graphs: dict[str, Any] = {}
         islands: dict[str, dict[str, int]] = {}
-        for graph in graph_modules(model):
+        modules = graph_modules(model)
+        for graph in (*modules, refiner_module(modules[-1])):
             start = time.perf_counter()
             exported, islands[graph.name] = export_graph(graph, model.config.encoding_octaves, half)
             path = partial / f"{graph.name}.onnx"
@@ -55,6 +59,8 @@ def write_bundle(
             }
             report(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB  {time.perf_counter() - start:.1f} s")
         save_face_model(face_model, partial / FACE_MODEL_FILE)
+        _save_mlp(model.renderer, partial / MLP_FILE)
+        refiner = graphs.pop("refiner")
         manifest = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
@@ -63,6 +69,7 @@ def write_bundle(
             "checkpoint": checkpoint,
             "precision": {"name": "fp16" if half else "fp32", "fp32_islands": islands if half else {}},
             "graphs": graphs,
+            "kernel_parts": {"refiner": refiner, "renderer_mlp": MLP_FILE},
             "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
             "files": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             "parity": None,
@@ -110,6 +117,15 @@ def export_graph(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.Mod
 def describe_checkpoint(path: Path | None, seed: int | None) -> dict[str, Any]:
     """The manifest's entry on the weights."""
     return {"sha256": sha256_of(path), "name": path.name} if path is not None else {"random_init": seed}
+
+
+def _save_mlp(renderer: Renderer, path: Path) -> None:
+    layers = {1: renderer.first, 2: renderer.second}
+    tensors = {f"weight_{number}": layer.weight for number, layer in layers.items()}
+    tensors |= {f"bias_{number}": layer.bias for number, layer in layers.items()}
+    arrays: dict[str, Any] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
+    with path.open("wb") as stream:
+        np.savez(stream, **arrays)
 
 
 def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:

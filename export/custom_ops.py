@@ -50,7 +50,7 @@ def triplane_render(
     bias_2: Tensor,
     octaves: int,
 ) -> tuple[Tensor, Tensor]:
-    """`rendering.triplane_render` as one op → rendered [B, 3, R, R], alpha [B, 1, R, R]."""
+    """`rendering.triplane_render` as one op → rendered [B, K, R, R], alpha [B, 1, R, R]."""
     return rendering.triplane_render(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves)
 
 
@@ -61,12 +61,12 @@ def _(
     planes: Sequence[Tensor],  # noqa: ARG001
     weight_1: Tensor,  # noqa: ARG001
     bias_1: Tensor,  # noqa: ARG001
-    weight_2: Tensor,  # noqa: ARG001
+    weight_2: Tensor,
     bias_2: Tensor,  # noqa: ARG001
     octaves: int,  # noqa: ARG001
 ) -> tuple[Tensor, Tensor]:
-    batch, _, height, width = deformation.shape
-    return deformation.new_empty(batch, 3, height, width), deformation.new_empty(batch, 1, height, width)
+    batch, _, *size = deformation.shape
+    return deformation.new_empty(batch, len(weight_2) - 1, *size), deformation.new_empty(batch, 1, *size)
 
 
 def triplane_render_inputs(levels: int) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hidenerf.model.config import ModelConfig
@@ -35,7 +34,7 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
         image = torch.empty(1, 3, config.image_size, config.image_size)
         secc = torch.empty(1, 3, config.secc_size, config.secc_size)
         camera = torch.empty(1, 25)
-        rendered = torch.empty(1, 3, config.render_size, config.render_size)
+        rendered = torch.empty(1, config.render_channels, config.render_size, config.render_size)
         alpha = torch.empty(1, 1, config.render_size, config.render_size)
         points = torch.empty(1, config.samples_per_ray, 3, config.render_size, config.render_size)
         planes = [torch.empty(1, 3, config.plane_channels, size, size) for size in config.plane_sizes]
@@ -47,13 +46,13 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
 
     return FrameFlops(
         led=_count(lambda: model.deformation.decode(stem.driving_half(secc) + canonical, points)),
-        renderer=_count(lambda: model.renderer(deformation, camera, planes)[0]),
+        renderer=_count(lambda: model.renderer(deformation, camera, planes)),
         refiner=_count(lambda: model.refiner.forward_folded(rendered, alpha, modulation)),
         refiner_unhoisted=_count(lambda: model.refiner(rendered, alpha, identity)),
     )
 
 
-def _count(run: Callable[[], Tensor]) -> int:
+def _count(run: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         run()
     return counter.get_total_flops()

@@ -1,4 +1,7 @@
-"""The model split into the three graphs (DESIGN §3), all that depends on the source alone hoisted into the first."""
+"""The model split into the three graphs (DESIGN §3), all that depends on the source alone hoisted into the first.
+
+A fourth, the refiner alone, serves backends that render with a kernel of their own.
+"""
 
 import copy
 import itertools
@@ -61,19 +64,32 @@ class Led(nn.Module):
         return self.deformation.decode(expression, self.ray_points(camera))
 
 
+class Refiner(nn.Module):
+    """Rendered picture [1, K, R, R] and its alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S]."""
+
+    def __init__(self, model: HideNerf) -> None:
+        super().__init__()
+        self.refiner = model.refiner
+
+    def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        modulation = list(zip(maps[0::2], maps[1::2], strict=True))
+        frame, alpha = self.refiner.forward_folded(rendered, rendered_alpha, modulation)
+        return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
+
+
 class RendererRefiner(nn.Module):
-    """Per frame: deformation, camera, planes, SPADE's maps → frame uint8 [S, S, 3], alpha [R, R]."""
+    """Per frame: deformation, camera, planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1]."""
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.renderer = model.renderer
-        self.refiner = model.refiner
+        self.refine = Refiner(model)
         self.levels = len(model.config.plane_sizes)
 
     def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
         planes, maps = source[: self.levels], source[self.levels :]
         first, second = self.renderer.first, self.renderer.second
-        rendered, alpha = triplane_render(
+        rendered, rendered_alpha = triplane_render(
             deformation,
             camera,
             list(planes),
@@ -83,8 +99,7 @@ class RendererRefiner(nn.Module):
             second.bias,
             self.renderer.octaves,
         )
-        modulation = list(zip(maps[0::2], maps[1::2], strict=True))
-        return frame_to_uint8(self.refiner.forward_folded(rendered, alpha, modulation)), alpha[0, 0]
+        return self.refine(rendered, rendered_alpha, *maps)
 
 
 @dataclass(frozen=True)
@@ -142,3 +157,16 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
         ("frame", "alpha"),
     )
     return encoder, led, renderer_refiner
+
+
+def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
+    """The refiner alone, `refiner`: what follows the TriplaneRender of the graph `renderer_refiner`."""
+    module = renderer_refiner.module
+    assert isinstance(module, RendererRefiner)
+    size = renderer_refiner.inputs["deformation"].shape[-1]
+    maps = {name: t for name, t in renderer_refiner.inputs.items() if name.startswith(("gamma_", "beta_"))}
+    rendered = {
+        "rendered": torch.zeros(1, module.renderer.second.out_features - 1, size, size),
+        "rendered_alpha": torch.zeros(1, 1, size, size),
+    }
+    return GraphModule("refiner", module.refine, rendered | maps, renderer_refiner.outputs)

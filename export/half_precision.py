@@ -14,9 +14,14 @@ from hidenerf.export.custom_ops import DOMAIN, FP32_INPUTS, FP32_OUTPUTS, tripla
 from hidenerf.runtime.errors import HideNerfError
 
 CAMERAS = ("camera", "source_camera")
-# Graph inputs and outputs that stay FP32: pictures and SECCs come from the host as they are, the rest are coordinates
-# or what the host reads. Everything else that passes from graph to graph (planes, LED's constant, maps) is FP16.
-FP32_TENSORS = {*CAMERAS, "source_image", "secc_canonical", "secc_driving", "deformation", "alpha", "frame"}
+# Graph inputs and outputs that stay FP32: pictures and SECCs come from the host as they are, the rest are coordinates,
+# what TriplaneRender composites, or what the host reads. Everything else that passes from graph to graph (planes, LED's
+# constant, maps) is FP16.
+FP32_TENSORS = {
+    *CAMERAS,
+    *("source_image", "secc_canonical", "secc_driving"),
+    *("deformation", "rendered", "rendered_alpha", "alpha", "frame"),
+}
 LARGEST_HALF = 65504.0
 
 # Where coordinates turn into features, or features into coordinates.

@@ -69,8 +69,9 @@ class AppearanceModule(nn.Module):
             resolution = feature_map.shape[-1]
             volume = head(feature_map).reshape(batch, *self.volume_shape, resolution, resolution)
             plane = self.camera_to_world[level](volume, source_camera)
-            if level > 0:
-                below = upsample(planes[-1].flatten(1, 2))
-                plane = self.from_below[level - 1](below).reshape(plane.shape) + plane
-            planes.append(plane)
+            planes.append(plane if level == 0 else self.add_below(level, planes[-1], plane))
         return planes
+
+    def add_below(self, level: int, below: Tensor, plane: Tensor) -> Tensor:
+        """Eq. 2: planes of the level below [B, 3, C, r/2, r/2] and resampled volume [B, 3, C, r, r] → planes."""
+        return self.from_below[level - 1](upsample(below.flatten(1, 2))).reshape(plane.shape) + plane

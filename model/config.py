@@ -24,6 +24,7 @@ class ModelConfig:
     secc_size: side Q of a SECC, twice R. samples_per_ray: N. plane_sizes: r_l, coarsest first, each twice the one
     before, the last half of S. plane_channels: C. volume_depth: D slices of a feature volume. plane_samples: samples
     of the volume along each plane's normal, per level. encoding_octaves: of the observed point's positional encoding.
+    render_channels: of the rendered picture; the first three are its colours, the others features for the refiner.
     lookup_stride: every which sample of a ray looks up SECC features at its frontal projection.
     maximum_deformation: bound of each component of Δ, world units.
     extractor_channels: at S/2, S/4, … deformation_channels: LED's decoder at R, R/2, …
@@ -41,6 +42,7 @@ class ModelConfig:
     plane_samples: tuple[int, ...]
     mlp_width: int
     encoding_octaves: int
+    render_channels: int
     extractor_channels: tuple[int, ...]
     expression_channels: int
     position_channels: int
@@ -55,6 +57,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         scales = len(self.refiner_channels)
         rules = {
+            "render_channels must be at least 3, the colours": self.render_channels >= 3,
             "secc_size must be twice render_size": self.secc_size == 2 * self.render_size,
             "plane_sizes must double from level to level and end at half of image_size": self.plane_sizes
             == tuple(self.image_size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
@@ -126,11 +129,12 @@ PRESETS = {
             plane_samples=(16, 16, 8),
             mlp_width=64,
             encoding_octaves=6,
+            render_channels=31,
             extractor_channels=(48, 96, 160, 256, 256),
             expression_channels=64,
             position_channels=64,
-            lookup_channels=8,
-            lookup_stride=4,
+            lookup_channels=4,
+            lookup_stride=2,
             deformation_channels=(96, 128, 160, 192),
             maximum_deformation=0.3,
             identity_channels=(32, 48, 64, 96, 128),
@@ -149,11 +153,12 @@ PRESETS = {
             plane_samples=(16, 16, 16),
             mlp_width=64,
             encoding_octaves=4,
+            render_channels=31,
             extractor_channels=(32, 64, 96, 144, 176),
             expression_channels=48,
             position_channels=48,
-            lookup_channels=8,
-            lookup_stride=4,
+            lookup_channels=4,
+            lookup_stride=1,
             deformation_channels=(64, 80, 96, 128),
             maximum_deformation=0.3,
             identity_channels=(24, 32, 48, 64, 96),

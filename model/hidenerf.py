@@ -14,11 +14,13 @@ from hidenerf.model.rendering import Renderer
 
 
 class Output(NamedTuple):
-    """frame [B, 3, S, S] (not clamped), rendered [B, 3, R, R], alpha [B, 1, R, R], deformation [B, 3N, R, R]."""
+    """frame [B, 3, S, S] and its alpha [B, 1, S, S], neither clamped; rendered [B, K, R, R], the first three channels
+    colours, and its rendered_alpha [B, 1, R, R]; deformation [B, 3N, R, R]."""
 
     frame: Tensor
-    rendered: Tensor
     alpha: Tensor
+    rendered: Tensor
+    rendered_alpha: Tensor
     deformation: Tensor
 
 
@@ -50,9 +52,9 @@ class HideNerf(nn.Module):
         """Nothing hoisted: source_image [B, 3, S, S] in [0, 1], cameras [B, 25], SECCs [B, 3, Q, Q]."""
         planes = self.appearance(source_image, source_camera)
         deformation = self.deformation(secc_driving, secc_canonical, self.ray_points(camera))
-        rendered, alpha = self.renderer(deformation, camera, planes)
-        frame = self.refiner(rendered, alpha, self.id_encoder(source_image))
-        return Output(frame, rendered, alpha, deformation)
+        rendered, rendered_alpha = self.renderer(deformation, camera, planes)
+        frame, alpha = self.refiner(rendered, rendered_alpha, self.id_encoder(source_image))
+        return Output(frame, alpha, rendered, rendered_alpha, deformation)
 
 
 def frame_to_uint8(frame: Tensor) -> Tensor:

@@ -73,13 +73,13 @@ class SpadeBlock(nn.Module):
 
 
 class RefineNetwork(nn.Module):
-    """Encoder-decoder from the rendered picture at R to the frame at S."""
+    """Encoder-decoder from the rendered picture and its alpha at R to the frame and its alpha at S."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels = config.refiner_channels
         at_render_size = channels[-3:]
-        self.stem = ConvBlock(4, at_render_size[0])
+        self.stem = ConvBlock(config.render_channels + 1, at_render_size[0])
         self.down = nn.ModuleList(
             ConvBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(at_render_size)
         )
@@ -90,12 +90,15 @@ class RefineNetwork(nn.Module):
             SpadeBlock(before, after, identity, config.spade_width)
             for before, after, identity in zip(inputs, coarse_to_fine, identities, strict=True)
         )
-        self.head = nn.Conv2d(channels[0], 3, 3, 1, 1)
+        self.head = nn.Conv2d(channels[0], 4, 3, 1, 1)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
 
-    def forward(self, rendered: Tensor, alpha: Tensor, identity: Sequence[Tensor]) -> Tensor:
-        """rendered [B, 3, R, R], alpha [B, 1, R, R], ID maps finest first → frame [B, 3, S, S], not clamped."""
+    def forward(self, rendered: Tensor, alpha: Tensor, identity: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """rendered [B, K, R, R], its alpha [B, 1, R, R], ID maps finest first → frame [B, 3, S, S], alpha [B, 1, S, S].
+
+        Neither is clamped to [0, 1].
+        """
         norms = [
             partial(spade, identity=feature)
             for block, feature in zip(self.blocks, reversed(identity), strict=True)
@@ -111,7 +114,9 @@ class RefineNetwork(nn.Module):
             for spade in block.spades  # type: ignore[union-attr]
         ]
 
-    def forward_folded(self, rendered: Tensor, alpha: Tensor, modulation: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward_folded(
+        self, rendered: Tensor, alpha: Tensor, modulation: Sequence[tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
         """The same as `forward` with the maps of `fold`: each SPADE layer is one multiply-add."""
 
         def multiply_add(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
@@ -120,13 +125,13 @@ class RefineNetwork(nn.Module):
         norms = [partial(multiply_add, gamma=gamma, beta=beta) for gamma, beta in modulation]
         return self.refine(rendered, alpha, norms)
 
-    def refine(self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise]) -> Tensor:
+    def refine(self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise]) -> tuple[Tensor, Tensor]:
         """The network itself, with one normalisation per SPADE layer."""
         skips = [self.stem(torch.cat([rendered * 2.0 - 1.0, alpha], 1))]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = skips.pop()
-        picture = rendered
+        picture = torch.cat([rendered[:, :3], alpha], 1)
         for index, block in enumerate(self.blocks):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -135,4 +140,5 @@ class RefineNetwork(nn.Module):
                 x = x + skips.pop()
         while picture.shape[-1] < x.shape[-1]:
             picture = upsample(picture)
-        return picture + self.head(F.leaky_relu(x, LEAK))
+        refined = picture + self.head(F.leaky_relu(x, LEAK))
+        return refined[:, :3], refined[:, 3:]

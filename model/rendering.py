@@ -47,7 +47,7 @@ def sample_planes(planes: Tensor, points: Tensor) -> Tensor:
 
 
 def composite(sigma: Tensor, colour: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 5: sigma [B, N, P], colour [B, 3, N, P], interval length [B, 1, P] → picture [B, 3, P], alpha [B, P]."""
+    """Eq. 5: sigma [B, N, P], colour [B, C, N, P], interval length [B, 1, P] → picture [B, C, P], alpha [B, P]."""
     optical = sigma * length
     before = torch.cumsum(optical, 1) - optical
     weight = torch.exp(-before) * (1.0 - torch.exp(-optical))
@@ -67,8 +67,9 @@ def triplane_render(
     """The whole renderer: this function defines the custom op `hidenerf::TriplaneRender`.
 
     deformation [B, 3N, R, R] (channel 3i + k), camera [B, 25], planes per level [B, 3, C, r_l, r_l], weight_1
-    [W, L·C + 6·octaves], bias_1 [W], weight_2 [4, W], bias_2 [4] (three colours, density) → rendered [B, 3, R, R] in
-    [0, 1], alpha [B, 1, R, R]. Coordinates and compositing are FP32 whatever the planes and weights are.
+    [W, L·C + 6·octaves], bias_1 [W], weight_2 [K + 1, W], bias_2 [K + 1] (K rendered channels, then density) → rendered
+    [B, K, R, R] in [0, 1], alpha [B, 1, R, R]. The first three channels are colours; the others are features that are
+    composited as colours are. Coordinates and compositing are FP32 whatever the planes and weights are.
     """
     batch, channels, size, _ = deformation.shape
     samples = channels // 3
@@ -81,10 +82,10 @@ def triplane_render(
     features = torch.cat(parts, 1).flatten(2).to(weight_1.dtype)
     hidden = F.relu(torch.matmul(weight_1, features) + bias_1[:, None])
     raw = (torch.matmul(weight_2, hidden) + bias_2[:, None]).to(length.dtype)
-    raw = raw.reshape(batch, 4, samples, size * size)
-    sigma = DENSITY_SCALE * F.softplus(raw[:, 3])
-    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :3]), length.flatten(2))
-    return rendered.reshape(batch, 3, size, size), alpha.reshape(batch, 1, size, size)
+    raw = raw.reshape(batch, -1, samples, size * size)
+    sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
+    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :-1]), length.flatten(2))
+    return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)
 
 
 class Renderer(nn.Module):
@@ -95,11 +96,11 @@ class Renderer(nn.Module):
         self.octaves = config.encoding_octaves
         inputs = len(config.plane_sizes) * config.plane_channels + 6 * self.octaves
         self.first = nn.Linear(inputs, config.mlp_width)
-        self.second = nn.Linear(config.mlp_width, 4)
+        self.second = nn.Linear(config.mlp_width, config.render_channels + 1)
         with torch.no_grad():
-            self.second.bias[3] = INITIAL_DENSITY_BIAS
+            self.second.bias[-1] = INITIAL_DENSITY_BIAS
 
     def forward(self, deformation: Tensor, camera: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """deformation [B, 3N, R, R], camera [B, 25], planes → rendered [B, 3, R, R], alpha [B, 1, R, R]."""
+        """deformation [B, 3N, R, R], camera [B, 25], planes → rendered [B, K, R, R], alpha [B, 1, R, R]."""
         mlp = self.first.weight, self.first.bias, self.second.weight, self.second.bias
         return triplane_render(deformation, camera, planes, *mlp, self.octaves)

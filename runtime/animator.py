@@ -6,11 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends import open_backend
+from hidenerf.runtime.backends.base import SeccBackend
 from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.drivers import open_driver
 from hidenerf.runtime.drivers.base import Driver
@@ -32,7 +32,7 @@ BACKGROUNDS = ("remove", "keep")
 
 @dataclass(frozen=True)
 class AnimatedFrame:
-    """picture [S, S, 3] uint8 RGB; alpha [R, R] float32, the head's coverage; driving: the motion it was made from."""
+    """picture [S, S, 3] uint8 RGB; alpha [S, S] float32, the head's coverage; driving: the motion it was made from."""
 
     picture: Picture
     alpha: Float
@@ -54,6 +54,7 @@ class Animator:
 
     bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
     face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
+    notes: what opening the backend had to say: why `auto` does without the GPU.
     """
 
     def __init__(self, bundle: Bundle | Path | str, backend: str = "auto", face_landmarker: Path | None = None) -> None:
@@ -63,7 +64,8 @@ class Animator:
         self.source: Source | None = None
         self._neutral: Float | None = None
         self._face_landmarker = face_landmarker
-        self.backend = open_backend(backend, self.bundle, self.times)
+        self.notes: list[str] = []
+        self.backend = open_backend(backend, self.bundle, self.times, self.notes.append)
 
     def __enter__(self) -> "Animator":
         return self
@@ -95,32 +97,41 @@ class Animator:
                 f"The source was prepared with the face model {source.face_model}, this bundle has "
                 f"{self.face_model.name}; prepare it again for this bundle."
             )
-        expression = np.zeros(len(self.face_model.expression_names), np.float32)
-        self._neutral = self.face_model.vertices(source.identity, expression)
-        canonical = secc(self._neutral, self.face_model, self.bundle.secc_size)
+        at_rest = np.zeros(len(self.face_model.expression_names), np.float32)
+        self._neutral = self.face_model.vertices(source.identity, at_rest)
+        canonical = self.driving_secc(source.expression)
         picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
         self.backend.encode_source(picture[None], source.camera[None], canonical[None])
+        if isinstance(self.backend, SeccBackend):
+            self.backend.set_face(self.face_model, self._neutral)
         self.source = source
         return source
 
     def render(self, expression: Float, camera: Float) -> tuple[Picture, Float]:
-        """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [R, R]."""
-        driving = self.driving_secc(expression)
-        return self.backend.render(driving[None], np.asarray(camera, np.float32)[None])
+        """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [S, S]."""
+        view = np.asarray(camera, np.float32)[None]
+        if isinstance(self.backend, SeccBackend):
+            return self.backend.render_expression(self._checked(expression)[1], view)
+        return self.backend.render(self.driving_secc(expression)[None], view)
 
     def driving_secc(self, expression: Float) -> Float:
         """SECC [3, Q, Q] of the source's shape with the driving expression [E] (Eq. 3 as read in DESIGN §8)."""
+        neutral, expression = self._checked(expression)
+        with self.times.measure("secc"):
+            vertices = neutral + (expression @ self.face_model.flat_expression_basis).reshape(-1, 3)
+            return secc(vertices, self.face_model, self.bundle.secc_size)
+
+    def _checked(self, expression: Float) -> tuple[Float, Float]:
+        """The source's shape without expression [V, 3], and the expression [E] in FP32."""
         if self._neutral is None:
             raise HideNerfError("No source has been set; call set_source before rendering.")
-        basis = self.face_model.flat_expression_basis
-        if np.shape(expression) != (len(basis),):
+        count = len(self.face_model.expression_names)
+        if np.shape(expression) != (count,):
             raise HideNerfError(
                 f"The expression has shape {list(np.shape(expression))}, but the bundle's face model "
-                f"{self.face_model.name} has {len(basis)} coefficients; give motion made for it."
+                f"{self.face_model.name} has {count} coefficients; give motion made for it."
             )
-        with self.times.measure("secc"):
-            vertices = self._neutral + (np.asarray(expression, np.float32) @ basis).reshape(-1, 3)
-            return secc(vertices, self.face_model, self.bundle.secc_size)
+        return self._neutral, np.asarray(expression, np.float32)
 
     def open_driver(self, driving: Path | str, *, face: int | None = None, smoothing: float = 1.0) -> Driver:
         """The driver for a motion file, take, clip, picture or `camera:N`; see the README's table of inputs."""
@@ -163,7 +174,6 @@ class Animator:
 
 
 def composite_over(picture: Picture, alpha: Float, background: Picture) -> Picture:
-    """A picture [S, S, 3] rendered over black, with coverage alpha [R, R], put over a background [S, S, 3]."""
-    coverage = cv2.resize(alpha, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)[..., None]
-    mixed = picture.astype(np.float32) + (1.0 - coverage) * background.astype(np.float32)
+    """A picture [S, S, 3] rendered over black, with coverage alpha [S, S], put over a background [S, S, 3]."""
+    mixed = picture.astype(np.float32) + (1.0 - alpha[..., None]) * background.astype(np.float32)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The bundle: a folder with `manifest.json`, three ONNX graphs, the face model, and parity's report (DESIGN §5).
+"""The bundle: a folder with `manifest.json`, ONNX graphs, the face model, and parity's report (DESIGN §5).
 
 Manifest, schema version 1:
 
@@ -11,6 +11,9 @@ Manifest, schema version 1:
 | `checkpoint`    | `sha256` of the checkpoint file, or the `random_init` seed of untrained weights                |
 | `precision`     | `name` (`fp32` or `fp16`) and how many nodes each island rule kept in FP32, per graph          |
 | `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
+| `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
+|                 | described as the graphs are, and `renderer_mlp`, the file of the MLP's FP32 weights (NumPy     |
+|                 | archive: `weight_1`, `bias_1`, `weight_2`, `bias_2`); missing from bundles of before           |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest                                           |
 | `parity`        | null, or parity's verdict and thresholds, with its report's file                               |
@@ -53,12 +56,24 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class KernelParts:
+    """In place of `renderer_refiner` for a backend whose kernel renders: the refiner's graph, and the MLP's file."""
+
+    refiner: GraphSpec
+    mlp_path: Path
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. image_size S, render_size R, secc_size Q, samples_per_ray N are the model's."""
+    """A verified bundle. image_size S, render_size R, secc_size Q, samples_per_ray N are the model's.
+
+    kernel_parts: None in bundles that were exported before there were any.
+    """
 
     folder: Path
     manifest: dict[str, Any]
     graphs: dict[str, GraphSpec]
+    kernel_parts: KernelParts | None
 
     @property
     def image_size(self) -> int:
@@ -106,9 +121,12 @@ def open_bundle(folder: Path) -> Bundle:
     try:
         _verify_files(folder, manifest["files"])
         graphs = {name: _graph(folder, name, manifest["graphs"][name]) for name in GRAPH_NAMES}
-        bundle = Bundle(folder, manifest, graphs)
+        parts = _kernel_parts(folder, manifest["kernel_parts"]) if "kernel_parts" in manifest else None
+        bundle = Bundle(folder, manifest, graphs, parts)
         hashed = {folder / name for name in manifest["files"]}
-        for path in (*(graph.path for graph in graphs.values()), bundle.face_model_path):
+        used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]
+        used += [parts.refiner.path, parts.mlp_path] if parts is not None else []
+        for path in used:
             if path not in hashed:
                 raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
         # Reading them finds out now, rather than in the middle of a run, whether they are there.
@@ -156,3 +174,7 @@ def _graph(folder: Path, name: str, entry: dict[str, Any]) -> GraphSpec:
         return {t["name"]: TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"])) for t in entry[kind]}
 
     return GraphSpec(name, folder / entry["file"], tensors("inputs"), tensors("outputs"))
+
+
+def _kernel_parts(folder: Path, entry: dict[str, Any]) -> KernelParts:
+    return KernelParts(_graph(folder, "refiner", entry["refiner"]), folder / entry["renderer_mlp"])

@@ -63,12 +63,3 @@ def draw_frontal(
         settings,
     )
     return np.asarray(drawn, np.float32)
-
-
-def secc_pair(
-    face_model: FaceModel, identity: NDArray[np.floating], expression: NDArray[np.floating], size: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """SECCs of one identity [K]: driving, with the expression [E], and canonical, without any; [3, size, size] each."""
-    driving = secc(face_model.vertices(identity, expression), face_model, size)
-    canonical = secc(face_model.vertices(identity, np.zeros_like(expression)), face_model, size)
-    return driving, canonical

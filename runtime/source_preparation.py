@@ -66,7 +66,7 @@ def source_from_face(
     else:
         mask = np.minimum(cut_out(crop, inside, _vertices_in_crop(fit, face_model, alignment), face_model), inside)
     return Source(
-        picture=_over_black(crop, mask),
+        picture=over_black(crop, mask),
         mask=mask,
         background=paint_background(crop, np.maximum(mask, 255 - inside)),
         camera=alignment.camera,
@@ -85,25 +85,40 @@ class Alignment:
 
 
 def align(pose: HeadPose, intrinsics: Array, size: int) -> Alignment:
-    """The aligned crop of a head: centred, upright, its radius filling `CANONICAL_FILL` of half the picture.
+    """The aligned crop of a head: centred, upright, its radius filling `CANONICAL_FILL` of half the picture."""
+    matrix = square_matrix(*aligned_square(pose, intrinsics), head_tilt(pose), size)
+    return Alignment(matrix, crop_camera(pose, intrinsics, matrix, size))
 
-    Turning the picture turns the camera about its axis, and cropping and scaling change its intrinsics, so the crop's
-    camera sees exactly what the picture's camera saw.
-    """
-    centre, side = aligned_square(pose, intrinsics)
-    tilt = np.arctan2(pose.rotation[0, 1], pose.rotation[1, 1])
+
+def head_tilt(pose: HeadPose) -> float:
+    """How far the head's up leans in the picture, radians; an upright crop is turned by as much."""
+    return float(np.arctan2(pose.rotation[0, 1], pose.rotation[1, 1]))
+
+
+def square_matrix(centre: Array, side: float, tilt: float, size: int) -> Array:
+    """The matrix [2, 3] that crops a square about `centre` [2], pixels, turned by `tilt` radians, to size × size."""
     cosine, sine = np.cos(tilt), np.sin(tilt)
-    upright = np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
-    # The same turn in the picture's axes, y down.
-    turn = upright[:2, :2].T
-    scale = size / side
-    matrix = np.column_stack([scale * turn, size / 2 - scale * turn @ centre])
+    turn = size / side * np.array([[cosine, sine], [-sine, cosine]])
+    return np.column_stack([turn, size / 2 - turn @ centre])
+
+
+def crop_camera(pose: HeadPose, intrinsics: Array, matrix: Array, size: int) -> NDArray[np.float32]:
+    """The camera [25] that sees in a crop what the picture's saw of a head in this pose; matrix: see `square_matrix`.
+
+    Turning the picture turns the camera about its axis, and cropping and scaling change its intrinsics, so this is
+    exact.
+    """
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    turn = matrix[:, :2] / scale
+    # The same turn in the world's axes, y up.
+    upright = np.eye(3)
+    upright[:2, :2] = turn.T
     crop_intrinsics = intrinsics.copy()
     crop_intrinsics[:2, :2] *= scale
     crop_intrinsics[:2, 2] = matrix @ np.append(intrinsics[:2, 2], 1.0)
     crop_intrinsics[:2] /= size
     translation = np.append(turn @ pose.translation[:2], pose.translation[2])
-    return Alignment(matrix, camera_from_head_pose(upright @ pose.rotation, translation, crop_intrinsics))
+    return camera_from_head_pose(upright @ pose.rotation, translation, crop_intrinsics)
 
 
 def warp(picture: Picture, matrix: Array, size: int, border: int) -> Picture:
@@ -139,15 +154,16 @@ def cut_out(crop: Picture, inside: Mask, vertices: Array, face_model: FaceModel)
     small = cv2.resize(crop, (work, work), interpolation=cv2.INTER_AREA)
     head = silhouette(vertices * (work / size), face_model.triangles, work)
     seeds = _seeds(head, np.asarray(cv2.resize(inside, (work, work), interpolation=cv2.INTER_AREA), np.uint8))
-    models = np.zeros((1, 65)), np.zeros((1, 65))
     # What lies outside the picture must not count among the background's colours.
     rows, columns = (np.flatnonzero((seeds != cv2.GC_BGD).any(axis=axis)) for axis in (1, 0))
     part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     colours, labels = np.ascontiguousarray(small[part]), np.ascontiguousarray(seeds[part])
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    # GrabCut clusters colours at random.
-    cv2.setRNGSeed(0)
-    cv2.grabCut(colours, labels, (0, 0, 1, 1), models[0], models[1], CUT_OUT_TURNS, cv2.GC_INIT_WITH_MASK)
+    # GrabCut wants some background, which a face that fills the picture leaves none of.
+    if np.isin(labels, (cv2.GC_BGD, cv2.GC_PR_BGD)).any():
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        # GrabCut clusters colours at random.
+        cv2.setRNGSeed(0)
+        cv2.grabCut(colours, labels, (0, 0, 1, 1), models[0], models[1], CUT_OUT_TURNS, cv2.GC_INIT_WITH_MASK)
     seeds[part] = labels
     person = np.isin(seeds, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
     person = _one_piece(person, head)
@@ -234,7 +250,8 @@ def _spread(colours: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray
     return colours * known[..., None] + wide * (1 - known[..., None])
 
 
-def _over_black(crop: Picture, mask: Mask) -> Picture:
+def over_black(crop: Picture, mask: Mask) -> Picture:
+    """The crop [S, S, 3] as far as the mask [S, S] shows it, over black."""
     return np.asarray((crop * (mask[..., None] / np.float32(255))).round(), np.uint8)
 
 

@@ -45,6 +45,7 @@ def _small_bundle(folder: Path, half: bool) -> Path:
         plane_samples=(4, 4),
         mlp_width=16,
         encoding_octaves=2,
+        render_channels=5,
         extractor_channels=(8, 8, 8),
         expression_channels=8,
         position_channels=8,

@@ -12,8 +12,8 @@ class Batch(NamedTuple):
     source_image, target [B, 3, S, S]: RGB in [0, 1] over black; the target is what the network should draw.
     source_mask, mask [B, 1, S, S] in [0, 1]: how much of each pixel of source_image and target the head covers.
     region [B, 1, S, S] in [0, 1]: 1 on the target's mouth, eyes and brows. source_camera, camera [B, 25]: what source
-    and target are seen through. secc_canonical, secc_driving [B, 3, Q, Q] in [0, 1]: the source's identity without an
-    expression, and with the target's (Eq. 3 as read in DESIGN §8).
+    and target are seen through. secc_canonical, secc_driving [B, 3, Q, Q] in [0, 1]: the source's identity with
+    its own expression, and with the target's (Eq. 3 as read in DESIGN §8).
     """
 
     source_image: Tensor

@@ -1,6 +1,7 @@
-"""`hidenerf-train`: make a checkpoint from synthetic talking heads."""
+"""`hidenerf-train`: make a checkpoint from synthetic talking heads, clips of real people, or both."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import click
 
 from hidenerf.runtime.command import user_errors
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import require_writable_parent
 
 
-@click.command(context_settings={"show_default": True})
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run; see below.")
+@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run, see above.")
 @click.option("--preset", default="demo", help="Sizes of the networks: demo or base.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
 @click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sittings together.")
@@ -25,9 +27,17 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option(
     "--vgg", type=click.Path(path_type=Path), help="VGG-16 of torchvision as .safetensors, for perceptual loss."
 )
-@click.option("--workers", type=int, help="Processes that draw heads; the cores less two, shared by all GPUs.")
-@click.option("--capacity", type=int, default=8192, help="Pairs kept on the GPU, of which batches are drawn.")
-@click.option("--warm-up", type=int, default=1024, help="Pairs to wait for before the first step.")
+@click.option("--clips", type=click.Path(path_type=Path), help="Train on clips that hidenerf-clips put in this folder.")
+@click.option(
+    "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic batches."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that make pairs, each GPU's own. Default: its share of the cores.",
+)
+@click.option("--capacity", type=click.IntRange(8), default=8192, help="Pairs kept on the GPU, to be drawn from.")
+@click.option("--warm-up", type=click.IntRange(1), default=1024, help="Pairs to wait for before the first step.")
 @click.option("--report-every", type=float, default=15.0, help="Seconds from one line of figures to the next.")
 @click.option("--save-every", type=float, default=120.0, help="Seconds from one saved state to the next.")
 @click.option("--compile", "compile_networks", is_flag=True, help="Hand the networks to torch.compile.")
@@ -41,6 +51,8 @@ def main(
     stop_after: float,
     resume: Path | None,
     vgg: Path | None,
+    clips: Path | None,
+    synthetic_share: float,
     workers: int | None,
     capacity: int,
     warm_up: int,
@@ -51,7 +63,7 @@ def main(
     device: str | None,
     **changes: Any,
 ) -> None:
-    """Train HiDe-NeRF on synthetic talking heads.
+    """Train HiDe-NeRF on synthetic talking heads, or on prepared clips.
 
     OUT/run holds the latest checkpoint.safetensors and what --resume needs, OUT/curve.csv the figures, OUT/samples.png
     rows of source, driving, SECC, rendered, refined and error. A run may be split into sittings: give --stop-after,
@@ -61,13 +73,16 @@ def main(
     import torch
 
     from hidenerf.model.config import PRESETS
+    from hidenerf.training.clip_pairs import ClipPairs, read_clips, shown_pairs
     from hidenerf.training.config import TrainingConfig, read_config
     from hidenerf.training.losses import load_vgg
+    from hidenerf.training.mixed_pairs import MixedPairs
+    from hidenerf.training.pair_rendering import held_out_pairs
     from hidenerf.training.processes import joined_processes
-    from hidenerf.training.replay import PairReplay, held_out_pairs
+    from hidenerf.training.replay import PairReplay
     from hidenerf.training.run import STATE_FOLDER, train
     from hidenerf.training.state import load_state, read_run
-    from hidenerf.training.trainer import Trainer
+    from hidenerf.training.trainer import PairSource, Trainer
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
@@ -82,23 +97,40 @@ def main(
         values |= read_config(config_path)
     values = _with_options(values, changes)
     config = TrainingConfig.from_dict(values)
-    out.mkdir(parents=True, exist_ok=True)
+    model_config = PRESETS[preset]
+    if clips is None and synthetic_share > 0:
+        raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
+    prepared = None if clips is None else read_clips(clips, model_config)
+    require_writable_parent(out / STATE_FOLDER)
 
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    with joined_processes(device) as processes:
-        trainer = Trainer(PRESETS[preset], config, processes, None if vgg is None else load_vgg(vgg))
+    with joined_processes(device) as processes, ExitStack() as stack:
+        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg))
         if resume is not None:
             load_state(trainer, resume)
         if compile_networks:
             trainer.compile_networks()
-        shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers
         # Each sitting and each rank draws pairs of its own.
         seed = config.seed + trainer.step + (processes.rank << 32)
-        shown = held_out_pairs(PRESETS[preset], processes.device, range(6))
-        with PairReplay(PRESETS[preset], processes.device, capacity, shared, seed) as pairs:
-            pairs.warm_up(warm_up)
-            train(trainer, pairs, shown, out, stop_after, report_every, save_every, tensorboard, click.echo)
+        shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers
+        kinds = 2 if synthetic_share > 0 else 1
+        room = (processes.device, capacity // kinds, -(-shared // kinds), seed)
+
+        def opened(source: PairReplay | ClipPairs) -> PairSource:
+            stack.enter_context(source)
+            source.warm_up(warm_up)
+            return source
+
+        if prepared is None:
+            shown = held_out_pairs(model_config, processes.device, range(6))
+            pairs = opened(PairReplay(model_config, *room))
+        else:
+            shown = shown_pairs(prepared, model_config, processes.device, 6)
+            pairs = opened(ClipPairs(prepared, model_config, *room))
+            if synthetic_share > 0:
+                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), synthetic_share, seed)
+        train(trainer, pairs, shown, out, stop_after, report_every, save_every, tensorboard, click.echo)
 
 
 def _with_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

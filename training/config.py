@@ -14,18 +14,18 @@ class LossWeights:
     """λ of each term (S1 as read in DESIGN §8); 0 leaves a term out. The paper publishes none, so all are ours.
 
     mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. alpha: coverage against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
+    is given. alpha: both coverages against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
     head, region: how much heavier than the background a pixel of the head counts, and one of mouth, eyes and brows.
     """
 
     mse: float = 1.0
     absolute: float = 1.0
     perceptual: float = 1.5
-    alpha: float = 0.3
+    alpha: float = 0.5
     deformation: float = 0.02
     adversarial: float = 0.0
     head: float = 1.0
-    region: float = 3.0
+    region: float = 5.0
 
 
 @dataclass(frozen=True)

@@ -5,34 +5,59 @@ No part of this imports torch: worker processes do nothing else than this.
 
 import os
 import queue
-import signal
+from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
-from typing import Any
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
+from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.secc import secc
 from hidenerf.training.heads import HeadMesh, load_head_mesh
 from hidenerf.training.people import LOOK_SIZES, Pair, make_pair, pack_look
 from hidenerf.training.rasterise import Rasteriser
+from hidenerf.training.worker_processes import begin_worker
 
 SUPERSAMPLING = 2
 _ALIGNMENT = 16
 _POLL_SECONDS = 1.0
 
 
+class SeccChoice(NamedTuple):
+    """What the two SECCs of a pair show.
+
+    own_expression: whether the canonical one has the source's own expression (Eq. 3 as read in DESIGN §8) rather than
+    none, as the paper has it. posed: whether both are drawn as their pictures' cameras see the face, with its rotation
+    and translation, rather than from in front: the paper's ablation "w/o SECC".
+    """
+
+    own_expression: bool
+    posed: bool
+
+    @property
+    def at_rest(self) -> int:
+        """How many SECCs without an expression two pictures of a person need: either may be the source."""
+        if self.own_expression:
+            return 0
+        return 2 if self.posed else 1
+
+
+# What pairs have unless they are told otherwise.
+DEFAULT_SECCS = SeccChoice(own_expression=True, posed=False)
+
+
 class PairLayout:
     """How one pair lies in a row of bytes. Of everything that is there twice, the source's comes first.
 
-    vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [3, 3, Q, Q] is uint8: without
-    an expression, with the source's and with the target's; triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8
-    are as `Rasteriser.draw` makes them, H being SUPERSAMPLING × S.
+    vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
+    uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
+    does, H being SUPERSAMPLING × S.
     """
 
-    def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int) -> None:
+    def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int, seccs: SeccChoice) -> None:
         size, vertices = SUPERSAMPLING * image_size, len(mesh.mean)
         self.fields: dict[str, tuple[tuple[int, ...], np.dtype, int]] = {}
         self.bytes = 0
@@ -41,7 +66,7 @@ class PairLayout:
             ("hair_depth", (vertices,), np.float32),
             ("look", (sum(LOOK_SIZES.values()),), np.float32),
             ("cameras", (2, 25), np.float32),
-            ("secc", (3, 3, secc_size, secc_size), np.uint8),
+            ("secc", (seccs.at_rest + 2, 3, secc_size, secc_size), np.uint8),
             ("triangle", (2, size, size), np.int16),
             ("barycentric", (2, 2, size, size), np.uint8),
         ):
@@ -63,9 +88,11 @@ def shared_rows(memory: Any, layout: PairLayout) -> NDArray[np.uint8]:
     return np.frombuffer(memory, np.uint8).reshape(-1, layout.bytes)
 
 
-def draw_pair(mesh: HeadMesh, rasteriser: Rasteriser, pair: Pair, arrays: dict[str, NDArray[Any]]) -> None:
+def draw_pair(
+    mesh: HeadMesh, rasteriser: Rasteriser, pair: Pair, seccs: SeccChoice, arrays: dict[str, NDArray[Any]]
+) -> None:
     """Work out a pair into the arrays of its row."""
-    style, model = pair.person.style, mesh.face_model
+    style = pair.person.style
     hair_depth = mesh.hair_depth(style)
     shape = mesh.shape(style, hair_depth)
     triangles = mesh.visible_triangles(style)
@@ -79,15 +106,45 @@ def draw_pair(mesh: HeadMesh, rasteriser: Rasteriser, pair: Pair, arrays: dict[s
         rasteriser.draw(
             vertices, camera, triangles, mesh.curtain_start, arrays["triangle"][view], arrays["barycentric"][view]
         )
-    neutral = np.zeros_like(pair.expression)
-    for place, expression in enumerate((neutral, pair.source_expression, pair.expression)):
-        face = secc(model.vertices(pair.person.identity, expression), model, arrays["secc"].shape[-1])
-        arrays["secc"][place] = np.rint(face * 255)
+    arrays["secc"][:] = draw_seccs(mesh.face_model, pair.person.identity, views, seccs, arrays["secc"].shape[-1])
+
+
+def draw_seccs(
+    model: FaceModel,
+    identity: NDArray[np.float32],
+    views: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    seccs: SeccChoice,
+    size: int,
+) -> NDArray[np.uint8]:
+    """The SECCs [k, 3, size, size] of a person's two pictures: those without an expression, then one of each picture.
+
+    identity [K]; views: of each picture the expression [E] and the camera [25].
+    """
+    at_rest = [(np.zeros_like(expression), camera) for expression, camera in views[: seccs.at_rest]]
+    drawn = []
+    for expression, camera in (*at_rest, *views):
+        face = model.vertices(identity, expression)
+        drawn.append(secc(seen_through(camera, face) if seccs.posed else face, model, size))
+    return np.rint(255 * np.stack(drawn)).astype(np.uint8)
+
+
+def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) -> NDArray[np.float32]:
+    """World vertices [V, 3] moved to where the SECC's own view, of [-1, 1]², shows them as the camera [25] does.
+
+    Straight lines stay straight, and what is nearer to the camera has the larger z: about as much as it is nearer.
+    """
+    points = np.asarray(vertices, np.float64)
+    world2cam = invert_rigid(unpack_camera(camera)[0])
+    depth = points @ world2cam[2, :3] + world2cam[2, 3]
+    right, down = project(points, camera).T
+    distance = world2cam[2, 3]
+    return np.stack([2 * right - 1, 1 - 2 * down, distance * (distance / depth - 1)], axis=-1).astype(np.float32)
 
 
 def work(
     image_size: int,
     secc_size: int,
+    seccs: SeccChoice,
     seed: int,
     first: int,
     stride: int,
@@ -97,20 +154,17 @@ def work(
     stopped: Event,
 ) -> None:
     """A worker process: pairs number first, first + stride, … into the rows of shared memory that are free."""
-    # Ctrl-C is for the main process, which then stops this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
+    begin_worker(os.getppid())
     mesh = load_head_mesh()
-    layout = PairLayout(mesh, image_size, secc_size)
+    layout = PairLayout(mesh, image_size, secc_size, seccs)
     rows = shared_rows(memory, layout)
     rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * image_size)
-    parent = os.getppid()
     number = first
-    while not stopped.is_set() and os.getppid() == parent:
+    while not stopped.is_set():
         try:
             row = free.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             continue
-        draw_pair(mesh, rasteriser, make_pair(mesh.face_model, number, seed), layout.views(rows[row]))
+        draw_pair(mesh, rasteriser, make_pair(mesh.face_model, number, seed), seccs, layout.views(rows[row]))
         ready.put(row)
         number += stride

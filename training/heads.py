@@ -6,6 +6,7 @@ each of its vertices has its own identity and expression offsets, derived once f
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -250,6 +251,13 @@ class _Anchors:
         inside = affine(self.mean[chosen])
         normal = inside.T @ inside + len(chosen) * np.diag([0, 1e-3, 1e-3, 1e-3])
         return np.einsum("pa,kad->kpd", affine(points) @ np.linalg.solve(normal, inside.T), basis[:, chosen])
+
+
+def on_mouth_or_eyes(side: Any, y: Any, z: Any) -> Any:
+    """Where skin is of mouth, eyes or brows, by its place on the mean shape: side is |x|; arrays or tensors alike."""
+    mouth = (side < 0.24) & (y > -0.52) & (y < -0.21) & (z > 0.1)
+    eyes = (side > 0.04) & (side < 0.37) & (y > -0.01) & (y < 0.275) & (z > 0.2)
+    return mouth | eyes
 
 
 def _flat_basis(pieces: list[NDArray[np.floating]]) -> Floats:

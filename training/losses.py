@@ -64,7 +64,7 @@ def _window_ssim(x: Tensor, y: Tensor) -> Tensor:
     return means_term * (2 * covariance + _C2) / (variances + _C2)
 
 
-def alpha_loss(alpha: Tensor, mask: Tensor) -> Tensor:
+def coverage_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
     """Binary cross-entropy of the rendered coverage [B, 1, R, R] against the mask's at that size."""
     sure = alpha.clamp(1e-4, 1.0 - 1e-4)
     return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()

@@ -1,8 +1,14 @@
 """How near a picture is to the truth: one number a picture. Pictures are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from hidenerf.training.batch import Batch
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW, _SIGMA = 11, 1.5
@@ -28,6 +34,41 @@ def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
     variances = square_x - mean_x.square() + square_y - mean_y.square()
     means_term = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
     return means_term * (2 * covariance + _C2) / (variances + _C2)
+
+
+def flip(picture: Tensor, truth: Tensor) -> Tensor:
+    """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole picture, at its default
+    67 pixels per degree of view (Andersson et al. 2020). Needs the package flip-evaluator."""
+    import flip_evaluator
+
+    means = []
+    for pair in zip(picture, truth, strict=True):
+        found, wanted = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
+        means.append(flip_evaluator.evaluate(wanted, found, "LDR")[1])
+    return torch.tensor(means)
+
+
+def picture_figures(picture: Tensor, coverage: Tensor, batch: Batch) -> list[dict[str, float]]:
+    """The figures of each picture of a batch by its pixels; NaN for the region of a target that shows none."""
+    truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
+    true_energy = gradient_energy(truth, mask)
+    shown = region.sum((1, 2, 3)) > 0
+    columns = {
+        "silhouette IoU": silhouette_iou(coverage, mask),
+        "SSIM": ssim(picture, truth),
+        "SSIM masked": ssim(picture, truth, mask),
+        "PSNR": psnr(picture, truth),
+        "PSNR masked": psnr(picture, truth, mask),
+        "PSNR mouth+eyes": torch.where(shown, psnr(picture, truth, region), math.nan),
+        "gradient energy": gradient_energy(picture, mask) / true_energy.clamp_min(1e-6),
+    }
+    lists = [values.tolist() for values in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def rounded(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures [B, 3, S, S] in [0, 1] as [B, S, S, 3] uint8."""
+    return (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def gradient_energy(picture: Tensor, mask: Tensor) -> Tensor:

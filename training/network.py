@@ -45,9 +45,9 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None) -> Outp
     with _InterpolationInItsOwnType():
         planes = model.appearance(batch.source_image, batch.source_camera)
         deformation = model.deformation(batch.secc_driving, batch.secc_canonical, seen)
-        rendered, alpha = render(model.renderer, drawn, length, deformation, planes)
-        frame = model.refiner(rendered, alpha, model.id_encoder(batch.source_image))
-    return Output(frame, rendered, alpha, deformation)
+        rendered, rendered_alpha = render(model.renderer, drawn, length, deformation, planes)
+        frame, alpha = model.refiner(rendered, rendered_alpha, model.id_encoder(batch.source_image))
+    return Output(frame, alpha, rendered, rendered_alpha, deformation)
 
 
 class _InterpolationInItsOwnType(TorchFunctionMode):
@@ -68,7 +68,7 @@ def render(
     """`rendering.triplane_render` at given points, with channels innermost and the positional encoding's half of the
     first layer on its own, since no gradient flows into it.
 
-    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, 3, R, R], alpha [B, 1, R, R].
+    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R].
     """
     batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)
@@ -79,6 +79,6 @@ def render(
         encoding.to(features.dtype, memory_format=torch.contiguous_format), from_encoding, renderer.first.bias
     )
     raw = renderer.second(F.relu(hidden)).to(length.dtype).permute(0, 3, 1, 2)
-    sigma = DENSITY_SCALE * F.softplus(raw[:, 3])
-    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :3]), length.flatten(2))
-    return rendered.reshape(batch, 3, size, size), alpha.reshape(batch, 1, size, size)
+    sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
+    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :-1]), length.flatten(2))
+    return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)

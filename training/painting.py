@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.training.geometry import SUPERSAMPLING
-from hidenerf.training.heads import BODY, CURTAIN, EYE, SKIN, TEETH, TONGUE, HeadMesh
+from hidenerf.training.heads import BODY, CURTAIN, EYE, SKIN, TEETH, TONGUE, HeadMesh, on_mouth_or_eyes
 from hidenerf.training.occlusion import bake_occlusion, harmonics
 from hidenerf.training.people import LOOK_SIZES
 
@@ -203,9 +203,7 @@ class PointPainter:
         srgb = _to_srgb(color * light + look["key"] * gleam)
 
         coverage = self._coverage(look, place, position, skin, body)
-        mouth = (side < 0.24) & (y > -0.52) & (y < -0.21) & (z > 0.1)
-        eyes = (side > 0.04) & (side < 0.37) & (y > -0.01) & (y < 0.275) & (z > 0.2)
-        region = (skin & (mouth | eyes)) | eye | tongue | teeth
+        region = (skin & on_mouth_or_eyes(side, y, z)) | eye | tongue | teeth
         return torch.cat([srgb * coverage, coverage, region * coverage])
 
     def _lashes(self, side: Tensor, y: Tensor, z: Tensor) -> Tensor:

@@ -333,10 +333,13 @@ def random_expression(model: FaceModel, random: Generator, pose: Pose, mild: boo
     elif kind < 0.72:
         chosen = random.choice(len(names), random.integers(1, 5), replace=False)
         expression[chosen] = random.random(len(chosen))
-        if random.random() < 0.35:
-            _put(expression, names, "jawOpen", random.random())
+        for action, share in _FREQUENT.items():
+            if random.random() < share:
+                _put(expression, names, action, random.random())
     elif kind < 0.92:
         action = names[random.integers(len(names))]
+        if random.random() < 0.4:
+            action = random.choice(list(_FREQUENT))
         if random.random() < 0.6 and not action.startswith(_NOT_ON_BOTH_SIDES):
             action = action.removesuffix("Left").removesuffix("Right")
         _put(expression, names, action, random.random() ** 0.5)
@@ -391,6 +394,8 @@ _HAIR_COLOURS = _linear(["1c1817", "38281f", "5f4330", "b18d5b", "8a4524", "a5a2
 # Blue, green, hazel, brown.
 _IRIS_COLOURS = _linear(["6d92b8", "6f8a5e", "7d6338", "4a2c17"])
 
+# What faces do most, and how often it joins a few actions at random.
+_FREQUENT = {"jawOpen": 0.35, "mouthPucker": 0.2, "mouthSmile": 0.2, "browInnerUp": 0.1, "eyeBlink": 0.1}
 _NOT_ON_BOTH_SIDES = ("jaw", "mouthLeft", "mouthRight", "eyeLook")
 
 # Statistics of three takes with strong expressions, one of ARKit and two tracked by MediaPipe, of equal weight, left

@@ -24,8 +24,8 @@ def main(output: Path) -> None:
 
     from hidenerf.model.config import PRESETS
     from hidenerf.training.heads import load_head_mesh
+    from hidenerf.training.pair_rendering import render_pairs
     from hidenerf.training.people import make_pair
-    from hidenerf.training.replay import render_pairs
 
     if output.suffix.lower() != ".png":
         raise HideNerfError(f"{output}: the sheet is a PNG file; give a name that ends in .png.")

@@ -23,7 +23,7 @@ def sample_grid(batch: Batch, output: Output) -> NDArray[np.uint8]:
         return F.interpolate(picture.float(), size=(size, size), mode="nearest")
 
     error = 2.0 * (output.frame.float().clamp(0, 1) - batch.target).abs()
-    columns = [batch.source_image, batch.target, enlarged(batch.secc_driving), enlarged(output.rendered)]
+    columns = [batch.source_image, batch.target, enlarged(batch.secc_driving), enlarged(output.rendered[:, :3])]
     columns += [output.frame.float(), error]
     grid = torch.cat(columns, 3).clamp(0, 1).permute(0, 2, 3, 1).flatten(0, 1)
     rounded: NDArray[np.uint8] = (grid * 255.0).round().to(torch.uint8).cpu().numpy()

@@ -21,7 +21,7 @@ from hidenerf.training.discriminator import Discriminator, discriminator_loss, g
 from hidenerf.training.losses import (
     VggLoss,
     absolute_error,
-    alpha_loss,
+    coverage_entropy,
     deformation_norm,
     pixel_weights,
     resized,
@@ -194,7 +194,7 @@ class Trainer:
         yield "forward"
         with self.autocast():
             output = training_forward(self.model, batch, self.noise)
-        pictures = {"refined": output.frame.float(), "rendered": output.rendered.float()}
+        pictures = {"refined": output.frame.float(), "rendered": output.rendered[:, :3].float()}
         size = output.rendered.shape[-1]
         truths = {"refined": batch.target, "rendered": resized(batch.target, size)}
         total = self._loss(batch, output, pictures, truths, terms)
@@ -229,7 +229,9 @@ class Trainer:
             with self.autocast() if isinstance(self.perceptual, VggLoss) else contextlib.nullcontext():
                 perceptual = self.perceptual(*arguments)
             weighted.append((f"perceptual_{name}", weights.perceptual, perceptual))
-        weighted.append(("alpha", weights.alpha, alpha_loss(output.alpha.float(), resized(batch.mask, size))))
+        refined, rendered = output.alpha.float(), output.rendered_alpha.float()
+        weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
+        weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))
         weighted.append(("deformation", weights.deformation, deformation_norm(output.deformation)))
         terms.update({name: value.detach() for name, _, value in weighted})
         return torch.stack([factor * value for _, factor, value in weighted]).sum()

@@ -62,7 +62,7 @@ def test_the_references_are_the_unhoisted_models_frames(
     parity: Parity, model: HideNerf, animator: Animator, source: Source, poses: list[Pose]
 ) -> None:
     (pose,) = (pose for pose in poses if pose.index == parity.worst.index)
-    shape = animator.face_model.vertices(source.identity, np.zeros(len(animator.face_model.expression_names)))
+    shape = animator.face_model.vertices(source.identity, source.expression)
     from hidenerf.runtime.secc import secc
 
     canonical = secc(shape, animator.face_model, animator.bundle.secc_size)

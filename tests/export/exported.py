@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
 from hidenerf.export.custom_ops import TRANSLATIONS, attach_functions
-from hidenerf.export.graph_modules import GraphModule, graph_modules
+from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
 from hidenerf.export.half_precision import to_half
 from hidenerf.export.onnx_export import export_module
 from tests.model.tiny import TINY, tiny_inputs, tiny_model
@@ -28,6 +28,11 @@ def tiny_graphs() -> dict[str, GraphModule]:
     return {graph.name: graph for graph in graph_modules(tiny_model())}
 
 
+@functools.cache
+def tiny_refiner() -> GraphModule:
+    return refiner_module(tiny_graphs()["renderer_refiner"])
+
+
 def export_plain(graph: GraphModule) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -37,7 +42,7 @@ def export_plain(graph: GraphModule) -> bytes:
 
 @functools.cache
 def _plain(name: str) -> bytes:
-    return export_plain(tiny_graphs()[name])
+    return export_plain(tiny_refiner() if name == "refiner" else tiny_graphs()[name])
 
 
 def plain(name: str) -> ModelProto:

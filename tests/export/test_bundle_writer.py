@@ -24,6 +24,8 @@ from tests.export.exported import island_counts, tiny_graphs, whole
 from tests.full_disk import run_on_small_disk
 from tests.model.tiny import TINY, tiny_model
 
+ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
+
 
 @pytest.fixture(scope="module")
 def face_model() -> FaceModel:
@@ -63,16 +65,16 @@ def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
-        ["manifest.json", "face_model.npz", *(f"{name}.onnx" for name in GRAPH_NAMES)]
+        ["manifest.json", "face_model.npz", "renderer_mlp.npz", *(f"{name}.onnx" for name in ALL_GRAPHS)]
     )
-    assert [line.split()[0] for line in lines] == [f"{name}.onnx" for name in GRAPH_NAMES]
+    assert [line.split()[0] for line in lines] == [f"{name}.onnx" for name in ALL_GRAPHS]
     assert manifest["files"].keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
     assert manifest["model"] == json.loads(json.dumps(TINY.to_dict()))
     assert manifest["checkpoint"] == {"random_init": 3}
     assert manifest["generator"].keys() == {"hidenerf", "torch", "onnx"}
     assert manifest["parity"] is None
     assert bundle.precision == ("fp16" if half else "fp32")
-    assert manifest["precision"]["fp32_islands"].keys() == (set(GRAPH_NAMES) if half else set())
+    assert manifest["precision"]["fp32_islands"].keys() == (set(ALL_GRAPHS) if half else set())
     assert bundle.face_model_name == "anny"
     assert load_face_model(bundle.face_model_path).expression_names
     for name, graph in tiny_graphs().items():
@@ -88,12 +90,36 @@ def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path
     assert renderer.outputs["frame"].dtype == np.uint8
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
+    write: Callable[..., None], tmp_path: Path, half: bool
+) -> None:
+    write(tmp_path / "bundle", half=half)
+    bundle = open_bundle(tmp_path / "bundle")
+    whole_graph, parts = bundle.graphs["renderer_refiner"], bundle.kernel_parts
+    assert parts is not None
+    size = TINY.render_size
+    rendered = {"rendered": (1, TINY.render_channels, size, size), "rendered_alpha": (1, 1, size, size)}
+    assert {name: parts.refiner.inputs[name].shape for name in rendered} == rendered
+    # TriplaneRender's outputs are FP32 in every bundle.
+    assert all(parts.refiner.inputs[name].dtype == np.float32 for name in rendered)
+    maps = [name for name in whole_graph.inputs if name.startswith(("gamma_", "beta_"))]
+    assert list(parts.refiner.inputs) == [*rendered, *maps]
+    assert all(parts.refiner.inputs[name] == whole_graph.inputs[name] for name in maps)
+    assert parts.refiner.outputs == whole_graph.outputs
+    renderer = tiny_model().renderer
+    with np.load(parts.mlp_path, allow_pickle=False) as weights:
+        assert set(weights) == {"weight_1", "bias_1", "weight_2", "bias_2"}
+        np.testing.assert_array_equal(weights["weight_1"], renderer.first.weight.detach())
+        np.testing.assert_array_equal(weights["bias_2"], renderer.second.bias.detach())
+
+
 def test_writing_again_gives_the_same_bytes(write: Callable[..., None], tmp_path: Path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two")
     one, two = snapshot(tmp_path / "one"), snapshot(tmp_path / "two")
-    assert {name: one[name] for name in one if name.endswith(".onnx")} == {
-        name: two[name] for name in two if name.endswith(".onnx")
+    assert {name: one[name] for name in one if name.endswith((".onnx", "_mlp.npz"))} == {
+        name: two[name] for name in two if name.endswith((".onnx", "_mlp.npz"))
     }
     assert one.keys() == two.keys()
 
@@ -194,11 +220,11 @@ def test_a_failure_at_the_end_leaves_nothing(write: Callable[..., None], tmp_pat
     lines: list[str] = []
     with pytest.raises(TypeError):
         write(tmp_path / "bundle", face_model=SimpleNamespace(name="no face model"), report=lines.append)
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("failure", "after"), [(KeyboardInterrupt, 1), (KeyboardInterrupt, 3), (RuntimeError, 2)])
+@pytest.mark.parametrize(("failure", "after"), [(KeyboardInterrupt, 1), (KeyboardInterrupt, 4), (RuntimeError, 2)])
 def test_an_interruption_leaves_the_older_bundle_as_it_was(
     write: Callable[..., None], tmp_path: Path, failure: type[BaseException], after: int
 ) -> None:
@@ -236,7 +262,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     graphs, disk = tmp_path / "graphs", tmp_path / "disk"
     graphs.mkdir()
     disk.mkdir()
-    for name in GRAPH_NAMES:
+    for name in ALL_GRAPHS:
         onnx.save(whole(name, "fp32"), graphs / f"{name}.onnx")
     assert sum(path.stat().st_size for path in graphs.iterdir()) > 64 << 10
     result = run_on_small_disk(disk, 64, [sys.executable, "-c", ON_A_FULL_DISK, str(disk), str(graphs)])

@@ -37,8 +37,8 @@ def field(size: int, samples: int, levels: tuple[int, ...], octaves: int, camera
         **{f"planes_{level}": rng.standard_normal((1, 3, channels, r, r)) for level, r in enumerate(levels)},
         "weight_1": rng.standard_normal((width, channels * len(levels) + 6 * octaves)) * 0.4,
         "bias_1": rng.standard_normal(width),
-        "weight_2": rng.standard_normal((4, width)) * 0.4,
-        "bias_2": rng.standard_normal(4) - [0, 0, 0, 1],
+        "weight_2": rng.standard_normal((6, width)) * 0.4,
+        "bias_2": rng.standard_normal(6) - [0, 0, 0, 0, 0, 1],
     }
     return {name: array.astype(np.float32) for name, array in inputs.items()}
 
@@ -75,7 +75,7 @@ def render_model(inputs: Arrays) -> ModelProto:
     shapes = {name: array.shape for name, array in inputs.items()}
     half = inputs["weight_1"].dtype == np.float16
     size = inputs["deformation"].shape[-1]
-    outputs = {"rendered": (TensorProto.FLOAT, [1, 3, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
+    outputs = {"rendered": (TensorProto.FLOAT, [1, 5, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
     return one_node("TriplaneRender", triplane_render_function(shapes, 2, half), inputs, outputs)
 
 
@@ -182,7 +182,7 @@ def test_triplane_renders_inputs_stand_in_order(precision: str) -> None:
     node = next(n for n in model.graph.node if n.op_type == "TriplaneRender")
     assert list(node.input[:4]) == ["deformation", "camera", "planes_0", "planes_1"]
     shapes = {t.name: list(t.dims) for t in model.graph.initializer}
-    assert [shapes[value] for value in node.input[4:]] == [[16, 26], [16], [4, 16], [4]]
+    assert [shapes[value] for value in node.input[4:]] == [[16, 26], [16], [8, 16], [8]]
     assert node.output[1] != node.output[0]
 
 

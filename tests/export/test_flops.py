@@ -17,7 +17,7 @@ def refiner(config: ModelConfig, hoisted: bool) -> int:
     """Encoder from R to R/4, then two 3×3 convolutions a scale, a 1×1 where channels change, and the head."""
     at_render_size = config.refiner_channels[-3:]
     size = config.render_size
-    total = convolution(4, at_render_size[0], 3, size)
+    total = convolution(config.render_channels + 1, at_render_size[0], 3, size)
     for fine, coarse in itertools.pairwise(at_render_size):
         size //= 2
         total += convolution(fine, coarse, 3, size)
@@ -32,7 +32,7 @@ def refiner(config: ModelConfig, hoisted: bool) -> int:
                 total += convolution(identity, width, 3, size) + 2 * convolution(width, channels, 3, size)
         before = after
         size *= 2
-    return total + convolution(config.refiner_channels[0], 3, 3, config.image_size)
+    return total + convolution(config.refiner_channels[0], 4, 3, config.image_size)
 
 
 def led(config: ModelConfig) -> int:
@@ -56,7 +56,7 @@ def led(config: ModelConfig) -> int:
 def mlp(config: ModelConfig) -> int:
     points = config.samples_per_ray * config.render_size**2
     inputs = len(config.plane_sizes) * config.plane_channels + 6 * config.encoding_octaves
-    return 2 * points * config.mlp_width * (inputs + 4)
+    return 2 * points * config.mlp_width * (inputs + config.render_channels + 1)
 
 
 @pytest.mark.parametrize("config", [TINY, *PRESETS.values()], ids=lambda config: config.name)

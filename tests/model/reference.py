@@ -129,10 +129,10 @@ def render(
     bias_2: Array,
     octaves: int,
 ) -> tuple[Array, Array]:
-    """Eq. 5, interval by interval: deformation [3N, R, R] → picture [3, R, R], alpha [R, R]."""
+    """Eq. 5, interval by interval: deformation [3N, R, R] → picture [K, R, R], alpha [R, R]."""
     size = deformation.shape[-1]
     samples = len(deformation) // 3
-    picture, alpha = np.zeros((3, size, size)), np.zeros((size, size))
+    picture, alpha = np.zeros((len(bias_2) - 1, size, size)), np.zeros((size, size))
     for row, column in np.ndindex(size, size):
         origin, direction = pixel_ray(camera, size, row, column)
         near, far = box_interval(origin, direction)
@@ -143,9 +143,9 @@ def render(
             canonical = observed + deformation[3 * sample : 3 * sample + 3, row, column]
             features = [plane_features(level, canonical) for level in planes] + [encode(observed, octaves)]
             raw = weight_2 @ np.maximum(weight_1 @ np.concatenate(features) + bias_1, 0) + bias_2
-            sigma = DENSITY_SCALE * np.logaddexp(0.0, raw[3])
+            sigma = DENSITY_SCALE * np.logaddexp(0.0, raw[-1])
             absorbed = 1 - math.exp(-sigma * length)
-            picture[:, row, column] += transmitted * absorbed / (1 + np.exp(-raw[:3]))
+            picture[:, row, column] += transmitted * absorbed / (1 + np.exp(-raw[:-1]))
             alpha[row, column] += transmitted * absorbed
             transmitted *= 1 - absorbed
     return picture, alpha

@@ -19,6 +19,7 @@ from tests.model.tiny import TINY
 @pytest.mark.parametrize(
     ("change", "rule"),
     [
+        ({"render_channels": 2}, "render_channels must be at least 3"),
         ({"secc_size": 16}, "secc_size must be twice render_size"),
         ({"plane_sizes": (4, 16)}, "plane_sizes must double"),
         ({"plane_sizes": (16, 32)}, "end at half of image_size"),

@@ -12,13 +12,14 @@ def test_outputs_of_a_batch() -> None:
     with torch.no_grad():
         output = tiny_model()(**tiny_inputs(batch=2))
     assert output.frame.shape == (2, 3, 32, 32)
-    assert output.rendered.shape == (2, 3, 16, 16)
-    assert output.alpha.shape == (2, 1, 16, 16)
+    assert output.alpha.shape == (2, 1, 32, 32)
+    assert output.rendered.shape == (2, 7, 16, 16)
+    assert output.rendered_alpha.shape == (2, 1, 16, 16)
     assert output.deformation.shape == (2, 18, 16, 16)
     assert all(torch.isfinite(part).all() for part in output)
     assert 0.0 <= output.rendered.min() <= output.rendered.max() <= 1.0
-    assert output.alpha.min() >= 0.0
-    assert output.alpha.max() <= 1.0 + 1e-5
+    assert output.rendered_alpha.min() >= 0.0
+    assert output.rendered_alpha.max() <= 1.0 + 1e-5
 
 
 def test_members_of_a_batch_do_not_mix() -> None:

@@ -47,19 +47,21 @@ def test_spades_inner_norm_has_no_weights_of_its_own() -> None:
 def test_the_refiner_with_folded_maps_is_the_refiner() -> None:
     model = tiny_model()
     source = tiny_inputs()["source_image"]
-    rendered = torch.rand(1, 3, TINY.render_size, TINY.render_size)
-    alpha = torch.rand(1, 1, TINY.render_size, TINY.render_size)
+    rendered = torch.rand(1, TINY.render_channels, TINY.render_size, TINY.render_size)
+    rendered_alpha = torch.rand(1, 1, TINY.render_size, TINY.render_size)
     with torch.no_grad():
         identity = model.id_encoder(source)
         maps = model.refiner.fold(identity)
-        frame = model.refiner(rendered, alpha, identity)
-        folded = model.refiner.forward_folded(rendered, alpha, maps)
+        frame, alpha = model.refiner(rendered, rendered_alpha, identity)
+        folded = model.refiner.forward_folded(rendered, rendered_alpha, maps)
     assert frame.shape == (1, 3, TINY.image_size, TINY.image_size)
+    assert alpha.shape == (1, 1, TINY.image_size, TINY.image_size)
     assert len(maps) == 2 * len(TINY.refiner_channels)
-    torch.testing.assert_close(folded, frame, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(folded, (frame, alpha), atol=2e-5, rtol=1e-5)
     unmodulated = [(torch.ones_like(gamma), torch.zeros_like(beta)) for gamma, beta in maps]
     with torch.no_grad():
-        assert (model.refiner.forward_folded(rendered, alpha, unmodulated) - frame).abs().max() > 1e-2
+        other, _ = model.refiner.forward_folded(rendered, rendered_alpha, unmodulated)
+    assert (other - frame).abs().max() > 1e-2
 
 
 def test_identity_maps_come_finest_first_at_every_scale_of_the_decoder() -> None:
@@ -85,14 +87,15 @@ def test_maps_stand_in_the_order_in_which_they_run() -> None:
     ]
 
 
-def test_without_its_head_the_refiner_enlarges_the_rendered_picture() -> None:
+def test_without_its_head_the_refiner_enlarges_the_rendered_colours_and_alpha() -> None:
     refiner = tiny_model().refiner
-    rendered = torch.full((1, 3, TINY.render_size, TINY.render_size), 0.25)
+    rendered = torch.full((1, TINY.render_channels, TINY.render_size, TINY.render_size), 0.25)
+    rendered[:, 3:] = 0.75
     with torch.no_grad():
         refiner.head.weight.zero_()
-        refiner.head.bias.copy_(torch.tensor([0.5, 0.0, -0.25]))  # type: ignore[union-attr]
+        refiner.head.bias.copy_(torch.tensor([0.5, 0.0, -0.25, -0.5]))  # type: ignore[union-attr]
         identity = tiny_model().id_encoder(tiny_inputs()["source_image"])
-        frame = refiner(rendered, torch.ones(1, 1, TINY.render_size, TINY.render_size), identity)
+        frame, alpha = refiner(rendered, torch.ones(1, 1, TINY.render_size, TINY.render_size), identity)
     assert frame.shape == (1, 3, TINY.image_size, TINY.image_size)
-    for channel, value in enumerate((0.75, 0.25, 0.0)):
-        assert frame[0, channel].flatten().tolist() == pytest.approx([value] * TINY.image_size**2)
+    for channel, value in zip((*frame[0], alpha[0, 0]), (0.75, 0.25, 0.0, 0.5), strict=True):
+        assert channel.flatten().tolist() == pytest.approx([value] * TINY.image_size**2)

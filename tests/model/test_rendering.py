@@ -116,8 +116,8 @@ def random_field(rng: np.random.Generator, samples: int, size: int, octaves: int
         *[rng.standard_normal((3, channels, r, r)) for r in sizes],
         rng.standard_normal((width, inputs)) * 0.5,
         rng.standard_normal(width),
-        rng.standard_normal((4, width)) * 0.5,
-        rng.standard_normal(4) - [0, 0, 0, 1],
+        rng.standard_normal((6, width)) * 0.5,
+        rng.standard_normal(6) - [0, 0, 0, 0, 0, 1],
     ]
     return [array.astype(np.float32).astype(np.float64) for array in arrays]
 
@@ -143,13 +143,13 @@ def test_triplane_render_against_loops(camera: np.ndarray, size: int) -> None:
         *single,
         octaves,
     )
-    assert rendered.shape == (1, 3, size, size)
+    assert rendered.shape == (1, 5, size, size)
     assert alpha.shape == (1, 1, size, size)
     np.testing.assert_allclose(rendered[0], expected, atol=2e-5)
     np.testing.assert_allclose(alpha[0, 0], expected_alpha, atol=2e-5)
     if size == 5:
         assert alpha[0, 0, 0, 0] == 0.0
-        assert rendered[0, :, 0, 0].tolist() == [0.0, 0.0, 0.0]
+        assert rendered[0, :, 0, 0].tolist() == [0.0] * 5
 
 
 def test_a_batch_renders_as_its_members_do() -> None:

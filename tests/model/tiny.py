@@ -19,6 +19,7 @@ TINY = ModelConfig(
     plane_samples=(3, 5),
     mlp_width=16,
     encoding_octaves=3,
+    render_channels=7,
     extractor_channels=(6, 8, 10),
     expression_channels=6,
     position_channels=6,

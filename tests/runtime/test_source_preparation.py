@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidenerf.runtime.camera import head_pose_from_camera, project, rotation_from_euler
+from hidenerf.runtime.camera import canonical_camera, head_pose_from_camera, project, rotation_from_euler
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.source import Source, save_source
-from hidenerf.runtime.source_preparation import align, paint_background, prepare_source, silhouette, warp
+from hidenerf.runtime.source_preparation import align, cut_out, paint_background, prepare_source, silhouette, warp
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import HeadPose, picture_intrinsics, project_head
 from hidenerf.runtime.tracking.search import find_faces
@@ -208,6 +208,15 @@ def test_warping_moves_pixels_where_the_matrix_says(scale: float) -> None:
     middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
     np.testing.assert_allclose(middle, [70, 60], atol=0.05)
     assert moments["m00"] / 255 == pytest.approx((40 * scale) ** 2, rel=0.03)
+
+
+def test_a_face_that_fills_the_picture_is_all_there_is(face_model: FaceModel) -> None:
+    vertices = project(face_model.mean.astype(np.float64), canonical_camera()) * SIZE
+    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    inside = np.zeros((SIZE, SIZE), np.uint8)
+    inside[110:150, 100:156] = 255
+    mask = cut_out(crop, inside, vertices, face_model)
+    assert (mask[inside > 0] == 255).all()
 
 
 def test_a_plain_background_stays_plain() -> None:

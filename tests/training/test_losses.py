@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.losses import (
     absolute_error,
-    alpha_loss,
+    coverage_entropy,
     deformation_norm,
     load_vgg,
     pixel_weights,
@@ -34,11 +34,11 @@ def test_colour_errors_by_hand() -> None:
     assert absolute_error(picture, truth, weight).item() == pytest.approx(0.2 * 2)
 
 
-def test_alpha_loss_is_cross_entropy_and_finite_at_its_ends() -> None:
+def test_coverage_entropy_is_cross_entropy_and_finite_at_its_ends() -> None:
     half, ones = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)
-    assert alpha_loss(half, ones).item() == pytest.approx(math.log(2))
-    assert alpha_loss(ones, ones).item() == pytest.approx(0, abs=2e-4)
-    assert alpha_loss(torch.zeros(1, 1, 2, 2), ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
+    assert coverage_entropy(half, ones).item() == pytest.approx(math.log(2))
+    assert coverage_entropy(ones, ones).item() == pytest.approx(0, abs=2e-4)
+    assert coverage_entropy(torch.zeros(1, 1, 2, 2), ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
 
 
 def test_deformation_norm_is_the_mean_length_over_points() -> None:

@@ -7,7 +7,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hidenerf.training.metrics import change_response, gradient_energy, psnr, silhouette_iou, ssim, ssim_map
+from hidenerf.training.metrics import (
+    change_response,
+    flip,
+    gradient_energy,
+    picture_figures,
+    psnr,
+    silhouette_iou,
+    ssim,
+    ssim_map,
+)
+from tests.training.tiny_training import tiny_batch
 
 ndimage = pytest.importorskip("scipy.ndimage", reason="SciPy is not installed (extra [track])")
 
@@ -81,3 +91,28 @@ def test_change_response_by_hand() -> None:
 
 def test_without_a_true_change_there_is_no_response() -> None:
     assert all(math.isnan(value) for value in change_response(torch.ones(4), torch.zeros(4)))
+
+
+def test_flip_is_zero_of_the_same_picture_and_nearly_one_of_black_and_white() -> None:
+    pytest.importorskip("flip_evaluator", reason="flip-evaluator is not installed (extra [export])")
+    pictures = torch.stack([torch.zeros(3, 40, 40), torch.rand(3, 40, 40)])
+    # Not 1: no contrast of a display is greater than that of FLIP's green and blue.
+    found = flip(torch.stack([torch.ones(3, 40, 40), pictures[1]]), pictures)
+    assert found.tolist() == pytest.approx([0.967, 0], abs=1e-3)
+
+
+def test_figures_of_the_truth_itself() -> None:
+    batch = tiny_batch(2)
+    figures = picture_figures(batch.target, batch.mask, batch)[1]
+    assert figures["silhouette IoU"] == 1
+    assert figures["SSIM"] == pytest.approx(1, abs=1e-5)
+    assert figures["PSNR masked"] == figures["PSNR mouth+eyes"] == pytest.approx(100)
+    assert figures["gradient energy"] == pytest.approx(1)
+
+
+def test_a_target_without_a_region_has_no_figure_for_it() -> None:
+    batch = tiny_batch(2)
+    batch.region[0] = 0
+    figures = picture_figures(batch.target * 0.5, batch.mask, batch)
+    assert math.isnan(figures[0]["PSNR mouth+eyes"])
+    assert not math.isnan(figures[1]["PSNR mouth+eyes"])

@@ -4,31 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.batch import Batch
 from hidenerf.training.geometry import SUPERSAMPLING
 from hidenerf.training.heads import HeadMesh, load_head_mesh
 from hidenerf.training.occlusion import bake_occlusion, harmonics
 from hidenerf.training.painting import _noise, _noise_volume
+from hidenerf.training.pair_rendering import render_pairs
 from hidenerf.training.people import Pair, make_pair
 from hidenerf.training.rasterise import Rasteriser
-from hidenerf.training.replay import render_pairs
 
 CPU = torch.device("cpu")
-
-
-def small_config() -> ModelConfig:
-    demo = PRESETS["demo"]
-    return replace(
-        demo,
-        name="small",
-        image_size=64,
-        render_size=16,
-        secc_size=32,
-        plane_sizes=(8, 16, 32),
-        extractor_channels=demo.extractor_channels[:4],
-    )
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +29,8 @@ def pairs(mesh: HeadMesh) -> list[Pair]:
 
 
 @pytest.fixture(scope="module")
-def batch(pairs: list[Pair]) -> Batch:
-    return render_pairs(small_config(), CPU, pairs)
+def batch(small_config: ModelConfig, pairs: list[Pair]) -> Batch:
+    return render_pairs(small_config, CPU, pairs)
 
 
 def test_everything_is_over_black(batch: Batch) -> None:
@@ -58,8 +45,10 @@ def test_everything_is_over_black(batch: Batch) -> None:
     assert (share < 0.4).all()
 
 
-def test_mask_is_the_coverage_of_the_supersampled_picture(mesh: HeadMesh, pairs: list[Pair]) -> None:
-    size = small_config().image_size
+def test_mask_is_the_coverage_of_the_supersampled_picture(
+    small_config: ModelConfig, mesh: HeadMesh, pairs: list[Pair]
+) -> None:
+    size = small_config.image_size
     person = replace(pairs[0].person, style=replace(pairs[0].person.style, body=False, curtain_end=None))
     person.look["fading"][:] = 0
     pair = replace(pairs[0], person=person, camera=canonical_camera(yaw=20, pitch=5))
@@ -74,13 +63,13 @@ def test_mask_is_the_coverage_of_the_supersampled_picture(mesh: HeadMesh, pairs:
         np.empty((2, *fine.shape), np.uint8),
     )
     coverage = (fine > 0).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
-    painted = render_pairs(small_config(), CPU, [pair]).mask[0, 0].numpy()
+    painted = render_pairs(small_config, CPU, [pair]).mask[0, 0].numpy()
     np.testing.assert_allclose(painted, coverage, atol=0.5 / 255 + 1e-6)
     assert len(np.unique(coverage)) == 5
 
 
-def test_a_pair_looks_the_same_in_any_batch(pairs: list[Pair], batch: Batch) -> None:
-    for found, expected in zip(render_pairs(small_config(), CPU, [pairs[5], pairs[2]]), batch, strict=True):
+def test_a_pair_looks_the_same_in_any_batch(small_config: ModelConfig, pairs: list[Pair], batch: Batch) -> None:
+    for found, expected in zip(render_pairs(small_config, CPU, [pairs[5], pairs[2]]), batch, strict=True):
         assert torch.equal(found, expected[[5, 2]])
 
 
@@ -94,14 +83,18 @@ def _expressions(pair: Pair, mesh: HeadMesh, *actions: str) -> Pair:
 
 
 @pytest.mark.parametrize("actions", [("jawOpen",), ("eyeBlinkLeft", "eyeBlinkRight"), ("browInnerUp",)])
-def test_expressions_change_the_region_above_all(mesh: HeadMesh, pairs: list[Pair], actions: tuple[str, ...]) -> None:
-    batch = render_pairs(small_config(), CPU, [_expressions(pair, mesh, *actions) for pair in pairs[:4]])
+def test_expressions_change_the_region_above_all(
+    small_config: ModelConfig, mesh: HeadMesh, pairs: list[Pair], actions: tuple[str, ...]
+) -> None:
+    batch = render_pairs(small_config, CPU, [_expressions(pair, mesh, *actions) for pair in pairs[:4]])
     change = (batch.target - batch.source_image).square().sum(1, keepdim=True)
     assert ((change * batch.region).sum((1, 2, 3)) > 0.5 * change.sum((1, 2, 3))).all()
 
 
-def test_an_open_mouth_shows_teeth_before_its_dark_inside(mesh: HeadMesh, pairs: list[Pair]) -> None:
-    config = replace(small_config(), image_size=128, render_size=32, secc_size=64, plane_sizes=(16, 32, 64))
+def test_an_open_mouth_shows_teeth_before_its_dark_inside(
+    small_config: ModelConfig, mesh: HeadMesh, pairs: list[Pair]
+) -> None:
+    config = replace(small_config, image_size=128, render_size=32, secc_size=64, plane_sizes=(16, 32, 64))
     opened = render_pairs(config, CPU, [_expressions(pairs[0], mesh, "jawOpen")]).target[0]
     # The picture spans ±1.03 units, and the mouth is 0.36 to 0.5 below the middle.
     mouth = opened[:, 84:97, 54:75]
@@ -113,13 +106,13 @@ def test_an_open_mouth_shows_teeth_before_its_dark_inside(mesh: HeadMesh, pairs:
     assert white.min() > 0.75 * white.max()
 
 
-def test_light_from_the_left_lights_the_left(mesh: HeadMesh, pairs: list[Pair]) -> None:
+def test_light_from_the_left_lights_the_left(small_config: ModelConfig, mesh: HeadMesh, pairs: list[Pair]) -> None:
     lit = []
     for side in (1.0, -1.0):
         look = {**pairs[1].person.look, "key_direction": np.float32([0.9 * side, 0, np.sqrt(1 - 0.81)])}
         look["fill"] = np.zeros(3, np.float32)
         lit.append(_expressions(replace(pairs[1], person=replace(pairs[1].person, look=look)), mesh))
-    left_lit, right_lit = render_pairs(small_config(), CPU, lit).target[:, :, 30:45]
+    left_lit, right_lit = render_pairs(small_config, CPU, lit).target[:, :, 30:45]
     # The subject's left is the picture's right.
     for picture, bright, dark in ((left_lit, slice(34, 42), slice(22, 30)), (right_lit, slice(22, 30), slice(34, 42))):
         assert picture[..., bright].mean() > 1.3 * picture[..., dark].mean()

@@ -7,56 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.batch import Batch, mirrored_camera
+from hidenerf.training.geometry import DEFAULT_SECCS, SeccChoice
 from hidenerf.training.heads import load_head_mesh
-from hidenerf.training.people import make_held_out_pair, make_pair
-from hidenerf.training.replay import PairReplay, held_out_pairs, render_pairs
+from hidenerf.training.pair_rendering import render_pairs
+from hidenerf.training.people import make_pair
+from hidenerf.training.replay import PairReplay
 
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module")
-def config() -> ModelConfig:
-    demo = PRESETS["demo"]
-    return replace(
-        demo,
-        name="small",
-        image_size=64,
-        render_size=16,
-        secc_size=32,
-        plane_sizes=(8, 16, 32),
-        extractor_channels=demo.extractor_channels[:4],
-    )
-
-
-def test_held_out_pairs_are_the_same_every_time(config: ModelConfig) -> None:
-    some, all_of_them = held_out_pairs(config, CPU, [2, 0]), held_out_pairs(config, CPU, range(3))
-    for found, expected in zip(some, all_of_them, strict=True):
-        assert torch.equal(found, expected[[2, 0]])
-    model = load_head_mesh().face_model
-    given = render_pairs(config, CPU, [make_held_out_pair(model, 2)])
-    assert torch.equal(given.target[0], some.target[0])
-    shapes = {name: tuple(values.shape) for name, values in some._asdict().items()}
-    assert shapes == {
-        "source_image": (2, 3, 64, 64),
-        "source_camera": (2, 25),
-        "secc_canonical": (2, 3, 32, 32),
-        "secc_driving": (2, 3, 32, 32),
-        "camera": (2, 25),
-        "target": (2, 3, 64, 64),
-        "mask": (2, 1, 64, 64),
-        "region": (2, 1, 64, 64),
-        "source_mask": (2, 1, 64, 64),
-    }
-
-
-def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(config: ModelConfig) -> None:
+def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(small_config: ModelConfig) -> None:
     """Every pair that was drawn is one of `make_pair`'s; sources, mirror images and entries are drawn evenly."""
     model = load_head_mesh().face_model
     started = time.monotonic()
-    with PairReplay(config, CPU, capacity=32, workers=1, seed=5) as replay:
+    with PairReplay(small_config, CPU, capacity=32, workers=1, seed=5) as replay:
         replay.warm_up(32)
         drawn = [replay.sample(16) for _ in range(12)]
         made, speed = replay.pairs_made, replay.pairs_per_second
@@ -100,7 +67,7 @@ def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(config: M
                 source_expression=pair.expression,
                 expression=pair.source_expression,
             )
-        expected = render_pairs(config, CPU, [pair])
+        expected = render_pairs(small_config, CPU, [pair])
         flip = number >= len(pairs)
         for name in ("source_image", "target", "mask", "region", "source_mask"):
             picture = getattr(expected, name)[0]
@@ -109,8 +76,28 @@ def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(config: M
         assert torch.equal(batch.secc_driving[row], expected.secc_driving[0]) or flip
 
 
-def test_a_worker_that_dies_is_an_error_and_nothing_is_left(config: ModelConfig) -> None:
-    with PairReplay(config, CPU, capacity=8, workers=1, seed=0) as replay:
+def test_workers_draw_the_seccs_that_were_chosen(small_config: ModelConfig) -> None:
+    """Posed ones, of either picture and mirrored or not, lie inside the heads of their pictures but for necks that
+    fade; others do not.
+    """
+
+    def least_inside(choice: SeccChoice) -> float:
+        with PairReplay(small_config, CPU, capacity=24, workers=1, seed=3, seccs=choice) as replay:
+            replay.warm_up(24)
+            batch = replay.sample(64)
+        shares = []
+        for face, mask in ((batch.secc_driving, batch.mask), (batch.secc_canonical, batch.source_mask)):
+            drawn = face.amax(1, keepdim=True) > 0
+            covered = torch.nn.functional.interpolate(mask, size=drawn.shape[-2:], mode="area") > 0.25
+            shares.append((drawn & covered).sum((1, 2, 3)) / drawn.sum((1, 2, 3)))
+        return float(torch.cat(shares).min())
+
+    assert least_inside(DEFAULT_SECCS._replace(posed=True)) > 0.94
+    assert least_inside(DEFAULT_SECCS) < 0.9
+
+
+def test_a_worker_that_dies_is_an_error_and_nothing_is_left(small_config: ModelConfig) -> None:
+    with PairReplay(small_config, CPU, capacity=8, workers=1, seed=0) as replay:
         replay._workers[0].kill()
         with pytest.raises(HideNerfError, match="ended with code -9"):
             replay.warm_up(10**6)
@@ -118,10 +105,12 @@ def test_a_worker_that_dies_is_an_error_and_nothing_is_left(config: ModelConfig)
             replay.sample(1)
 
 
-def test_what_cannot_work_is_said(config: ModelConfig) -> None:
-    with pytest.raises(HideNerfError, match="capacity 3 and 1 workers"):
-        PairReplay(config, CPU, capacity=3, workers=1, seed=0)
-    replay = PairReplay(config, CPU, capacity=8, workers=1, seed=0)
+def test_what_cannot_work_is_said(small_config: ModelConfig) -> None:
+    with pytest.raises(HideNerfError, match="room for 3 training pairs; give a capacity of at least 4"):
+        PairReplay(small_config, CPU, capacity=3, workers=1, seed=0)
+    with pytest.raises(HideNerfError, match="made by 0 workers; give at least 1"):
+        PairReplay(small_config, CPU, capacity=8, workers=0, seed=0)
+    replay = PairReplay(small_config, CPU, capacity=8, workers=1, seed=0)
     with pytest.raises(HideNerfError, match="call warm_up first"):
         replay.sample(1)
 

@@ -1,0 +1,52 @@
+"""The CPU's share of a pair of frames of a clip: pictures decoded, SECCs drawn.
+
+No part of this imports torch: worker processes do nothing else than this.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
+from hidenerf.training.clip_file import StoredFrame
+from hidenerf.training.geometry import SeccChoice, draw_seccs
+
+
+class FramePair(NamedTuple):
+    """Two frames of a clip: where they lie, the person's identity [K], and expressions [2, E] and cameras [2, 25]."""
+
+    frames: tuple[StoredFrame, StoredFrame]
+    identity: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    camera: NDArray[np.float32]
+
+
+class DrawnPair(NamedTuple):
+    """One entry of `hidenerf.training.twosomes.Twosomes` as arrays: the same fields in the same order."""
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    region: NDArray[np.uint8]
+    secc: NDArray[np.uint8]
+    camera: NDArray[np.float32]
+
+
+@cache
+def clip_face_model() -> FaceModel:
+    """The face model of all prepared clips, which ships with hidenerf."""
+    return load_face_model(default_face_model_path())
+
+
+def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> DrawnPair:
+    """Read two frames and draw their SECCs."""
+    views = list(zip(pair.expression, pair.camera, strict=True))
+    pictures, masks, regions = zip(*(stored.read() for stored in pair.frames), strict=True)
+    return DrawnPair(
+        picture=np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)),
+        mask=np.stack(masks)[:, None],
+        region=np.stack(regions)[:, None],
+        secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
+        camera=pair.camera,
+    )
