@@ -3,14 +3,68 @@
 # checkout as the package `hidenerf`, and wheels from .whl/, if any, for what the machine lacks.
 #
 #   bash benchmarks/gpu_session.sh python3 -m hidenerf.training.cli --preset demo --seconds 540 --out "$OUT"
+#
+# Packages too large for one transfer travel in parts of 48 MB. Here, for CPython 3.12 on x86-64, without dependencies:
+#
+#   bash benchmarks/gpu_session.sh pack .gpu onnxruntime-gpu==1.31.1 cuda-core==1.2.2
+#
+# There, once for each part .gpu/p0, .gpu/p1, …; the next command that is run joins them:
+#
+#   bash benchmarks/gpu_session.sh keep .gpu/p0
 set -euo pipefail
 cd "$(dirname "$0")/.."
+parts=$HOME/hidenerf-parts
+
+pack() {
+    local folder=$1 tmp
+    shift
+    tmp=$(mktemp -d)
+    local platforms=(--platform manylinux2014_x86_64 --platform manylinux1_x86_64)
+    for minor in 17 24 27 28 31 34 35 39; do platforms+=(--platform "manylinux_2_${minor}_x86_64"); done
+    python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+        "${platforms[@]}" -d "$tmp/wheels" "$@"
+    for wheel in "$tmp"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$tmp/site"; done
+    # What a Python session never loads.
+    rm -rf "$tmp"/site/onnxruntime/capi/libonnxruntime_providers_tensorrt.so "$tmp"/site/onnxruntime/transformers
+    rm -f "$tmp"/site/onnxruntime/capi/libonnxruntime.so.*
+    mkdir -p "$folder"
+    rm -rf "$folder"/p[0-9]*
+    tar -C "$tmp/site" -c . | xz -T0 -6 | split -b 48000000 -d -a 2 - "$tmp/part"
+    local number=0
+    for part in "$tmp"/part*; do
+        mkdir "$folder/p$number"
+        mv "$part" "$folder/p$number/"
+        number=$((number + 1))
+    done
+    rm -rf "$tmp"
+    du -sh "$folder"/p*
+}
+
+case ${1:-} in
+pack) shift && pack "$@" && exit ;;
+keep) mkdir -p "$parts" && cp "$2"/part* "$parts/" && ls -l "$parts" && exit ;;
+esac
+
 package=$(mktemp -d)/hidenerf
-mkdir "$package"
+mkdir "$package" "$(dirname "$package")/hidenerf-0.dist-info"
 for part in model export runtime calibration training; do ln -s "$PWD/$part" "$package/$part"; done
+printf 'Metadata-Version: 2.1\nName: hidenerf\nVersion: 0\n' >"$(dirname "$package")/hidenerf-0.dist-info/METADATA"
 export PYTHONPATH="$(dirname "$package"):$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 if compgen -G '.whl/*.whl' >/dev/null; then
     python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl
     PYTHONPATH="/tmp/site:$PYTHONPATH"
+fi
+if compgen -G "$parts/part*" >/dev/null; then
+    if [ ! -e "$parts/joined" ]; then
+        mkdir -p "$parts/site"
+        cat "$parts"/part* | xz -dc -T0 | tar -C "$parts/site" -x
+        touch "$parts/joined"
+    fi
+    PYTHONPATH="$parts/site:$PYTHONPATH"
+    # The CUDA and cuDNN libraries that PyTorch brought, for ONNX Runtime.
+    libraries=$(python3 -c 'import glob, importlib.util as u, os
+root = os.path.dirname(os.path.dirname(u.find_spec("torch").origin))
+print(":".join(glob.glob(root + "/nvidia/*/lib")))')
+    export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 fi
 exec "$@"

@@ -158,6 +158,8 @@ def _announce(animator: "Animator", driver: "Driver", quiet: bool) -> None:
         f"{animator.bundle.precision.upper()}, on {animator.backend.name}.",
         err=True,
     )
+    for note in animator.notes:
+        click.echo(note, err=True)
     if not animator.bundle.trained:
         click.echo("Its weights are untrained: the frames will be noise, not a face.", err=True)
     if driver.live:

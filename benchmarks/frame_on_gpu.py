@@ -1,0 +1,538 @@
+"""One frame on one GPU: ours against PyTorch and ONNX Runtime CUDA, same weights and inputs, in one process.
+
+bash benchmarks/gpu_session.sh python3 benchmarks/frame_on_gpu.py --out "$OUT"
+
+Presets: `base` untrained, `demo` as shipped; bundles are taken from --bundles (FOLDER/base, FOLDER/demo, FP16) or else
+exported. Per contender: median and p99 of a frame on the device (SECC and camera to uint8 frame and alpha) and of each
+stage alone, the GPU memory it takes, and PSNR against PyTorch FP32 with nothing hoisted. Writes frame.json, frame.md
+and frame.png; a part that fails is reported and does not end the rest.
+"""
+
+import argparse
+import dataclasses
+import gc
+import hashlib
+import importlib.metadata
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from kernels_on_gpu import times_of
+from torch import Tensor, nn
+
+from hidenerf.export.bundle_writer import write_bundle
+from hidenerf.export.flops import frame_flops
+from hidenerf.export.graph_modules import fold_batch_norms, graph_modules, refiner_module
+from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
+from hidenerf.model.config import PRESETS
+from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
+from hidenerf.model.rendering import triplane_render
+from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, STAGES, OnnxRuntimeCuda
+from hidenerf.runtime.bundle import Bundle, open_bundle
+from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+from hidenerf.runtime.motion import load_motion
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.source import load_source
+
+POSES = 8
+WARM_UP = 10
+report: dict[str, Any] = {}
+out = Path()
+
+Pose = tuple[Tensor, Tensor]
+Frame = tuple[Tensor, Tensor]
+
+
+@dataclasses.dataclass
+class Case:
+    """One model and its inputs on the GPU: source (picture, camera, SECC), and poses (SECC, camera)."""
+
+    preset: str
+    model: HideNerf
+    bundle: Bundle
+    source: tuple[Tensor, Tensor, Tensor]
+    poses: list[Pose]
+    neutral: np.ndarray
+    expressions: np.ndarray
+    expected: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+
+def make_case(preset: str, folder: Path) -> Case:
+    """The shipped demonstration's source and motion; for `base` a picture of noise, since nothing is trained."""
+    model = random_model(PRESETS["base"], 0) if preset == "base" else load_checkpoint(default_checkpoint_path()).eval()
+    face = load_face_model(default_face_model_path())
+    path = folder / preset
+    if not path.is_dir():
+        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, half=True, report=print)
+    source, motion, config = load_source(demo_source_path()), load_motion(demo_motion_path()), model.config
+    drawer = SeccDrawer(len(face.mean), len(face.expression_names), len(face.triangles), config.secc_size)
+    fixed = [torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc)]
+    keys = torch.zeros(config.secc_size, config.secc_size, dtype=torch.int64, device="cuda")
+
+    def secc(expression: np.ndarray) -> Tensor:
+        vertices = torch.from_numpy(np.ascontiguousarray(face.vertices(source.identity, expression), np.float32)).cuda()
+        drawn = torch.empty(1, 3, config.secc_size, config.secc_size, device="cuda")
+        addresses = [t.data_ptr() for t in (vertices, *fixed, keys, drawn)]
+        drawer.draw(*addresses, int(torch.cuda.current_stream().cuda_stream))
+        torch.cuda.synchronize()
+        return drawn
+
+    if config.image_size == len(source.picture):
+        picture = torch.from_numpy(source.picture.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+    else:
+        picture = torch.rand(1, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(0))
+    rows = np.linspace(0, len(motion.expression) - 1, POSES).astype(int)
+    poses = [(secc(motion.expression[r]), torch.from_numpy(motion.camera[r].copy()).cuda()[None]) for r in rows]
+    inputs = picture.cuda(), torch.from_numpy(source.camera.copy()).cuda()[None], secc(source.expression)
+    neutral = face.vertices(source.identity, np.zeros_like(source.expression))
+    case = Case(preset, model.cuda(), open_bundle(path), inputs, poses, neutral, motion.expression[rows])
+    with torch.no_grad(), full_fp32():
+        for pose in poses:
+            result = case.model(*case.source, *pose)
+            case.expected.append(frame_to_uint8(result.frame).cpu().numpy())
+    return case
+
+
+@contextmanager
+def full_fp32() -> Iterator[None]:
+    """No TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def free_memory() -> int:
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.synchronize()
+    return int(torch.cuda.mem_get_info()[0])
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds."""
+    ordered = sorted(1e3 * s for s in seconds)
+    return {"median": statistics.median(ordered), "p99": ordered[int(0.99 * (len(ordered) - 1))]}
+
+
+def on_device(run: Callable[[int], object], count: int) -> dict[str, float]:
+    """Device time of `run` between two events on the current stream, one at a time."""
+    for index in range(WARM_UP):
+        run(index)
+    took = []
+    for index in range(count):
+        torch.cuda.synchronize()
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        run(index)
+        end.record()
+        end.synchronize()
+        took.append(begin.elapsed_time(end) / 1e3)
+    return summary(took)
+
+
+def psnr(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """The worst frame's, in dB."""
+    errors = [np.square(f.astype(float) - e).mean() for f, e in zip(found, expected, strict=True)]
+    return float(10 * np.log10(255.0**2 / max(*errors, 1e-9)))
+
+
+class PyTorchFrame:
+    """A frame in PyTorch. half: convolutions and matrices FP16 under autocast, coordinates FP32. compile: a mode."""
+
+    def __init__(self, case: Case, half: bool, hoisted: bool, mode: str | None) -> None:
+        self.half, self.hoisted = half, hoisted
+        # Modules of its own: casting must not change the case's.
+        model = HideNerf(case.model.config).cuda().eval()
+        model.load_state_dict(case.model.state_dict())
+        self.octaves = model.config.encoding_octaves
+        kind = torch.float16 if half else torch.float32
+        with torch.no_grad():
+            if hoisted:
+                encoder, led, renderer_refiner = graph_modules(model.cpu())
+                refiner = refiner_module(renderer_refiner)
+                constants = encoder.module.cuda()(*case.source)
+                values = dict(zip(encoder.outputs, constants, strict=True))
+                self.led, self.refine, model = led.module.cuda(), refiner.module.cuda(), model.cuda()
+                self.maps = [values[name].to(kind) for name in refiner.inputs if name.startswith(("gamma", "beta"))]
+                self.canonical = values["led_canonical"].to(kind)
+                self.planes = [v.to(kind) for name, v in values.items() if name.startswith("planes_")]
+            else:
+                model = fold_batch_norms(model)
+                self.planes = [p.to(kind) for p in model.appearance(*case.source[:2])]
+                self.identity = [f.to(kind) for f in model.id_encoder(case.source[0])]
+                self.canonical = case.source[2]
+                self.led, self.refine = model.deformation, model.refiner
+        renderer = model.renderer
+        self.mlp = [
+            t.detach().to(kind)
+            for t in (renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias)
+        ]
+        self.ray_points = model.ray_points
+        if half:
+            for module in (*self.led.modules(), *self.refine.modules()):
+                if isinstance(module, nn.Conv2d):
+                    module.half()
+
+        def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+            return function if mode is None else torch.compile(function, mode=mode, dynamic=False)
+
+        self.frame = compiled(self._frame)
+        self.stages = {"led": compiled(self._led), "render": compiled(self._render), "refiner": compiled(self._refine)}
+
+    def _led(self, secc: Tensor, camera: Tensor) -> Tensor:
+        with torch.autocast("cuda", torch.float16) if self.half else nullcontext():
+            if self.hoisted:
+                return self.led(secc, camera, self.canonical).float()
+            return self.led(secc, self.canonical, self.ray_points(camera)).float()
+
+    def _render(self, deformation: Tensor, camera: Tensor) -> Frame:
+        return triplane_render(deformation, camera, self.planes, *self.mlp, self.octaves)
+
+    def _refine(self, rendered: Tensor, alpha: Tensor) -> Frame:
+        with torch.autocast("cuda", torch.float16) if self.half else nullcontext():
+            if self.hoisted:
+                return self.refine(rendered, alpha, *self.maps)
+            frame, refined = self.refine(rendered, alpha, self.identity)
+            return frame_to_uint8(frame.float()), refined[0, 0].clamp(0.0, 1.0)
+
+    def _frame(self, secc: Tensor, camera: Tensor) -> Frame:
+        return self._refine(*self._render(self._led(secc, camera), camera))
+
+
+def pytorch(case: Case, half: bool, hoisted: bool, mode: str | None, count: int) -> dict[str, Any]:
+    torch.compiler.reset()
+    before = free_memory()
+    with torch.no_grad(), nullcontext() if half else full_fp32():
+        contender = PyTorchFrame(case, half, hoisted, mode)
+        frames = [contender.frame(*pose)[0].cpu().numpy() for pose in case.poses]
+        found: dict[str, Any] = {"psnr": psnr(frames, case.expected)}
+        found["frame"] = on_device(lambda i: contender.frame(*case.poses[i % POSES]), count)
+        found["memory"] = before - int(torch.cuda.mem_get_info()[0])
+        deformation = contender._led(*case.poses[0])
+        rendered = contender._render(deformation, case.poses[0][1])
+        inputs: dict[str, tuple[Tensor, ...]] = {
+            "led": case.poses[0],
+            "render": (deformation, case.poses[0][1]),
+            "refiner": rendered,
+        }
+        for name, stage in contender.stages.items() if hoisted else ():
+            found[name] = on_device(lambda _, s=stage, x=inputs[name]: s(*x), count)  # type: ignore[misc]
+    return found
+
+
+class OrtFrame:
+    """The bundle's hoisted graphs in plain ONNX Runtime CUDA: GridSample in FP32 islands, none of our kernels."""
+
+    def __init__(self, case: Case, options: dict[str, str]) -> None:
+        onnxruntime = onnxruntime_cuda.import_onnxruntime()
+        onnxruntime_cuda.load_libraries(onnxruntime)
+        self.stream = torch.cuda.Stream()
+        self.tensors: dict[str, Tensor] = {}
+        self.sessions, self.bindings = {}, {}
+        self.run_options = onnxruntime.RunOptions()
+        self.run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        for name, graph in case.bundle.graphs.items():
+            chosen = {k: v for k, v in options.items() if name != "source_encoder" or k != "enable_cuda_graph"}
+            session_options = onnxruntime.SessionOptions()
+            session_options.log_severity_level = 3
+            provider = (PROVIDER, chosen | {"user_compute_stream": str(self.stream.cuda_stream)})
+            session = onnxruntime.InferenceSession(str(graph.path), session_options, providers=[provider])
+            if session.get_providers()[0] != PROVIDER:
+                raise RuntimeError("ONNX Runtime fell back to the CPU")
+            binding = session.io_binding()
+            for specs, bind in ((graph.inputs, binding.bind_input), (graph.outputs, binding.bind_output)):
+                for key, spec in specs.items():
+                    if key not in self.tensors:
+                        kind = getattr(torch, spec.dtype.name)
+                        self.tensors[key] = torch.zeros(spec.shape, dtype=kind, device="cuda")
+                    bind(key, "cuda", 0, spec.dtype.type, list(spec.shape), self.tensors[key].data_ptr())
+            self.sessions[name], self.bindings[name] = session, binding
+        names = ("source_image", "source_camera", "secc_canonical")
+        for key, value in zip(names, case.source, strict=True):
+            self.tensors[key].copy_(value)
+        torch.cuda.synchronize()
+        self.run("source_encoder")
+
+    def run(self, graph: str) -> None:
+        self.sessions[graph].run_with_iobinding(self.bindings[graph], self.run_options)
+
+    def set_pose(self, pose: Pose) -> None:
+        self.tensors["secc_driving"].copy_(pose[0])
+        self.tensors["camera"].copy_(pose[1])
+
+    def frame(self) -> None:
+        self.run("led")
+        self.run("renderer_refiner")
+
+
+def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[str, Any]:
+    before = free_memory()
+    contender = OrtFrame(case, options)
+    with torch.cuda.stream(contender.stream):
+        frames = []
+        for pose in case.poses:
+            contender.set_pose(pose)
+            contender.frame()
+            torch.cuda.synchronize()
+            frames.append(contender.tensors["frame"].cpu().numpy())
+        found: dict[str, Any] = {"psnr": psnr(frames, case.expected)}
+        found["frame"] = on_device(lambda _: contender.frame(), count)
+        found["memory"] = before - int(torch.cuda.mem_get_info()[0])
+        found["led"] = on_device(lambda _: contender.run("led"), count)
+        found["renderer_refiner"] = on_device(lambda _: contender.run("renderer_refiner"), count)
+    return found
+
+
+def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
+    before = free_memory()
+    onnxruntime_cuda.FRAME_OPTIONS["prefer_nhwc"] = prefer_nhwc
+    started = time.perf_counter()
+    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    found: dict[str, Any] = {"opening_seconds": time.perf_counter() - started}
+    try:
+        started = time.perf_counter()
+        backend.encode_source(*[t.cpu().numpy() for t in case.source])
+        found["source_milliseconds"] = 1e3 * (time.perf_counter() - started)
+        poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
+        found["psnr"] = psnr([backend.render(*pose)[0] for pose in poses], case.expected)
+        found["memory"] = before - int(torch.cuda.mem_get_info()[0])
+        found |= measured_stages(backend, lambda i: backend.render(*poses[i % POSES]), count)
+        face = load_face_model(default_face_model_path())
+        backend.set_face(face, case.neutral)
+        cameras = [pose[1] for pose in poses]
+        drawn = measured_stages(
+            backend, lambda i: backend.render_expression(case.expressions[i % POSES], cameras[i % POSES]), count
+        )
+        found["with_secc"] = {name: drawn[name] for name in ("upload", "frame", "wall")}
+    finally:
+        backend.close()
+    return found
+
+
+def measured_stages(backend: OnnxRuntimeCuda, render: Callable[[int], object], count: int) -> dict[str, Any]:
+    """Device times within whole frames, by the backend's own marks. wall: from NumPy to NumPy, on the host."""
+    took: dict[str, list[float]] = {name: [] for name in (*STAGES, "frame", "wall")}
+    for index in range(count + WARM_UP):
+        started = time.perf_counter()
+        render(index)
+        wall = time.perf_counter() - started
+        if index < WARM_UP:
+            continue
+        for mark, stage in enumerate(STAGES):
+            took[stage].append(backend._device.seconds_between(mark, mark + 1))
+        took["frame"].append(backend._device.seconds_between(1, 4))
+        took["wall"].append(wall)
+    return {name: summary(values) for name, values in took.items()}
+
+
+def endurance(case: Case, frames: int) -> dict[str, Any]:
+    """Identical inputs give identical bytes, and memory stays as it is."""
+    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    try:
+        backend.encode_source(*[t.cpu().numpy() for t in case.source])
+        poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
+        hashes: list[set[str]] = [set() for _ in poses]
+        memory = []
+        for index in range(frames):
+            frame, alpha = backend.render(*poses[index % POSES])
+            hashes[index % POSES].add(hashlib.sha256(frame.tobytes() + alpha.tobytes()).hexdigest())
+            if index % (frames // 10) == frames // 10 - 1:
+                memory.append(int(torch.cuda.mem_get_info()[0]))
+    finally:
+        backend.close()
+    return {"frames": frames, "hashes_per_pose": [len(h) for h in hashes], "free_memory": memory}
+
+
+def ceilings() -> dict[str, float]:
+    """Bytes a second of a copy (read and written), and FP16 FLOP a second of a product of random matrices."""
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.float16) for _ in range(2))
+    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda").random_()
+    target, product = torch.empty_like(source), torch.empty_like(a)
+    copied = on_device(lambda _: target.copy_(source), 20)["median"] / 1e3
+    multiplied = on_device(lambda _: torch.mm(a, b, out=product), 20)["median"] / 1e3
+    return {"copy": 2 * source.numel() / copied, "fp16": 2 * 8192**3 / multiplied}
+
+
+def floors(case: Case, limits: dict[str, float]) -> dict[str, Any]:
+    """Per stage FLOPs, bytes that must move once (weights, inputs, outputs), and the longer of the two times."""
+    assert case.bundle.kernel_parts is not None
+    flops, found = frame_flops(case.model.config), {}
+    whole = case.bundle.graphs["renderer_refiner"]
+    led, refiner = case.bundle.graphs["led"], case.bundle.kernel_parts.refiner
+
+    def size(specs: Any) -> int:
+        return sum(int(np.prod(s.shape)) * s.dtype.itemsize for s in specs)
+
+    planes = [s for name, s in whole.inputs.items() if name.startswith("planes_")]
+    rendered = [s for name, s in refiner.inputs.items() if name.startswith("rendered")]
+    moved = {
+        "led": (flops.led, led.path.stat().st_size + size((*led.inputs.values(), *led.outputs.values()))),
+        "triplane_render": (flops.renderer, size([*planes, *rendered, whole.inputs["deformation"]])),
+        "refiner": (
+            flops.refiner,
+            refiner.path.stat().st_size + size((*refiner.inputs.values(), *refiner.outputs.values())),
+        ),
+    }
+    for name, (operations, count) in moved.items():
+        floor = 1e3 * max(operations / limits["fp16"], count / limits["copy"])
+        found[name] = {"flop": operations, "bytes": count, "floor": floor}
+    found["frame"] = {"floor": sum(stage["floor"] for stage in found.values())}
+    return found
+
+
+def scaling() -> dict[str, Any]:
+    """TriplaneRender alone over R and N, everything else as in base; milliseconds."""
+    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.runtime.kernels.scenes import BASE, random_scene
+
+    found = {}
+    for size, samples in ((64, 48), (128, 24), (128, 48), (128, 96), (192, 48), (256, 48), (256, 96)):
+        sizes = dataclasses.replace(BASE, render_size=size, samples=samples)
+        ready = SceneRenderer(sizes, random_scene(sizes, 0))
+        outputs = ready.outputs()
+        found[f"R {size}, N {samples}"] = times_of([lambda r=ready, o=outputs: r.start(*o)], 20)  # type: ignore[misc]
+    return found
+
+
+def gpu_tests() -> dict[str, Any]:
+    """The CUDA backend's own tests: placement of nodes, frames, errors."""
+    tests = ["tests/runtime/test_backends.py", "tests/runtime/test_backends_cuda.py"]
+    command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    (out / "gpu_tests.log").write_text(done.stdout + done.stderr)
+    print(done.stdout[-3000:])
+    return {"status": done.returncode, "end": done.stdout.strip().splitlines()[-1:]}
+
+
+def part(group: str, name: str, work: Callable[[], Any]) -> None:
+    """One entry of the report, saved at once."""
+    started = time.perf_counter()
+    try:
+        result = work()
+    except Exception as error:
+        result = {"failed": f"{type(error).__name__}: {error}"[:1500]}
+        traceback.print_exc()
+    report.setdefault(group, {})[name] = result
+    print(f"-- {group}, {name}: {time.perf_counter() - started:.1f} s {json.dumps(result)[:400]}", flush=True)
+    (out / "frame.json").write_text(json.dumps(report, indent=1))
+    (out / "frame.md").write_text(tables())
+
+
+def cell(entry: dict[str, Any], name: str) -> str:
+    figures = entry.get(name)
+    return f"{figures['median']:.2f} / {figures['p99']:.2f}" if figures else "–"
+
+
+def tables() -> str:
+    """The report's contenders as Markdown."""
+    lines = []
+    for preset in ("base", "demo"):
+        contenders = {n: e for n, e in report.get(preset, {}).items() if "frame" in e and "psnr" in e}
+        best = min((e["frame"]["median"] for n, e in contenders.items() if n.startswith("ours")), default=None)
+        if not contenders:
+            continue
+        lines += [
+            f"Preset `{preset}`, milliseconds, median / p99:",
+            "",
+            "| | frame | ÷ ours | LED | rendering | refiner | both last | memory, MB | PSNR, dB |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for name, entry in contenders.items():
+            ratio = f"{entry['frame']['median'] / best:.2f}" if best else "–"
+            render = "triplane_render" if name.startswith("ours") else "render"
+            stages = " | ".join(cell(entry, s) for s in ("led", render, "refiner", "renderer_refiner"))
+            lines.append(
+                f"| {name} | {cell(entry, 'frame')} | {ratio} | {stages} | {entry['memory'] / 1e6:.0f} "
+                f"| {entry['psnr']:.1f} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def plot() -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
+    for axis, preset in zip(axes, ("base", "demo"), strict=True):
+        entries = {n: e for n, e in report.get(preset, {}).items() if "frame" in e and "psnr" in e}
+        names = list(entries)[::-1]
+        bars = axis.barh(names, [entries[n]["frame"]["median"] for n in names])
+        axis.bar_label(bars, fmt="%.2f")
+        axis.set_xscale("log")
+        axis.set_xlabel("milliseconds a frame, median")
+        axis.set_title(preset)
+    figure.savefig(out / "frame.png", dpi=120)
+
+
+def main() -> None:
+    global out
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bundles", type=Path, help="folder of exported bundles")
+    parser.add_argument("--presets", nargs="+", default=["base", "demo"])
+    parser.add_argument("--contenders", nargs="+", default=["ours", "onnxruntime", "eager", "compile"])
+    parser.add_argument("--compile-modes", nargs="+", default=["reduce-overhead", "max-autotune"])
+    parser.add_argument("--count", type=int, default=300, help="timed frames of each contender")
+    parser.add_argument("--endurance", type=int, default=10_000, help="frames of the endurance run; 0 for none")
+    arguments = parser.parse_args()
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    count, folder = arguments.count, arguments.bundles or Path(tempfile.mkdtemp())
+    torch.backends.cudnn.benchmark = True
+    packages = ("torch", "onnxruntime-gpu", "cuda-core", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    report["environment"] = {"gpu": torch.cuda.get_device_name()} | {p: installed.get(p, "absent") for p in packages}
+    print(report["environment"])
+    part("tests", "gpu", gpu_tests)
+    part("ceilings", "measured", ceilings)
+    for preset in arguments.presets:
+        case = make_case(preset, folder)
+        limits = report["ceilings"]["measured"]
+        if "ours" in arguments.contenders:
+            part(preset, "floors", lambda c=case, m=limits: floors(c, m))  # type: ignore[misc]
+            for nhwc, label in (("1", "NHWC"), ("0", "NCHW")):
+                part(preset, f"ours, {label}", lambda c=case, n=nhwc: ours(c, n, count))  # type: ignore[misc]
+            onnxruntime_cuda.FRAME_OPTIONS["prefer_nhwc"] = "1"
+        if "onnxruntime" in arguments.contenders:
+            for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
+                options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}
+                label = (
+                    f"ONNX Runtime CUDA, {'NHWC' if nhwc == '1' else 'NCHW'}{', CUDA graph' if graph == '1' else ''}"
+                )
+                part(preset, label, lambda c=case, o=options: plain_onnxruntime(c, o, count))  # type: ignore[misc]
+        kinds = [("eager", None)] if "eager" in arguments.contenders else []
+        kinds += [("compile", mode) for mode in arguments.compile_modes if "compile" in arguments.contenders]
+        for kind, mode in kinds:
+            for hoisted in (True, False):
+                for half in (True, False) if kind == "eager" else (True,):
+                    label = f"PyTorch {mode or 'eager'}, {'FP16' if half else 'FP32'}, {'' if hoisted else 'un'}hoisted"
+                    part(preset, label, lambda c=case, a=(half, hoisted, mode): pytorch(c, *a, count))  # type: ignore[misc]
+        if arguments.endurance and "ours" in arguments.contenders:
+            part(preset, "endurance", lambda c=case: endurance(c, arguments.endurance))  # type: ignore[misc]
+        del case
+    part("scaling", "TriplaneRender", scaling)
+    part("plot", "frame.png", plot)
+    print(tables())
+
+
+if __name__ == "__main__":
+    main()
