@@ -99,7 +99,7 @@ def feature_volumes(appearance: AppearanceModule, batch: Batch) -> list[Tensor]:
     appearance(batch.source_image, batch.source_camera)
     for hook in hooks:
         hook.remove()
-    return [volume.reshape(1, *appearance.volume_shape, *volume.shape[-2:]) for volume in caught]
+    return caught
 
 
 def planes_of(appearance: AppearanceModule, volumes: list[Tensor], camera: Tensor) -> Planes:

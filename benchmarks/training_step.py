@@ -87,7 +87,7 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
 def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
     """Errors against the model's functions in FP64, and times of both, forward and backward."""
     torch.manual_seed(0)
-    channels, depth = config.plane_channels, config.volume_depth
+    channels, depth = config.plane_channels, config.volume_depths[-1]
     camera = random_cameras(batch)
     for kind in (torch.float32, torch.bfloat16):
         few = 2

@@ -32,11 +32,29 @@ class CameraToWorld(nn.Module):
         return sampled.reshape(batch, channels, 3, self.size, self.size).transpose(1, 2)
 
 
-class VolumeHead(nn.Sequential):
-    """The small convolutional decoder from a feature map to volume features: [B, F, r, r] → [B, C·D, r, r]."""
+class VolumeHead(nn.Module):
+    """The small convolutional decoder from a feature map to a feature volume.
 
-    def __init__(self, inputs: int, channels: int, depth: int) -> None:
-        super().__init__(ConvBlock(inputs, inputs), nn.Conv2d(inputs, channels * depth, 1))
+    The volume is a sum of products: features of a pixel, which know no depth, times weights over the depths, which know
+    no channel. So a network learns apart what it sees and how far off that is; a layer straight to C·D channels learned
+    neither well (`docs/training.md`).
+    """
+
+    def __init__(self, inputs: int, channels: int, depth: int, terms: int) -> None:
+        super().__init__()
+        self.depth, self.terms = depth, terms
+        self.trunk = ConvBlock(inputs, inputs)
+        self.features = nn.Conv2d(inputs, terms * channels, 1)
+        self.depth_logits = nn.Conv2d(inputs, terms * depth, 1)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """[B, F, r, r] → [B, C, D, r, r]; a term's weights have mean 1 over its depths."""
+        x = self.trunk(feature_map)
+        features, logits = (
+            layer(x).permute(0, 2, 3, 1).unflatten(-1, (self.terms, -1)) for layer in (self.features, self.depth_logits)
+        )
+        weights = self.depth * torch.softmax(logits, -1)
+        return torch.matmul(weights.transpose(-1, -2), features).permute(0, 4, 3, 1, 2)
 
 
 class AppearanceModule(nn.Module):
@@ -45,17 +63,19 @@ class AppearanceModule(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         levels = len(config.plane_sizes)
-        channels, depth = config.plane_channels, config.volume_depth
+        channels = config.plane_channels
         self.extractor = UNet(5, config.extractor_channels, stem_stride=2)
         level_channels = config.extractor_channels[:levels][::-1]
-        self.volume_heads = nn.ModuleList(VolumeHead(inputs, channels, depth) for inputs in level_channels)
+        self.volume_heads = nn.ModuleList(
+            VolumeHead(inputs, channels, depth, config.volume_terms)
+            for inputs, depth in zip(level_channels, config.volume_depths, strict=True)
+        )
         self.camera_to_world = nn.ModuleList(
             CameraToWorld(size, samples) for size, samples in zip(config.plane_sizes, config.plane_samples, strict=True)
         )
         self.from_below = nn.ModuleList(
             nn.Conv2d(3 * channels, 3 * channels, 3, 1, 1, groups=3) for _ in range(levels - 1)
         )
-        self.volume_shape = (channels, depth)
 
     def forward(self, source_image: Tensor, source_camera: Tensor) -> list[Tensor]:
         """source_image [B, 3, S, S] in [0, 1], source_camera [B, 25] → planes per level [B, 3, C, r_l, r_l]."""
@@ -66,9 +86,7 @@ class AppearanceModule(nn.Module):
         maps = self.extractor(torch.cat([source_image * 2.0 - 1.0, columns, rows], 1))[-len(self.volume_heads) :]
         planes: list[Tensor] = []
         for level, (feature_map, head) in enumerate(zip(maps, self.volume_heads, strict=True)):
-            resolution = feature_map.shape[-1]
-            volume = head(feature_map).reshape(batch, *self.volume_shape, resolution, resolution)
-            plane = self.camera_to_world[level](volume, source_camera)
+            plane = self.camera_to_world[level](head(feature_map), source_camera)
             planes.append(plane if level == 0 else self.add_below(level, planes[-1], plane))
         return planes
 

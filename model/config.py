@@ -22,8 +22,9 @@ class ModelConfig:
 
     image_size: side S of the source picture and of the frame. render_size: side R of the rendered picture.
     secc_size: side Q of a SECC, twice R. samples_per_ray: N. plane_sizes: r_l, coarsest first, each twice the one
-    before, the last half of S. plane_channels: C. volume_depth: D slices of a feature volume. plane_samples: samples
-    of the volume along each plane's normal, per level. encoding_octaves: of the observed point's positional encoding.
+    before, the last half of S. plane_channels: C. volume_terms: products that a feature volume is the sum of.
+    volume_depths: its slices D, per level. plane_samples: samples of it along each plane's normal, per level.
+    encoding_octaves: of the observed point's positional encoding.
     render_channels: of the rendered picture; the first three are its colours, the others features for the refiner.
     lookup_stride: every which sample of a ray looks up SECC features at its frontal projection.
     maximum_deformation: bound of each component of Δ, world units.
@@ -38,7 +39,8 @@ class ModelConfig:
     samples_per_ray: int
     plane_sizes: tuple[int, ...]
     plane_channels: int
-    volume_depth: int
+    volume_terms: int
+    volume_depths: tuple[int, ...]
     plane_samples: tuple[int, ...]
     mlp_width: int
     encoding_octaves: int
@@ -61,7 +63,8 @@ class ModelConfig:
             "secc_size must be twice render_size": self.secc_size == 2 * self.render_size,
             "plane_sizes must double from level to level and end at half of image_size": self.plane_sizes
             == tuple(self.image_size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
-            "plane_samples must have one entry a level, and at least one": len(self.plane_samples)
+            "volume_depths and plane_samples must have one entry a level, and at least one": len(self.volume_depths)
+            == len(self.plane_samples)
             == len(self.plane_sizes)
             > 0,
             "extractor_channels must have more entries than there are plane_sizes": len(self.extractor_channels)
@@ -125,12 +128,13 @@ PRESETS = {
             samples_per_ray=48,
             plane_sizes=(64, 128, 256),
             plane_channels=32,
-            volume_depth=16,
-            plane_samples=(16, 16, 8),
+            volume_terms=4,
+            volume_depths=(16, 32, 32),
+            plane_samples=(16, 32, 32),
             mlp_width=64,
             encoding_octaves=6,
             render_channels=31,
-            extractor_channels=(48, 96, 160, 256, 256),
+            extractor_channels=(64, 96, 160, 256, 256),
             expression_channels=64,
             position_channels=64,
             lookup_channels=4,
@@ -149,17 +153,18 @@ PRESETS = {
             samples_per_ray=32,
             plane_sizes=(32, 64, 128),
             plane_channels=16,
-            volume_depth=16,
-            plane_samples=(16, 16, 16),
+            volume_terms=4,
+            volume_depths=(16, 32, 32),
+            plane_samples=(16, 32, 32),
             mlp_width=64,
             encoding_octaves=4,
             render_channels=31,
-            extractor_channels=(32, 64, 96, 144, 176),
+            extractor_channels=(64, 96, 128, 176, 208),
             expression_channels=48,
             position_channels=48,
             lookup_channels=4,
             lookup_stride=1,
-            deformation_channels=(64, 80, 96, 128),
+            deformation_channels=(128, 128, 128, 160),
             maximum_deformation=0.3,
             identity_channels=(24, 32, 48, 64, 96),
             refiner_channels=(24, 32, 48, 96, 128),

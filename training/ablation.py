@@ -65,6 +65,7 @@ def variants(preset: ModelConfig) -> dict[str, Variant]:
         "w/o multi-scale": sized(
             "tri-plane of the finest scale alone",
             plane_sizes=preset.plane_sizes[-1:],
+            volume_depths=preset.volume_depths[-1:],
             plane_samples=preset.plane_samples[-1:],
         ),
         "w/o camera-to-world": Variant(
@@ -85,7 +86,7 @@ def variants(preset: ModelConfig) -> dict[str, Variant]:
         "colours only": sized("the refiner sees colours and coverage, without rendered features", render_channels=3),
         "deep volumes": sized(
             "feature volumes of twice as many slices, looked up twice as often along each normal",
-            volume_depth=2 * preset.volume_depth,
+            volume_depths=tuple(2 * depth for depth in preset.volume_depths),
             plane_samples=tuple(2 * samples for samples in preset.plane_samples),
         ),
     }

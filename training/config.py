@@ -14,13 +14,14 @@ class LossWeights:
     """λ of each term (S1 as read in DESIGN §8); 0 leaves a term out. The paper publishes none, so all are ours.
 
     mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. alpha: both coverages against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
+    is given. sharpness: `losses.sharpness_loss`, of the refined picture. alpha: both coverages against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
     head, region: how much heavier than the background a pixel of the head counts, and one of mouth, eyes and brows.
     """
 
     mse: float = 1.0
     absolute: float = 1.0
     perceptual: float = 1.5
+    sharpness: float = 0.0
     alpha: float = 0.5
     deformation: float = 0.02
     adversarial: float = 0.0
@@ -54,8 +55,8 @@ class TrainingConfig:
     perturbation: float = 0.005
     fade: float = 0.2
     adversarial_start: float = 0.6
-    discriminator_learning_rate: float = 1e-3
-    r1_weight: float = 2e-4
+    discriminator_learning_rate: float = 2e-4
+    r1_weight: float = 5e-5
     r1_interval: int = 16
     seed: int = 0
     losses: LossWeights = field(default_factory=LossWeights)

@@ -54,6 +54,23 @@ def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return total / _STRUCTURE_SCALES
 
 
+def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """How far the strength of detail differs, wherever the detail itself lies: root mean squares of the colour gradients
+    in windows, and their weighted mean absolute difference.
+
+    All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as strong
+    as the truth's.
+    """
+    strengths = []
+    for image in (picture, truth):
+        across = (image[..., :-1, 1:] - image[..., :-1, :-1]).square()
+        along = (image[..., 1:, :-1] - image[..., :-1, :-1]).square()
+        # The root of 0 has no slope.
+        strengths.append((F.avg_pool2d(across + along, _WINDOW, _STRIDE) + 1e-5).sqrt())
+    windows = F.avg_pool2d(weight[..., 1:, 1:], _WINDOW, _STRIDE)
+    return ((strengths[0] - strengths[1]).abs() * windows).mean()
+
+
 def _window_ssim(x: Tensor, y: Tensor) -> Tensor:
     """SSIM of square windows with uniform weights, half overlapping: cheap enough for each step."""
     means = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], 1), _WINDOW, _STRIDE)

@@ -14,6 +14,8 @@ from hidenerf.training.samples import sample_grid, write_png
 from hidenerf.training.state import save_state
 from hidenerf.training.trainer import RECALIBRATION_BATCHES, PairSource, PhaseClock, Trainer, recalibrate
 
+# Steps after which several processes agree anew on how late it is: that halts their GPUs.
+STEPS_BETWEEN_CLOCKS = 8
 STATE_FOLDER = "run"
 SAMPLES_NAME = "samples.png"
 
@@ -42,7 +44,8 @@ def train(
         try:
             while trainer.progress < 1.0 and trainer.seconds - before < stop_after:
                 sitting.step()
-                trainer.seconds = before + trainer.processes.agree(time.monotonic() - begun)
+                if trainer.processes.count == 1 or trainer.step % STEPS_BETWEEN_CLOCKS == 0:
+                    trainer.seconds = before + trainer.processes.agree(time.monotonic() - begun)
                 now = begun + trainer.seconds - before
                 if now - reported >= report_every:
                     reported = now

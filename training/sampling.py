@@ -203,9 +203,7 @@ class _ResampleVolume(torch.autograd.Function):
             BLOCK=BLOCK,
             num_warps=WARPS,
         )
-        # In memory [B, H, W, C, D], so that it flattens to a channels-last picture of C·D channels without a copy.
-        laid_out = sums.transpose(3, 4).to(ctx.dtype, memory_format=torch.contiguous_format)
-        return laid_out.permute(0, 3, 4, 1, 2), None, None, None
+        return sums.to(ctx.dtype).permute(0, 4, 3, 1, 2), None, None, None
 
 
 def _blocks(count: int) -> int:

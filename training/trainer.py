@@ -25,6 +25,7 @@ from hidenerf.training.losses import (
     deformation_norm,
     pixel_weights,
     resized,
+    sharpness_loss,
     squared_error,
     structure_loss,
 )
@@ -229,6 +230,9 @@ class Trainer:
             with self.autocast() if isinstance(self.perceptual, VggLoss) else contextlib.nullcontext():
                 perceptual = self.perceptual(*arguments)
             weighted.append((f"perceptual_{name}", weights.perceptual, perceptual))
+        if weights.sharpness > 0:
+            sharpness = sharpness_loss(pictures["refined"], truths["refined"], per_pixel["refined"])
+            weighted.append(("sharpness_refined", weights.sharpness, sharpness))
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
         weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hidenerf.model.appearance import AppearanceModule, CameraToWorld
+from hidenerf.model.appearance import AppearanceModule, CameraToWorld, VolumeHead
 from tests.model import reference
 from tests.model.reference import PLANE_AXES, frontal_camera, general_camera
 from tests.model.tiny import TINY, tiny_inputs, tiny_model
@@ -60,6 +60,21 @@ def test_planes_have_the_configs_sizes() -> None:
     assert [tuple(plane.shape) for plane in planes] == [(2, 3, 4, 8, 8), (2, 3, 4, 16, 16)]
 
 
+def test_a_volume_is_the_sum_of_features_times_depth_weights_of_mean_one() -> None:
+    head = VolumeHead(inputs=3, channels=2, depth=5, terms=4).eval()
+    feature_map = torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        volume = head(feature_map)
+        x = head.trunk(feature_map)
+        features = head.features(x).reshape(2, 4, 2, 4, 6).double()
+        weights = 5 * torch.softmax(head.depth_logits(x).reshape(2, 4, 5, 4, 6).double(), 2)
+    assert volume.shape == (2, 2, 5, 4, 6)
+    torch.testing.assert_close(
+        volume.double(), torch.einsum("bkcij,bkdij->bcdij", features, weights), atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(volume.mean(2).double(), features.sum(1), atol=1e-5, rtol=0)
+
+
 def test_each_level_is_the_convolved_level_below_plus_its_own_volume() -> None:
     """Eq. 2, per plane: T_2 = Conv(Up(T_1)) + 𝒯(V_2), each plane with weights of its own."""
     module = tiny_model().appearance
@@ -67,8 +82,8 @@ def test_each_level_is_the_convolved_level_below_plus_its_own_volume() -> None:
     channels = TINY.plane_channels
     with torch.no_grad():
         coarse, fine = module(inputs["source_image"], inputs["source_camera"])
-        module.volume_heads[1][1].weight.zero_()  # type: ignore[index, union-attr]
-        module.volume_heads[1][1].bias.zero_()  # type: ignore[index, union-attr]
+        module.volume_heads[1].features.weight.zero_()  # type: ignore[union-attr, operator]
+        module.volume_heads[1].features.bias.zero_()  # type: ignore[union-attr, operator]
         coarse_again, from_below = module(inputs["source_image"], inputs["source_camera"])
         torch.testing.assert_close(coarse, coarse_again)
         assert not torch.allclose(fine, from_below, atol=1e-2)

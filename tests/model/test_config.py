@@ -23,7 +23,8 @@ from tests.model.tiny import TINY
         ({"secc_size": 16}, "secc_size must be twice render_size"),
         ({"plane_sizes": (4, 16)}, "plane_sizes must double"),
         ({"plane_sizes": (16, 32)}, "end at half of image_size"),
-        ({"plane_samples": (3, 5, 7)}, "plane_samples must have one entry a level"),
+        ({"plane_samples": (3, 5, 7)}, "volume_depths and plane_samples must have one entry a level"),
+        ({"volume_depths": (4,)}, "volume_depths and plane_samples must have one entry a level"),
         ({"extractor_channels": (6, 8)}, "extractor_channels must have more entries"),
         ({"extractor_channels": (4, 4, 4, 4, 4, 4)}, "image_size must be divisible by 2"),
         ({"lookup_stride": 4}, "samples_per_ray must be divisible by lookup_stride"),
@@ -52,7 +53,7 @@ def test_each_rule_refuses(change: dict[str, Any], rule: str) -> None:
         # A refiner of two scales starts at half of S, so R would be twice S.
         {"image_size": 16, "render_size": 32, "secc_size": 64, "plane_sizes": (4, 8), "refiner_channels": (4, 4)}
         | {"identity_channels": (4, 4)},
-        {"plane_sizes": (), "plane_samples": ()},
+        {"plane_sizes": (), "plane_samples": (), "volume_depths": ()},
         {"lookup_stride": 0},
     ],
     ids=["LED's decoder too deep", "S not a multiple", "refiner too shallow", "no planes", "stride 0"],
@@ -84,6 +85,7 @@ def test_whatever_the_rules_let_through_runs(
             secc_size=base * 32,
             samples_per_ray=6,
             plane_sizes=tuple(size >> (levels - level) for level in range(levels)),
+            volume_depths=(3,) * levels,
             plane_samples=(2,) * levels,
             extractor_channels=(4,) * (levels + extra),
             deformation_channels=(4,) * depth,

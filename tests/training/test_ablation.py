@@ -26,9 +26,9 @@ def test_each_variant_changes_one_thing(preset: str) -> None:
     assert full.seccs == DEFAULT_SECCS
     assert full.source_camera
     sizes = {
-        "w/o multi-scale": {"plane_sizes", "plane_samples"},
+        "w/o multi-scale": {"plane_sizes", "volume_depths", "plane_samples"},
         "colours only": {"render_channels"},
-        "deep volumes": {"volume_depth", "plane_samples"},
+        "deep volumes": {"volume_depths", "plane_samples"},
     }
     for name, variant in found.items():
         values, own = dataclasses.asdict(full.config), dataclasses.asdict(variant.config)

@@ -16,6 +16,7 @@ from hidenerf.training.losses import (
     load_vgg,
     pixel_weights,
     resized,
+    sharpness_loss,
     squared_error,
     structure_loss,
 )
@@ -39,6 +40,17 @@ def test_coverage_entropy_is_cross_entropy_and_finite_at_its_ends() -> None:
     assert coverage_entropy(half, ones).item() == pytest.approx(math.log(2))
     assert coverage_entropy(ones, ones).item() == pytest.approx(0, abs=2e-4)
     assert coverage_entropy(torch.zeros(1, 1, 2, 2), ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
+
+
+def test_sharpness_by_hand_and_blind_to_where_the_detail_lies() -> None:
+    weight = torch.full((1, 1, 9, 9), 2.0)
+    flat = torch.full((1, 3, 9, 9), 0.3)
+    stripes, shifted = flat.clone(), flat.clone()
+    stripes[..., ::2] += 0.5  # a slope of 0.5 across everywhere, none along
+    shifted[..., 1::2] += 0.5
+    assert sharpness_loss(flat, stripes, weight).item() == pytest.approx(2 * (0.5 - 1e-5**0.5), rel=1e-3)
+    assert sharpness_loss(shifted, stripes, weight).item() == pytest.approx(0, abs=1e-6)
+    assert sharpness_loss(stripes.transpose(2, 3), stripes, weight).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_deformation_norm_is_the_mean_length_over_points() -> None:
