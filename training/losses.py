@@ -55,11 +55,11 @@ def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """How far the strength of detail differs, wherever the detail itself lies: root mean squares of the colour gradients
-    in windows, and their weighted mean absolute difference.
+    """How far the strength of detail differs, wherever the detail itself lies: the weighted mean absolute difference
+    of the root mean squares of colour gradients in windows.
 
-    All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as strong
-    as the truth's.
+    All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as
+    strong as the truth's.
     """
     strengths = []
     for image in (picture, truth):
