@@ -1,0 +1,183 @@
+"""The TensorRT plugin library: built by CMake from `runtime/kernels/plugin` for given models, and kept.
+
+It needs nvcc, a C++ compiler and CMake on this machine, and TensorRT's headers, which CMake finds or downloads.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import NamedTuple
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.kernels.compile import FOLDER, cache_folder
+from hidenerf.runtime.kernels.sizes import RendererSizes
+
+SOURCES = FOLDER / "plugin"
+_MARK = b"hidenerf-plugin {"
+_MOST_LEVELS = 10
+
+
+class PluginDescription(NamedTuple):
+    """What a library says of itself: versions it was built with, compute capabilities such as "89", its models."""
+
+    tensorrt: str
+    cuda: str
+    architectures: tuple[str, ...]
+    renderers: tuple[RendererSizes, ...]
+
+
+def plugin_library(
+    renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str] = ()
+) -> Path:
+    """The library for these models and TensorRT's version, such as "10.12.0.36"; built if the cache has it not.
+
+    architectures: compute capabilities such as "89"; none for every one that nvcc knows from 75 on, with PTX of the
+    newest. Errors: a tool or the headers are missing, a model that the kernels do not take, a build that fails.
+    """
+    for sizes in renderers:
+        if sizes.channels % 16 != 0 or sizes.levels > _MOST_LEVELS:
+            raise HideNerfError(
+                f"The TensorRT plugin takes planes of 16, 32, … channels and up to {_MOST_LEVELS} levels; the "
+                f"model has {sizes.channels} and {sizes.levels}."
+            )
+    tools = _tools()
+    path = cache_folder() / f"plugin-{_digest(renderers, tensorrt_version, architectures, tools)}.so"
+    if _is_whole(path):
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".plugin-", dir=path.parent) as folder:
+            built = _build(Path(folder), renderers, tensorrt_version, architectures, tools)
+            (Path(folder) / "sum").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
+            built.replace(path)
+            (Path(folder) / "sum").replace(path.with_suffix(".sha256"))
+    except OSError as error:
+        raise HideNerfError(
+            f"The TensorRT plugin cannot be kept in {path.parent} ({error.strerror}); name another folder in "
+            "HIDENERF_KERNEL_CACHE."
+        ) from None
+    return path
+
+
+def plugin_library_or_none(
+    renderers: Sequence[RendererSizes], tensorrt_version: str, report: Callable[[str], None]
+) -> Path | None:
+    """`plugin_library`, or None after reporting in one line why the engine is built without it."""
+    try:
+        return plugin_library(renderers, tensorrt_version)
+    except HideNerfError as error:
+        report(f"{error} The engine is built without it, with TensorRT's own GridSample.")
+        return None
+
+
+def describe_plugin(path: Path) -> PluginDescription:
+    """Read from the file, without loading it; a `HideNerfError` if it is no plugin library of ours."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise HideNerfError(f"{path} cannot be read ({error.strerror}).") from None
+    at = content.find(_MARK)
+    if at < 0:
+        raise HideNerfError(f"{path} is no plugin library of hidenerf; build one as docs/plugin.md says.")
+    said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)])
+    models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
+    return PluginDescription(said["tensorrt"], said["cuda"], tuple(said["architectures"].split()), tuple(models))
+
+
+def check_plugin(path: Path, renderers: Sequence[RendererSizes], tensorrt_version: str) -> PluginDescription:
+    """Describe a library that was built elsewhere; a `HideNerfError` if it is not for these models or this TensorRT."""
+    found = describe_plugin(path)
+    if found.tensorrt.split(".")[0] != tensorrt_version.split(".")[0]:
+        raise HideNerfError(
+            f"{path} was built for TensorRT {found.tensorrt}, and this is {tensorrt_version}; build it again with "
+            f"-DTENSORRT_VERSION={tensorrt_version}."
+        )
+    for sizes in renderers:
+        if sizes not in found.renderers:
+            raise HideNerfError(
+                f"{path} was not built for this model; build it again with -DHIDENERF_RENDERERS={_text(sizes)}."
+            )
+    return found
+
+
+def _text(sizes: RendererSizes) -> str:
+    return ",".join(map(str, astuple(sizes)))
+
+
+class _Tools(NamedTuple):
+    cmake: str
+    nvcc: str
+
+
+def _tools() -> _Tools:
+    if sys.platform != "linux":
+        raise HideNerfError("The TensorRT plugin is built on Linux only.")
+    cmake, compiler = shutil.which("cmake"), os.environ.get("CXX") or shutil.which("c++")
+    nvcc = os.environ.get("CUDACXX") or shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    if nvcc is None:
+        raise HideNerfError(
+            "The TensorRT plugin is not built, as there is no nvcc; install the CUDA toolkit and add its bin to PATH."
+        )
+    if cmake is None or compiler is None:
+        missing = "CMake" if cmake is None else "C++ compiler"
+        raise HideNerfError(
+            f"The TensorRT plugin is not built, as there is no {missing}; install it, such as with: apt-get install "
+            "cmake g++"
+        )
+    return _Tools(cmake, nvcc)
+
+
+def _digest(
+    renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str], tools: _Tools
+) -> str:
+    version = subprocess.run([tools.nvcc, "--version"], capture_output=True, text=True, check=False).stdout
+    described = repr((list(map(_text, renderers)), tensorrt_version, list(architectures), version, platform.machine()))
+    digest = hashlib.sha256(described.encode())
+    for path in sorted([*FOLDER.glob("*.cuh"), *SOURCES.iterdir()]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return path.with_suffix(".sha256").read_text() == hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return False
+
+
+def _build(
+    folder: Path, renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str], tools: _Tools
+) -> Path:
+    definitions = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_CUDA_COMPILER": tools.nvcc,
+        "HIDENERF_RENDERERS": ";".join(map(_text, renderers)),
+        "HIDENERF_ARCHITECTURES": ";".join(architectures),
+        "TENSORRT_VERSION": tensorrt_version,
+    }
+    configure = [tools.cmake, "-S", str(SOURCES), "-B", str(folder / "build")]
+    configure += [f"-D{name}={value}" for name, value in definitions.items()]
+    for command in (configure, [tools.cmake, "--build", str(folder / "build"), "--parallel"]):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode != 0:
+            log = folder.parent / "plugin-build.log"
+            log.write_text(done.stdout)
+            raise HideNerfError(f"The TensorRT plugin is not built ({_reason(done.stdout)}); see {log}.")
+    return folder / "build" / "libhidenerf_plugin.so"
+
+
+def _reason(output: str) -> str:
+    """Our CMake's own sentence, which CMake wraps over lines, or the first error."""
+    if own := re.search(r"^ *hidenerf: (.*?)(?:\n\s*\n|\n *Call Stack|\Z)", output, re.DOTALL | re.MULTILINE):
+        return " ".join(own[1].split())
+    errors = [line.strip() for line in output.splitlines() if re.search(r"\berror\b", line, re.IGNORECASE)]
+    return errors[0] if errors else "CMake gives no reason"

@@ -1,0 +1,146 @@
+"""The plugin library against the real headers of TensorRT 10 and 11: compiled, driven through its life, compared.
+
+What calls it is our harness, not TensorRT. Without a GPU the kernels run emulated on the host.
+"""
+
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.runtime.kernels.plugin.library import PluginBuild, architectures, build_plugin
+from tests.runtime.kernels.scenes import ODD, random_scene, reference
+
+pytestmark = pytest.mark.slow
+
+# FP16 planes, weights and hidden values, and light cut at 0.1 %.
+LARGEST = 6e-3
+
+
+@pytest.fixture(scope="module", params=["installed", "10.12.0", "11.1.0"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PluginBuild:
+    return build_plugin(request.param, tmp_path_factory.mktemp("plugin"))
+
+
+def code_inside(content: bytes) -> set[tuple[str, int]]:
+    """("cubin" or "ptx", compute capability) of every entry of the CUDA fat binaries in a file."""
+    found = set()
+    at = content.find(b"\x50\xed\x55\xba")
+    while at >= 0:
+        _, version, header, size = struct.unpack_from("<IHHQ", content, at)
+        if (version, header) == (1, 16):
+            entry, end = at + header, at + header + size
+            while entry < end:
+                kind, _, entry_header, payload = struct.unpack_from("<HHIQ", content, entry)
+                (capability,) = struct.unpack_from("<I", content, entry + 28)
+                found.add(({1: "ptx", 2: "cubin"}[kind], capability))
+                entry += entry_header + payload
+        at = content.find(b"\x50\xed\x55\xba", at + 4)
+    return found
+
+
+def test_compiles_without_a_warning(built: PluginBuild) -> None:
+    assert "warning" not in built.log
+
+
+def test_exports_the_two_entry_points_alone(built: PluginBuild) -> None:
+    if shutil.which("nm") is None:
+        pytest.skip("nm is not installed")
+    command = ["nm", "-D", "--defined-only", str(built.library)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert sorted(line.split()[1:] for line in lines) == [["T", "getCreators"], ["T", "setLoggerFinder"]]
+
+
+def test_needs_no_library_of_cuda(built: PluginBuild) -> None:
+    if shutil.which("readelf") is None:
+        pytest.skip("readelf is not installed")
+    command = ["readelf", "--dynamic", str(built.library)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    needed = [line for line in lines if "(NEEDED)" in line]
+    assert needed
+    assert not [line for line in needed if "cuda" in line or "nv" in line]
+
+
+def test_holds_machine_code_of_every_architecture_and_ptx_of_the_newest(built: PluginBuild) -> None:
+    wanted = {("cubin", a) for a in architectures()} | {("ptx", architectures()[-1])}
+    assert code_inside(built.library.read_bytes()) == wanted
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this is what happens without a GPU")
+def test_life_without_a_gpu_leaks_nothing_and_ends_in_an_error_code(built: PluginBuild) -> None:
+    done = built.run_harness("life", str(built.library), "no-gpu")
+    assert done.returncode == 0, done.stderr
+
+
+def test_life_with_emulated_kernels_leaks_nothing(built: PluginBuild) -> None:
+    done = built.run_harness("life", str(built.emulated), "gpu")
+    assert done.returncode == 0, done.stderr
+    # Where TensorRT gives no logger, the harness makes two mistakes.
+    assert done.stderr.count("TriplaneRender: takes one field, octaves, and there are 0\n") == 2
+
+
+def test_the_harness_fails_where_a_library_does_not_do_as_said(built: PluginBuild) -> None:
+    assert built.run_harness("life", str(built.emulated), "no-gpu").returncode == 1
+
+
+def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+    """A batch of two pictures with one MLP, and what PyTorch in FP64 makes of them."""
+    scenes = [random_scene(ODD, 4), random_scene(ODD, 9)]
+    scenes = [s._replace(planes=[p.to(kind).float() for p in s.planes]) for s in scenes]
+    mlp = [t.to(kind) for t in scenes[0].mlp]
+    shared = [s._replace(**dict(zip(s._fields[3:], [t.float() for t in mlp], strict=True))) for s in scenes]
+    inputs = [torch.cat([s.deformation for s in shared]), torch.cat([s.camera for s in shared])]
+    inputs += [torch.cat(levels).to(kind) for levels in zip(*[s.planes for s in shared], strict=True)]
+    return [*inputs, *mlp], [reference(s, ODD.octaves) for s in shared]
+
+
+def check_render(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool) -> None:
+    inputs, wanted = render_inputs(kind)
+    found = built.enqueue("TriplaneRender", inputs, folder, device)
+    size = ODD.render_size
+    for name in ["output", "replayed"] if device else ["output"]:
+        rendered = found[f"{name}_0"].reshape(2, ODD.rendered, size, size)
+        alpha = found[f"{name}_1"].reshape(2, size, size)
+        for item, (right, right_alpha) in enumerate(wanted):
+            assert np.abs(rendered[item] - right.numpy()).max() < LARGEST
+            assert np.abs(alpha[item] - right_alpha.numpy()).max() < LARGEST
+
+
+def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool) -> None:
+    generator = torch.Generator().manual_seed(2)
+    volume = torch.randn(2, 4, 5, 6, 7, generator=generator).to(kind)
+    grid = torch.rand(2, 2, 3, 4, 3, generator=generator) * 2.6 - 1.3
+    right = torch.nn.functional.grid_sample(volume.double(), grid.double(), align_corners=False).flatten().numpy()
+    found = built.enqueue("GridSample3d", [volume, grid], folder, device)
+    for name in ["output_0", "replayed_0"] if device else ["output_0"]:
+        tolerance = 2e-6 if kind == torch.float32 else 2e-3
+        np.testing.assert_allclose(found[name].astype(np.float64), right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_render_with_emulated_kernels_is_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    check_render(built, kind, tmp_path, device=False)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_samples_with_emulated_kernels_are_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    check_sample(built, kind, tmp_path, device=False)
+
+
+on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
+def test_render_on_a_gpu_is_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    """Enqueued as it is, and captured in a CUDA graph before anything else ran."""
+    check_render(built, kind, tmp_path, device=True)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
+def test_samples_on_a_gpu_are_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    check_sample(built, kind, tmp_path, device=True)
