@@ -4,8 +4,13 @@ bash benchmarks/gpu_session.sh python3 benchmarks/frame_on_gpu.py --out "$OUT"
 
 Presets: `base` untrained, `demo` as shipped; bundles are taken from --bundles (FOLDER/base, FOLDER/demo, FP16) or else
 exported. Per contender: median and p99 of a frame on the device (SECC and camera to uint8 frame and alpha) and of each
-stage alone, the GPU memory it takes, and PSNR against PyTorch FP32 with nothing hoisted. Writes frame.json, frame.md
-and frame.png; a part that fails is reported and does not end the rest.
+stage alone, the GPU memory it takes, and PSNR against PyTorch FP32 with nothing hoisted. Writes frame.json and frame.md
+after every part; one that fails is reported and does not end the rest, and after --minutes none is begun.
+frame_report.py puts one or several frame.json into docs/performance.md.
+
+Steps: tests (the backend's own), ways (frame_ways.py), ours, onnxruntime, eager, compile, endurance, scaling
+(TriplaneRender over R and N), frames (whole frames over R and N), batch. Batch: B sources are on the device, each in a
+backend of its own, and one motion moves them all; a step is one frame of each, in turn.
 """
 
 import argparse
@@ -14,7 +19,6 @@ import gc
 import hashlib
 import importlib.metadata
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +31,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from frame_report import tables
+from frame_ways import summary
 from kernels_on_gpu import times_of
 from torch import Tensor, nn
 
@@ -47,10 +53,12 @@ from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.source import load_source
 
+STEPS = ("tests", "ways", "ours", "onnxruntime", "eager", "compile", "endurance", "scaling", "frames", "batch")
 POSES = 8
 WARM_UP = 10
 report: dict[str, Any] = {}
 out = Path()
+last_start = float("inf")
 
 Pose = tuple[Tensor, Tensor]
 Frame = tuple[Tensor, Tensor]
@@ -70,9 +78,13 @@ class Case:
     expected: list[np.ndarray] = dataclasses.field(default_factory=list)
 
 
-def make_case(preset: str, folder: Path) -> Case:
-    """The shipped demonstration's source and motion; for `base` a picture of noise, since nothing is trained."""
-    model = random_model(PRESETS["base"], 0) if preset == "base" else load_checkpoint(default_checkpoint_path()).eval()
+def preset_model(preset: str) -> HideNerf:
+    """The shipped weights; for `base` untrained ones."""
+    return random_model(PRESETS["base"], 0) if preset == "base" else load_checkpoint(default_checkpoint_path()).eval()
+
+
+def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
+    """The shipped demonstration's source and motion, or a picture of noise if the source has another size."""
     face = load_face_model(default_face_model_path())
     path = folder / preset
     if not path.is_dir():
@@ -98,12 +110,15 @@ def make_case(preset: str, folder: Path) -> Case:
     poses = [(secc(motion.expression[r]), torch.from_numpy(motion.camera[r].copy()).cuda()[None]) for r in rows]
     inputs = picture.cuda(), torch.from_numpy(source.camera.copy()).cuda()[None], secc(source.expression)
     neutral = face.vertices(source.identity, np.zeros_like(source.expression))
-    case = Case(preset, model.cuda(), open_bundle(path), inputs, poses, neutral, motion.expression[rows])
+    return Case(preset, model.cuda(), open_bundle(path), inputs, poses, neutral, motion.expression[rows])
+
+
+def render_expected(case: Case) -> None:
+    """PyTorch's frames in FP32, nothing hoisted."""
     with torch.no_grad(), full_fp32():
-        for pose in poses:
+        for pose in case.poses:
             result = case.model(*case.source, *pose)
             case.expected.append(frame_to_uint8(result.frame).cpu().numpy())
-    return case
 
 
 @contextmanager
@@ -122,12 +137,6 @@ def free_memory() -> int:
     torch.cuda.empty_cache()
     torch.cuda.synchronize()
     return int(torch.cuda.mem_get_info()[0])
-
-
-def summary(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
-    ordered = sorted(1e3 * s for s in seconds)
-    return {"median": statistics.median(ordered), "p99": ordered[int(0.99 * (len(ordered) - 1))]}
 
 
 def on_device(run: Callable[[int], object], count: int) -> dict[str, float]:
@@ -301,7 +310,8 @@ def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[s
 
 def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
     before = free_memory()
-    onnxruntime_cuda.FRAME_OPTIONS["prefer_nhwc"] = prefer_nhwc
+    for options in (onnxruntime_cuda.FRAME_OPTIONS, onnxruntime_cuda.OWN_GRAPH_OPTIONS):
+        options["prefer_nhwc"] = prefer_nhwc
     started = time.perf_counter()
     backend = OnnxRuntimeCuda(case.bundle, StageTimes())
     found: dict[str, Any] = {"opening_seconds": time.perf_counter() - started}
@@ -319,7 +329,8 @@ def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
         drawn = measured_stages(
             backend, lambda i: backend.render_expression(case.expressions[i % POSES], cameras[i % POSES]), count
         )
-        found["with_secc"] = {name: drawn[name] for name in ("upload", "frame", "wall")}
+        found["with_secc"] = {name: drawn[name] for name in ("upload", "frame", "secc_to_frame", "wall")}
+        found["one_graph"] = bool(backend._captured)
     finally:
         backend.close()
     return found
@@ -327,7 +338,7 @@ def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
 
 def measured_stages(backend: OnnxRuntimeCuda, render: Callable[[int], object], count: int) -> dict[str, Any]:
     """Device times within whole frames, by the backend's own marks. wall: from NumPy to NumPy, on the host."""
-    took: dict[str, list[float]] = {name: [] for name in (*STAGES, "frame", "wall")}
+    took: dict[str, list[float]] = {name: [] for name in (*STAGES, "frame", "secc_to_frame", "wall")}
     for index in range(count + WARM_UP):
         started = time.perf_counter()
         render(index)
@@ -337,6 +348,7 @@ def measured_stages(backend: OnnxRuntimeCuda, render: Callable[[int], object], c
         for mark, stage in enumerate(STAGES):
             took[stage].append(backend._device.seconds_between(mark, mark + 1))
         took["frame"].append(backend._device.seconds_between(1, 4))
+        took["secc_to_frame"].append(backend._device.seconds_between(0, 4))
         took["wall"].append(wall)
     return {name: summary(values) for name, values in took.items()}
 
@@ -406,24 +418,80 @@ def scaling() -> dict[str, Any]:
         sizes = dataclasses.replace(BASE, render_size=size, samples=samples)
         ready = SceneRenderer(sizes, random_scene(sizes, 0))
         outputs = ready.outputs()
-        found[f"R {size}, N {samples}"] = times_of([lambda r=ready, o=outputs: r.start(*o)], 20)  # type: ignore[misc]
+        took = times_of([lambda r=ready, o=outputs: r.start(*o)], 20)  # type: ignore[misc]
+        # Of launches in a row, and of single ones.
+        found[f"R {size}, N {samples}"] = {"median": took["median"], "p99": took["single_p99"]}
     return found
+
+
+def frame_scaling(size: int, samples: int, folder: Path, count: int) -> dict[str, float]:
+    """Whole frames of ours, untrained: base but R, N and Q; milliseconds on the device, and bytes."""
+    config = dataclasses.replace(PRESETS["base"], render_size=size, samples_per_ray=samples, secc_size=2 * size)
+    case = make_case(f"base-{size}-{samples}", random_model(config, 0), folder)
+    before = free_memory()
+    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    try:
+        backend.encode_source(*[t.cpu().numpy() for t in case.source])
+        poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
+        took = measured_stages(backend, lambda i: backend.render(*poses[i % POSES]), count)
+        return took["frame"] | {"memory": float(before - int(torch.cuda.mem_get_info()[0]))}
+    finally:
+        backend.close()
+
+
+def batch(case: Case, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
+    """A frame of each of B sources in turn, by the same motion; milliseconds from NumPy to NumPy, and bytes."""
+    before, found = free_memory(), {}
+    poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
+    picture, camera, canonical = (t.cpu().numpy() for t in case.source)
+    backends: list[OnnxRuntimeCuda] = []
+    try:
+        for size in sizes:
+            while len(backends) < size:
+                backends.append(OnnxRuntimeCuda(case.bundle, StageTimes()))
+                other = np.roll(picture, 16 * len(backends), axis=-1)
+                backends[-1].encode_source(other, camera, canonical)
+            took = []
+            for index in range(count + WARM_UP):
+                started = time.perf_counter()
+                for backend in backends:
+                    backend.render(*poses[index % POSES])
+                took.append(time.perf_counter() - started)
+            memory = before - int(torch.cuda.mem_get_info()[0])
+            found[str(size)] = summary(took[WARM_UP:]) | {"memory": float(memory)}
+    finally:
+        for backend in backends:
+            backend.close()
+    return found
+
+
+def ways(case: Case, count: int) -> dict[str, Any]:
+    """frame_ways.py's figures."""
+    script = Path(__file__).with_name("frame_ways.py")
+    command = [sys.executable, str(script), "--bundle", str(case.bundle.folder), "--out", str(out)]
+    subprocess.run([*command, "--count", str(count)], timeout=400, check=True)
+    return dict(json.loads((out / f"ways-{case.bundle.preset}.json").read_text()))
 
 
 def gpu_tests() -> dict[str, Any]:
     """The CUDA backend's own tests: placement of nodes, frames, errors."""
     tests = ["tests/runtime/test_backends.py", "tests/runtime/test_backends_cuda.py"]
+    tests.append("tests/runtime/kernels/test_device_gpu.py")
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    (out / "gpu_tests.log").write_text(done.stdout + done.stderr)
-    print(done.stdout[-3000:])
-    return {"status": done.returncode, "end": done.stdout.strip().splitlines()[-1:]}
+    log = out / "gpu_tests.log"
+    with log.open("w") as stream:
+        status = subprocess.run(command, stdout=stream, stderr=stream, timeout=420, check=False).returncode
+    text = log.read_text()
+    print(text[-3000:])
+    return {"status": status, "end": text.strip().splitlines()[-1:]}
 
 
 def part(group: str, name: str, work: Callable[[], Any]) -> None:
     """One entry of the report, saved at once."""
     started = time.perf_counter()
     try:
+        if started > last_start:
+            raise TimeoutError("not begun, --minutes are over")
         result = work()
     except Exception as error:
         result = {"failed": f"{type(error).__name__}: {error}"[:1500]}
@@ -431,107 +499,73 @@ def part(group: str, name: str, work: Callable[[], Any]) -> None:
     report.setdefault(group, {})[name] = result
     print(f"-- {group}, {name}: {time.perf_counter() - started:.1f} s {json.dumps(result)[:400]}", flush=True)
     (out / "frame.json").write_text(json.dumps(report, indent=1))
-    (out / "frame.md").write_text(tables())
+    (out / "frame.md").write_text(tables(report))
 
 
-def cell(entry: dict[str, Any], name: str) -> str:
-    figures = entry.get(name)
-    return f"{figures['median']:.2f} / {figures['p99']:.2f}" if figures else "–"
-
-
-def tables() -> str:
-    """The report's contenders as Markdown."""
-    lines = []
-    for preset in ("base", "demo"):
-        contenders = {n: e for n, e in report.get(preset, {}).items() if "frame" in e and "psnr" in e}
-        best = min((e["frame"]["median"] for n, e in contenders.items() if n.startswith("ours")), default=None)
-        if not contenders:
-            continue
-        lines += [
-            f"Preset `{preset}`, milliseconds, median / p99:",
-            "",
-            "| | frame | ÷ ours | LED | rendering | refiner | both last | memory, MB | PSNR, dB |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for name, entry in contenders.items():
-            ratio = f"{entry['frame']['median'] / best:.2f}" if best else "–"
-            render = "triplane_render" if name.startswith("ours") else "render"
-            stages = " | ".join(cell(entry, s) for s in ("led", render, "refiner", "renderer_refiner"))
-            lines.append(
-                f"| {name} | {cell(entry, 'frame')} | {ratio} | {stages} | {entry['memory'] / 1e6:.0f} "
-                f"| {entry['psnr']:.1f} |"
-            )
-        lines.append("")
-    return "\n".join(lines)
-
-
-def plot() -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
-    for axis, preset in zip(axes, ("base", "demo"), strict=True):
-        entries = {n: e for n, e in report.get(preset, {}).items() if "frame" in e and "psnr" in e}
-        names = list(entries)[::-1]
-        bars = axis.barh(names, [entries[n]["frame"]["median"] for n in names])
-        axis.bar_label(bars, fmt="%.2f")
-        axis.set_xscale("log")
-        axis.set_xlabel("milliseconds a frame, median")
-        axis.set_title(preset)
-    figure.savefig(out / "frame.png", dpi=120)
+def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None:
+    """A preset's contenders, one after the other on the same inputs."""
+    steps, count = arguments.steps, arguments.count
+    case = make_case(preset, preset_model(preset), folder)
+    if "ways" in steps:
+        part("ways", preset, lambda: ways(case, count))
+    if {"ours", "onnxruntime", "eager", "compile"} & set(steps):
+        render_expected(case)
+    if "ours" in steps:
+        part(preset, "floors", lambda: floors(case, report["ceilings"]["measured"]))
+        for nhwc, label in (("0", "NCHW"), ("1", "NHWC")):
+            part(preset, f"ours, {label}", lambda n=nhwc: ours(case, n, count))  # type: ignore[misc]
+    if "onnxruntime" in steps:
+        for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
+            options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}
+            label = f"ONNX Runtime CUDA, {'NHWC' if nhwc == '1' else 'NCHW'}{', CUDA graph' if graph == '1' else ''}"
+            part(preset, label, lambda o=options: plain_onnxruntime(case, o, count))  # type: ignore[misc]
+    modes: list[str | None] = [None] if "eager" in steps else []
+    modes += arguments.compile_modes if "compile" in steps else []
+    for mode in modes:
+        for hoisted in (True, False):
+            for half in (True, False) if mode is None else (True,):
+                label = f"PyTorch {mode or 'eager'}, {'FP16' if half else 'FP32'}, {'' if hoisted else 'un'}hoisted"
+                part(preset, label, lambda h=half, u=hoisted, m=mode: pytorch(case, h, u, m, count))  # type: ignore[misc]
+    if "endurance" in steps:
+        part(preset, "endurance", lambda: endurance(case, arguments.endurance))
+    if "batch" in steps and preset == "base":
+        part("scaling", "batch", lambda: batch(case, (1, 2, 4), count))
 
 
 def main() -> None:
-    global out
+    global out, last_start
+    started = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bundles", type=Path, help="folder of exported bundles")
-    parser.add_argument("--presets", nargs="+", default=["base", "demo"])
-    parser.add_argument("--contenders", nargs="+", default=["ours", "onnxruntime", "eager", "compile"])
+    parser.add_argument("--presets", nargs="+", choices=("base", "demo"), default=["base", "demo"])
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--compile-modes", nargs="+", default=["reduce-overhead", "max-autotune"])
     parser.add_argument("--count", type=int, default=300, help="timed frames of each contender")
-    parser.add_argument("--endurance", type=int, default=10_000, help="frames of the endurance run; 0 for none")
+    parser.add_argument("--endurance", type=int, default=10_000, help="frames of the endurance run")
+    parser.add_argument("--minutes", type=float, default=8.0, help="after which no part is begun")
     arguments = parser.parse_args()
-    out = arguments.out
+    out, last_start = arguments.out, started + 60 * arguments.minutes
     out.mkdir(parents=True, exist_ok=True)
-    count, folder = arguments.count, arguments.bundles or Path(tempfile.mkdtemp())
+    folder = arguments.bundles or Path(tempfile.mkdtemp())
     torch.backends.cudnn.benchmark = True
     packages = ("torch", "onnxruntime-gpu", "cuda-core", "nvidia-cuda-nvrtc", "nvidia-cudnn-cu13")
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     report["environment"] = {"gpu": torch.cuda.get_device_name()} | {p: installed.get(p, "absent") for p in packages}
     print(report["environment"])
-    part("tests", "gpu", gpu_tests)
-    part("ceilings", "measured", ceilings)
-    for preset in arguments.presets:
-        case = make_case(preset, folder)
-        limits = report["ceilings"]["measured"]
-        if "ours" in arguments.contenders:
-            part(preset, "floors", lambda c=case, m=limits: floors(c, m))  # type: ignore[misc]
-            for nhwc, label in (("1", "NHWC"), ("0", "NCHW")):
-                part(preset, f"ours, {label}", lambda c=case, n=nhwc: ours(c, n, count))  # type: ignore[misc]
-            onnxruntime_cuda.FRAME_OPTIONS["prefer_nhwc"] = "1"
-        if "onnxruntime" in arguments.contenders:
-            for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
-                options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}
-                label = (
-                    f"ONNX Runtime CUDA, {'NHWC' if nhwc == '1' else 'NCHW'}{', CUDA graph' if graph == '1' else ''}"
-                )
-                part(preset, label, lambda c=case, o=options: plain_onnxruntime(c, o, count))  # type: ignore[misc]
-        kinds = [("eager", None)] if "eager" in arguments.contenders else []
-        kinds += [("compile", mode) for mode in arguments.compile_modes if "compile" in arguments.contenders]
-        for kind, mode in kinds:
-            for hoisted in (True, False):
-                for half in (True, False) if kind == "eager" else (True,):
-                    label = f"PyTorch {mode or 'eager'}, {'FP16' if half else 'FP32'}, {'' if hoisted else 'un'}hoisted"
-                    part(preset, label, lambda c=case, a=(half, hoisted, mode): pytorch(c, *a, count))  # type: ignore[misc]
-        if arguments.endurance and "ours" in arguments.contenders:
-            part(preset, "endurance", lambda c=case: endurance(c, arguments.endurance))  # type: ignore[misc]
-        del case
-    part("scaling", "TriplaneRender", scaling)
-    part("plot", "frame.png", plot)
-    print(tables())
+    if "tests" in arguments.steps:
+        part("tests", "gpu", gpu_tests)
+    if "ours" in arguments.steps:
+        part("ceilings", "measured", ceilings)
+    if set(arguments.steps) - {"tests", "scaling", "frames"}:
+        for preset in arguments.presets:
+            run_preset(preset, arguments, folder)
+    if "scaling" in arguments.steps:
+        part("scaling", "TriplaneRender", scaling)
+    if "frames" in arguments.steps:
+        for r, n in ((64, 48), (128, 24), (128, 48), (128, 96), (256, 48)):
+            part("frames", f"R {r}, N {n}", lambda r=r, n=n: frame_scaling(r, n, folder, arguments.count))  # type: ignore[misc]
+    print(tables(report))
 
 
 if __name__ == "__main__":

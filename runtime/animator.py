@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.backends import open_backend
 from hidenerf.runtime.backends.base import SeccBackend
-from hidenerf.runtime.bundle import Bundle, open_bundle
+from hidenerf.runtime.bundle import Bundle, open_bundle, require_parity
 from hidenerf.runtime.drivers import open_driver
 from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.errors import HideNerfError
@@ -54,11 +54,21 @@ class Animator:
 
     bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
     face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
-    notes: what opening the backend had to say: why `auto` does without the GPU.
+    allow_failed_parity: take a bundle too whose parity with the PyTorch model failed.
+    notes: what opening the backend had to say: why `auto` passes over faster ones.
     """
 
-    def __init__(self, bundle: Bundle | Path | str, backend: str = "auto", face_landmarker: Path | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle | Path | str,
+        backend: str = "auto",
+        face_landmarker: Path | None = None,
+        *,
+        allow_failed_parity: bool = False,
+    ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
+        if not allow_failed_parity:
+            require_parity(self.bundle)
         self.face_model = load_face_model(self.bundle.face_model_path)
         self.times = StageTimes()
         self.source: Source | None = None

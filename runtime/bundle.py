@@ -9,14 +9,17 @@ Manifest, schema version 1:
 | `generator`     | versions of hidenerf, torch and onnx that made it                                              |
 | `model`         | the model's config (`hidenerf.model.config.ModelConfig`)                                       |
 | `checkpoint`    | `sha256` of the checkpoint file, or the `random_init` seed of untrained weights                |
-| `precision`     | `name` (`fp32` or `fp16`) and how many nodes each island rule kept in FP32, per graph          |
+| `precision`     | `name` (`fp32`, `fp16` or `int8`), per graph how many nodes each island rule kept in FP32; for |
+|                 | `int8` also how many convolutions are INT8 per graph, and `file` and `sha256` of the `plan`    |
 | `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
 | `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
 |                 | described as the graphs are, and `renderer_mlp`, the file of the MLP's FP32 weights (NumPy     |
 |                 | archive: `weight_1`, `bias_1`, `weight_2`, `bias_2`); missing from bundles of before           |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest                                           |
-| `parity`        | null, or parity's verdict and thresholds, with its report's file                               |
+| `parity`        | null, or parity's verdict on this bundle against PyTorch: `passed`; `failed`, null or what was |
+|                 | outside the thresholds in words; `precision`, `backend`, number of `frames`; `frame_psnr` and  |
+|                 | `flicker_psnr`, the worst in dB; `tensors_failed`; the `thresholds`; the file of its `report`  |
 """
 
 import json
@@ -33,6 +36,7 @@ MANIFEST_NAME = "manifest.json"
 SCHEMA = "hidenerf-bundle"
 SCHEMA_VERSION = 1
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
+PARITY_REPORT = "parity/report.html"
 EXPORT_AGAIN = "export it again with hidenerf-export"
 
 
@@ -101,6 +105,17 @@ class Bundle:
         return "sha256" in self.manifest["checkpoint"]
 
     @property
+    def failed_parity(self) -> str | None:
+        """What parity found outside its thresholds, in words; None if nothing, or if it never ran."""
+        entry = self.manifest.get("parity")
+        if entry is None or entry["passed"]:
+            return None
+        if "failed" in entry:
+            return str(entry["failed"])
+        # The verdict of a hidenerf that had no words for it.
+        return f"worst frame {entry['frame_psnr']} dB where {entry['thresholds']['frame_psnr']} dB is asked"
+
+    @property
     def face_model_name(self) -> str:
         return str(self.manifest["face_model"]["name"])
 
@@ -131,10 +146,22 @@ def open_bundle(folder: Path) -> Bundle:
                 raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
         # Reading them finds out now, rather than in the middle of a run, whether they are there.
         _ = (bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.trained)
-        _ = (bundle.face_model_name, bundle.preset)
+        _ = (bundle.face_model_name, bundle.preset, bundle.failed_parity)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
     return bundle
+
+
+def require_parity(bundle: Bundle) -> None:
+    """A `HideNerfError` if parity has run on this bundle and failed: it is not the model it was exported from."""
+    failed = bundle.failed_parity
+    if failed is None:
+        return
+    report = f", see {bundle.folder / PARITY_REPORT}" if PARITY_REPORT in bundle.manifest["files"] else ""
+    raise HideNerfError(
+        f"{bundle.folder}: parity with the model it was exported from failed: {failed}{report}; {EXPORT_AGAIN}, or use "
+        "it as it is with --allow-failed-parity."
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

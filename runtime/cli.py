@@ -70,6 +70,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--frames", type=click.IntRange(1), help="Stop after this many frames.")
 @click.option("--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task.")
+@click.option("--allow-failed-parity", is_flag=True, help="Run a bundle that failed hidenerf-parity.")
 @click.option("--profile", is_flag=True, help="Print the time of each stage: p50, p95, p99.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @user_errors
@@ -93,6 +94,7 @@ def main(
     smoothing: float,
     frames: int | None,
     face_landmarker: Path | None,
+    allow_failed_parity: bool,
     profile: bool,
     quiet: bool,
 ) -> None:
@@ -117,7 +119,8 @@ def main(
         if given is not None and output.exists() and given.exists() and output.samefile(given):
             raise HideNerfError(f"-o {output}: this is the file of {option}; choose another output.")
     with ExitStack() as stack:
-        animator = stack.enter_context(Animator(bundle or default_bundle(), backend, face_landmarker))
+        opened = Animator(bundle or default_bundle(), backend, face_landmarker, allow_failed_parity=allow_failed_parity)
+        animator = stack.enter_context(opened)
         driver = animator.open_driver(driving or demo_motion_path(), face=driving_face, smoothing=smoothing)
         stack.callback(driver.close)
         if output.suffix == MOTION_SUFFIX:
@@ -160,6 +163,8 @@ def _announce(animator: "Animator", driver: "Driver", quiet: bool) -> None:
     )
     for note in animator.notes:
         click.echo(note, err=True)
+    if animator.bundle.failed_parity is not None:
+        click.echo(f"It failed parity: {animator.bundle.failed_parity}.", err=True)
     if not animator.bundle.trained:
         click.echo("Its weights are untrained: the frames will be noise, not a face.", err=True)
     if driver.live:

@@ -4,6 +4,7 @@ What is left to a real GPU is what these stand for: the driver's calls, ONNX Run
 """
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import DTypeLike, NDArray
 
-from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.backends import on_device, onnxruntime_cuda
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.runtime.kernels.emulated import aligned, build
@@ -64,6 +65,12 @@ class HostDevice:
 
     def synchronize(self) -> None:
         pass
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
+
+    def launch(self, captured: Callable[[], None]) -> None:
+        captured()
 
     def close(self) -> None:
         self.closed = True
@@ -128,7 +135,7 @@ class EmulatedSeccDrawer:
 
 def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
     assert stream == HostDevice.stream
-    assert (options.get("enable_cuda_graph") == "1") == (graph.name != "source_encoder")
+    assert "enable_cuda_graph" not in options
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(graph.path), session_options, providers=["CPUExecutionProvider"])
@@ -145,4 +152,4 @@ def use_host_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(onnxruntime_cuda, "open_session", open_cpu_session)
     monkeypatch.setattr(onnxruntime_cuda, "ENCODER_ARENA", "cpu:0")
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
-    monkeypatch.setattr(onnxruntime_cuda, "SeccDrawer", EmulatedSeccDrawer)
+    monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)

@@ -1,6 +1,7 @@
 """Every backend on real bundles: what it renders, what it keeps, and what it refuses.
 
-The CUDA backend runs twice: on a GPU, and without one on the emulated kernels (host_gpu.py).
+The CUDA backend runs twice: on a GPU, and without one on the emulated kernels (host_gpu.py). So does TensorRT: what its
+emulation (host_tensorrt.py) tests is the backend's own doing, and nothing of TensorRT.
 """
 
 import dataclasses
@@ -15,25 +16,30 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from hidenerf.runtime.backends import BACKEND_NAMES, open_backend
+from hidenerf.runtime.backends import BACKEND_NAMES, onnxruntime_cuda, open_backend, tensorrt_engines
 from hidenerf.runtime.backends.base import Backend
-from hidenerf.runtime.backends.onnxruntime_cuda import STAGES, import_onnxruntime
+from hidenerf.runtime.backends.onnxruntime_cuda import import_onnxruntime
+from hidenerf.runtime.backends.tensorrt_library import gpu_sm, load_library
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
 from tests.runtime.host_gpu import use_host_gpu
+from tests.runtime.host_tensorrt import use_host_tensorrt, write_emulated_set
 
 Float = NDArray[np.float32]
 EMULATED = "onnxruntime-cuda, emulated"
+EMULATED_TENSORRT = {"tensorrt, emulated": "tensorrt", "tensorrt-rtx, emulated": "tensorrt-rtx"}
 # The CUDA backend's kernel computes in FP16 what the graph computes in FP32.
 LEAST_PSNR = 45.0
 
 
 @pytest.fixture(scope="module", params=["bundle_fp32", "bundle_fp16"])
-def bundle(request: pytest.FixtureRequest) -> Bundle:
-    return open_bundle(request.getfixturevalue(request.param))
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A copy, which may get engines."""
+    folder = tmp_path_factory.mktemp("bundle") / "bundle"
+    return open_bundle(shutil.copytree(request.getfixturevalue(request.param), folder))
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +48,21 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(
-    params=["onnxruntime-cpu", EMULATED, pytest.param("onnxruntime-cuda", marks=pytest.mark.gpu)],
+    params=[
+        "onnxruntime-cpu",
+        EMULATED,
+        *EMULATED_TENSORRT,
+        *(pytest.param(name, marks=pytest.mark.gpu) for name in ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")),
+    ],
 )
-def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, emulation: Path) -> str:
-    """A backend's name, which opens here."""
+def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, emulation: Path, bundle: Bundle) -> str:
+    """A backend's name, which opens `bundle` here."""
+    if backend := EMULATED_TENSORRT.get(request.param):
+        use_host_tensorrt(monkeypatch, emulation)
+        write_emulated_set(bundle, backend)
+        return backend
+    if request.param in EMULATED_TENSORRT.values():
+        build_engines(bundle, request.param)
     if request.param == EMULATED:
         use_host_gpu(monkeypatch, emulation)
         return "onnxruntime-cuda"
@@ -56,6 +73,21 @@ def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, emulat
         except HideNerfError as error:
             pytest.skip(f"{error}")
     return str(request.param)
+
+
+def build_engines(bundle: Bundle, backend: str) -> None:
+    """For this machine's GPU; skips where the library does not run here."""
+    from hidenerf.export.engines.libraries import load_library as load_builder
+    from hidenerf.export.engines.targets import choose_targets
+    from hidenerf.export.engines.writer import write_engines
+
+    try:
+        load_library(backend)
+        Device().close()
+        sm = str(gpu_sm()) if backend == "tensorrt-rtx" else None
+        write_engines(bundle.folder, choose_targets(load_builder(backend), sm), print)
+    except HideNerfError as error:
+        pytest.skip(f"{error}")
 
 
 def opened(name: str, bundle: Bundle, times: StageTimes | None = None) -> Backend:
@@ -260,8 +292,8 @@ def test_the_time_of_each_stage_is_measured(bundle: Bundle, name: str) -> None:
         backend.render(*motion(bundle))
     backend.close()
     counts = {line.split()[0]: line.split()[1] for line in times.table().splitlines()[1:]}
-    frame = ("led", "renderer_refiner") if name == "onnxruntime-cpu" else STAGES
-    assert counts == {"source_encoder": "1"} | dict.fromkeys(frame, "3")
+    frame = {"onnxruntime-cpu": ("led", "renderer_refiner"), "onnxruntime-cuda": onnxruntime_cuda.STAGES}
+    assert counts == {"source_encoder": "1"} | dict.fromkeys(frame.get(name, tensorrt_engines.STAGES), "3")
 
 
 def test_a_graph_that_onnx_runtime_does_not_load_is_named(bundle_fp32: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle, read_manifest
+from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle, read_manifest, require_parity
 from hidenerf.runtime.errors import HideNerfError
 
 Manifest = dict[str, Any]
@@ -257,3 +257,32 @@ def test_a_garbled_detail_is_refused_when_opening_and_not_later(
     tmp_path: Path, change: Callable[[Manifest], Any]
 ) -> None:
     refusal(write(tmp_path, change))
+
+
+def verdict(**entry: Any) -> Callable[[Manifest], None]:
+    return lambda manifest: manifest.update(parity=entry)
+
+
+def test_a_failed_verdict_is_refused_in_its_words(tmp_path: Path) -> None:
+    bundle = open_bundle(write(tmp_path / "failed", verdict(passed=False, failed="2 of 3 frames are green")))
+    assert bundle.failed_parity == "2 of 3 frames are green"
+    with pytest.raises(HideNerfError, match=r"failed: 2 of 3 frames are green; .*--allow-failed-parity"):
+        require_parity(bundle)
+
+
+@pytest.mark.parametrize("change", [None, verdict(passed=True, failed=None), lambda manifest: manifest.pop("parity")])
+def test_a_bundle_that_passed_or_was_never_asked_is_taken(
+    tmp_path: Path, change: Callable[[Manifest], Any] | None
+) -> None:
+    require_parity(open_bundle(write(tmp_path / "bundle", change)))
+
+
+def test_a_failed_verdict_of_before_there_were_words(tmp_path: Path) -> None:
+    old = verdict(passed=False, frame_psnr=31.25, thresholds={"frame_psnr": 60.0})
+    with pytest.raises(HideNerfError, match=r"worst frame 31.25 dB where 60.0 dB is asked"):
+        require_parity(open_bundle(write(tmp_path / "old", old)))
+
+
+def test_a_garbled_verdict_is_a_garbled_manifest(tmp_path: Path) -> None:
+    with pytest.raises(HideNerfError, match="lacks or garbles"):
+        open_bundle(write(tmp_path / "bundle", lambda manifest: manifest.update(parity="yes")))

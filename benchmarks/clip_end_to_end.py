@@ -1,0 +1,152 @@
+"""A clip through the whole pipeline: what decoding, tracking, rendering and encoding cost, and which is the bottleneck.
+
+python benchmarks/clip_end_to_end.py --driving clip.mp4 --face-landmarker face_landmarker.task
+python benchmarks/clip_end_to_end.py --driving tracked.npz --clip clip.mp4
+
+The first decodes and tracks the clip. The second is for machines without the tracker: its motion comes from a file
+(`hidenerf-run -d clip.mp4 -o tracked.npz`), and the clip is only decoded beside it. Reading, rendering and encoding are
+three threads that wait for each other, so the one that is busy longest is the bottleneck. What the GPU works is a part
+of rendering, and has a line of its own. Writes OUT/clip.json and the clip.
+"""
+
+import argparse
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.backends import BACKEND_NAMES
+from hidenerf.runtime.defaults import default_bundle, demo_source_path
+from hidenerf.runtime.drivers.base import Driver
+from hidenerf.runtime.motion import MotionFrame
+from hidenerf.runtime.pipeline import render_motion
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.retarget import View
+from hidenerf.runtime.video.reader import VideoReader
+
+THREADS = {"decode": "read", "track": "read", "render": "render", "encode": "encode"}
+# Of the CUDA backend, on the device; the CPU backend's graphs are the host's.
+GPU_STAGES = ("upload", "led", "triplane_render", "refiner", "download")
+
+
+class SummedTimes(StageTimes):
+    """Also how long each stage took altogether."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: Counter[str] = Counter()
+        self._summing = threading.Lock()
+
+    def add(self, stage: str, seconds: float) -> None:
+        super().add(stage, seconds)
+        with self._summing:
+            self.seconds[stage] += seconds
+
+
+class DecodedBeside:
+    """A driver's motion, and a clip's pictures decoded in the same thread, for what that costs."""
+
+    def __init__(self, driver: Driver, clip: Path, times: StageTimes) -> None:
+        self._driver, self._times = driver, times
+        self._reader = VideoReader(clip)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+    def __iter__(self) -> Iterator[MotionFrame]:
+        pictures = iter(self._reader)
+        for frame in self._driver:
+            with self._times.measure("decode"):
+                next(pictures, None)
+            yield frame
+
+    def close(self) -> None:
+        self._reader.close()
+        self._driver.close()
+
+
+class TimedAnimator(Animator):
+    """Notes how long a frame takes on the host, with the wait for the GPU."""
+
+    times: SummedTimes
+
+    def render(self, expression: Any, camera: Any) -> Any:
+        with self.times.measure("render"):
+            return super().render(expression, camera)
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    bundle = arguments.bundle or default_bundle()
+    with TimedAnimator(bundle, arguments.backend, arguments.face_landmarker) as animator:
+        for note in animator.notes:
+            print(note)
+        times = animator.times = SummedTimes()
+        animator.backend._times = times  # type: ignore[attr-defined]
+        animator.set_source(arguments.source or demo_source_path())
+        times.seconds.clear()
+        driver = animator.open_driver(arguments.driving)
+        if arguments.clip is not None:
+            driver = DecodedBeside(driver, arguments.clip, times)  # type: ignore[assignment]
+        started = time.perf_counter()
+        count = render_motion(
+            animator,
+            driver,
+            arguments.out / "clip.mp4",
+            motion="absolute",
+            view=View(),
+            background="remove",
+            compare=False,
+            save_motion_to=None,
+            limit=arguments.frames,
+            quiet=True,
+        )
+        wall = time.perf_counter() - started
+        found = {
+            "backend": animator.backend.name,
+            "preset": animator.bundle.preset,
+            "frames": count,
+            "frames_a_second": count / wall,
+            "milliseconds_a_frame": {s: 1e3 * t / count for s, t in times.seconds.items() if s != "source_encoder"},
+        }
+        print(times.table())
+    return found | bottleneck(found["milliseconds_a_frame"], 1e3 * wall / count)
+
+
+def bottleneck(stages: dict[str, float], wall: float) -> dict[str, Any]:
+    """Milliseconds that each thread is busy a frame, and whose is most; the GPU beside them."""
+    busy: Counter[str] = Counter()
+    for stage, thread in THREADS.items():
+        busy[thread] += stages.get(stage, 0.0)
+    if "triplane_render" in stages:
+        busy["GPU"] = sum(stages.get(stage, 0.0) for stage in GPU_STAGES)
+    return {"wall": wall, "busy": dict(busy), "bottleneck": busy.most_common(1)[0][0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--driving", type=Path, required=True, help="clip, or motion tracked from one")
+    parser.add_argument("--clip", type=Path, help="decoded beside a motion file")
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--face-landmarker", type=Path)
+    parser.add_argument("--backend", choices=BACKEND_NAMES, default="auto")
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    found = run(arguments)
+    (arguments.out / "clip.json").write_text(json.dumps(found, indent=1))
+    print(
+        f"{found['frames']} frames of {found['preset']} on {found['backend']}: {found['frames_a_second']:.1f} a second."
+    )
+    for name, milliseconds in found["busy"].items():
+        print(f"{name:<8}{milliseconds:8.2f} ms a frame, busy {100 * milliseconds / found['wall']:.0f} %")
+    print(f"The bottleneck: {found['bottleneck']}.")
+
+
+if __name__ == "__main__":
+    main()

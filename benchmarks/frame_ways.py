@@ -1,0 +1,175 @@
+"""Ways to launch a frame of the CUDA backend, each in a process of its own, so that one that ends costs only itself.
+
+python3 benchmarks/frame_ways.py --bundle BUNDLE --out OUT
+
+one: the whole frame is one CUDA graph of ours, as the backend does. one-slices: the same, with ONNX Runtime kept from
+turning slices into splits, whose tables it copies from the host. own: ONNX Runtime's own graph for LED and for the
+refiner, what the backend falls back to. none: no graph. Frames are the shipped motion's, from an expression and a
+camera on the host to the frame on the host; milliseconds, median and p99. Writes OUT/ways-PRESET.json after each way.
+"""
+
+import argparse
+import collections
+import functools
+import hashlib
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.backends.onnxruntime_cuda import STAGES, OnnxRuntimeCuda
+from hidenerf.runtime.bundle import open_bundle
+from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import load_face_model
+from hidenerf.runtime.kernels.device import Device
+from hidenerf.runtime.motion import load_motion
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.secc import secc
+from hidenerf.runtime.source import load_source
+
+WAYS = ("one", "one-slices", "own", "none")
+WARM_UP = 20
+
+
+class CountingDevice(Device):
+    """Notes what is in the graphs that it makes."""
+
+    nodes: ClassVar[list[dict[str, int]]] = []
+
+    def _instantiate(self, graph: Any) -> Any:
+        nodes = self._listed(self._driver.cuGraphGetNodes, graph)
+        kinds = [self._driver.cuGraphNodeGetType(node)[1].name.removeprefix("CU_GRAPH_NODE_TYPE_") for node in nodes]
+        CountingDevice.nodes.append(dict(collections.Counter(kinds)))
+        return super()._instantiate(graph)
+
+
+class UncapturedDevice(Device):
+    """Captures nothing."""
+
+    def capture(self, work: Any) -> Any:  # noqa: ARG002
+        raise HideNerfError("not wanted in this run")
+
+
+def choose(way: str) -> None:
+    """Make the backend of this process go that way."""
+    onnxruntime_cuda.Device = CountingDevice if way.startswith("one") else UncapturedDevice  # type: ignore[misc]
+    if way == "none":
+        onnxruntime_cuda.OWN_GRAPH_OPTIONS = onnxruntime_cuda.FRAME_OPTIONS
+    if way == "one-slices":
+        package = onnxruntime_cuda.import_onnxruntime()
+        kept = ["GatherSliceToSplitFusion"]
+        package.InferenceSession = functools.partial(package.InferenceSession, disabled_optimizers=kept)
+
+
+def summary(seconds: list[float]) -> dict[str, float]:
+    """Milliseconds."""
+    ordered = sorted(1e3 * s for s in seconds)
+    return {"median": statistics.median(ordered), "p99": ordered[int(0.99 * (len(ordered) - 1))]}
+
+
+def free_memory() -> int:
+    return int(importlib.import_module("cuda.bindings.driver").cuMemGetInfo()[1])
+
+
+def measured(bundle_path: Path, count: int) -> dict[str, Any]:
+    """A backend's frames in this process."""
+    bundle = open_bundle(bundle_path)
+    face, motion = load_face_model(bundle.face_model_path), load_motion(demo_motion_path())
+    source = load_source(demo_source_path())
+    neutral = face.vertices(source.identity, np.zeros_like(source.expression))
+    canonical = secc(face.vertices(source.identity, source.expression), face, bundle.secc_size)
+    picture = np.random.default_rng(0).random((1, 3, bundle.image_size, bundle.image_size), np.float32)
+    started = time.perf_counter()
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    found: dict[str, Any] = {"opening_seconds": time.perf_counter() - started}
+    try:
+        backend.encode_source(picture, source.camera[None], canonical[None])
+        backend.set_face(face, neutral)
+        found["nodes"] = CountingDevice.nodes
+        found["one_graph"] = bool(backend._captured)
+        took: dict[str, list[float]] = {name: [] for name in (*STAGES, "secc_to_frame", "all", "wall")}
+        digest = hashlib.sha256()
+        before = free_memory()
+        for index in range(count + WARM_UP):
+            row = index % len(motion.expression)
+            started = time.perf_counter()
+            frame, alpha = backend.render_expression(motion.expression[row], motion.camera[row][None])
+            wall = time.perf_counter() - started
+            if index < WARM_UP:
+                digest.update(frame.tobytes() + alpha.tobytes())
+                continue
+            between = backend._device.seconds_between
+            for mark, stage in enumerate(STAGES):
+                took[stage].append(between(mark, mark + 1))
+            took["secc_to_frame"].append(between(0, 4))
+            took["all"].append(between(0, 5))
+            took["wall"].append(wall)
+        found |= {name: summary(values) for name, values in took.items()}
+        found |= {"frames": digest.hexdigest()[:16], "memory_grown": before - free_memory()}
+    finally:
+        backend.close()
+    return found
+
+
+def run_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One way in a process of its own; what it said, also if it ended."""
+    path = arguments.out / f"way-{way}.json"
+    path.unlink(missing_ok=True)
+    command = [sys.executable, __file__, "--bundle", str(arguments.bundle), "--out", str(arguments.out)]
+    command += ["--way", way, "--count", str(arguments.count)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=arguments.seconds, check=False)
+        said, status = done.stderr.strip(), str(done.returncode)
+    except subprocess.TimeoutExpired as error:
+        said, status = str(error.stderr or ""), f"ended after {arguments.seconds} s"
+    found: dict[str, Any] = {"status": status, "said": said[-1500:]}
+    if path.is_file():
+        found |= json.loads(path.read_text())
+        path.unlink()
+    return found
+
+
+def line(way: str, found: dict[str, Any]) -> str:
+    worked = found["status"] == "0" and found.get("one_graph", False) == way.startswith("one")
+    names = ("secc_to_frame", "led", "triplane_render", "refiner", "all", "wall")
+    cells = [f"{found[n]['median']:.3f} / {found[n]['p99']:.3f}" if n in found else "–" for n in names]
+    return f"| {way} | {'yes' if worked else 'no'} | {' | '.join(cells)} | {found.get('frames', '–')} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS))
+    parser.add_argument("--count", type=int, default=500, help="timed frames of each way")
+    parser.add_argument("--seconds", type=int, default=90, help="after which a way is ended")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        choose(arguments.way)
+        found = measured(arguments.bundle, arguments.count)
+        (arguments.out / f"way-{arguments.way}.json").write_text(json.dumps(found))
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {}
+    path = arguments.out / f"ways-{open_bundle(arguments.bundle).preset}.json"
+    print("| way | worked | SECC to frame | LED | rendering | refiner | with copies | wall | frames |", flush=True)
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    for way in arguments.ways:
+        report[way] = run_way(way, arguments)
+        path.write_text(json.dumps(report, indent=1))
+        print(line(way, report[way]), flush=True)
+    for way, found in report.items():
+        print(f"{way}: opened in {found.get('opening_seconds', 0):.1f} s; nodes {found.get('nodes')}; {found['said']}")
+
+
+if __name__ == "__main__":
+    main()
