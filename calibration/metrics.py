@@ -75,6 +75,16 @@ def ssim(reference: Picture, result: Picture) -> float:
     return float((luminance * structure).mean())
 
 
+def flicker(reference: tuple[Picture, Picture], result: tuple[Picture, Picture]) -> NDArray[np.int16]:
+    """How the change from one frame to the next differs: (result[1] - result[0]) - (reference[1] - reference[0]).
+
+    Pictures [H, W, 3] uint8 of two consecutive frames → levels [H, W, 3], within ±510. An error that stands still
+    gives zero.
+    """
+    changes = [second.astype(np.int16) - first.astype(np.int16) for first, second in (reference, result)]
+    return np.asarray(changes[1] - changes[0], np.int16)
+
+
 def _windowed(values: Double) -> Double:
     kernel = cv2.getGaussianKernel(SSIM_WINDOW, SSIM_SIGMA, cv2.CV_64F)
     border = SSIM_WINDOW // 2

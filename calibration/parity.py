@@ -1,46 +1,29 @@
-"""Is a bundle still the model it was exported from? Every graph and whole frames, against PyTorch in FP32."""
+"""Are two sides the same model? Every graph tensor by tensor, whole frames, and what changes from frame to frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from hidenerf.calibration.metrics import Picture, flip, psnr, ssim
-from hidenerf.calibration.tensor_comparison import (
-    GraphComparison,
-    TensorCompareFunc,
-    TensorRow,
-    Tensors,
-    worst_rows,
-)
+from hidenerf.calibration.graph_runners import Tensors
+from hidenerf.calibration.metrics import Picture, flicker, flip, psnr, ssim
+from hidenerf.calibration.sides import Pose, Side, TorchSide
+from hidenerf.calibration.tensor_comparison import GraphComparison, TensorCompareFunc, TensorRow, worst_rows
 from hidenerf.calibration.thresholds import THRESHOLDS, Thresholds, thresholds_for
-from hidenerf.export.graph_modules import graph_modules
-from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.retarget import Retargeter, View
 from hidenerf.runtime.secc import secc
 from hidenerf.runtime.source import Source
 
-Float = NDArray[np.float32]
-
 HOISTING = "hoisting"
-
-
-@dataclass(frozen=True)
-class Pose:
-    """One motion of the source: expression [E] and camera [25], and its frame's number in the driving motion."""
-
-    index: int
-    expression: Float
-    camera: Float
+WHOLE_FRAME = "whole_frame"
+KEPT_FRAMES = 3
 
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One whole frame against PyTorch's, both uint8. index: its number in the driving motion. max_abs: levels."""
+    """One whole frame against the reference's, both uint8. index: its number in the driving motion. max_abs: levels."""
 
     index: int
     psnr: float
@@ -51,88 +34,142 @@ class FrameRow:
 
 
 @dataclass(frozen=True)
-class WorstFrame:
-    """The frame of the lowest PSNR: PyTorch's, the bundle's, and the map of ꟻLIP errors, each [S, S, 3] uint8."""
+class FlickerRow:
+    """The change from frame `index` to the next one against the reference's.
+
+    psnr: of the difference of the two changes, 255 being the peak. max_abs: its largest value, levels. motion: root
+    mean square of the reference's change, levels, what the difference is to be seen beside.
+    """
 
     index: int
+    psnr: float
+    max_abs: int
+    motion: float
+    passed: bool
+
+
+@dataclass(frozen=True)
+class KeptFrame:
+    """A bad frame: the reference's, the candidate's, and the map of ꟻLIP errors, each [S, S, 3] uint8."""
+
+    row: FrameRow
     reference: Picture
     result: Picture
     error_map: Picture
 
 
 @dataclass(frozen=True)
-class Parity:
-    """What was measured. tensors: of each graph, and of `HOISTING`, the PyTorch graphs against the unhoisted model."""
+class KeptFlicker:
+    """The worst change between two frames: absolute changes of both sides and of their difference, [S, S, 3] uint8."""
 
+    row: FlickerRow
+    reference: Picture
+    result: Picture
+    error: Picture
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was measured, `candidate` against `reference`, each the name of a side.
+
+    tensors: of each graph; of `WHOLE_FRAME`, what frames have besides the picture; and of `HOISTING`, the PyTorch
+    graphs against the unhoisted model. worst_frames: lowest PSNR first. flicker: of frames that follow one another,
+    and the worst of them, None if no two do.
+    """
+
+    reference: str
+    candidate: str
     thresholds: Thresholds
     tensors: list[TensorRow]
     frames: list[FrameRow]
-    worst: WorstFrame
+    flicker: list[FlickerRow]
+    worst_frames: list[KeptFrame]
+    worst_flicker: KeptFlicker | None
 
     @property
     def passed(self) -> bool:
-        """Whether every tensor and every frame is within the thresholds."""
-        return all(row.passed for row in self.tensors) and all(frame.passed for frame in self.frames)
+        """Whether every tensor, every frame and every change between frames is within the thresholds."""
+        rows: list[TensorRow | FrameRow | FlickerRow] = [*self.tensors, *self.frames, *self.flicker]
+        return all(row.passed for row in rows)
 
 
 def collect_poses(driver: Driver, source: Source, count: int, advance: Callable[[], None]) -> tuple[list[Pose], int]:
-    """At most `count` poses spread evenly over the driver's motion, first and last included, and the motion's length.
+    """At most `count` poses, pairs of consecutive frames spread evenly over the driver's motion, and its length.
 
-    advance is called after each frame.
+    The first and the last frame are among them from four poses on. advance is called after each frame.
     """
     retargeter = Retargeter(source, "absolute", View())
     poses: list[Pose] = []
     for index, frame in enumerate(driver):
         poses.append(Pose(index, *retargeter.apply(frame)))
         advance()
-    chosen = np.unique(np.linspace(0, len(poses) - 1, count).round().astype(int))
-    return [poses[index] for index in chosen], len(poses)
+    return [poses[index] for index in spread_pairs(len(poses), count)], len(poses)
+
+
+def spread_pairs(length: int, count: int) -> list[int]:
+    """At most `count` numbers below `length`, ascending: all of them, or pairs n, n + 1 spread evenly."""
+    if count >= length:
+        return list(range(length))
+    if count == 1:
+        return [0]
+    starts = np.linspace(0, length - 2, count // 2).round().astype(int)
+    return sorted({int(number) for start in starts for number in (start, start + 1)})
 
 
 def measure_parity(
-    model: HideNerf, animator: Animator, source: Source, poses: list[Pose], advance: Callable[[], None]
+    reference: Side,
+    candidate: Side,
+    animator: Animator,
+    source: Source,
+    poses: list[Pose],
+    advance: Callable[[], None],
 ) -> Parity:
-    """Compare `animator`, whose bundle was exported from `model` and whose source is set, on these poses.
+    """Compare two sides on these poses, ascending; animator: of the candidate's bundle, with `source` set.
 
-    Each graph gets PyTorch's outputs as its inputs, so that the errors of graphs do not add up in the tensors; in the
-    frames, rendered by the animator's backend, they do. advance is called after each pose.
+    Each graph gets the reference's outputs as its inputs, so that the errors of graphs do not add up in the tensors;
+    in the frames, which each side renders its own way, they do. advance is called after each pose. Errors: a precision
+    without thresholds, graphs of another model.
     """
-    thresholds = thresholds_for(animator.bundle.precision)
-    specs = animator.bundle.graphs
-    encoder, led, renderer = (GraphComparison(g, specs[g.name], thresholds) for g in graph_modules(model))
-    hoisting = TensorCompareFunc(THRESHOLDS["fp32"])
+    thresholds = thresholds_for(reference.precision, candidate.precision)
+    encoder, led, renderer = (
+        GraphComparison(reference.graphs[name], candidate.graphs[name], thresholds) for name in animator.bundle.graphs
+    )
+    whole, hoisting = TensorCompareFunc(thresholds), TensorCompareFunc(THRESHOLDS["fp32"])
     inputs = _source_inputs(animator, source)
     constants = encoder.compare(inputs)
 
-    hoisting_rows: list[TensorRow] = []
+    rows: list[TensorRow] = []
     frames: list[FrameRow] = []
-    worst: WorstFrame | None = None
+    changes: list[FlickerRow] = []
+    worst_frames: list[KeptFrame] = []
+    worst_flicker: KeptFlicker | None = None
+    before: tuple[int, Picture, Picture] | None = None
     for pose in poses:
-        tensors = {
-            **inputs,
-            **constants,
+        driven = inputs | {
             "secc_driving": animator.driving_secc(pose.expression)[None],
             "camera": pose.camera[None],
+            "expression": pose.expression,
         }
-        hoisted = led.compare(tensors)
-        hoisted |= renderer.compare(tensors | hoisted)
-        unhoisted = _unhoisted(model, tensors)
-        for name, wanted in unhoisted.items():
-            result = hoisting.compare(wanted, hoisted[name])
-            hoisting_rows.append(TensorRow(HOISTING, name, result.difference, bool(result)))
+        outputs = led.compare(driven | constants)
+        outputs |= renderer.compare(driven | constants | outputs)
+        wanted, found = (side.whole_frame(driven) for side in (reference, candidate))
+        rows.append(_tensor_row(whole, WHOLE_FRAME, "alpha", wanted, found))
+        if isinstance(reference, TorchSide):
+            rows += [_tensor_row(hoisting, HOISTING, name, wanted, outputs) for name in wanted]
 
-        picture, _ = animator.render(pose.expression, pose.camera)
-        reference = unhoisted["frame"]
-        error, error_map = flip(reference, picture)
-        row = _frame_row(pose.index, reference, picture, error, thresholds)
-        if worst is None or row.psnr < min(frame.psnr for frame in frames):
-            worst = WorstFrame(pose.index, reference, picture, error_map)
-        frames.append(row)
+        pictures = wanted["frame"], found["frame"]
+        kept = _compare_frames(pose.index, *pictures, thresholds)
+        frames.append(kept.row)
+        worst_frames = sorted([*worst_frames, kept], key=lambda k: k.row.psnr)[:KEPT_FRAMES]
+        if before is not None and before[0] + 1 == pose.index:
+            change = _compare_changes(before[0], (before[1], pictures[0]), (before[2], pictures[1]), thresholds)
+            changes.append(change.row)
+            if worst_flicker is None or change.row.psnr < worst_flicker.row.psnr:
+                worst_flicker = change
+        before = pose.index, *pictures
         advance()
-    if worst is None:
-        raise AssertionError("a motion has at least one frame")
-    rows = [*encoder.rows, *led.rows, *renderer.rows, *hoisting_rows]
-    return Parity(thresholds, worst_rows(rows), frames, worst)
+    tensors = worst_rows([*encoder.rows, *led.rows, *renderer.rows, *rows])
+    return Parity(reference.name, candidate.name, thresholds, tensors, frames, changes, worst_frames, worst_flicker)
 
 
 def _source_inputs(animator: Animator, source: Source) -> Tensors:
@@ -146,20 +183,32 @@ def _source_inputs(animator: Animator, source: Source) -> Tensors:
     }
 
 
-def _unhoisted(model: HideNerf, tensors: Tensors) -> Tensors:
-    """The model as it was trained, nothing folded or hoisted: its deformation, alpha and frame."""
-    names = "source_image", "source_camera", "secc_canonical", "secc_driving", "camera"
-    with torch.inference_mode():
-        output = model(*[torch.from_numpy(np.ascontiguousarray(tensors[name])) for name in names])
-    return {
-        "deformation": output.deformation.numpy(),
-        "alpha": output.alpha[0, 0].clamp(0.0, 1.0).numpy(),
-        "frame": frame_to_uint8(output.frame).contiguous().numpy(),
-    }
+def _tensor_row(compare: TensorCompareFunc, graph: str, name: str, wanted: Tensors, found: Tensors) -> TensorRow:
+    result = compare.compare(wanted[name], found[name])
+    return TensorRow(graph, name, result.difference, bool(result))
 
 
-def _frame_row(index: int, reference: Picture, picture: Picture, error: float, thresholds: Thresholds) -> FrameRow:
-    decibels = psnr(reference, picture, 255.0)
-    levels = int(np.abs(reference.astype(int) - picture.astype(int)).max())
-    similarity = ssim(reference, picture)
-    return FrameRow(index, decibels, similarity, error, levels, decibels >= thresholds.frame_psnr)
+def _compare_frames(index: int, reference: Picture, result: Picture, thresholds: Thresholds) -> KeptFrame:
+    decibels = psnr(reference, result, 255.0)
+    levels = int(np.abs(reference.astype(int) - result.astype(int)).max())
+    error, error_map = flip(reference, result)
+    passed = decibels >= thresholds.frame_psnr
+    row = FrameRow(index, decibels, ssim(reference, result), error, levels, passed)
+    return KeptFrame(row, reference, result, error_map)
+
+
+def _compare_changes(
+    index: int, reference: tuple[Picture, Picture], result: tuple[Picture, Picture], thresholds: Thresholds
+) -> KeptFlicker:
+    error = flicker(reference, result)
+    decibels = psnr(np.zeros_like(error), error, 255.0)
+    still = reference[0], reference[0]
+    motion, moved = flicker(still, reference), flicker((result[0], result[0]), result)
+    row = FlickerRow(
+        index,
+        decibels,
+        int(np.abs(error).max()),
+        float(np.sqrt(np.square(motion.astype(np.float64)).mean())),
+        decibels >= thresholds.flicker_psnr,
+    )
+    return KeptFlicker(row, *(np.minimum(np.abs(levels), 255).astype(np.uint8) for levels in (motion, moved, error)))

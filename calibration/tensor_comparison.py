@@ -1,29 +1,22 @@
-"""The bundle's ONNX graphs against the PyTorch graphs they were exported from, tensor by tensor, by Polygraphy."""
+"""One graph as two sides run it, tensor by tensor, by Polygraphy."""
 
 import math
-import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from polygraphy.backend.base import BaseRunner
-from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
-from polygraphy.common import TensorMetadata
 from polygraphy.comparator import Comparator, CompareResult, IterationResult, Threshold
 from polygraphy.comparator.compare import BaseCompareFunc
 from polygraphy.logger import G_LOGGER
 
+from hidenerf.calibration.graph_runners import GraphRunner, Tensors
 from hidenerf.calibration.metrics import TensorDifference, tensor_difference
 from hidenerf.calibration.thresholds import Thresholds
-from hidenerf.export.graph_modules import GraphModule
-from hidenerf.runtime.bundle import EXPORT_AGAIN, GraphSpec
+from hidenerf.runtime.bundle import EXPORT_AGAIN
 from hidenerf.runtime.errors import HideNerfError
-
-Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,28 +27,6 @@ class TensorRow:
     tensor: str
     difference: TensorDifference
     passed: bool
-
-
-class TorchRunner(BaseRunner):
-    """Polygraphy's view of one graph in PyTorch, FP32: the reference side."""
-
-    def __init__(self, graph: GraphModule) -> None:
-        super().__init__(name=f"PyTorch {graph.name}")
-        self._graph = graph
-
-    def get_input_metadata_impl(self) -> TensorMetadata:
-        """Names, dtypes and shapes of the inputs."""
-        metadata = TensorMetadata()
-        for name, tensor in self._graph.inputs.items():
-            metadata.add(name, dtype=tensor.numpy().dtype, shape=tuple(tensor.shape))
-        return metadata
-
-    def infer_impl(self, feed_dict: Mapping[str, NDArray[Any]]) -> "OrderedDict[str, NDArray[Any]]":
-        """Outputs by name; Polygraphy wants them contiguous."""
-        start = time.perf_counter()
-        outputs = self._graph.run({name: torch.from_numpy(np.ascontiguousarray(x)) for name, x in feed_dict.items()})
-        self.inference_time = time.perf_counter() - start
-        return OrderedDict((name, np.ascontiguousarray(tensor.numpy())) for name, tensor in outputs.items())
 
 
 class TensorThreshold(Threshold):
@@ -108,30 +79,28 @@ class TensorCompareFunc(BaseCompareFunc):
 
 
 class GraphComparison:
-    """One graph of a bundle, as it runs in ONNX Runtime on the CPU, against its PyTorch original."""
+    """One graph of the reference against the candidate's."""
 
-    def __init__(self, graph: GraphModule, spec: GraphSpec, thresholds: Thresholds) -> None:
-        self.graph = graph
+    def __init__(self, reference: GraphRunner, candidate: GraphRunner, thresholds: Thresholds) -> None:
+        _require_same_names(reference, candidate)
         self.rows: list[TensorRow] = []
-        with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
-            session = SessionFromOnnx(str(spec.path), providers=["CPUExecutionProvider"])()
-        _require_same_names(graph, session, spec)
-        self._runners = [TorchRunner(graph), OnnxrtRunner(session, name=f"ONNX Runtime {graph.name}")]
+        self._reference = reference
+        self._runners = [reference.runner, candidate.runner]
         self._compare_func = TensorCompareFunc(thresholds)
 
     def compare(self, tensors: Tensors) -> Tensors:
-        """Run both on the graph's inputs among `tensors`, add a row for each output, and return PyTorch's outputs.
+        """Run both on the graph's inputs among `tensors`, add a row for each output, return the reference's outputs.
 
-        Polygraphy casts the inputs, FP32, to what each side takes.
+        Polygraphy casts the inputs to what each side takes.
         """
-        feed = OrderedDict((name, tensors[name]) for name in self.graph.inputs)
+        feed = OrderedDict((name, tensors[name]) for name in sorted(self._reference.inputs))
         with G_LOGGER.verbosity(G_LOGGER.CRITICAL):
             results = Comparator.run(self._runners, data_loader=[feed])
             (accuracy,) = Comparator.compare_accuracy(results, compare_func=self._compare_func)
         ((by_name,),) = accuracy.values()
-        self.rows += [TensorRow(self.graph.name, name, r.difference, bool(r)) for name, r in by_name.items()]
-        reference = results[self._runners[0].name][0]
-        return {name: reference[name] for name in reference}
+        self.rows += [TensorRow(self._reference.name, name, r.difference, bool(r)) for name, r in by_name.items()]
+        outputs = results[self._runners[0].name][0]
+        return {name: outputs[name] for name in outputs}
 
 
 def worst_rows(rows: Iterable[TensorRow]) -> list[TensorRow]:
@@ -156,12 +125,14 @@ def _worst(differences: list[TensorDifference]) -> TensorDifference:
     )
 
 
-def _require_same_names(graph: GraphModule, session: Any, spec: GraphSpec) -> None:
+def _require_same_names(reference: GraphRunner, candidate: GraphRunner) -> None:
     """Polygraphy would pair misnamed tensors by position."""
     for kind, wanted, found in (
-        ("inputs", set(graph.inputs), {tensor.name for tensor in session.get_inputs()}),
-        ("outputs", set(graph.outputs), {tensor.name for tensor in session.get_outputs()}),
+        ("inputs", reference.inputs, candidate.inputs),
+        ("outputs", reference.outputs, candidate.outputs),
     ):
         if wanted != found:
             odd = ", ".join(sorted(wanted ^ found))
-            raise HideNerfError(f"{spec.path}: its {kind} are not those of the model ({odd}); {EXPORT_AGAIN}.")
+            raise HideNerfError(
+                f"{candidate.origin}: its {kind} are not those of {reference.origin} ({odd}); {EXPORT_AGAIN}."
+            )

@@ -5,7 +5,8 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from hidenerf.export.convolutions import graph_digest
 from hidenerf.export.custom_ops import TRANSLATIONS, attach_functions
 from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
 from hidenerf.export.half_precision import to_half
 from hidenerf.export.onnx_export import export_module
+from hidenerf.export.planned_precision import to_planned
+from hidenerf.export.precision_plan import PLANNED_GRAPH, PrecisionPlan
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
@@ -26,6 +30,7 @@ from hidenerf.runtime.files import atomic_folder, sha256_of
 
 FACE_MODEL_FILE = "face_model.npz"
 MLP_FILE = "renderer_mlp.npz"
+PLAN_FILE = "precision.json"
 
 
 def write_bundle(
@@ -36,20 +41,28 @@ def write_bundle(
     face_model: FaceModel,
     half: bool,
     report: Callable[[str], None],
+    plan: PrecisionPlan | None = None,
 ) -> None:
     """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
 
     checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
-    report is called with one line after each graph.
+    report is called with one line after each graph. plan: precision of every layer, in place of `half`; the bundle
+    takes a copy of its file. Errors: a plan made for other weights or graphs.
     """
     check_replaceable(folder)
+    if plan is not None:
+        plan.require_checkpoint(checkpoint)
     with atomic_folder(folder) as partial:
         graphs: dict[str, Any] = {}
         islands: dict[str, dict[str, int]] = {}
         modules = graph_modules(model)
         for graph in (*modules, refiner_module(modules[-1])):
             start = time.perf_counter()
-            exported, islands[graph.name] = export_graph(graph, model.config.encoding_octaves, half)
+            octaves = model.config.encoding_octaves
+            if plan is None:
+                exported, islands[graph.name] = export_graph(graph, octaves, half)
+            else:
+                exported, islands[graph.name] = export_planned_graph(graph, octaves, plan)
             path = partial / f"{graph.name}.onnx"
             onnx.save(exported, path)
             graphs[graph.name] = {
@@ -60,6 +73,8 @@ def write_bundle(
             report(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB  {time.perf_counter() - start:.1f} s")
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_mlp(model.renderer, partial / MLP_FILE)
+        if plan is not None:
+            (partial / PLAN_FILE).write_bytes(plan.text)
         refiner = graphs.pop("refiner")
         manifest = {
             "schema": SCHEMA,
@@ -67,7 +82,7 @@ def write_bundle(
             "generator": {name: importlib.metadata.version(name) for name in ("hidenerf", "torch", "onnx")},
             "model": model.config.to_dict(),
             "checkpoint": checkpoint,
-            "precision": {"name": "fp16" if half else "fp32", "fp32_islands": islands if half else {}},
+            "precision": _precision(half, plan, islands),
             "graphs": graphs,
             "kernel_parts": {"refiner": refiner, "renderer_mlp": MLP_FILE},
             "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
@@ -104,14 +119,42 @@ def check_replaceable(folder: Path) -> None:
 
 def export_graph(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
     """One graph as a checked ONNX model, and how many nodes each island rule kept in FP32 (none for FP32)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with quiet_exporter():
         exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
         islands = to_half(exported) if half else {}
         attach_functions(exported, octaves)
     onnx.checker.check_model(exported, full_check=True)
     return exported, islands
+
+
+def export_planned_graph(
+    graph: GraphModule, octaves: int, plan: PrecisionPlan
+) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """The same in the precision of a plan. Errors: the plan was made for another graph."""
+    planned = PLANNED_GRAPH.get(graph.name, graph.name)
+    with quiet_exporter():
+        exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
+        plan.require_graph(graph.name, graph_digest(exported.graph))
+        islands = to_planned(exported, octaves, plan.scales.get(planned, {}), plan.islands.get(graph.name, frozenset()))
+    onnx.checker.check_model(exported, full_check=True)
+    return exported, islands
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Without PyTorch's warnings on its own exporter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        yield
+
+
+def _precision(half: bool, plan: PrecisionPlan | None, islands: dict[str, dict[str, int]]) -> dict[str, Any]:
+    if plan is None:
+        return {"name": "fp16" if half else "fp32", "fp32_islands": islands if half else {}}
+    int8 = {name: len(layers) for name, layers in plan.scales.items()}
+    entry = {"file": PLAN_FILE, "sha256": plan.sha256}
+    return {"name": "int8", "fp32_islands": islands, "int8_layers": int8, "plan": entry}
 
 
 def describe_checkpoint(path: Path | None, seed: int | None) -> dict[str, Any]:

@@ -130,7 +130,13 @@ def test_every_command_leads_to_a_module_of_the_wheel(installed: Path) -> None:
     parser = configparser.ConfigParser()
     parser.read(entries)
     commands = dict(parser["console_scripts"])
-    assert {"hidenerf-export", "hidenerf-run", "hidenerf-parity", "hidenerf-facemodel"} <= commands.keys()
+    assert {
+        "hidenerf-export",
+        "hidenerf-run",
+        "hidenerf-parity",
+        "hidenerf-calibrate",
+        "hidenerf-facemodel",
+    } <= commands.keys()
     assert all(target.endswith(":main") for target in commands.values())
     _, failed = import_from(installed, [target.split(":")[0] for target in commands.values()])
     assert failed == {}

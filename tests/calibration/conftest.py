@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hidenerf.calibration.parity import Pose, collect_poses
+from hidenerf.calibration.parity import collect_poses
+from hidenerf.calibration.sides import Pose
 from hidenerf.calibration.weights import model_of
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.animator import Animator
@@ -40,4 +41,4 @@ def source(animator: Animator) -> Source:
 
 @pytest.fixture(scope="module")
 def poses(animator: Animator, source: Source) -> list[Pose]:
-    return collect_poses(animator.open_driver(demo_motion_path()), source, 3, lambda: None)[0]
+    return collect_poses(animator.open_driver(demo_motion_path()), source, 4, lambda: None)[0]

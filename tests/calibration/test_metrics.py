@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hidenerf.calibration.metrics import flip, psnr, ssim, tensor_difference
+from hidenerf.calibration.metrics import flicker, flip, psnr, ssim, tensor_difference
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (24, 30, 3), dtype=np.uint8)
@@ -147,3 +147,12 @@ def test_flips_map_is_bright_where_the_pictures_differ() -> None:
     _, error_map = flip(same, changed)
     assert error_map[:, :16].sum(2).min() > 300
     assert error_map[:, 60:].sum(2).max() < 10
+
+
+def test_flicker_by_hand() -> None:
+    """One pixel: the reference goes from 10 to 30, the result from 12 to 29, so its change is 3 levels short."""
+    pixel = lambda level: np.full((1, 1, 3), level, np.uint8)  # noqa: E731
+    assert flicker((pixel(10), pixel(30)), (pixel(12), pixel(29))).tolist() == [[[-3, -3, -3]]]
+    # What is wrong and stands still does not flicker.
+    assert flicker((pixel(10), pixel(30)), (pixel(60), pixel(80))).tolist() == [[[0, 0, 0]]]
+    assert flicker((pixel(0), pixel(255)), (pixel(255), pixel(0))).tolist() == [[[-510, -510, -510]]]

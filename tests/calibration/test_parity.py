@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from hidenerf.calibration.parity import HOISTING, Parity, Pose, collect_poses, measure_parity
+from hidenerf.calibration.parity import HOISTING, WHOLE_FRAME, Parity, collect_poses, measure_parity, spread_pairs
+from hidenerf.calibration.sides import BundleSide, Pose, TorchSide
 from hidenerf.calibration.thresholds import thresholds_for
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.animator import Animator
@@ -15,7 +16,24 @@ from hidenerf.runtime.source import Source
 
 @pytest.fixture(scope="module")
 def parity(model: HideNerf, animator: Animator, source: Source, poses: list[Pose]) -> Parity:
-    return measure_parity(model, animator, source, poses, lambda: None)
+    return measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "numbers"),
+    [
+        (1, 1, [0]),
+        (1, 30, [0]),
+        (5, 1, [0]),
+        (5, 2, [0, 1]),
+        (5, 3, [0, 1]),
+        (5, 4, [0, 1, 3, 4]),
+        (5, 5, [0, 1, 2, 3, 4]),
+        (78, 6, [0, 1, 38, 39, 76, 77]),
+    ],
+)
+def test_pairs_of_consecutive_frames(length: int, count: int, numbers: list[int]) -> None:
+    assert spread_pairs(length, count) == numbers
 
 
 def test_poses_are_spread_over_the_whole_motion(animator: Animator, source: Source) -> None:
@@ -27,7 +45,7 @@ def test_poses_are_spread_over_the_whole_motion(animator: Animator, source: Sour
 
     poses, length = collect_poses(animator.open_driver(demo_motion_path()), source, 5, advance)
     assert seen == length
-    assert [pose.index for pose in poses] == [round(k * (length - 1) / 4) for k in range(5)]
+    assert [pose.index for pose in poses] == [0, 1, length - 2, length - 1]
     motion = list(animator.open_driver(demo_motion_path()))
     for pose in poses:
         np.testing.assert_array_equal(pose.expression, motion[pose.index].expression)
@@ -47,6 +65,7 @@ def test_a_fresh_bundle_passes(parity: Parity, model: HideNerf, poses: list[Pose
     encoder |= {f"{kind}_{layer}" for layer in range(layers) for kind in ("gamma", "beta")}
     expected = {("source_encoder", name) for name in encoder} | {("led", "deformation")}
     expected |= {("renderer_refiner", name) for name in ("frame", "alpha")}
+    expected |= {(WHOLE_FRAME, "alpha")}
     expected |= {(HOISTING, name) for name in ("deformation", "alpha", "frame")}
     assert {(row.graph, row.tensor) for row in parity.tensors} == expected
     assert len(parity.tensors) == len(expected)
@@ -61,7 +80,7 @@ def test_a_fresh_bundle_passes(parity: Parity, model: HideNerf, poses: list[Pose
 def test_the_references_are_the_unhoisted_models_frames(
     parity: Parity, model: HideNerf, animator: Animator, source: Source, poses: list[Pose]
 ) -> None:
-    (pose,) = (pose for pose in poses if pose.index == parity.worst.index)
+    (pose,) = (pose for pose in poses if pose.index == parity.worst_frames[0].row.index)
     shape = animator.face_model.vertices(source.identity, source.expression)
     from hidenerf.runtime.secc import secc
 
@@ -75,14 +94,14 @@ def test_the_references_are_the_unhoisted_models_frames(
             torch.from_numpy(pose.camera)[None],
         ).frame[0]
     expected = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(parity.worst.reference, expected)
-    np.testing.assert_array_equal(parity.worst.result, animator.render(pose.expression, pose.camera)[0])
+    np.testing.assert_array_equal(parity.worst_frames[0].reference, expected)
+    np.testing.assert_array_equal(parity.worst_frames[0].result, animator.render(pose.expression, pose.camera)[0])
 
 
 def test_the_worst_frame_is_the_one_of_lowest_psnr(parity: Parity) -> None:
     lowest = min(parity.frames, key=lambda frame: frame.psnr)
-    assert parity.worst.index == lowest.index
-    difference = np.abs(parity.worst.reference.astype(int) - parity.worst.result.astype(int))
+    assert parity.worst_frames[0].row.index == lowest.index
+    difference = np.abs(parity.worst_frames[0].reference.astype(int) - parity.worst_frames[0].result.astype(int))
     assert difference.max() == lowest.max_abs
     if lowest.max_abs:
         assert lowest.psnr == pytest.approx(10 * math.log10(255**2 / np.square(difference).mean()))
@@ -91,7 +110,9 @@ def test_the_worst_frame_is_the_one_of_lowest_psnr(parity: Parity) -> None:
 def test_another_model_is_told_from_the_bundles(
     model: HideNerf, animator: Animator, source: Source, poses: list[Pose]
 ) -> None:
-    other = measure_parity(random_model(model.config, 1), animator, source, poses[:1], lambda: None)
+    other = measure_parity(
+        TorchSide(random_model(model.config, 1)), BundleSide(animator), animator, source, poses[:1], lambda: None
+    )
     failed = {row.graph for row in other.tensors if not row.passed}
     assert failed >= {"source_encoder", "led", "renderer_refiner"}
     assert HOISTING not in failed
@@ -101,10 +122,37 @@ def test_another_model_is_told_from_the_bundles(
 
 def test_half_precision_passes_at_its_own_thresholds(bundle_fp16: Path, model: HideNerf, poses: list[Pose]) -> None:
     with Animator(bundle_fp16) as animator:
-        half = measure_parity(model, animator, animator.set_source(demo_source_path()), poses, lambda: None)
+        source = animator.set_source(demo_source_path())
+        half = measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
     assert half.passed
     assert half.thresholds == thresholds_for("fp16")
     by_name = {(row.graph, row.tensor): row.difference for row in half.tensors}
     # FP16 rounds by 2⁻¹², so what were this good would not be FP16.
     assert by_name["source_encoder", "planes_1"].relative > 1e-5
     assert by_name[HOISTING, "deformation"].relative < 1e-5
+
+
+def test_flicker_is_measured_where_frames_follow_one_another(parity: Parity, poses: list[Pose]) -> None:
+    first, second, third, fourth = (pose.index for pose in poses)
+    assert (second, fourth) == (first + 1, third + 1)
+    assert [row.index for row in parity.flicker] == [first, third]
+    assert parity.worst_flicker is not None
+    assert parity.worst_flicker.row == min(parity.flicker, key=lambda row: row.psnr)
+    assert all(row.motion > 0.0 for row in parity.flicker)
+
+
+def test_a_bundle_against_itself_differs_in_nothing(
+    bundle_fp32: Path, bundle_fp16: Path, animator: Animator, source: Source, poses: list[Pose]
+) -> None:
+    with Animator(bundle_fp32) as other, Animator(bundle_fp16) as half:
+        other.set_source(source)
+        half.set_source(source)
+        same = measure_parity(BundleSide(other), BundleSide(animator), animator, source, poses, lambda: None)
+        rounded = measure_parity(BundleSide(half), BundleSide(animator), animator, source, poses, lambda: None)
+    assert all(row.difference.max_abs == 0.0 for row in same.tensors)
+    assert all(row.max_abs == 0 and row.psnr == math.inf for row in (*same.frames, *same.flicker))
+    assert HOISTING not in {row.graph for row in same.tensors}
+    # The least exact side decides, whichever it is.
+    assert rounded.thresholds == thresholds_for("fp16")
+    assert rounded.passed
+    assert any(row.difference.max_abs > 0.0 for row in rounded.tensors)

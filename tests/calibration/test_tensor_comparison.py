@@ -10,13 +10,13 @@ import pytest
 import torch
 from polygraphy.comparator import IterationResult
 
+from hidenerf.calibration.graph_runners import TorchRunner, onnx_graph, torch_graph
 from hidenerf.calibration.metrics import TensorDifference
 from hidenerf.calibration.tensor_comparison import (
     GraphComparison,
     TensorCompareFunc,
     TensorRow,
     Tensors,
-    TorchRunner,
     worst_rows,
 )
 from hidenerf.calibration.thresholds import Thresholds, thresholds_for
@@ -60,7 +60,7 @@ def test_a_bundles_graph_agrees_with_its_original(
     request: pytest.FixtureRequest, graphs: dict[str, GraphModule], precision: str, limits: Thresholds
 ) -> None:
     bundle = open_bundle(request.getfixturevalue(f"bundle_{precision}"))
-    comparison = GraphComparison(graphs["led"], bundle.graphs["led"], limits)
+    comparison = GraphComparison(torch_graph(graphs["led"]), onnx_graph(bundle.graphs["led"]), limits)
     inputs = led_inputs(graphs)
     reference = comparison.compare({**inputs, "not an input": np.zeros(1)})
     (row,) = comparison.rows
@@ -74,7 +74,7 @@ def test_another_models_graph_does_not_agree(
     bundle_fp32: Path, graphs: dict[str, GraphModule], model: HideNerf
 ) -> None:
     other = replace(graphs["led"], module=graph_modules(_shifted(model))[1].module)
-    comparison = GraphComparison(other, open_bundle(bundle_fp32).graphs["led"], FP32)
+    comparison = GraphComparison(torch_graph(other), onnx_graph(open_bundle(bundle_fp32).graphs["led"]), FP32)
     comparison.compare(led_inputs(graphs))
     assert not comparison.rows[0].passed
 
@@ -96,7 +96,7 @@ def test_a_graph_with_other_names_is_refused(bundle_fp32: Path, graphs: dict[str
     path = tmp_path / "led.onnx"
     onnx.save(renamed, path)
     with pytest.raises(HideNerfError, match=r"outputs.*deformation, motion"):
-        GraphComparison(graphs["led"], replace(spec, path=path), FP32)
+        GraphComparison(torch_graph(graphs["led"]), onnx_graph(replace(spec, path=path)), FP32)
 
 
 def test_outputs_are_compared_by_name_whatever_their_order() -> None:
@@ -109,7 +109,7 @@ def test_outputs_are_compared_by_name_whatever_their_order() -> None:
 
 
 def test_pictures_are_held_to_the_frames_threshold_alone() -> None:
-    func = TensorCompareFunc(Thresholds(frame_psnr=60.0, tensor_cosine=0.9999999, tensor_psnr=60.0))
+    func = TensorCompareFunc(Thresholds(frame_psnr=60.0, flicker_psnr=60.0, tensor_cosine=0.9999999, tensor_psnr=60.0))
     wanted = np.full((4, 4), 100.0)
     off = wanted.copy()
     off[0, 0] = 101.0  # 255²·16 = 60.2 dB as uint8, 100²·16 = 52.0 dB as a tensor; 1 - cosine is 3e-6
@@ -120,7 +120,7 @@ def test_pictures_are_held_to_the_frames_threshold_alone() -> None:
 
 
 def test_the_angle_alone_can_fail_and_nan_always_does() -> None:
-    func = TensorCompareFunc(Thresholds(frame_psnr=0.0, tensor_cosine=0.9, tensor_psnr=0.0))
+    func = TensorCompareFunc(Thresholds(frame_psnr=0.0, flicker_psnr=0.0, tensor_cosine=0.9, tensor_psnr=0.0))
     spike = np.array([100.0, 0.0, 0.0, 0.0])
     assert func.compare(spike, np.array([100.0, 1.0, 0.0, 0.0]))
     assert not func.compare(spike, np.array([10.0, 30.0, 0.0, 0.0]))
@@ -151,5 +151,6 @@ def test_nan_is_worse_than_any_number(position: int) -> None:
 def test_polygraphy_stays_silent(
     bundle_fp32: Path, graphs: dict[str, GraphModule], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    GraphComparison(graphs["led"], open_bundle(bundle_fp32).graphs["led"], FP32).compare(led_inputs(graphs))
+    sides = torch_graph(graphs["led"]), onnx_graph(open_bundle(bundle_fp32).graphs["led"])
+    GraphComparison(*sides, FP32).compare(led_inputs(graphs))
     assert capfd.readouterr() == ("", "")

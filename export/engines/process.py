@@ -1,0 +1,98 @@
+"""One engine built in a process of its own, with a progress bar; Ctrl-C ends the build at its next step."""
+
+import ctypes
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from hidenerf.export.engines.build import TargetError
+from hidenerf.export.engines.progress import build_bar
+from hidenerf.export.engines.worker import Job
+from hidenerf.runtime.engines import TITLES
+from hidenerf.runtime.errors import HideNerfError
+
+# From <sys/personality.h>: the process gets the same addresses every time.
+ADDR_NO_RANDOMIZE = 0x0040000
+WORKER = [sys.executable, "-m", "hidenerf.export.engines.worker"]
+
+
+def build_engine(job: Job) -> dict[str, Any]:
+    """Write the plan `job.plan`; returns what the network says for the sidecar (`worker.build`).
+
+    Errors: what the library refuses, `TargetError` where another architecture might do, or the library's crash.
+    """
+    with tempfile.TemporaryFile() as errors, build_bar(f"SM {job.sm} {job.graph}") as moved:
+        # The plan's folder is new and has no modules: Python looks for them in the working folder first.
+        folder = Path(job.plan).parent
+        with subprocess.Popen(
+            WORKER,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+            preexec_fn=_repeatable() if job.backend == "tensorrt-rtx" else None,
+        ) as child:
+            try:
+                answer = _converse(child, job, moved)
+            except BaseException:
+                job.cancel_file.touch()
+                raise
+        if "result" in answer:
+            return dict(answer["result"])
+        if "error" in answer:
+            raise TargetError(answer["error"]) if answer["of_target"] else HideNerfError(answer["error"])
+        errors.seek(0)
+        raise _crash(job, child.returncode, errors)
+
+
+def _repeatable() -> Callable[[], None] | None:
+    """What makes TensorRT-RTX write the same bytes every time, to be done in the new process before it starts.
+
+    It orders a graph's outputs by addresses, which follow from the system's dice and from the order in which its
+    threads run: fixed addresses and one CPU leave no choice. Only Linux can; elsewhere, and where a container forbids
+    it, a plan with several outputs may come out in another order, which is as good.
+    """
+    if sys.platform != "linux":
+        return None
+    personality = ctypes.CDLL(None).personality
+    cpu = min(os.sched_getaffinity(0))
+
+    def before_start() -> None:
+        os.sched_setaffinity(0, {cpu})
+        personality(ADDR_NO_RANDOMIZE)
+
+    return before_start
+
+
+def _converse(child: "subprocess.Popen[str]", job: Job, moved: Any) -> dict[str, Any]:
+    """The worker's last answer, empty if it ended before it gave one."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    answer: dict[str, Any] = {}
+    try:
+        child.stdin.write(job.to_json() + "\n")
+        child.stdin.flush()
+    except BrokenPipeError:
+        return answer
+    for line in child.stdout:
+        answer = json.loads(line)
+        if "done" in answer:
+            moved(answer["done"])
+    return answer
+
+
+def _crash(job: Job, status: int, errors: IO[bytes]) -> HideNerfError:
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    how = f"signal {-status}" if status < 0 else f"exit code {status}"
+    said = f" ({lines[-1].strip()})" if lines else ""
+    return HideNerfError(
+        f"{job.graph}: {TITLES[job.backend]} crashed with {how} while it built for SM {job.sm}{said}; use another "
+        "version of the library."
+    )

@@ -1,0 +1,79 @@
+"""How far a build is, from TensorRT's progress monitor, which also ends it."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+BAR_STEPS = 1000
+
+
+class Phases:
+    """The phases of one build, each a step of its parent; knows how much of the whole is done."""
+
+    def __init__(self) -> None:
+        self._active: dict[str, tuple[str | None, int, int]] = {}
+        self._furthest = 0.0
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        self._active[name] = (parent, max(steps, 1), 0)
+
+    def step(self, name: str, index: int) -> None:
+        """Step `index`, counted from 0, of a phase is done."""
+        if name in self._active:
+            parent, steps, _ = self._active[name]
+            self._active[name] = (parent, steps, min(index + 1, steps))
+
+    def finish(self, name: str) -> None:
+        self._active.pop(name, None)
+
+    def done(self) -> float:
+        """From 0 to 1, never falling: the outermost phase's steps, with the part of the one under way."""
+        outermost = [name for name, (parent, _, _) in self._active.items() if parent is None]
+        if outermost:
+            self._furthest = max(self._furthest, self._part(outermost[0]))
+        return self._furthest
+
+    def _part(self, name: str) -> float:
+        _, steps, done = self._active[name]
+        children = [self._part(child) for child, (parent, _, _) in self._active.items() if parent == name]
+        return min((done + max(children, default=0.0)) / steps, 1.0)
+
+
+def progress_monitor(trt: Any, cancelled: Callable[[], bool], moved: Callable[[float], None]) -> Any:
+    """An `IProgressMonitor` that tells `moved` the part done, and ends the build at the step where `cancelled` is true.
+
+    TensorRT may call it from several threads, of which Python runs one at a time.
+    """
+    phases = Phases()
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            phases.start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            phases.step(phase_name, step)
+            moved(phases.done())
+            return not cancelled()
+
+        def phase_finish(self, phase_name: str) -> None:
+            phases.finish(phase_name)
+
+    return Monitor()
+
+
+@contextlib.contextmanager
+def build_bar(label: str) -> Iterator[Callable[[float], None]]:
+    """Yield a function to call with the part done; it draws a bar with the time left on stderr, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    # Cleared in the end: the line on what was built takes its place.
+    with click.progressbar(length=BAR_STEPS, label=label, file=sys.stderr) as bar:
+        yield lambda part: bar.update(round(part * BAR_STEPS) - bar.pos)
+    click.echo("\x1b[1A\x1b[2K", nl=False, err=True)

@@ -1,0 +1,125 @@
+"""Engines of a bundle, built where they are missing or stale, and written whole with their sidecars."""
+
+import contextlib
+import importlib.metadata
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hidenerf.export.engines.build import RECIPE, TargetError
+from hidenerf.export.engines.cache import MISSING, Origin, stale_reason
+from hidenerf.export.engines.libraries import Library
+from hidenerf.export.engines.process import build_engine
+from hidenerf.export.engines.targets import Targets
+from hidenerf.export.engines.worker import Job
+from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
+from hidenerf.runtime.engines import ENGINES_FOLDER, SIDECAR_SCHEMA, SIDECAR_VERSION, set_folder
+from hidenerf.runtime.files import atomic_folder, sha256_of
+
+
+def write_engines(folder: Path, targets: Targets, report: Callable[[str], None]) -> None:
+    """Build the engines of the bundle `folder` for each of the targets' architectures.
+
+    A set, the graphs' engines for one architecture, appears whole or not at all; engines that still fit are kept.
+    report is called with a line for each engine, and for each architecture that is left out. Errors: a broken bundle,
+    a folder that cannot be written, what the library refuses.
+    """
+    bundle = open_bundle(folder)
+    refused: TargetError | None = None
+    built = False
+    for sm in targets.sms:
+        try:
+            _write_set(bundle, targets.library, sm, report)
+            built = True
+        except TargetError as error:
+            if not targets.lenient:
+                raise
+            refused = error
+            report(f"SM {sm}: left out. {error}")
+        finally:
+            with contextlib.suppress(OSError):
+                (folder / ENGINES_FOLDER).rmdir()  # goes only if it is empty
+    if refused is not None and not built:
+        raise refused
+
+
+def _write_set(bundle: Bundle, library: Library, sm: int, report: Callable[[str], None]) -> None:
+    folder = set_folder(bundle.folder, library.backend, library.version, sm)
+    origins = {name: _origin(bundle, library, graph) for name, graph in bundle.graphs.items()}
+    reasons = {name: stale_reason(folder, name, origin) for name, origin in origins.items()}
+    lines = [f"SM {sm} {name}: kept" for name, reason in reasons.items() if reason is None]
+    stale = [graph for graph in bundle.graphs.values() if reasons[graph.name] is not None]
+    if stale:
+        with atomic_folder(folder) as partial:
+            if folder.is_dir():
+                shutil.copytree(folder, partial, dirs_exist_ok=True)
+            # Smallest first: a GPU architecture that cannot run the graphs is then found out soonest.
+            for graph in sorted(stale, key=lambda graph: graph.path.stat().st_size):
+                start = time.perf_counter()
+                sidecar = _build(bundle, library, graph, sm, origins[graph.name], partial)
+                reason = reasons[graph.name]
+                done = "built" if reason == MISSING else f"rebuilt, {reason}"
+                lines.append(f"SM {sm} {graph.name}: {done}  {_spelt(sidecar)}  {time.perf_counter() - start:.1f} s")
+                if stray := sidecar["precision"]["stray"]:
+                    precision = bundle.precision.upper()
+                    lines.append(f"SM {sm} {graph.name}: in FP32 though the bundle is {precision}: {', '.join(stray)}")
+    for line in lines:
+        report(line)
+
+
+def _origin(bundle: Bundle, library: Library, graph: GraphSpec) -> Origin:
+    versions = {
+        library.backend: library.version,
+        "onnx_parser": str(library.trt.get_nv_onnx_parser_version()),
+        "polygraphy": importlib.metadata.version("polygraphy"),
+    }
+    return Origin(bundle.manifest["files"][graph.path.name], RECIPE, versions)
+
+
+def _build(bundle: Bundle, library: Library, graph: GraphSpec, sm: int, origin: Origin, folder: Path) -> dict[str, Any]:
+    """Write plan and sidecar of one graph into `folder`; returns the sidecar (`runtime/engines.py`)."""
+    plan = folder / f"{graph.name}.plan"
+    described = bundle.manifest["graphs"][graph.name]
+    job = Job(
+        backend=library.backend,
+        sm=sm,
+        graph=graph.name,
+        source=str(graph.path.absolute()),
+        inputs=described["inputs"],
+        outputs=described["outputs"],
+        reduced=bundle.precision != "fp32",
+        plan=str(plan.absolute()),
+    )
+    network = build_engine(job)
+    sidecar = {
+        "schema": SIDECAR_SCHEMA,
+        "schema_version": SIDECAR_VERSION,
+        "graph": graph.name,
+        "source": {"file": graph.path.name, "sha256": origin.source_sha256},
+        "plan": {"file": plan.name, "bytes": plan.stat().st_size, "sha256": sha256_of(plan)},
+        "backend": library.backend,
+        "sm": sm,
+        "versions": origin.versions,
+        "build": origin.build,
+        **network,
+    }
+    (folder / f"{graph.name}.json").write_text(_as_json(sidecar), encoding="utf-8")
+    return sidecar
+
+
+def _spelt(sidecar: dict[str, Any]) -> str:
+    convolutions = sidecar["precision"]["convolutions"]
+    counts = ", ".join(f"{count} in {precision}" for precision, count in convolutions.items()) or "none"
+    return f"{sidecar['plan']['bytes'] / 1e6:.1f} MB  convolutions: {counts}"
+
+
+def _as_json(sidecar: dict[str, Any]) -> str:
+    """JSON with a tensor and a layer a line: hundreds of layers are to be read."""
+    entries = []
+    for key, value in sidecar.items():
+        items = ",\n".join(f"  {json.dumps(item)}" for item in value) if isinstance(value, list) else ""
+        entries.append(f" {json.dumps(key)}: " + (f"[\n{items}\n ]" if items else json.dumps(value)))
+    return "{\n" + ",\n".join(entries) + "\n}\n"

@@ -1,0 +1,93 @@
+"""One engine in a process of its own: what comes back, Ctrl-C by a real signal, and a process that dies."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+
+from hidenerf.export.engines import process
+from hidenerf.export.engines.build import TargetError
+from hidenerf.export.engines.process import build_engine
+from hidenerf.export.engines.worker import Job
+from hidenerf.runtime.bundle import GraphSpec
+from hidenerf.runtime.errors import HideNerfError
+from tests.export.engines.networks import SHAPE, convolution, graph_of, quantised_convolution, rtx
+
+
+def job(graph: GraphSpec, folder: Path, sm: int = 86) -> Job:
+    tensors = [
+        [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype.name} for t in specs.values()]
+        for specs in (graph.inputs, graph.outputs)
+    ]
+    (folder / "out").mkdir()
+    plan = str(folder / "out" / "net.plan")
+    return Job("tensorrt-rtx", sm, "net", str(graph.path), *tensors, reduced=False, plan=plan)
+
+
+@contextmanager
+def interrupting_bar(_label: str) -> Iterator[Callable[[float], None]]:
+    sent: list[float] = []
+
+    def interrupt(part: float) -> None:
+        if not sent:
+            sent.append(part)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
+    yield interrupt
+
+
+def test_the_plan_is_written_and_the_network_described(tmp_path: Path) -> None:
+    rtx()
+    task = job(convolution(tmp_path), tmp_path)
+    answer = build_engine(task)
+    assert Path(task.plan).stat().st_size > 1000
+    assert answer["inputs"] == [{"name": "x", "shape": list(SHAPE), "dtype": "float32"}]
+    assert answer["outputs"] == [{"name": "y", "shape": list(SHAPE), "dtype": "float32"}]
+    assert answer["precision"]["convolutions"] == {"FP32": 1}
+    assert {"name": "conv", "type": "CONVOLUTION", "precision": "FP32", "outputs": ["FP32"]} in answer["layers"]
+
+
+def test_a_refusal_comes_back_as_it_was(tmp_path: Path) -> None:
+    rtx()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    bad = graph_of(tmp_path, [helper.make_node("Foo", ["x"], ["y"], name="foo", domain="bar")])
+    with pytest.raises(HideNerfError, match=r"^net: TensorRT-RTX .* node foo \(Foo\): Plugin not found") as caught:
+        build_engine(job(bad, tmp_path / "a"))
+    assert not isinstance(caught.value, TargetError)
+    with pytest.raises(TargetError, match="FP8, which SM 86 lacks"):
+        build_engine(job(quantised_convolution(tmp_path, TensorProto.FLOAT8E4M3FN), tmp_path / "b"))
+
+
+def test_ctrl_c_ends_the_process_and_leaves_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rtx()
+    monkeypatch.setattr(process, "build_bar", interrupting_bar)
+    task = job(convolution(tmp_path), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        build_engine(task)
+    assert not Path(task.plan).exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("import os; os.abort()", "crashed with signal 6 while it built for SM 86;"),
+        ("raise SystemExit('out of luck')", "crashed with exit code 1 while it built for SM 86 (out of luck);"),
+        ("import sys; sys.stdin.close()", "crashed with exit code 0"),
+    ],
+)
+def test_a_process_that_dies_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    monkeypatch.setattr(process, "WORKER", [sys.executable, "-c", script])
+    with pytest.raises(HideNerfError) as caught:
+        build_engine(job(convolution(tmp_path), tmp_path))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

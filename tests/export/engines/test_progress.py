@@ -1,0 +1,72 @@
+"""How far a build is: hand-made phases, and TensorRT-RTX's own."""
+
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hidenerf.export.engines.build import plan_from_network
+from hidenerf.export.engines.network import network_from_onnx
+from hidenerf.export.engines.progress import Phases
+from hidenerf.runtime.errors import HideNerfError
+from tests.export.engines.networks import convolution, rtx
+
+
+def test_a_phase_is_a_part_of_its_parents_step() -> None:
+    phases = Phases()
+    assert phases.done() == 0.0
+    phases.start("build", None, 4)
+    phases.step("build", 0)
+    assert phases.done() == 0.25
+    phases.start("optimise", "build", 2)
+    phases.step("optimise", 0)
+    assert phases.done() == 0.25 + 0.5 / 4
+    phases.start("time", "optimise", 5)
+    phases.step("time", 1)
+    assert phases.done() == pytest.approx(0.25 + (0.5 + 0.4 / 2) / 4)
+    phases.finish("time")
+    phases.finish("optimise")
+    phases.step("build", 1)
+    assert phases.done() == 0.5
+
+
+NAMES = st.sampled_from("abc")
+EVENTS = st.one_of(
+    st.tuples(st.just("start"), NAMES, st.none() | NAMES, st.integers(0, 5)),
+    st.tuples(st.just("step"), NAMES, st.integers(0, 9)),
+    st.tuples(st.just("finish"), NAMES),
+)
+
+
+@given(st.lists(EVENTS))
+def test_the_part_done_never_falls_whatever_the_order(events: list[tuple[object, ...]]) -> None:
+    phases, last = Phases(), 0.0
+    for kind, name, *rest in events:
+        getattr(phases, str(kind))(name, *rest)
+        now = phases.done()
+        assert last <= now <= 1.0
+        last = now
+
+
+def test_tensorrt_tells_how_far_it_is(tmp_path: Path) -> None:
+    graph, seen = convolution(tmp_path), []
+    parsed = network_from_onnx(rtx(), graph, graph.path.read_bytes())
+    assert plan_from_network(rtx(), "net", parsed, 86, cancelled=lambda: False, moved=seen.append)
+    assert len(seen) > 10
+    assert seen == sorted(seen)
+    assert seen[-1] > 0.8
+
+
+def test_a_cancelled_build_ends_at_its_next_step(tmp_path: Path) -> None:
+    graph, seen, cancelled = convolution(tmp_path), [], threading.Event()
+    parsed = network_from_onnx(rtx(), graph, graph.path.read_bytes())
+
+    def cancel(part: float) -> None:
+        seen.append(part)
+        cancelled.set()
+
+    with pytest.raises(HideNerfError, match="cancel"):
+        plan_from_network(rtx(), "net", parsed, 86, cancelled=cancelled.is_set, moved=cancel)
+    assert 0 < len(seen) < 5
