@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from hidenerf.runtime.backends.tensorrt_library import error_logger
 from hidenerf.runtime.engines import TITLES
 from hidenerf.runtime.errors import HideNerfError
 
@@ -51,7 +52,7 @@ def load_library(backend: str) -> Library:
         _point_polygraphy_at(backend)
     except ModuleNotFoundError as error:
         raise HideNerfError(f"Building engines needs the Python package {error.name}; {install}") from None
-    return Library(backend, version, trt, _logger(trt))
+    return Library(backend, version, trt, error_logger(trt))
 
 
 def _point_polygraphy_at(backend: str) -> None:
@@ -62,16 +63,3 @@ def _point_polygraphy_at(backend: str) -> None:
     if "polygraphy.backend.trt" in sys.modules and rtx != config.USE_TENSORRT_RTX:
         raise HideNerfError("This process built engines for the other TensorRT before; use one process for each.")
     config.USE_TENSORRT_RTX = rtx
-
-
-def _logger(trt: Any) -> Any:
-    class ErrorLogger(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    return ErrorLogger()

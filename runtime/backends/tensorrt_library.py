@@ -132,7 +132,22 @@ def load_library(backend: str) -> Library:
     except HideNerfError as error:
         reason = str(error).partition(" (")[2].rpartition(");")[0]
         raise HideNerfError(f"--backend {backend} needs cuda-core and NVRTC ({reason}); {install}") from None
-    return Library(backend, str(trt.__name__), version, trt, _logger(trt))
+    return Library(backend, str(trt.__name__), version, trt, error_logger(trt))
+
+
+def error_logger(trt: Any) -> Any:
+    """A logger of the module `trt` whose list `errors` holds what the library reported as errors."""
+
+    class ErrorLogger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.errors.append(message)
+
+    return ErrorLogger()
 
 
 def gpu_sm() -> int:
@@ -167,16 +182,3 @@ def _import(backend: str, install: str) -> Any:
         except (ImportError, OSError, RuntimeError) as error:
             raise HideNerfError(f"The Python package {name} does not load ({error}); {install}") from None
     raise HideNerfError(f"--backend {backend} needs the Python package {MODULES[backend][0]}; {install}")
-
-
-def _logger(trt: Any) -> Any:
-    class ErrorLogger(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                self.errors.append(message)
-
-    return ErrorLogger()

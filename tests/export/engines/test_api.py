@@ -57,9 +57,9 @@ sys.setdlopenflags(os.RTLD_LAZY)
 spec = importlib.util.spec_from_file_location("tensorrt", sys.argv[1])
 trt = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trt)
-from hidenerf.export.engines.libraries import _logger
+from hidenerf.runtime.backends.tensorrt_library import error_logger
 from hidenerf.export.engines.progress import progress_monitor
-_logger(trt), progress_monitor(trt, lambda: False, lambda part: None)
+error_logger(trt), progress_monitor(trt, lambda: False, lambda part: None)
 def has(name):
     there = trt
     for part in name.split("."):
