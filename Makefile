@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := model export runtime calibration training
 READY := $(VENV)/.ready
+# Also what the checks need: tools, and TensorRT-RTX, which builds engines without a GPU.
+TOOLS := $(VENV)/.tools
 
 .PHONY: demo test lint types unit clean
 
@@ -14,22 +16,24 @@ demo: $(READY)
 
 test: lint types unit
 
-lint: $(READY)
+lint: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 # The folders are the package's parts, so the checker gets a tree in which they stand under their import name.
-types: $(READY)
+types: $(TOOLS)
 	mkdir -p build/typing/hidenerf
 	for part in $(PACKAGES); do ln -sfn ../../../$$part build/typing/hidenerf/$$part; done
 	MYPYPATH=build/typing $(BIN)/mypy -p hidenerf
 
-unit: $(READY)
-	$(BIN)/python -m pytest
+unit: $(TOOLS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-$(READY): pyproject.toml constraints.txt
+$(READY): EXTRAS := cpu,export,track
+$(TOOLS): EXTRAS := cpu,export,track,dev
+$(READY) $(TOOLS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,track,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 clean:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from hidenerf.export.precision_plan import PLANNED_GRAPH, PrecisionPlan
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
+from hidenerf.runtime.engines import ENGINES_FOLDER
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
@@ -45,6 +47,7 @@ def write_bundle(
 ) -> None:
     """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
 
+    Engines in the bundle that it replaces stay, those of changed graphs too: the next build tells them by their hashes.
     checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
     report is called with one line after each graph. plan: precision of every layer, in place of `half`; the bundle
     takes a copy of its file. Errors: a plan made for other weights or graphs.
@@ -90,12 +93,18 @@ def write_bundle(
             "parity": None,
         }
         (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        for path in (folder / ENGINES_FOLDER).rglob("*"):
+            if path.is_file():
+                kept = partial / path.relative_to(folder)
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, kept)
 
 
 def check_replaceable(folder: Path) -> None:
     """Refuse to overwrite what is not a bundle: only a new or empty folder, or another bundle, gives way.
 
-    A file inside a bundle that its manifest does not name is someone's own, and keeps the bundle from giving way.
+    A file inside a bundle that its manifest does not name is someone's own, and keeps the bundle from giving way; the
+    folder of engines does not, since it goes over into the new bundle as it is.
     """
     if folder.exists() and not folder.is_dir():
         raise HideNerfError(f"{folder}: this is a file; give the bundle a folder of its own with -o.")
@@ -110,7 +119,8 @@ def check_replaceable(folder: Path) -> None:
             f"{folder}: this folder holds something else than a bundle; choose another with -o."
         ) from None
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.relative_to(folder).as_posix() not in ours:
+        engine = folder / ENGINES_FOLDER in path.parents
+        if path.is_file() and not engine and path.relative_to(folder).as_posix() not in ours:
             raise HideNerfError(
                 f"{path}: this file is not part of the bundle around it and would be lost; move it, or choose another "
                 "folder with -o."

@@ -96,11 +96,9 @@ def main(
         raise HideNerfError(
             f"Exporting needs the package {error.name}; install it with: pip install 'hidenerf[export]'"
         ) from None
-    from hidenerf.export.engines.cache import engines_aside
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 
-    with engines_aside(output):
-        check_replaceable(output)
+    check_replaceable(output)
     plan = read_plan(plan_path) if plan_path is not None else None
     shapes = load_face_model(face_model or default_face_model_path())
     if checkpoint is None and random_init is None and preset is None:
@@ -117,16 +115,15 @@ def main(
             f"Untrained weights from seed {seed}, preset {model.config.name}, {precision}: frames will be noise, not "
             "a face."
         )
-    with engines_aside(output):
-        write_bundle(
-            model,
-            output,
-            checkpoint=describe_checkpoint(checkpoint, seed),
-            face_model=shapes,
-            half=fp16,
-            report=click.echo,
-            plan=plan,
-        )
+    write_bundle(
+        model,
+        output,
+        checkpoint=describe_checkpoint(checkpoint, seed),
+        face_model=shapes,
+        half=fp16,
+        report=click.echo,
+        plan=plan,
+    )
     flops = frame_flops(model.config)
     click.echo(
         f"Per frame: LED {flops.led / 1e9:.2f}, renderer {flops.renderer / 1e9:.2f}, refiner "

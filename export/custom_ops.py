@@ -5,6 +5,7 @@ Each is one ONNX node in domain `hidenerf`, version 1, that carries a model-loca
 Coordinates (grid, deformation, camera) are FP32 by the ops' own signature, whatever the data are.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -150,19 +151,28 @@ def triplane_render_function(shapes: dict[str, tuple[int, ...]], octaves: int, h
 
     half: planes and weights are FP16; coordinates and compositing stay FP32 in the body.
     """
-    names = triplane_render_inputs(len(shapes) - 6)
+    in_order = tuple((name, shapes[name]) for name in triplane_render_inputs(len(shapes) - 6))
+    function = FunctionProto()
+    function.CopyFrom(_triplane_render_function(in_order, octaves, half))
+    return function
+
+
+# The export takes seconds, and a search for a precision plan asks for the same body again and again.
+@functools.cache
+def _triplane_render_function(
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], octaves: int, half: bool
+) -> FunctionProto:
+    single = FP32_INPUTS["TriplaneRender"]
     inputs = {
-        name: torch.zeros(
-            shapes[name], dtype=torch.float16 if half and name not in FP32_INPUTS["TriplaneRender"] else torch.float32
-        )
-        for name in names
+        name: torch.zeros(shape, dtype=torch.float16 if half and name not in single else torch.float32)
+        for name, shape in shapes
     }
     model = export_module(_TriplaneRender(octaves), inputs, ["rendered", "alpha"])
     nodes: list[NodeProto] = [
         helper.make_node("Constant", [], [tensor.name], value=tensor) for tensor in model.graph.initializer
     ]
     nodes += list(model.graph.node)
-    return _function("TriplaneRender", names, ["rendered", "alpha"], nodes, ["octaves"])
+    return _function("TriplaneRender", list(inputs), ["rendered", "alpha"], nodes, ["octaves"])
 
 
 def _function(

@@ -22,6 +22,10 @@ from hidenerf.runtime.kernels.compile import FOLDER, cache_folder
 from hidenerf.runtime.kernels.sizes import RendererSizes
 
 SOURCES = FOLDER / "plugin"
+# Of the plugins, and of the nodes they take (`custom_ops.PLUGIN_ATTRIBUTES`).
+NAMESPACE = "hidenerf"
+# Names a library that was built elsewhere, or NONE.
+VARIABLE, NONE = "HIDENERF_PLUGIN", "none"
 _MARK = b"hidenerf-plugin {"
 _MOST_LEVELS = 10
 
@@ -33,6 +37,24 @@ class PluginDescription(NamedTuple):
     cuda: str
     architectures: tuple[str, ...]
     renderers: tuple[RendererSizes, ...]
+
+
+def find_plugin(
+    renderers: Sequence[RendererSizes], tensorrt_version: str, report: Callable[[str], None]
+) -> Path | None:
+    """The library for these models, built if need be; None after reporting in one line why there is none.
+
+    The environment variable HIDENERF_PLUGIN may name one that was built elsewhere, a `HideNerfError` if that does not
+    fit; `none` is to build engines without it.
+    """
+    given = os.environ.get(VARIABLE)
+    if given is None:
+        return plugin_library_or_none(renderers, tensorrt_version, report)
+    if given == NONE:
+        report(f"{VARIABLE} is {NONE}: the engine is built without the plugin, with TensorRT's own GridSample.")
+        return None
+    check_plugin(Path(given), renderers, tensorrt_version)
+    return Path(given)
 
 
 def plugin_library(

@@ -13,10 +13,11 @@ Sidecar, schema version 1:
 | `schema_version`| 1                                                                                              |
 | `graph`         | name of the graph                                                                              |
 | `source`        | `file` and `sha256` of the ONNX graph                                                          |
-| `plan`          | `file`, `bytes` and `sha256`                                                                   |
+| `plan`          | `file`, `bytes` and `sha256`; `plugin_file`, where it needs the plugin's library beside it     |
 | `backend`, `sm` | `tensorrt` or `tensorrt-rtx`; the GPU architecture, 86 for compute capability 8.6              |
 | `versions`      | of the library, its ONNX parser and Polygraphy                                                 |
-| `build`         | the build's flags                                                                              |
+| `build`         | the build's flags; `plugin` with the `sha256` of its library, where nodes of the graph are its.|
+|                 | The plan carries that library unless `plan` names it                                           |
 | `inputs`, `outputs` | lists of `name`, `shape`, `dtype`, read from the network                                   |
 | `precision`     | how many layers, and how many convolutions, compute in each precision; `stray` names FP32      |
 |                 | convolutions of a bundle that is not FP32                                                      |
@@ -38,18 +39,26 @@ from hidenerf.runtime.files import sha256_of
 ENGINES_FOLDER = "engines"
 SIDECAR_SCHEMA = "hidenerf-engine"
 SIDECAR_VERSION = 1
+PLUGIN_FILE = "libhidenerf_plugin.so"
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 _SET_NAME = re.compile(r"(tensorrt-rtx|tensorrt)-(\d[\w.+]*)-sm(\d+)")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A verified plan, with its tensors by name."""
+    """A verified plan, with its tensors by name.
+
+    version_compatible: it carries TensorRT's own runtime. carries_code: that, or the plugin's library. plugin: that
+    library where it lies beside the plan.
+    """
 
     graph: str
     path: Path
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
+    version_compatible: bool
+    carries_code: bool
+    plugin: Path | None
 
 
 def set_folder(bundle: Path, backend: str, version: str, sm: int) -> Path:
@@ -84,9 +93,22 @@ def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[st
             raise HideNerfError(
                 f"{folder / sidecar['plan']['file']}: built from another {graph.path.name} than the bundle's; {again}"
             )
-        inputs, outputs = (tensor_specs(sidecar[kind]) for kind in ("inputs", "outputs"))
-        engines[name] = Engine(name, folder / sidecar["plan"]["file"], inputs, outputs)
+        engines[name] = _engine(folder, sidecar)
     return engines
+
+
+def _engine(folder: Path, sidecar: dict[str, Any]) -> Engine:
+    plan, build = sidecar["plan"], sidecar["build"]
+    compatible = bool(build.get("version_compatible"))
+    return Engine(
+        sidecar["graph"],
+        folder / plan["file"],
+        tensor_specs(sidecar["inputs"]),
+        tensor_specs(sidecar["outputs"]),
+        version_compatible=compatible,
+        carries_code=compatible or ("plugin" in build and "plugin_file" not in plan),
+        plugin=folder / plan["plugin_file"] if "plugin_file" in plan else None,
+    )
 
 
 def read_sidecar(folder: Path, graph: str) -> dict[str, Any]:
@@ -100,6 +122,10 @@ def read_sidecar(folder: Path, graph: str) -> dict[str, Any]:
         _ = (int(sidecar["plan"]["bytes"]), sidecar["precision"], tensor_specs(sidecar["inputs"]))
         if sidecar["plan"]["file"] != f"{graph}.plan":
             raise ValueError(f"the plan {sidecar['plan']['file']!r}")
+        if sidecar["plan"].get("plugin_file", PLUGIN_FILE) != PLUGIN_FILE:
+            raise ValueError(f"the plugin {sidecar['plan']['plugin_file']!r}")
+        if "plugin" in sidecar["build"] or "plugin_file" in sidecar["plan"]:
+            _ = sidecar["build"]["plugin"]["sha256"]
         tensor_specs(sidecar["outputs"])
     except FileNotFoundError:
         raise HideNerfError(f"{folder}: it lacks {path.name}") from None
@@ -109,7 +135,7 @@ def read_sidecar(folder: Path, graph: str) -> dict[str, Any]:
 
 
 def verify_plan(folder: Path, sidecar: dict[str, Any]) -> None:
-    """A `HideNerfError` unless the plan is, byte for byte, what the sidecar describes."""
+    """A `HideNerfError` unless the plan, and a plugin beside it, is byte for byte what the sidecar describes."""
     described = sidecar["plan"]
     path = folder / described["file"]
     if not path.is_file():
@@ -119,6 +145,10 @@ def verify_plan(folder: Path, sidecar: dict[str, Any]) -> None:
         raise HideNerfError(f"{path}: damaged, it has {size} bytes instead of {described['bytes']}")
     if sha256_of(path) != described["sha256"]:
         raise HideNerfError(f"{path}: damaged, it was changed after the build")
+    if "plugin_file" in described:
+        plugin = folder / described["plugin_file"]
+        if not plugin.is_file() or sha256_of(plugin) != sidecar["build"]["plugin"]["sha256"]:
+            raise HideNerfError(f"{plugin}: this plugin, which {path.name} needs, is missing or was changed")
 
 
 def _what_there_is(bundle: Path, backend: str, version: str, sm: int) -> str:

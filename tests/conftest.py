@@ -1,12 +1,22 @@
 """Real media in `../shared/data` beside the checkout, without which tests that need it skip, and small bundles."""
 
+import fcntl
+import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 # Started in the background by a shell, we ignore Ctrl-C, and so would the commands whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Of pytest-xdist, "gw0" and so on. Each has a processor of its own, children included: threads of two workers that
+# wait for each other cost more than they bring, and TensorRT-RTX builds on the first processor that it may use.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER is not None and hasattr(os, "sched_setaffinity"):
+    processors = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {processors[int(WORKER.removeprefix("gw")) % len(processors)]})
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -27,55 +37,40 @@ def face_landmarker(shared_data: Path) -> Path:
     return path
 
 
-def _small_bundle(folder: Path, half: bool) -> Path:
-    from hidenerf.export.bundle_writer import write_bundle
-    from hidenerf.model.config import ModelConfig
-    from hidenerf.model.hidenerf import random_model
-    from hidenerf.runtime.face_model import default_face_model_path, load_face_model
-
-    config = ModelConfig(
-        name="small",
-        image_size=32,
-        render_size=32,
-        secc_size=64,
-        samples_per_ray=4,
-        plane_sizes=(8, 16),
-        plane_channels=4,
-        volume_terms=2,
-        volume_depths=(4, 4),
-        plane_samples=(4, 4),
-        mlp_width=16,
-        encoding_octaves=2,
-        render_channels=5,
-        extractor_channels=(8, 8, 8),
-        expression_channels=8,
-        position_channels=8,
-        lookup_channels=4,
-        lookup_stride=4,
-        deformation_channels=(8, 8),
-        maximum_deformation=0.3,
-        identity_channels=(8, 8, 8),
-        refiner_channels=(8, 8, 8),
-        spade_width=8,
-    )
-    write_bundle(
-        random_model(config, 0),
-        folder,
-        checkpoint={"random_init": 0},
-        face_model=load_face_model(default_face_model_path()),
-        half=half,
-        report=lambda _: None,
-    )
-    return folder
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def bundle_fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Folder `name`, filled by the first test process that asks for it, whole or not at all; the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if WORKER is None else own.parent
+
+    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / name).exists():
+                fill(shared / name)
+        return shared / name
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def bundle_fp32(made_once: MadeOnce) -> Path:
     """A bundle of a small untrained model with the shipped face model; not to be changed, copy it for that."""
-    return _small_bundle(tmp_path_factory.mktemp("bundle") / "fp32", half=False)
+    from tests.bundles import SMALL, write_untrained
+
+    return made_once("bundle-fp32", lambda folder: write_untrained(SMALL, folder))
 
 
 @pytest.fixture(scope="session")
-def bundle_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
     """The same in FP16."""
-    return _small_bundle(tmp_path_factory.mktemp("bundle") / "fp16", half=True)
+    from tests.bundles import SMALL, graphs_of, write_untrained
+
+    def fill(folder: Path) -> None:
+        with graphs_of(bundle_fp32):
+            write_untrained(SMALL, folder, half=True)
+
+    return made_once("bundle-fp16", fill)

@@ -1,17 +1,11 @@
 """Which engines of a set are still good, and if not, why."""
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hidenerf.runtime.bundle import MANIFEST_NAME
-from hidenerf.runtime.engines import ENGINES_FOLDER, read_sidecar, verify_plan
+from hidenerf.runtime.engines import read_sidecar, verify_plan
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import require_writable_parent
 
 MISSING = "there was none"
 
@@ -41,29 +35,3 @@ def stale_reason(folder: Path, graph: str, origin: Origin) -> str | None:
     if sidecar["versions"] != origin.versions:
         return "the library, its parser or Polygraphy changed"
     return None
-
-
-@contextlib.contextmanager
-def engines_aside(bundle: Path) -> Iterator[None]:
-    """Keep a bundle's engines while the bundle around them is replaced: they lie beside it meanwhile.
-
-    They come back in any case, those of changed graphs too: the next build then says that the graph changed.
-    """
-    engines = bundle / ENGINES_FOLDER
-    if not engines.is_dir() or not (bundle / MANIFEST_NAME).is_file():
-        yield
-        return
-    require_writable_parent(bundle)
-    aside = Path(tempfile.mkdtemp(prefix=f".{bundle.name}.engines.", dir=bundle.absolute().parent))
-    try:
-        engines.replace(aside / ENGINES_FOLDER)
-    except OSError as error:
-        aside.rmdir()
-        raise HideNerfError(
-            f"{engines}: cannot be moved aside ({error.strerror}) while the bundle is written; choose another output."
-        ) from None
-    try:
-        yield
-    finally:
-        (aside / ENGINES_FOLDER).replace(engines)
-        shutil.rmtree(aside)

@@ -1,11 +1,15 @@
 """TensorRT's error messages as one sentence: the node's name, what is wrong with it, and what to do."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hidenerf.runtime.tensorrt_module import first_cause, plain
+
 EXPORT_AGAIN = "export the bundle again with this hidenerf, or use another version of the library"
+
+WITHOUT_PLUGIN = "set HIDENERF_PLUGIN=none to build the engines without it"
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,6 @@ _KNOWN = (
     _Known("[Oo]ut ?[Oo]f ?[Mm]emory", "free memory and run again"),
 )
 
-# Without a driver every error that TensorRT-RTX reports while parsing is followed by one that says so.
-_NO_DRIVER = "cudaError 35"
-
 
 def refusal(message: str) -> Refusal:
     """What one of the library's messages says, and its fix."""
@@ -50,8 +51,7 @@ def refusal(message: str) -> Refusal:
 
 def build_refusal(errors: Sequence[str]) -> Refusal:
     """The same for what the logger kept during a build that gave nothing: its first error is the cause."""
-    causes = [error for error in errors if _NO_DRIVER not in error] or list(errors)
-    return refusal(causes[0] if causes else "it gave no engine and no reason")
+    return refusal(first_cause(errors) or "it gave no engine and no reason")
 
 
 def parser_refusal(errors: Sequence[Any]) -> Refusal:
@@ -66,21 +66,12 @@ def parser_refusal(errors: Sequence[Any]) -> Refusal:
     return Refusal(f"{node}: {found.reason}", found.fix, found.of_target)
 
 
-def plain(message: str) -> str:
-    """The message without source lines, error codes and consequences of a missing driver.
+def plugin_refusal(graph: str, lines: Iterable[str]) -> str | None:
+    """The sentence for a line of our plugins', which begins with the node's operator, if there is one.
 
-    >>> plain("IBuilder::build: Error Code 4: API Usage Error (no outputs. In validate at /_src/network.cpp:3810)")
-    'no outputs'
+    They write it into TensorRT's log, or to stderr where TensorRT gives them no logger, as while it parses.
     """
-    lines = [line.strip() for line in message.splitlines() if line.strip() and _NO_DRIVER not in line]
-    lines = [line for line in lines if not line.startswith("Invalid Node - ")] or lines
-    text = lines[0] if lines else message.strip()
-    # "…: Error Code 1: Myelin ([pass.cpp:337: check] … In compileGraph at /_src/…)"
-    if found := re.search(r"Error Code \d+: [\w ]+ \((.*)\)$", text):
-        text = found[1]
-    text = re.sub(r" In \w+ at \S+$", "", text)
-    text = re.sub(r"^\[[\w./]+:\d+: \w+\] ", "", text)
-    text = re.sub(r"^Assertion failed: .*?: ", "", text)
-    if found := re.fullmatch(r'.* && "(.*)"', text):
-        text = found[1]
-    return text.rstrip(".?! ")
+    for line in lines:
+        if line.startswith(("TriplaneRender: ", "GridSample3d: ")):
+            return f"{graph}: the TensorRT plugin refuses a node, {line.strip()}; {WITHOUT_PLUGIN}."
+    return None

@@ -1,13 +1,15 @@
 """ONNX graph → TensorRT network, strongly typed: precisions are those of the file."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hidenerf.export.engines.audit import Tensor, tensors
-from hidenerf.export.engines.libraries import Library
-from hidenerf.export.engines.messages import EXPORT_AGAIN, parser_refusal
+from hidenerf.export.engines.messages import EXPORT_AGAIN, WITHOUT_PLUGIN, parser_refusal, plugin_refusal
+from hidenerf.export.engines.onnx_file import without_functions
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt_module import Library
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,28 @@ class ParsedNetwork:
     outputs: list[Tensor]
 
 
-def network_from_onnx(library: Library, graph: GraphSpec, content: bytes) -> ParsedNetwork:
-    """Parse a graph's file. Errors: what the parser refuses, or tensors other than the manifest's."""
+def network_from_onnx(library: Library, graph: GraphSpec, content: bytes, plugin: Path | None = None) -> ParsedNetwork:
+    """Parse a graph's file. plugin: the library of our plugins, which then take their nodes.
+
+    Errors: what the parser or the plugin refuses, a plugin that does not load, tensors other than the manifest's.
+    """
     trt = library.trt
     library.logger.errors.clear()
     builder = trt.Builder(library.logger)
+    if plugin is not None:
+        # The parsers of TensorRT 10.0 and 10.1 take a node's function body before any plugin.
+        content = without_functions(content)
+        if builder.get_plugin_registry().load_library(str(plugin)) is None:
+            raise HideNerfError(
+                f"{plugin}: {library.title} does not load this plugin ({library.reason()}); build it for this TensorRT "
+                f"as docs/plugin.md says and name it in HIDENERF_PLUGIN, or {WITHOUT_PLUGIN}."
+            )
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, library.logger)
     if not parser.parse(content):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        if refused := plugin_refusal(graph.name, library.logger.errors):
+            raise HideNerfError(refused)
         raise HideNerfError(f"{graph.name}: {library.title} cannot read the graph: {parser_refusal(errors)}")
     inputs = tensors(network.num_inputs, network.get_input)
     outputs = tensors(network.num_outputs, network.get_output)

@@ -8,9 +8,10 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from hidenerf.export.engines.build import TargetError
+from hidenerf.export.engines.messages import plugin_refusal
 from hidenerf.export.engines.progress import build_bar
 from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.engines import TITLES
@@ -46,10 +47,13 @@ def build_engine(job: Job) -> dict[str, Any]:
                 raise
         if "result" in answer:
             return dict(answer["result"])
+        errors.seek(0)
+        lines = errors.read().decode(errors="replace").strip().splitlines()
+        if "error" in answer and (refused := plugin_refusal(job.graph, lines)):
+            raise HideNerfError(refused)
         if "error" in answer:
             raise TargetError(answer["error"]) if answer["of_target"] else HideNerfError(answer["error"])
-        errors.seek(0)
-        raise _crash(job, child.returncode, errors)
+        raise _crash(job, child.returncode, lines)
 
 
 def _repeatable() -> Callable[[], None] | None:
@@ -88,8 +92,7 @@ def _converse(child: "subprocess.Popen[str]", job: Job, moved: Any) -> dict[str,
     return answer
 
 
-def _crash(job: Job, status: int, errors: IO[bytes]) -> HideNerfError:
-    lines = errors.read().decode(errors="replace").strip().splitlines()
+def _crash(job: Job, status: int, lines: list[str]) -> HideNerfError:
     how = f"signal {-status}" if status < 0 else f"exit code {status}"
     said = f" ({lines[-1].strip()})" if lines else ""
     return HideNerfError(

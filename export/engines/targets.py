@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from hidenerf.export.engines.libraries import Library
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core
+from hidenerf.runtime.tensorrt_module import Library
 
 ALL = "all"
 GPUS = {

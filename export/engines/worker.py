@@ -30,7 +30,10 @@ FIRST_SM_WITH_FP8 = 89
 
 @dataclass(frozen=True)
 class Job:
-    """One engine to build. source, plan: absolute paths. inputs, outputs: as in the manifest. reduced: not FP32."""
+    """One engine to build. source, plan: absolute paths. inputs, outputs: as in the manifest. reduced: not FP32.
+
+    plugin: absolute path of the library of the plugins that are to take the graph's nodes, if any.
+    """
 
     backend: str
     sm: int
@@ -40,6 +43,7 @@ class Job:
     outputs: list[dict[str, Any]]
     reduced: bool
     plan: str
+    plugin: str | None = None
 
     @property
     def cancel_file(self) -> Path:
@@ -69,17 +73,21 @@ def main() -> None:
 
 
 def build(job: Job, cancelled: Callable[[], bool], moved: Callable[[float], None]) -> dict[str, Any]:
-    """Parse, audit, build and write the plan; returns the sidecar's `inputs`, `outputs`, `precision`, `layers`."""
+    """Parse, audit, build and write the plan; returns the sidecar's `inputs`, `outputs`, `precision`, `layers`.
+
+    And `plugin_outside`: whether the plan was to carry the plugin's library and does not.
+    """
     library = load_library(job.backend)
     graph = GraphSpec(job.graph, Path(job.source), tensor_specs(job.inputs), tensor_specs(job.outputs))
-    parsed = network_from_onnx(library, graph, graph.path.read_bytes())
+    plugin = Path(job.plugin) if job.plugin else None
+    parsed = network_from_onnx(library, graph, graph.path.read_bytes(), plugin)
     layers = audit_layers(parsed.network)
     if uses(layers, "FP8") and job.sm < FIRST_SM_WITH_FP8:
         raise TargetError(
             f"{job.graph}: it computes in FP8, which SM {job.sm} lacks; leave {job.sm} out of --sm, or export without "
             "FP8."
         )
-    plan = plan_from_network(library, job.graph, parsed, job.sm, cancelled=cancelled, moved=moved)
+    plan = plan_from_network(library, job.graph, parsed, job.sm, plugin=plugin, cancelled=cancelled, moved=moved)
     try:
         Path(job.plan).write_bytes(plan)
     except OSError as error:
@@ -89,6 +97,7 @@ def build(job: Job, cancelled: Callable[[], bool], moved: Callable[[float], None
         "outputs": as_dicts(parsed.outputs),
         "precision": summary(layers, job.reduced),
         "layers": as_dicts(layers),
+        "plugin_outside": plugin is not None and plugin.read_bytes() not in plan,
     }
 
 

@@ -1,5 +1,7 @@
 """Backends by name."""
 
+import ctypes
+import sys
 from collections.abc import Callable
 
 from hidenerf.runtime.backends.base import Backend
@@ -14,8 +16,8 @@ BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxru
 def open_backend(name: str, bundle: Bundle, times: StageTimes, report: Callable[[str], None]) -> Backend:
     """The backend `name` for `bundle`; `auto` takes the fastest one that is usable here: TensorRT, CUDA, the CPU.
 
-    report is called with one line for each that `auto` passes over: why. Errors: an unknown name, and for a backend
-    chosen by name whatever keeps it from running.
+    report is called with one line where `auto` passes over a faster one: what it takes, and why. Errors: an unknown
+    name, and for a backend chosen by name whatever keeps it from running.
     """
     if name not in BACKEND_NAMES:
         raise HideNerfError(f"No backend is called {name!r}; choose one of {', '.join(BACKEND_NAMES)}.")
@@ -24,19 +26,33 @@ def open_backend(name: str, bundle: Bundle, times: StageTimes, report: Callable[
     built = [key for key in TITLES if any((bundle.folder / ENGINES_FOLDER).glob(f"{key}-[0-9]*"))]
     reasons = []
     if not built:
-        build = f"build them with: hidenerf-export {bundle.folder} --backend tensorrt (or tensorrt-rtx)"
-        reasons.append(f"Not with TensorRT: {bundle.folder}: it has no engines; {build}")
-    backend = None
+        build = f"hidenerf-export {bundle.folder} --backend tensorrt"
+        reasons.append(f"TensorRT: the bundle has no engines; build them with: {build} (or tensorrt-rtx).")
     for candidate, title in (*((key, TITLES[key]) for key in built), ("onnxruntime-cuda", "CUDA")):
         try:
             backend = _open(candidate, bundle, times)
-            break
         except HideNerfError as error:
-            reasons.append(f"Not with {title}: {error}")
-    backend = backend or _open("onnxruntime-cpu", bundle, times)
-    for reason in reasons:
-        report(reason)
+            reasons.append(f"{title}: {str(error).rstrip('.')}.")
+            continue
+        if reasons:
+            report(f"Running on {title}. Not on {' Not on '.join(reasons)}")
+        return backend
+    backend = _open("onnxruntime-cpu", bundle, times)
+    if nvidia_gpu():
+        report(f"Running on the CPU. Not on {' Not on '.join(reasons)}")
+    else:
+        report("Running on the CPU: no NVIDIA GPU is usable here.")
     return backend
+
+
+def nvidia_gpu() -> bool:
+    """Whether the driver of an NVIDIA GPU is installed and finds one; no Python package is needed to ask it."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except (OSError, AttributeError):
+        return False
 
 
 def _open(name: str, bundle: Bundle, times: StageTimes) -> Backend:

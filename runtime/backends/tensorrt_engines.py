@@ -8,7 +8,6 @@ Nothing here that calls the library's engines and contexts has been run: this pr
 on. tests/runtime/host_tensorrt.py stands for it in tests.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,8 @@ import numpy as np
 from hidenerf.runtime.backends.on_device import SOURCE_INPUTS, DeviceBackend
 from hidenerf.runtime.backends.runtime_cache import KeptCache
 from hidenerf.runtime.backends.tensorrt_library import (
-    LEAN,
     Context,
     CudaEngine,
-    Library,
     Runtime,
     RuntimeCache,
     RuntimeConfig,
@@ -27,11 +24,12 @@ from hidenerf.runtime.backends.tensorrt_library import (
     load_library,
 )
 from hidenerf.runtime.bundle import Bundle
-from hidenerf.runtime.engines import Engine, build_command, find_engines, read_sidecar
+from hidenerf.runtime.engines import Engine, build_command, find_engines
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.tensorrt_module import LEAN, Library
 
 STAGES = ("upload", "led", "renderer_refiner", "download")
 FRAME_ENGINES = ("led", "renderer_refiner")
@@ -63,9 +61,8 @@ class TensorRtEngines(DeviceBackend):
         library, sm = self._library, gpu_sm()
         found = find_engines(bundle, library.backend, library.version, sm)
         again = f"build it again with: {build_command(bundle.folder, library.backend, sm)}"
-        runtime = library.runtime()
         for name, engine in found.items():
-            self._engines[name] = load_engine(library, runtime, engine, again)
+            self._engines[name] = load_engine(library, engine, again)
         self._allocate(t for engine in found.values() for t in (*engine.inputs.values(), *engine.outputs.values()))
         self._activation_bytes = max(engine.device_memory_size_v2 for engine in self._engines.values())
         self._activations = self._device.allocate(self._activation_bytes)
@@ -141,12 +138,14 @@ class TensorRtEngines(DeviceBackend):
         super().close()
 
 
-def load_engine(library: Library, runtime: Runtime, engine: Engine, again: str) -> CudaEngine:
+def load_engine(library: Library, engine: Engine, again: str) -> CudaEngine:
     """Deserialise a verified plan. again: what to run for another one.
 
+    Each has a runtime of its own, as a runtime's registry takes a plugin once and refuses it when it comes again.
     Errors: the plan needs code that this library does not load, the library refuses it, its tensors are others than the
     sidecar's.
     """
+    runtime: Runtime = library.trt.Runtime(library.logger)
     _admit_code(library, runtime, engine, again)
     library.logger.errors.clear()
     loaded = runtime.deserialize_cuda_engine(engine.path.read_bytes())
@@ -165,22 +164,15 @@ def load_engine(library: Library, runtime: Runtime, engine: Engine, again: str) 
 
 
 def _admit_code(library: Library, runtime: Runtime, engine: Engine, again: str) -> None:
-    """Let the runtime load the code that the plan needs, as its sidecar says, and no other."""
-    folder = engine.path.parent
-    build = read_sidecar(folder, engine.graph)["build"]
-    compatible, plugin = bool(build.get("version_compatible")), build.get("plugin")
-    if library.module == LEAN and not compatible:
+    """Let the runtime load the code that the plan needs, and no other."""
+    if library.is_lean and not engine.version_compatible:
         raise HideNerfError(
             f"{engine.path}: {LEAN} loads version-compatible plans only, and this is none; install TensorRT itself "
             "with: pip install 'hidenerf[tensorrt]'"
         )
-    # A version-compatible plan carries TensorRT's own runtime.
-    runtime.engine_host_code_allowed = compatible or (plugin is not None and "file" not in plugin)
-    if plugin is None or "file" not in plugin:
+    runtime.engine_host_code_allowed = engine.carries_code
+    if engine.plugin is None:
         return
-    path = folder / Path(plugin["file"]).name
-    if not path.is_file() or sha256_of(path) != plugin["sha256"]:
-        raise HideNerfError(f"{path}: this plugin, which {engine.path.name} needs, is missing or was changed; {again}")
     library.logger.errors.clear()
-    if runtime.get_plugin_registry().load_library(str(path)) is None:
-        raise HideNerfError(f"{path}: {library.title} does not load this plugin ({library.reason()}); {again}")
+    if runtime.get_plugin_registry().load_library(str(engine.plugin)) is None:
+        raise HideNerfError(f"{engine.plugin}: {library.title} does not load this plugin ({library.reason()}); {again}")

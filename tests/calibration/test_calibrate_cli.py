@@ -15,18 +15,20 @@ from hidenerf.calibration.calibrate_cli import METHOD_NAMES, main
 from hidenerf.calibration.metrics import psnr
 from hidenerf.calibration.precision import MEASURED
 from hidenerf.calibration.ranges import RANGE_METHODS
-from hidenerf.calibration.weights import model_of
+from hidenerf.export import bundle_writer
 from hidenerf.export import cli as export_cli
 from hidenerf.export.bundle_writer import write_bundle
+from hidenerf.export.graph_modules import graph_modules
 from hidenerf.export.precision_plan import read_plan
-from hidenerf.model.hidenerf import HideNerf, random_model
+from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.face_model import load_face_model
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.video.pictures import read_picture
+from tests.bundles import SMALL, graphs_of, write_untrained
 
 BUDGET = 38.0
 
@@ -51,21 +53,8 @@ def content(plan_path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def bundle_int8(bundle_fp32: Path, plan_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(model_of(open_bundle(bundle_fp32), None), plan_path, tmp_path_factory.mktemp("bundle") / "int8")
-
-
-def export(model: HideNerf, plan_path: Path, folder: Path, seed: int = 0) -> Path:
-    face_model = load_face_model(Path(__file__).resolve().parents[2] / "runtime/data/face_model.npz")
-    write_bundle(
-        model,
-        folder,
-        checkpoint={"random_init": seed},
-        face_model=face_model,
-        half=False,
-        report=lambda _: None,
-        plan=read_plan(plan_path),
-    )
-    return folder
+    with graphs_of(bundle_fp32):
+        return write_untrained(SMALL, tmp_path_factory.mktemp("bundle") / "int8", plan=read_plan(plan_path))
 
 
 def test_the_plan_says_what_it_is_for_and_why(content: dict[str, Any], plan_path: Path) -> None:
@@ -134,14 +123,21 @@ def test_the_exported_frames_are_as_good_as_the_plan_says(
 
 
 def test_a_plan_for_another_model_is_refused_and_nothing_written(
-    bundle_fp32: Path, plan_path: Path, tmp_path: Path
+    plan_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = model_of(open_bundle(bundle_fp32), None).config
+    other = random_model(SMALL, 1)
+
+    def export(checkpoint: dict[str, Any]) -> None:
+        face_model, plan = load_face_model(default_face_model_path()), read_plan(plan_path)
+        arguments: dict[str, Any] = {"face_model": face_model, "half": False, "report": lambda _: None, "plan": plan}
+        write_bundle(other, tmp_path / "bundle", checkpoint=checkpoint, **arguments)
+
     with pytest.raises(HideNerfError, match="seed 0, and not for untrained weights from seed 1"):
-        export(random_model(config, 1), plan_path, tmp_path / "bundle", seed=1)
-    # The same seed on paper, but other weights: the graph tells.
-    with pytest.raises(HideNerfError, match="another graph source_encoder"):
-        export(random_model(config, 1), plan_path, tmp_path / "bundle", seed=0)
+        export({"random_init": 1})
+    # The same seed on paper, but other weights: the graph tells. This one, since the encoder's export takes longest.
+    monkeypatch.setattr(bundle_writer, "graph_modules", lambda model: graph_modules(model)[1:])
+    with pytest.raises(HideNerfError, match="another graph led"):
+        export({"random_init": 0})
     assert list(tmp_path.iterdir()) == []
 
 

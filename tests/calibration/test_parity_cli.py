@@ -209,9 +209,9 @@ def test_another_bundle_as_reference(own_bundle: Path, bundle_fp32: Path, bundle
         own_bundle, "--reference", bundle_fp16, "--frames", 2, "--backend", "onnxruntime-cpu", "--report", page
     )
     assert result.exit_code == 0, result.output
-    assert "FP32 on onnxruntime-cpu against fp16, FP16 on onnxruntime-cpu" in result.stdout
+    assert f"FP32 on onnxruntime-cpu against {bundle_fp16.name}, FP16 on onnxruntime-cpu" in result.stdout
     assert "frames ≥ 45 dB" in result.stdout
-    assert "reference: fp16, FP16 on onnxruntime-cpu" in page.read_text(encoding="utf-8")
+    assert f"reference: {bundle_fp16.name}, FP16 on onnxruntime-cpu" in page.read_text(encoding="utf-8")
     assert (own_bundle / MANIFEST_NAME).read_bytes() == before
     assert not (own_bundle / "parity").exists()
 

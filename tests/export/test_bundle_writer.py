@@ -1,6 +1,7 @@
 """Bundles appear whole or not at all, replace only bundles, and leave nothing beside them."""
 
 import contextlib
+import errno
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from hidenerf.runtime.files import sha256_of
 from tests.export.exported import island_counts, tiny_graphs, whole
 from tests.full_disk import run_on_small_disk
 from tests.model.tiny import TINY, tiny_model
+from tests.runtime.test_engines import write_set
 
 ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
 
@@ -132,6 +134,39 @@ def test_a_new_bundle_replaces_an_older_one_whole(write: Callable[..., None], tm
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_engines_go_over_into_the_new_bundle(write: Callable[..., None], tmp_path: Path) -> None:
+    """Those of changed graphs too, so that the next build can say that the graph changed; and what lies beside them."""
+    folder = tmp_path / "bundle"
+    write(folder)
+    write_set(folder / "engines" / "a set")
+    (folder / "engines" / "notes.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()}
+    assert len(before) > 2
+    write(folder, half=True)
+    assert open_bundle(folder).precision == "fp16"
+    assert {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()} == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_file_named_like_the_folder_of_engines_is_the_users(write: Callable[..., None], tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    write(folder)
+    (folder / "engines").write_text("mine")
+    with pytest.raises(HideNerfError, match="engines: this file is not part of the bundle"):
+        write(folder)
+    assert (folder / "engines").read_text() == "mine"
+
+
+def test_engines_in_a_folder_that_is_no_bundle_are_refused_and_untouched(
+    write: Callable[..., None], tmp_path: Path
+) -> None:
+    write_set(tmp_path / "mine" / "engines" / "a set")
+    before = snapshot(tmp_path)
+    with pytest.raises(HideNerfError, match="something else than a bundle"):
+        write(tmp_path / "mine")
+    assert snapshot(tmp_path) == before
+
+
 def test_an_empty_folder_gives_way(write: Callable[..., None], tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     folder.mkdir()
@@ -230,6 +265,7 @@ def test_an_interruption_leaves_the_older_bundle_as_it_was(
 ) -> None:
     folder = tmp_path / "bundle"
     write(folder)
+    write_set(folder / "engines" / "a set")
     before = snapshot(folder)
     lines: list[str] = []
 
@@ -240,6 +276,36 @@ def test_an_interruption_leaves_the_older_bundle_as_it_was(
 
     with pytest.raises(failure):
         write(folder, half=True, report=report)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [(KeyboardInterrupt(), KeyboardInterrupt), (OSError(errno.ENOSPC, "No space left on device"), HideNerfError)],
+)
+def test_engines_that_cannot_go_over_stay_where_they_are(
+    write: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    raised: type[BaseException],
+) -> None:
+    folder = tmp_path / "bundle"
+    write(folder)
+    write_set(folder / "engines" / "a set")
+    before = snapshot(folder)
+    copied: list[Path] = []
+
+    def fail_at_the_second(path: Path, target: Path) -> None:
+        copied.append(path)
+        if len(copied) == 2:
+            raise failure
+        target.write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(bundle_writer.shutil, "copy2", fail_at_the_second)
+    with pytest.raises(raised):
+        write(folder, half=True)
     assert list(tmp_path.iterdir()) == [folder]
     assert snapshot(folder) == before
 

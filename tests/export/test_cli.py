@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hidenerf.export.cli import main
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.files import sha256_of
+from tests.export.conftest import Exported
 from tests.export.exported import island_counts, tiny_graphs, whole
 from tests.model.tiny import tiny_model
 
@@ -176,20 +178,17 @@ def test_a_checkpoint_inside_the_bundle_that_it_replaces_is_not_deleted(checkpoi
 
 
 @pytest.mark.slow
-def test_untrained_weights_of_a_preset(tmp_path: Path) -> None:
-    result = run("--random-init", 1, "--preset", "demo", "-o", tmp_path / "bundle")
-    assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
-    bundle = open_bundle(tmp_path / "bundle")
+def test_untrained_weights_of_a_preset(exported_preset: Callable[[str], Exported]) -> None:
+    exported = exported_preset("demo")
+    bundle = open_bundle(exported.bundle)
     assert not bundle.trained
-    assert bundle.manifest["checkpoint"] == {"random_init": 1}
+    assert bundle.manifest["checkpoint"] == {"random_init": 0}
     assert bundle.manifest["model"]["name"] == "demo"
     assert (bundle.image_size, bundle.precision) == (256, "fp32")
-    assert "noise, not a face" in result.stdout
-    remain = re.search(r"\((\d+)% remain\)", result.stdout)
+    assert "noise, not a face" in exported.printed
+    remain = re.search(r"\((\d+)% remain\)", exported.printed)
     assert remain is not None
     assert int(remain[1]) <= 45
-    assert list(tmp_path.iterdir()) == [tmp_path / "bundle"]
 
 
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hidenerf.export import plugin
-from hidenerf.export.plugin import check_plugin, describe_plugin, plugin_library, plugin_library_or_none
+from hidenerf.export.plugin import check_plugin, describe_plugin, find_plugin, plugin_library, plugin_library_or_none
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.sizes import RendererSizes
@@ -20,6 +20,7 @@ VERSION = "10.12.0.36"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("HIDENERF_PLUGIN", raising=False)
     monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -112,6 +113,25 @@ def test_without_a_tool_the_engine_is_built_without_the_plugin(missing: str, mon
     assert len(said) == 1
     assert f"there is no {name}; install" in said[0]
     assert said[0].endswith("The engine is built without it, with TensorRT's own GridSample.")
+
+
+def test_a_library_of_the_user_s_is_taken_if_it_fits(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "_build", lambda *_: pytest.fail("built"))
+    monkeypatch.setenv("HIDENERF_PLUGIN", str(library))
+    assert find_plugin([SMALL], "10.3.0", pytest.fail) == library
+    with pytest.raises(HideNerfError, match=r"built for TensorRT 10\.12\.0, and this is 11\.4\.0"):
+        find_plugin([SMALL], "11.4.0", pytest.fail)
+    monkeypatch.setenv("HIDENERF_PLUGIN", str(library.with_name("nothing.so")))
+    with pytest.raises(HideNerfError, match=r"nothing\.so cannot be read"):
+        find_plugin([SMALL], VERSION, pytest.fail)
+
+
+def test_engines_can_be_built_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "_tools", lambda: pytest.fail("looked for tools"))
+    monkeypatch.setenv("HIDENERF_PLUGIN", "none")
+    said: list[str] = []
+    assert find_plugin([SMALL], VERSION, said.append) is None
+    assert said == ["HIDENERF_PLUGIN is none: the engine is built without the plugin, with TensorRT's own GridSample."]
 
 
 def test_a_model_that_the_kernels_do_not_take_is_refused() -> None:

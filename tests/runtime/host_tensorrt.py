@@ -19,9 +19,10 @@ import onnxruntime
 import pytest
 
 from hidenerf.runtime.backends import on_device, tensorrt_engines
-from hidenerf.runtime.backends.tensorrt_library import Library, Runtime
+from hidenerf.runtime.backends.tensorrt_library import Runtime
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.engines import SIDECAR_SCHEMA, SIDECAR_VERSION, set_folder
+from hidenerf.runtime.tensorrt_module import Library
 from tests.runtime.host_gpu import EmulatedSeccDrawer, HostDevice
 
 VERSIONS = {"tensorrt": "10.12.0.36", "tensorrt-rtx": "1.7.1.116"}
@@ -146,6 +147,7 @@ class EmulatedRuntime:
     def __init__(self, log: "Log") -> None:
         self.engine_host_code_allowed = False
         self.log = log
+        self.plugins: set[str] = set()
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> EmulatedEngine | None:
         self.log.host_code.append(self.engine_host_code_allowed)
@@ -162,6 +164,10 @@ class EmulatedRuntime:
         if "plugin" in self.log.failing:
             self.log.errors.append("IPluginRegistry::loadLibrary: Error Code 6: API Usage Error (no creators)")
             return None
+        if plugin_path in self.plugins:
+            self.log.errors.append("IPluginRegistry::loadLibrary: Error Code 4: API Usage Error (exists already)")
+            return None
+        self.plugins.add(plugin_path)
         self.log.plugins.append(Path(plugin_path).name)
         return object()
 
@@ -182,6 +188,7 @@ def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str
     """From here on `TensorRtEngines` runs on the emulation; the SECC kernel's is built in `folder`."""
     log = Log()
     emulated = SimpleNamespace(
+        __name__=module,
         Runtime=lambda logger: EmulatedRuntime(logger),
         ExecutionContextAllocationStrategy=Strategy,
         CudaGraphStrategy=GraphStrategy,
@@ -189,8 +196,7 @@ def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str
     )
 
     def load_library(backend: str) -> Library:
-        name = module if backend == "tensorrt" else "tensorrt_rtx"
-        return Library(backend, name, VERSIONS[backend], emulated, log)
+        return Library(backend, VERSIONS[backend], emulated, log)
 
     monkeypatch.setattr(EmulatedSeccDrawer, "folder", folder, raising=False)
     monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)
@@ -201,8 +207,10 @@ def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str
     return log
 
 
-def write_emulated_set(bundle: Bundle, backend: str, build: dict[str, Any] | None = None) -> Path:
-    """The engines of a bundle for the emulation: each graph's ONNX file as its plan."""
+def write_emulated_set(
+    bundle: Bundle, backend: str, build: dict[str, Any] | None = None, plan: dict[str, Any] | None = None
+) -> Path:
+    """The engines of a bundle for the emulation: each graph's ONNX file as its plan. plan: more of that key."""
     folder = set_folder(bundle.folder, backend, VERSIONS[backend], SM)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in bundle.graphs.items():
@@ -220,6 +228,7 @@ def write_emulated_set(bundle: Bundle, backend: str, build: dict[str, Any] | Non
             "inputs": described["inputs"],
             "outputs": described["outputs"],
             "precision": {},
+            "plan": plan or {},
             "layers": [],
         }
         write_sidecar(folder, name, sidecar)
@@ -230,7 +239,7 @@ def write_sidecar(folder: Path, graph: str, sidecar: dict[str, Any]) -> None:
     """With the size and hash of the plan as it lies there."""
     plan = (folder / f"{graph}.plan").read_bytes()
     described = {"file": f"{graph}.plan", "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
-    (folder / f"{graph}.json").write_text(json.dumps(sidecar | {"plan": described}))
+    (folder / f"{graph}.json").write_text(json.dumps(sidecar | {"plan": sidecar["plan"] | described}))
 
 
 def host_array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

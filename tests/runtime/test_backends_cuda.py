@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
+from hidenerf.runtime import backends
 from hidenerf.runtime.backends import onnxruntime_cuda, open_backend
 from hidenerf.runtime.backends.base import SeccBackend
 from hidenerf.runtime.backends.onnxruntime_cuda import (
@@ -58,12 +60,18 @@ def refusal(bundle: Bundle) -> str:
         open_backend(CUDA, bundle, StageTimes(), print)
     sentence = str(caught.value)
     lines: list[str] = []
-    backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "nvidia_gpu", lambda: True)
+        backend = open_backend("auto", bundle, StageTimes(), lines.append)
     assert backend.name == "onnxruntime-cpu"
     backend.close()
-    assert lines[0].startswith(f"Not with TensorRT: {bundle.folder}: it has no engines")
-    assert lines[1:] == [f"Not with CUDA: {sentence}"]
-    assert "\n" not in sentence
+    (line,) = lines
+    build = f"hidenerf-export {bundle.folder} --backend tensorrt (or tensorrt-rtx)"
+    assert line == (
+        f"Running on the CPU. Not on TensorRT: the bundle has no engines; build them with: {build}. "
+        f"Not on CUDA: {sentence.removesuffix('.')}."
+    )
+    assert "\n" not in line
     return sentence
 
 
@@ -167,8 +175,20 @@ def test_auto_takes_the_gpu_and_says_why_without_tensorrt(bundle: Bundle) -> Non
     lines: list[str] = []
     backend = open_backend("auto", bundle, StageTimes(), lines.append)
     assert backend.name == CUDA
-    assert [line.split(":")[0] for line in lines] == ["Not with TensorRT"]
+    (line,) = lines
+    assert line.startswith("Running on CUDA. Not on TensorRT: the bundle has no engines; build them with: ")
     backend.close()
+
+
+@pytest.mark.skipif(backends.nvidia_gpu(), reason="there is an NVIDIA GPU here")
+def test_auto_names_the_cpu_and_alarms_nobody_without_a_gpu(bundle: Bundle) -> None:
+    lines: list[str] = []
+    open_backend("auto", bundle, StageTimes(), lines.append).close()
+    assert lines == ["Running on the CPU: no NVIDIA GPU is usable here."]
+
+
+def test_a_gpu_is_found_without_any_package() -> None:
+    assert backends.nvidia_gpu() == torch.cuda.is_available()
 
 
 @pytest.mark.usefixtures("host_gpu")

@@ -306,6 +306,7 @@ def test_memory_does_not_grow_with_length(bundle_fp32: Path, tmp_path: Path) -> 
         peak_kilobytes(
             "--bundle", bundle_fp32, "-d", still_motion(tmp_path, frames), "-o", tmp_path / f"{frames}.mp4", "--compare"
         )
-        for frames in (300, 3000)
+        for frames in (300, 1200)
     ]
-    assert peaks[1] <= 1.05 * peaks[0], peaks
+    # Two runs of one length differ by 0.2 %; a picture of three tiles kept for each frame would be 6 %.
+    assert peaks[1] <= 1.02 * peaks[0], peaks

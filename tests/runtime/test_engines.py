@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hidenerf.runtime.bundle import Bundle, GraphSpec, TensorSpec
-from hidenerf.runtime.engines import build_command, find_engines, read_sidecar, set_folder
+from hidenerf.runtime.engines import PLUGIN_FILE, build_command, find_engines, read_sidecar, set_folder
 from hidenerf.runtime.errors import HideNerfError
 
 GRAPHS = ("source_encoder", "led", "renderer_refiner")
@@ -154,6 +154,41 @@ def test_an_engine_of_another_graph(engines: Path, tmp_path: Path) -> None:
 def test_a_sidecar_that_is_none(engines: Path, tmp_path: Path, change: Callable[[dict[str, Any]], str]) -> None:
     (engines / "led.json").write_text(change(sidecar("led")))
     assert "led.json: " in refuse(tmp_path)
+
+
+def test_what_code_a_plan_carries_is_said(engines: Path, tmp_path: Path) -> None:
+    built = {"sha256": sha256(b"plugin")}
+
+    def described(build: dict[str, Any], plan: dict[str, Any]) -> tuple[bool, bool, Path | None]:
+        changed = sidecar("led") | {"build": build, "plan": sidecar("led")["plan"] | plan}
+        (engines / "led.json").write_text(json.dumps(changed))
+        engine = find_engines(bundle_in(tmp_path), "tensorrt-rtx", VERSION, 86)["led"]
+        return engine.version_compatible, engine.carries_code, engine.plugin
+
+    assert described({}, {}) == (False, False, None)
+    assert described({"version_compatible": False}, {}) == (False, False, None)
+    assert described({"version_compatible": True}, {}) == (True, True, None)
+    assert described({"plugin": built}, {}) == (False, True, None)
+    (engines / PLUGIN_FILE).write_bytes(b"plugin")
+    assert described({"plugin": built}, {"plugin_file": PLUGIN_FILE}) == (False, False, engines / PLUGIN_FILE)
+    (engines / PLUGIN_FILE).write_bytes(b"another")
+    assert f"{PLUGIN_FILE}: this plugin, which led.plan needs, is missing or was changed;" in refuse(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("build", "plan"),
+    [
+        ({"plugin": {"sha256": ""}}, {"plugin_file": "../../plugin.so"}),
+        ({}, {"plugin_file": PLUGIN_FILE}),
+        ({"plugin": {}}, {}),
+    ],
+)
+def test_a_sidecar_with_half_a_plugin(
+    engines: Path, tmp_path: Path, build: dict[str, Any], plan: dict[str, Any]
+) -> None:
+    changed = sidecar("led") | {"build": build, "plan": sidecar("led")["plan"] | plan}
+    (engines / "led.json").write_text(json.dumps(changed))
+    assert "led.json: damaged" in refuse(tmp_path)
 
 
 def test_sidecars_are_read_as_written(engines: Path) -> None:

@@ -10,10 +10,11 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from hidenerf.export.engines.libraries import Library, load_library
+from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.engines.targets import Targets
 from hidenerf.runtime.bundle import GRAPH_NAMES, GraphSpec, TensorSpec
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.tensorrt_module import Library
 
 SHAPE = (1, 3, 8, 8)
 

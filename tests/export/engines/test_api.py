@@ -25,8 +25,8 @@ from tests.export.engines.networks import rtx
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 WHEELS = os.environ.get("HIDENERF_TENSORRT_BINDINGS")
-# Of `ComputeCapability` and `set_compute_capability` TensorRT knows nothing: only TensorRT-RTX builds ahead of time.
-ONLY_RTX = {"ComputeCapability", "ComputeCapability.__members__"}
+# TensorRT does not build ahead of time, and its engines allocate nothing while they run.
+ONLY_RTX = {"ComputeCapability", "ComputeCapability.__members__", "BuilderFlag.REQUIRE_USER_ALLOCATION"}
 # In the package's own `__init__.py` and not in the compiled module.
 IN_PYTHON = {"__version__"}
 # What is called on objects whose class no source line names.
@@ -38,7 +38,10 @@ MEMBERS = (
     *(f"ParserError.{name}" for name in ("desc", "node_name", "node_operator")),
     *(f"ILayer.{name}" for name in ("name", "type", "num_inputs", "num_outputs", "get_input", "get_output")),
     *(f"ITensor.{name}" for name in ("name", "shape", "dtype")),
-    *("IBuilderConfig.clear_flag", "IBuilderConfig.progress_monitor", "IBuilderConfig.profiling_verbosity"),
+    *("IBuilderConfig.clear_flag", "IBuilderConfig.set_flag", "IBuilderConfig.plugins_to_serialize"),
+    *("IBuilderConfig.progress_monitor", "IBuilderConfig.profiling_verbosity"),
+    *("Builder.get_plugin_registry", "IPluginRegistry.load_library", "LayerType.PLUGIN_V3"),
+    *("Runtime.engine_host_code_allowed", "Runtime.deserialize_cuda_engine"),
     *("IProgressMonitor.phase_start", "IProgressMonitor.step_complete", "IProgressMonitor.phase_finish"),
     *(f"LayerType.{name}" for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "DEQUANTIZE")),
     *(f"DataType.{name}" for name in ("FLOAT", "HALF", "BF16", "INT8", "FP8", "UINT8", "INT32", "INT64", "BOOL")),
@@ -57,7 +60,7 @@ sys.setdlopenflags(os.RTLD_LAZY)
 spec = importlib.util.spec_from_file_location("tensorrt", sys.argv[1])
 trt = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trt)
-from hidenerf.runtime.backends.tensorrt_library import error_logger
+from hidenerf.runtime.tensorrt_module import error_logger
 from hidenerf.export.engines.progress import progress_monitor
 error_logger(trt), progress_monitor(trt, lambda: False, lambda part: None)
 def has(name):

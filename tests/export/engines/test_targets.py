@@ -5,9 +5,10 @@ import importlib.util
 import pytest
 
 from hidenerf.export.engines import targets
-from hidenerf.export.engines.libraries import Library, load_library
+from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.engines.targets import choose_targets, listed_sms
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt_module import Library
 from tests.export.engines.networks import rtx
 
 # No method of the library is called where this one is used.

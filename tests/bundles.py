@@ -1,0 +1,72 @@
+"""Bundles that several tests read, made once, and the graphs of one bundle used for another of the same model."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from hidenerf.export import bundle_writer
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import random_model
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+
+SMALL = ModelConfig(
+    name="small",
+    image_size=32,
+    render_size=32,
+    secc_size=64,
+    samples_per_ray=4,
+    plane_sizes=(8, 16),
+    plane_channels=4,
+    volume_terms=2,
+    volume_depths=(4, 4),
+    plane_samples=(4, 4),
+    mlp_width=16,
+    encoding_octaves=2,
+    render_channels=5,
+    extractor_channels=(8, 8, 8),
+    expression_channels=8,
+    position_channels=8,
+    lookup_channels=4,
+    lookup_stride=4,
+    deformation_channels=(8, 8),
+    maximum_deformation=0.3,
+    identity_channels=(8, 8, 8),
+    refiner_channels=(8, 8, 8),
+    spade_width=8,
+)
+
+
+def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
+    """A bundle of untrained weights from seed 0 with the shipped face model. how: `half`, `plan` of `write_bundle`."""
+    bundle_writer.write_bundle(
+        random_model(config, 0),
+        folder,
+        checkpoint={"random_init": 0},
+        face_model=load_face_model(default_face_model_path()),
+        report=lambda _: None,
+        **({"half": False} | how),
+    )
+    return folder
+
+
+@contextmanager
+def graphs_of(bundle: Path) -> Iterator[None]:
+    """Meanwhile `write_bundle` takes the graphs of this FP32 bundle of the same model: exporting them takes seconds."""
+    models = [onnx.load(path) for path in sorted(bundle.glob("*.onnx"))]
+
+    def exported_before(_module: Any, inputs: Mapping[str, Any], outputs: Sequence[str], _: Any) -> onnx.ModelProto:
+        names = list(inputs), list(outputs)
+        (found,) = [m for m in models if ([v.name for v in m.graph.input], [v.name for v in m.graph.output]) == names]
+        copy = onnx.ModelProto()
+        copy.CopyFrom(found)
+        # As the exporter gives it: bodies of the custom ops are attached later.
+        del copy.functions[:]
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle_writer, "export_module", exported_before)
+        yield
