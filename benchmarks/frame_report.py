@@ -93,7 +93,7 @@ def scaling_tables(report: Report) -> list[str]:
     lines = []
     for group, first, unit in (
         ("TriplaneRender", "TriplaneRender alone, `base` but R and N", "R, N"),
-        ("frames", "whole frames, `base` but R, N and Q = 2R", "R, N"),
+        ("frames", "whole frames, `base` but N, R and what grows with R (S = 4R, Q = 2R)", "R, N"),
         ("batch", "B sources of `base` on the device, all moved by one motion frame, one backend each, in turn", "B"),
     ):
         entries = report.get("frames", {}) if group == "frames" else report.get("scaling", {}).get(group, {})

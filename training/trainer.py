@@ -154,6 +154,8 @@ class Trainer:
         """Hand the convolutional networks to torch.compile, which takes a minute or two at the first steps."""
         networks: list[nn.Module] = [self.model.appearance.extractor, *self.model.appearance.volume_heads]
         networks += [self.model.deformation, self.model.id_encoder, self.model.refiner]
+        # While these are traced, the pairs' painter runs compiled functions of its own in another thread.
+        torch._dynamo.config.error_on_nested_fx_trace = False
         for network in networks:
             network.compile()
 

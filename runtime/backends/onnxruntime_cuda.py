@@ -35,8 +35,7 @@ STAGES = ("upload", "led", "triplane_render", "refiner", "download")
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
 # Provider options. A frame's sessions run thousands of times, so cuDNN may try every algorithm; the encoder's once.
-# TF32 would take from FP32 bundles what they are exported for.
-COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
 FRAME_OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 OWN_GRAPH_OPTIONS = FRAME_OPTIONS | {"enable_cuda_graph": "1"}
 ENCODER_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -67,6 +66,13 @@ def load_libraries(onnxruntime: Any) -> None:
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
+
+
+def tensor_core_options(half: bool) -> dict[str, str]:
+    """TF32 would take from FP32 bundles what they are exported for; without it ONNX Runtime lets no convolution use
+    tensor cores, those in FP16 neither.
+    """
+    return {"use_tf32": "1" if half else "0"}
 
 
 def open_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
@@ -116,6 +122,7 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._frame_graphs = [bundle.graphs["led"], parts.refiner]
         graphs = [encoder, *self._frame_graphs]
         self._allocate(t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values()))
+        self._half = self._specs["planes_0"].dtype == np.float16
         self._onnxruntime = onnxruntime
         self._open_session(encoder, ENCODER_OPTIONS)
         for graph in self._frame_graphs:
@@ -141,6 +148,7 @@ class OnnxRuntimeCuda(DeviceBackend):
         """A session in place of the one that was there, bound to the tensors' addresses."""
         self._bindings.pop(graph.name, None)
         self._sessions.pop(graph.name, None)
+        options = tensor_core_options(self._half) | options
         session = open_session(self._onnxruntime, graph, options, self._device.stream)
         self._sessions[graph.name] = session
         binding = self._bindings[graph.name] = session.io_binding()
@@ -164,8 +172,7 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._run("source_encoder", self._encoder_run_options)
         device.clear(self._flags, 4)
         planes = [self._addresses[name] for name in self._planes]
-        half = self._specs[self._planes[0]].dtype == np.float16
-        self._renderer.merge_planes(planes, half, self._feature_weight, self._merged, self._flags, device.stream)
+        self._renderer.merge_planes(planes, self._half, self._feature_weight, self._merged, self._flags, device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 
