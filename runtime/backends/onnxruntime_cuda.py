@@ -39,8 +39,8 @@ COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
 FRAME_OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 OWN_GRAPH_OPTIONS = FRAME_OPTIONS | {"enable_cuda_graph": "1"}
 ENCODER_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-# Given back after the encoder has run: it needs many times the memory of a frame.
-ENCODER_ARENA = "gpu:0"
+# Given back after the encoder has run, which needs many times the memory of a frame, and after the frame's first run.
+ARENA = "gpu:0"
 
 
 def import_onnxruntime() -> Any:
@@ -125,12 +125,14 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._half = self._specs["planes_0"].dtype == np.float16
         self._onnxruntime = onnxruntime
         self._open_session(encoder, ENCODER_OPTIONS)
-        for graph in self._frame_graphs:
-            self._open_session(graph, FRAME_OPTIONS)
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self._encoder_run_options = onnxruntime.RunOptions()
-        self._encoder_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ENCODER_ARENA)
+        self._shrinking_run_options = onnxruntime.RunOptions()
+        self._shrinking_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ARENA)
+        for graph in self._frame_graphs:
+            self._open_session(graph, FRAME_OPTIONS)
+            # The search for algorithms takes workspaces that the chosen ones do not need.
+            self._run(graph.name, self._shrinking_run_options)
 
         sizes = RendererSizes.of_model(bundle.manifest["model"])
         self._renderer = TriplaneRenderer(sizes)
@@ -146,8 +148,7 @@ class OnnxRuntimeCuda(DeviceBackend):
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """A session in place of the one that was there, bound to the tensors' addresses."""
-        self._bindings.pop(graph.name, None)
-        self._sessions.pop(graph.name, None)
+        self._drop_session(graph.name)
         options = tensor_core_options(self._half) | options
         session = open_session(self._onnxruntime, graph, options, self._device.stream)
         self._sessions[graph.name] = session
@@ -155,6 +156,18 @@ class OnnxRuntimeCuda(DeviceBackend):
         for specs, bind in ((graph.inputs, binding.bind_input), (graph.outputs, binding.bind_output)):
             for name, spec in specs.items():
                 bind(name, self._device.kind, 0, spec.dtype.type, list(spec.shape), self._addresses[name])
+
+    def _drop_session(self, graph: str) -> None:
+        """End a session, if there is one.
+
+        Runs that do not wait leave ONNX Runtime page-locked memory to give back. If its session's end has to do that,
+        it does so from within the stream, where CUDA forbids it, and the process ends; so a last run waits.
+        """
+        if graph in self._sessions:
+            with contextlib.suppress(HideNerfError):
+                self._run(graph, self._onnxruntime.RunOptions())
+                self._device.synchronize()
+            del self._bindings[graph], self._sessions[graph]
 
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
         """See `Backend.encode_source`. Errors also: the source's features exceed FP16."""
@@ -169,7 +182,7 @@ class OnnxRuntimeCuda(DeviceBackend):
     def _encode(self) -> None:
         device = self._device
         self._upload(SOURCE_INPUTS)
-        self._run("source_encoder", self._encoder_run_options)
+        self._run("source_encoder", self._shrinking_run_options)
         device.clear(self._flags, 4)
         planes = [self._addresses[name] for name in self._planes]
         self._renderer.merge_planes(planes, self._half, self._feature_weight, self._merged, self._flags, device.stream)
@@ -216,8 +229,8 @@ class OnnxRuntimeCuda(DeviceBackend):
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._bindings.clear()
-        self._sessions.clear()
+        for graph in list(self._sessions):
+            self._drop_session(graph)
         super().close()
 
 
