@@ -40,7 +40,7 @@ from hidenerf.export.bundle_writer import write_bundle
 from hidenerf.export.flops import frame_flops
 from hidenerf.export.graph_modules import fold_batch_norms, graph_modules, refiner_module
 from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
-from hidenerf.model.config import PRESETS
+from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
 from hidenerf.model.rendering import triplane_render
 from hidenerf.runtime.backends import onnxruntime_cuda
@@ -289,6 +289,14 @@ class OrtFrame:
         self.run("led")
         self.run("renderer_refiner")
 
+    def close(self) -> None:
+        """After a run that waits, as the backend's `_drop_session` explains."""
+        for name, session in self.sessions.items():
+            session.run_with_iobinding(self.bindings[name])
+        torch.cuda.synchronize()
+        self.bindings.clear()
+        self.sessions.clear()
+
 
 def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[str, Any]:
     before = free_memory()
@@ -305,6 +313,7 @@ def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[s
         found["memory"] = before - int(torch.cuda.mem_get_info()[0])
         found["led"] = on_device(lambda _: contender.run("led"), count)
         found["renderer_refiner"] = on_device(lambda _: contender.run("renderer_refiner"), count)
+    contender.close()
     return found
 
 
@@ -424,10 +433,23 @@ def scaling() -> dict[str, Any]:
     return found
 
 
+def scaled_base(size: int, samples: int) -> ModelConfig:
+    """`base` but R and N, pictures, SECCs and planes growing with R."""
+    base = PRESETS["base"]
+    factor = size / base.render_size
+    return dataclasses.replace(
+        base,
+        render_size=size,
+        samples_per_ray=samples,
+        secc_size=2 * size,
+        image_size=int(base.image_size * factor),
+        plane_sizes=tuple(int(side * factor) for side in base.plane_sizes),
+    )
+
+
 def frame_scaling(size: int, samples: int, folder: Path, count: int) -> dict[str, float]:
-    """Whole frames of ours, untrained: base but R, N and Q; milliseconds on the device, and bytes."""
-    config = dataclasses.replace(PRESETS["base"], render_size=size, samples_per_ray=samples, secc_size=2 * size)
-    case = make_case(f"base-{size}-{samples}", random_model(config, 0), folder)
+    """Whole frames of ours, untrained: base but N, R and all that grows with it; milliseconds, and bytes."""
+    case = make_case(f"base-{size}-{samples}", random_model(scaled_base(size, samples), 0), folder)
     before = free_memory()
     backend = OnnxRuntimeCuda(case.bundle, StageTimes())
     try:
@@ -514,11 +536,6 @@ def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None
         part(preset, "floors", lambda: floors(case, report["ceilings"]["measured"]))
         for nhwc, label in (("0", "NCHW"), ("1", "NHWC")):
             part(preset, f"ours, {label}", lambda n=nhwc: ours(case, n, count))  # type: ignore[misc]
-    if "onnxruntime" in steps:
-        for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
-            options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}
-            label = f"ONNX Runtime CUDA, {'NHWC' if nhwc == '1' else 'NCHW'}{', CUDA graph' if graph == '1' else ''}"
-            part(preset, label, lambda o=options: plain_onnxruntime(case, o, count))  # type: ignore[misc]
     modes: list[str | None] = [None] if "eager" in steps else []
     modes += arguments.compile_modes if "compile" in steps else []
     for mode in modes:
@@ -526,6 +543,11 @@ def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None
             for half in (True, False) if mode is None else (True,):
                 label = f"PyTorch {mode or 'eager'}, {'FP16' if half else 'FP32'}, {'' if hoisted else 'un'}hoisted"
                 part(preset, label, lambda h=half, u=hoisted, m=mode: pytorch(case, h, u, m, count))  # type: ignore[misc]
+    if "onnxruntime" in steps:
+        for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
+            options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}
+            label = f"ONNX Runtime CUDA, {'NHWC' if nhwc == '1' else 'NCHW'}{', CUDA graph' if graph == '1' else ''}"
+            part(preset, label, lambda o=options: plain_onnxruntime(case, o, count))  # type: ignore[misc]
     if "endurance" in steps:
         part(preset, "endurance", lambda: endurance(case, arguments.endurance))
     if "batch" in steps and preset == "base":

@@ -93,7 +93,7 @@ def scaling_tables(report: Report) -> list[str]:
     lines = []
     for group, first, unit in (
         ("TriplaneRender", "TriplaneRender alone, `base` but R and N", "R, N"),
-        ("frames", "whole frames, `base` but R, N and Q = 2R", "R, N"),
+        ("frames", "whole frames, `base` but N, R and what grows with R (S = 4R, Q = 2R)", "R, N"),
         ("batch", "B sources of `base` on the device, all moved by one motion frame, one backend each, in turn", "B"),
     ):
         entries = report.get("frames", {}) if group == "frames" else report.get("scaling", {}).get(group, {})
@@ -135,15 +135,17 @@ def plot(report: Report, path: Path) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(13, 8), layout="constrained")
     for axis, preset in zip(axes[0], PRESETS, strict=True):
         entries = contenders(report, preset)
-        names = list(entries)[::-1]
-        bars = axis.barh(names, [entries[n]["frame"]["median"] for n in names])
-        axis.bar_label(bars, fmt="%.2f")
-        axis.set_xscale("log")
+        names = list(entries)
+        colours = ["tab:blue" if name.startswith("ours") else "tab:gray" for name in names]
+        bars = axis.barh(names, [entries[n]["frame"]["median"] for n in names], color=colours)
+        axis.bar_label(bars, fmt="%.2f", padding=3)
+        axis.margins(x=0.12)
         axis.set_xlabel("milliseconds a frame, median")
-        axis.set_title(preset)
+        axis.set_title(f"a frame of `{preset}`")
+        axis.invert_yaxis()
     for axis, group in zip(axes[1], ("TriplaneRender", "batch"), strict=True):
         rows = {n: e for n, e in report.get("scaling", {}).get(group, {}).items() if "median" in e}
-        bars = axis.bar(list(rows), [e["median"] for e in rows.values()])
+        bars = axis.bar(list(rows), [e["median"] for e in rows.values()], color="tab:blue")
         axis.bar_label(bars, fmt="%.2f")
         axis.set_ylabel("milliseconds, median")
         axis.set_title("TriplaneRender over R and N" if group == "TriplaneRender" else "a frame of each of B sources")

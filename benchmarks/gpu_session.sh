@@ -4,7 +4,7 @@
 #
 #   bash benchmarks/gpu_session.sh python3 -m hidenerf.training.cli --preset demo --seconds 540 --out "$OUT"
 #
-# Packages too large for one transfer travel in parts of 48 MB. Here, for CPython 3.12 on x86-64, without dependencies:
+# Packages too large for one transfer travel in parts of 41 MB. Here, for CPython 3.12 on x86-64, without dependencies:
 #
 #   bash benchmarks/gpu_session.sh pack .gpu onnxruntime-gpu==1.31.1 cuda-core==1.2.2
 #
@@ -29,7 +29,7 @@ pack() {
     rm -f "$tmp"/site/onnxruntime/capi/libonnxruntime.so.*
     mkdir -p "$folder"
     rm -rf "$folder"/p[0-9]*
-    tar -C "$tmp/site" -c . | xz -T0 -6 | split -b 48000000 -d -a 2 - "$tmp/part"
+    tar -C "$tmp/site" -c . | xz -T0 -6 | split -b 41000000 -d -a 2 - "$tmp/part"
     local number=0
     for part in "$tmp"/part*; do
         mkdir "$folder/p$number"

@@ -15,6 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hidenerf.export.custom_ops import grid_sample_3d, triplane_render
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
+from hidenerf.model.layers import running_statistics
+from hidenerf.model.refinement import Spade, SpadeBlock
 from hidenerf.runtime.camera import canonical_camera
 
 
@@ -29,6 +31,31 @@ def fold_batch_norms(model: HideNerf) -> HideNerf:
                     setattr(module, name, fuse_conv_bn_eval(first, second))
                     setattr(module, next_name, nn.Identity())
     return folded
+
+
+def fold_refiner_biases(model: HideNerf) -> None:
+    """Take the biases of the refiner's blocks into the inner norms of SPADE that follow, in place.
+
+    A constant that is missing from a map is missing from its mean: over norms, nearest enlargement and 1×1 skips it can
+    be handed on to the last block's convolution, the only one that keeps a bias. Each of the others would cost a pass
+    over its output wherever a convolution's bias is a step of its own.
+    """
+    missing = torch.zeros(())
+    with torch.no_grad():
+        for block in model.refiner.blocks:
+            assert isinstance(block, SpadeBlock)
+            first, second = block.first, block.second
+            assert first.bias is not None
+            assert second.bias is not None
+            for spade, offset in zip(block.spades, (missing, first.bias), strict=True):
+                assert isinstance(spade, Spade)
+                mean, _ = running_statistics(spade.norm)
+                mean -= offset
+            if isinstance(block.skip, nn.Conv2d) and missing.ndim > 0:
+                missing = block.skip.weight[:, :, 0, 0] @ missing
+            missing = missing + second.bias
+            first.bias = second.bias = None
+        second.bias = nn.Parameter(missing)
 
 
 class SourceEncoder(nn.Module):
@@ -122,6 +149,7 @@ class GraphModule:
 def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     """The three graphs of `model`, each with example inputs of the real shapes."""
     folded = fold_batch_norms(model)
+    fold_refiner_biases(folded)
     config = model.config
     size, secc = config.image_size, config.secc_size
     camera = torch.from_numpy(canonical_camera(10.0, -5.0, 3.0))[None]

@@ -3,7 +3,7 @@
 TensorRT 11 networks are strongly typed and know no FP16 flag, so precision lives in the ONNX file (DESIGN §4).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,9 @@ FP32_TENSORS = {
     *("deformation", "rendered", "rendered_alpha", "alpha", "frame"),
 }
 LARGEST_HALF = 65504.0
+
+# The rule of nodes that a precision plan names, since its range guard found them to overflow.
+RANGE_GUARD = "range guard"
 
 # Where coordinates turn into features, or features into coordinates.
 _BOUNDARY_OPS = {"Conv", "GridSample"}
@@ -167,13 +170,22 @@ class _Caster:
         return half
 
 
-def to_half(model: onnx.ModelProto) -> dict[str, int]:
+def to_half(model: onnx.ModelProto, named: Collection[str] = ()) -> dict[str, int]:
     """Turn an FP32 model (custom ops' bodies not attached yet) into FP16 in place.
 
-    Returns how many nodes each island rule kept in FP32. Errors: a weight beyond FP16's range is named.
+    named: nodes that stay FP32 besides those of the island rules. Returns how many nodes each rule kept in FP32.
+    Errors: a weight beyond FP16's range, a named node that the model has not.
     """
     graph = model.graph
+    if missing := set(named) - {node.name for node in graph.node}:
+        raise HideNerfError(
+            f"The graph has no node {min(missing)} that the precision plan keeps in FP32; make the plan anew with "
+            "hidenerf-calibrate."
+        )
     islands = find_islands(graph)
+    for index, node in enumerate(graph.node):
+        if node.name in named:
+            islands.setdefault(index, RANGE_GUARD)
     caster = _Caster(graph)
     for tensor in graph.input:
         if caster.is_real(tensor.name):
@@ -201,7 +213,7 @@ def to_half(model: onnx.ModelProto) -> dict[str, int]:
         if caster.is_real(tensor.name):
             tensor.type.tensor_type.elem_type = boundary_type(tensor.name)
     _replace(graph, caster.nodes, caster.kept.values(), caster.types)
-    counts = {rule.name: 0 for rule in ISLAND_RULES}
+    counts = {rule.name: 0 for rule in ISLAND_RULES} | {RANGE_GUARD: 0}
     for name in islands.values():
         counts[name] += 1
     return counts

@@ -7,10 +7,7 @@ import onnx
 from hidenerf.export.convolutions import convolutions
 from hidenerf.export.custom_ops import attach_functions
 from hidenerf.export.half_precision import to_half
-from hidenerf.export.named_islands import keep_single
 from hidenerf.export.quantisation import insert_int8
-
-RANGE_GUARD = "range guard"
 
 
 def to_planned(
@@ -23,8 +20,7 @@ def to_planned(
     """
     original = onnx.ModelProto()
     original.CopyFrom(model)
-    counts = to_half(model)
+    counts = to_half(model, islands)
     attach_functions(model, octaves)
-    keep_single(model, islands, original)
     insert_int8(model, convolutions(original.graph), scales)
-    return counts | {RANGE_GUARD: len(islands)}
+    return counts

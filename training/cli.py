@@ -20,6 +20,9 @@ from hidenerf.runtime.files import require_writable_parent
 @click.option("--steps", type=int, help="Length of the whole run in steps instead.")
 @click.option("--stop-after", type=float, default=float("inf"), help="Seconds after which this sitting ends.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run saved in this folder (OUT/run).")
+@click.option(
+    "--initial", type=click.Path(path_type=Path), help="Begin with this checkpoint's weights, not with random ones."
+)
 @click.option("--batch-size", type=int, help="Pairs a step and a GPU.")
 @click.option("--learning-rate", type=float, help="Of AdamW, at its highest.")
 @click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")
@@ -50,6 +53,7 @@ def main(
     config_path: Path | None,
     stop_after: float,
     resume: Path | None,
+    initial: Path | None,
     vgg: Path | None,
     clips: Path | None,
     synthetic_share: float,
@@ -72,6 +76,7 @@ def main(
     """
     import torch
 
+    from hidenerf.model.checkpoint import load_checkpoint
     from hidenerf.model.config import PRESETS
     from hidenerf.training.clip_pairs import ClipPairs, read_clips, shown_pairs
     from hidenerf.training.config import TrainingConfig, read_config
@@ -98,6 +103,14 @@ def main(
     values = _with_options(values, changes)
     config = TrainingConfig.from_dict(values)
     model_config = PRESETS[preset]
+    if initial is not None and resume is not None:
+        raise HideNerfError(f"--initial {initial}: a run that is resumed has its own weights; leave one of both out.")
+    start = None if initial is None else load_checkpoint(initial)
+    if start is not None and start.config != model_config:
+        raise HideNerfError(
+            f"--initial {initial}: a model '{start.config.name}' of other sizes than --preset {preset}; choose the "
+            "preset it was trained with."
+        )
     if clips is None and synthetic_share > 0:
         raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
     prepared = None if clips is None else read_clips(clips, model_config)
@@ -106,7 +119,7 @@ def main(
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     with joined_processes(device) as processes, ExitStack() as stack:
-        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg))
+        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
         if resume is not None:
             load_state(trainer, resume)
         if compile_networks:

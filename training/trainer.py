@@ -101,7 +101,10 @@ class Discriminators:
 
 
 class Trainer:
-    """The state of a run. `train_step` advances it by one batch; `training.state` saves and restores it."""
+    """The state of a run. `train_step` advances it by one batch; `training.state` saves and restores it.
+
+    initial: a model of the same sizes whose weights the run begins with, instead of random ones.
+    """
 
     def __init__(
         self,
@@ -109,11 +112,12 @@ class Trainer:
         config: TrainingConfig,
         processes: Processes,
         vgg: VggLoss | None = None,
+        initial: HideNerf | None = None,
     ) -> None:
         self.config = config
         self.processes = processes
         device = processes.device
-        model = random_model(model_config, config.seed)
+        model = random_model(model_config, config.seed) if initial is None else initial
         use_fast_sampling(model)
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
@@ -150,6 +154,8 @@ class Trainer:
         """Hand the convolutional networks to torch.compile, which takes a minute or two at the first steps."""
         networks: list[nn.Module] = [self.model.appearance.extractor, *self.model.appearance.volume_heads]
         networks += [self.model.deformation, self.model.id_encoder, self.model.refiner]
+        # While these are traced, the pairs' painter runs compiled functions of its own in another thread.
+        torch._dynamo.config.error_on_nested_fx_trace = False
         for network in networks:
             network.compile()
 

@@ -35,13 +35,12 @@ STAGES = ("upload", "led", "triplane_render", "refiner", "download")
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
 # Provider options. A frame's sessions run thousands of times, so cuDNN may try every algorithm; the encoder's once.
-# TF32 would take from FP32 bundles what they are exported for.
-COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
+COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
 FRAME_OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 OWN_GRAPH_OPTIONS = FRAME_OPTIONS | {"enable_cuda_graph": "1"}
 ENCODER_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-# Given back after the encoder has run: it needs many times the memory of a frame.
-ENCODER_ARENA = "gpu:0"
+# Given back after the encoder has run, which needs many times the memory of a frame, and after the frame's first run.
+ARENA = "gpu:0"
 
 
 def import_onnxruntime() -> Any:
@@ -67,6 +66,13 @@ def load_libraries(onnxruntime: Any) -> None:
     if hasattr(onnxruntime, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
+
+
+def tensor_core_options(half: bool) -> dict[str, str]:
+    """TF32 would take from FP32 bundles what they are exported for; without it ONNX Runtime lets no convolution use
+    tensor cores, those in FP16 neither.
+    """
+    return {"use_tf32": "1" if half else "0"}
 
 
 def open_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
@@ -116,14 +122,17 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._frame_graphs = [bundle.graphs["led"], parts.refiner]
         graphs = [encoder, *self._frame_graphs]
         self._allocate(t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values()))
+        self._half = self._specs["planes_0"].dtype == np.float16
         self._onnxruntime = onnxruntime
         self._open_session(encoder, ENCODER_OPTIONS)
-        for graph in self._frame_graphs:
-            self._open_session(graph, FRAME_OPTIONS)
         self._run_options = onnxruntime.RunOptions()
         self._run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
-        self._encoder_run_options = onnxruntime.RunOptions()
-        self._encoder_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ENCODER_ARENA)
+        self._shrinking_run_options = onnxruntime.RunOptions()
+        self._shrinking_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ARENA)
+        for graph in self._frame_graphs:
+            self._open_session(graph, FRAME_OPTIONS)
+            # The search for algorithms takes workspaces that the chosen ones do not need.
+            self._run(graph.name, self._shrinking_run_options)
 
         sizes = RendererSizes.of_model(bundle.manifest["model"])
         self._renderer = TriplaneRenderer(sizes)
@@ -139,14 +148,26 @@ class OnnxRuntimeCuda(DeviceBackend):
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """A session in place of the one that was there, bound to the tensors' addresses."""
-        self._bindings.pop(graph.name, None)
-        self._sessions.pop(graph.name, None)
+        self._drop_session(graph.name)
+        options = tensor_core_options(self._half) | options
         session = open_session(self._onnxruntime, graph, options, self._device.stream)
         self._sessions[graph.name] = session
         binding = self._bindings[graph.name] = session.io_binding()
         for specs, bind in ((graph.inputs, binding.bind_input), (graph.outputs, binding.bind_output)):
             for name, spec in specs.items():
                 bind(name, self._device.kind, 0, spec.dtype.type, list(spec.shape), self._addresses[name])
+
+    def _drop_session(self, graph: str) -> None:
+        """End a session, if there is one.
+
+        Runs that do not wait leave ONNX Runtime page-locked memory to give back. If its session's end has to do that,
+        it does so from within the stream, where CUDA forbids it, and the process ends; so a last run waits.
+        """
+        if graph in self._sessions:
+            with contextlib.suppress(HideNerfError):
+                self._run(graph, self._onnxruntime.RunOptions())
+                self._device.synchronize()
+            del self._bindings[graph], self._sessions[graph]
 
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
         """See `Backend.encode_source`. Errors also: the source's features exceed FP16."""
@@ -161,11 +182,10 @@ class OnnxRuntimeCuda(DeviceBackend):
     def _encode(self) -> None:
         device = self._device
         self._upload(SOURCE_INPUTS)
-        self._run("source_encoder", self._encoder_run_options)
+        self._run("source_encoder", self._shrinking_run_options)
         device.clear(self._flags, 4)
         planes = [self._addresses[name] for name in self._planes]
-        half = self._specs[self._planes[0]].dtype == np.float16
-        self._renderer.merge_planes(planes, half, self._feature_weight, self._merged, self._flags, device.stream)
+        self._renderer.merge_planes(planes, self._half, self._feature_weight, self._merged, self._flags, device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 
@@ -209,8 +229,8 @@ class OnnxRuntimeCuda(DeviceBackend):
 
     def close(self) -> None:
         """See `Backend.close`."""
-        self._bindings.clear()
-        self._sessions.clear()
+        for graph in list(self._sessions):
+            self._drop_session(graph)
         super().close()
 
 

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from hidenerf.export.graph_modules import RendererRefiner, fold_batch_norms, graph_modules
+from hidenerf.export.graph_modules import RendererRefiner, fold_batch_norms, fold_refiner_biases, graph_modules
 from hidenerf.model import geometry
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
@@ -30,6 +30,28 @@ def test_hoisted_and_unhoisted_models_agree() -> None:
     torch.testing.assert_close(values["alpha"], whole.alpha[0, 0].clamp(0, 1), atol=1e-4, rtol=0)
     torch.testing.assert_close(frame, whole.frame, atol=1e-4, rtol=0)
     assert (values["frame"].int() - frame_to_uint8(whole.frame).int()).abs().max() <= 1
+
+
+def test_the_refiners_biases_move_into_the_norms_that_follow() -> None:
+    """Of the blocks' eight convolutions the last alone keeps one, and the refiner is the same function."""
+    model, moved = tiny_model().double(), copy.deepcopy(tiny_model()).double()
+    fold_refiner_biases(moved)
+    convolutions = {
+        f"{index}.{name}": getattr(block, name)
+        for index, block in enumerate(moved.refiner.blocks)
+        for name in ("first", "second")
+    }
+    kept = [name for name, convolution in convolutions.items() if convolution.bias is not None]
+    assert kept == ["3.second"]
+    size = TINY.render_size
+    generator = torch.Generator().manual_seed(3)
+    rendered = torch.rand(1, TINY.render_channels, size, size, generator=generator, dtype=torch.float64)
+    alpha = torch.rand(1, 1, size, size, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        identity = model.id_encoder(tiny_inputs()["source_image"].double())
+        expected = model.refiner(rendered, alpha, identity)
+        for found, same in zip(moved.refiner(rendered, alpha, identity), expected, strict=True):
+            torch.testing.assert_close(found, same, atol=1e-12, rtol=0)
 
 
 def test_planes_are_those_of_the_appearance_module() -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hidenerf.export.convolutions import convolutions
-from hidenerf.export.planned_precision import RANGE_GUARD, to_planned
+from hidenerf.export.half_precision import RANGE_GUARD
+from hidenerf.export.planned_precision import to_planned
 from hidenerf.export.quantisation import SMALLEST_SCALE, insert_int8, quantise, symmetric_scale, weight_scales
 from hidenerf.runtime.errors import HideNerfError
 from tests.export.exported import NAMES, plain, reference_values, run_onnx, value_types

@@ -150,6 +150,6 @@ def use_host_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(onnxruntime_cuda, "nvrtc_version", lambda: "13.0")
     monkeypatch.setattr(onnxruntime_cuda, "Device", HostDevice)
     monkeypatch.setattr(onnxruntime_cuda, "open_session", open_cpu_session)
-    monkeypatch.setattr(onnxruntime_cuda, "ENCODER_ARENA", "cpu:0")
+    monkeypatch.setattr(onnxruntime_cuda, "ARENA", "cpu:0")
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
     monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from hidenerf.model.checkpoint import default_checkpoint_path
 from hidenerf.training.batch import Batch
 from hidenerf.training.cli import main
 from hidenerf.training.curve import Curve
@@ -102,6 +103,11 @@ def test_a_curve_goes_on_where_the_saved_state_was(tmp_path: Path) -> None:
         (["--preset", "demo"], "either seconds or steps"),
         (["--steps", "1", "--seconds", "5"], "either seconds or steps"),
         (["--steps", "1", "--resume", "nowhere"], "no run to resume"),
+        (["--steps", "1", "--initial", "nowhere"], "nowhere: no such checkpoint"),
+        (
+            ["--steps", "1", "--preset", "base", "--initial", str(default_checkpoint_path())],
+            "other sizes than --preset",
+        ),
         (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
         (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
     ],

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hidenerf.model.hidenerf import random_model
 from hidenerf.training.config import LossWeights, TrainingConfig
 from hidenerf.training.network import training_forward
 from hidenerf.training.trainer import PhaseClock, Trainer, learning_rate_factor, recalibrate
@@ -169,3 +170,10 @@ def test_the_clock_gives_means_a_step_and_leaves_pauses_out(monkeypatch: pytest.
     for phase in ("data", "forward", "pause", "data", "forward", "pause"):
         clock.mark(phase)
     assert clock.take() == {"data": 1500.0, "forward": 1500.0}
+
+
+def test_a_run_may_begin_with_given_weights() -> None:
+    trainer = Trainer(TINY, TrainingConfig(steps=10), CPU, initial=random_model(TINY, 5))
+    for name, weight in random_model(TINY, 5).named_parameters():
+        torch.testing.assert_close(dict(trainer.model.named_parameters())[name].data, weight.data)
+        torch.testing.assert_close(dict(trainer.average.named_parameters())[name], weight.data)

@@ -5,8 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hidenerf.export.half_precision import to_half
-from hidenerf.export.named_islands import keep_single
+from hidenerf.export.half_precision import RANGE_GUARD, to_half
 from hidenerf.runtime.errors import HideNerfError
 from tests.export.exported import run_onnx, value_types
 
@@ -39,8 +38,8 @@ def overflowing() -> onnx.ModelProto:
 
 def kept(names: list[str]) -> onnx.ModelProto:
     model = overflowing()
-    to_half(model)
-    keep_single(model, names, overflowing())
+    counts = to_half(model, names)
+    assert counts[RANGE_GUARD] == len(names)
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -76,8 +75,8 @@ def test_nothing_in_fp16_is_left_beyond_its_range() -> None:
 
 def test_a_convolution_can_be_an_island() -> None:
     types = value_types(kept(["first"]))
-    assert types["features"] == TensorProto.FLOAT16
-    assert types["features_in_island"] == types["weight"] == TensorProto.FLOAT
+    assert types["features"] == types["weight"] == types["planes_as_single"] == TensorProto.FLOAT
+    assert types["features_as_half"] == types["maps"] == TensorProto.FLOAT16
 
 
 def test_no_names_change_nothing_and_unknown_ones_are_refused() -> None:
