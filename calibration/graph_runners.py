@@ -16,10 +16,11 @@ from polygraphy.common import TensorMetadata
 
 from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.graph_modules import GraphModule
-from hidenerf.runtime.backends.onnxruntime_cuda import COMMON_OPTIONS, PROVIDER, import_onnxruntime, load_libraries
+from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, import_onnxruntime, load_libraries, provider_options
+from hidenerf.runtime.backends.tensorrt_engines import load_engine
 from hidenerf.runtime.backends.tensorrt_library import gpu_sm
 from hidenerf.runtime.bundle import EXPORT_AGAIN, Bundle, GraphSpec
-from hidenerf.runtime.engines import TITLES, find_engines
+from hidenerf.runtime.engines import TITLES, build_command, find_engines
 from hidenerf.runtime.errors import HideNerfError
 
 CPU, CUDA = "onnxruntime-cpu", "onnxruntime-cuda"
@@ -87,7 +88,7 @@ def _session(spec: GraphSpec, backend: str) -> Any:
     providers: list[Any] = ["CPUExecutionProvider"]
     if backend == CUDA:
         load_libraries(import_onnxruntime())
-        providers = [(PROVIDER, COMMON_OPTIONS)]
+        providers = [(PROVIDER, provider_options(spec))]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     try:
@@ -109,18 +110,15 @@ def bundle_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:
 def _engine_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:
     """TensorRT's engines for this machine's GPU. Not run by this project yet: its machines have none to run it on."""
     library = load_library(backend)
-    engines = find_engines(bundle, backend, library.version, gpu_sm())
-    from polygraphy.backend.trt import EngineFromBytes, TrtRunner
-    from polygraphy.exception import PolygraphyException
+    sm = gpu_sm()
+    engines = find_engines(bundle, backend, library.version, sm)
+    from polygraphy.backend.trt import TrtRunner
 
+    again = f"build it again with: {build_command(bundle.folder, backend, sm)}"
     runners = {}
     for name, engine in engines.items():
-        try:
-            # Deserialised here and once: Polygraphy would do it again for every frame.
-            loaded = EngineFromBytes(engine.path.read_bytes())()
-        except PolygraphyException as error:
-            raise HideNerfError(f"{engine.path}: {library.title} does not load it ({error}); build it again.") from None
-        runner = TrtRunner(loaded, name=f"{backend} {name}")
+        # Deserialised here and once: Polygraphy would do it again for every frame.
+        runner = TrtRunner(load_engine(library, engine, again), name=f"{backend} {name}")
         names = frozenset(engine.inputs), frozenset(engine.outputs)
         runners[name] = GraphRunner(name, runner, *names, str(engine.path))
     return runners

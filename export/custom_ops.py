@@ -16,9 +16,11 @@ from onnx import FunctionProto, NodeProto, TensorProto, helper
 from torch import Tensor, nn
 
 from hidenerf.export.onnx_export import OPSET, export_module
+from hidenerf.export.plugin import NAMESPACE
 from hidenerf.model import geometry, rendering
 
-DOMAIN = "hidenerf"
+# The nodes' domain is also where TensorRT looks for their plugins.
+DOMAIN = NAMESPACE
 OP_VERSION = 1
 # TensorRT takes a plugin only for a node that names the plugin's namespace; otherwise it imports the function body.
 PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": str(OP_VERSION)}

@@ -30,6 +30,8 @@ def stale_reason(folder: Path, graph: str, origin: Origin) -> str | None:
         return "its files are damaged"
     if sidecar["source"]["sha256"] != origin.source_sha256:
         return "the graph changed"
+    if sidecar["build"].get("plugin") != origin.build.get("plugin"):
+        return "the plugin changed"
     if sidecar["build"] != origin.build:
         return "the build flags changed"
     if sidecar["versions"] != origin.versions:

@@ -1,8 +1,10 @@
 """One engine built in a process of its own, with a progress bar; Ctrl-C ends the build at its next step."""
 
 import ctypes
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,36 +18,48 @@ from hidenerf.export.engines.progress import build_bar
 from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.engines import TITLES
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import cannot_write
 
 # From <sys/personality.h>: the process gets the same addresses every time.
 ADDR_NO_RANDOMIZE = 0x0040000
+# What differs from call to call on one machine: where the caller stands, and the test that runs.
+OWN_ENVIRONMENT = ("PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "COLUMNS", "LINES")
 WORKER = [sys.executable, "-m", "hidenerf.export.engines.worker"]
 
 
 def build_engine(job: Job) -> dict[str, Any]:
     """Write the plan `job.plan`; returns what the network says for the sidecar (`worker.build`).
 
-    Errors: what the library refuses, `TargetError` where another architecture might do, or the library's crash.
+    Errors: what the library refuses, `TargetError` where another architecture might do, the library's crash, or a file
+    that cannot be written.
     """
-    with tempfile.TemporaryFile() as errors, build_bar(f"SM {job.sm} {job.graph}") as moved:
-        # The plan's folder is new and has no modules: Python looks for them in the working folder first.
-        folder = Path(job.plan).parent
+    with (
+        tempfile.TemporaryDirectory(prefix="hidenerf-engine-") as folder,
+        tempfile.TemporaryFile() as errors,
+        build_bar(f"SM {job.sm} {job.graph}") as moved,
+    ):
+        # Paths of the same length whoever builds: the process keeps them among what the library orders by address.
+        inner = dataclasses.replace(job, source=f"{folder}/graph.onnx", plan=f"{folder}/graph.plan")
+        _copy(job.source, inner.source)
         with subprocess.Popen(
             WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            # Python looks for modules in the working folder first, and this one has none.
             cwd=folder,
-            env=os.environ | {"PYTHONHASHSEED": "0"},
+            env={name: value for name, value in os.environ.items() if name not in OWN_ENVIRONMENT}
+            | {"PYTHONHASHSEED": "0"},
             preexec_fn=_repeatable() if job.backend == "tensorrt-rtx" else None,
         ) as child:
             try:
-                answer = _converse(child, job, moved)
+                answer = _converse(child, inner, moved)
             except BaseException:
-                job.cancel_file.touch()
+                inner.cancel_file.touch()
                 raise
         if "result" in answer:
+            _copy(inner.plan, job.plan)
             return dict(answer["result"])
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
@@ -54,6 +68,13 @@ def build_engine(job: Job) -> dict[str, Any]:
         if "error" in answer:
             raise TargetError(answer["error"]) if answer["of_target"] else HideNerfError(answer["error"])
         raise _crash(job, child.returncode, lines)
+
+
+def _copy(source: str, target: str) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise cannot_write(Path(target), error.errno, error.strerror) from None
 
 
 def _repeatable() -> Callable[[], None] | None:

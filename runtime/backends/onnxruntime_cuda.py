@@ -35,7 +35,6 @@ STAGES = ("upload", "led", "triplane_render", "refiner", "download")
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
 # Provider options. A frame's sessions run thousands of times, so cuDNN may try every algorithm; the encoder's once.
-COMMON_OPTIONS = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
 FRAME_OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 OWN_GRAPH_OPTIONS = FRAME_OPTIONS | {"enable_cuda_graph": "1"}
 ENCODER_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -68,18 +67,22 @@ def load_libraries(onnxruntime: Any) -> None:
             onnxruntime.preload_dlls()
 
 
-def tensor_core_options(half: bool) -> dict[str, str]:
-    """TF32 would take from FP32 bundles what they are exported for; without it ONNX Runtime lets no convolution use
-    tensor cores, those in FP16 neither.
+def provider_options(graph: GraphSpec) -> dict[str, str]:
+    """Options of every session on the GPU.
+
+    TF32 would take from FP32 graphs what they are exported for. Without it ONNX Runtime lets no convolution use tensor
+    cores, those in FP16 neither.
     """
-    return {"use_tf32": "1" if half else "0"}
+    half = any(tensor.dtype == np.float16 for tensor in (*graph.inputs.values(), *graph.outputs.values()))
+    common = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
+    return common | {"use_tf32": "1" if half else "0"}
 
 
 def open_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
     """A session of `graph` on the GPU whose work goes to `stream`; never one that has fallen back to the CPU."""
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = ERRORS_ONLY
-    provider = (PROVIDER, COMMON_OPTIONS | options | {"user_compute_stream": str(stream)})
+    provider = (PROVIDER, provider_options(graph) | options | {"user_compute_stream": str(stream)})
     try:
         session = onnxruntime.InferenceSession(str(graph.path), session_options, providers=[provider])
     except Exception as error:  # ONNX Runtime raises its own types, one for each status code
@@ -122,7 +125,6 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._frame_graphs = [bundle.graphs["led"], parts.refiner]
         graphs = [encoder, *self._frame_graphs]
         self._allocate(t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values()))
-        self._half = self._specs["planes_0"].dtype == np.float16
         self._onnxruntime = onnxruntime
         self._open_session(encoder, ENCODER_OPTIONS)
         self._run_options = onnxruntime.RunOptions()
@@ -149,7 +151,6 @@ class OnnxRuntimeCuda(DeviceBackend):
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """A session in place of the one that was there, bound to the tensors' addresses."""
         self._drop_session(graph.name)
-        options = tensor_core_options(self._half) | options
         session = open_session(self._onnxruntime, graph, options, self._device.stream)
         self._sessions[graph.name] = session
         binding = self._bindings[graph.name] = session.io_binding()
@@ -185,7 +186,8 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._run("source_encoder", self._shrinking_run_options)
         device.clear(self._flags, 4)
         planes = [self._addresses[name] for name in self._planes]
-        self._renderer.merge_planes(planes, self._half, self._feature_weight, self._merged, self._flags, device.stream)
+        half = self._specs[self._planes[0]].dtype == np.float16
+        self._renderer.merge_planes(planes, half, self._feature_weight, self._merged, self._flags, device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 

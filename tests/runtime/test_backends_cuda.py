@@ -20,11 +20,11 @@ from hidenerf.runtime import backends
 from hidenerf.runtime.backends import onnxruntime_cuda, open_backend
 from hidenerf.runtime.backends.base import SeccBackend
 from hidenerf.runtime.backends.onnxruntime_cuda import (
-    COMMON_OPTIONS,
     PROVIDER,
     OnnxRuntimeCuda,
     import_onnxruntime,
     load_libraries,
+    provider_options,
 )
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.camera import canonical_camera
@@ -341,6 +341,14 @@ def gpu_onnxruntime() -> Any:
     return package
 
 
+def test_fp16_may_use_tensor_cores_and_fp32_no_tf32(request: pytest.FixtureRequest) -> None:
+    for precision, expected in (("bundle_fp32", "0"), ("bundle_fp16", "1")):
+        bundle = open_bundle(request.getfixturevalue(precision))
+        assert bundle.kernel_parts is not None
+        for graph in (*bundle.graphs.values(), bundle.kernel_parts.refiner):
+            assert provider_options(graph)["use_tf32"] == expected
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("prefer_nhwc", ["0", "1"])
 @pytest.mark.parametrize("precision", ["bundle_fp32", "bundle_fp16"])
@@ -353,7 +361,7 @@ def test_no_node_of_a_frame_is_on_the_cpu(
         options = gpu_onnxruntime.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(tmp_path / graph.name)
-        provider = (PROVIDER, COMMON_OPTIONS | {"prefer_nhwc": prefer_nhwc})
+        provider = (PROVIDER, provider_options(graph) | {"prefer_nhwc": prefer_nhwc})
         session = gpu_onnxruntime.InferenceSession(str(graph.path), options, providers=[provider])
         session.run(None, {name: np.zeros(spec.shape, spec.dtype) for name, spec in graph.inputs.items()})
         events = json.loads(Path(session.end_profiling()).read_text())

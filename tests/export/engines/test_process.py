@@ -54,6 +54,14 @@ def test_the_plan_is_written_and_the_network_described(tmp_path: Path) -> None:
     assert {"name": "conv", "type": "CONVOLUTION", "precision": "FP32", "outputs": ["FP32"]} in answer["layers"]
 
 
+def test_a_plan_that_cannot_be_put_in_its_place_is_one_sentence(tmp_path: Path) -> None:
+    rtx()
+    task = job(convolution(tmp_path), tmp_path)
+    (tmp_path / "out").rmdir()
+    with pytest.raises(HideNerfError, match=r"net\.plan: cannot be written"):
+        build_engine(task)
+
+
 def test_a_refusal_comes_back_as_it_was(tmp_path: Path) -> None:
     rtx()
     (tmp_path / "a").mkdir()
