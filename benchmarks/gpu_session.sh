@@ -11,6 +11,10 @@
 # There, once for each part .gpu/p0, .gpu/p1, …; the next command that is run joins them:
 #
 #   bash benchmarks/gpu_session.sh keep .gpu/p0
+#
+# What shall go on when this command returns, from a copy of the checkout as it is now:
+#
+#   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.training.cli --seconds 1200 --out /tmp/run
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$HOME/hidenerf-parts
@@ -42,6 +46,14 @@ pack() {
 
 case ${1:-} in
 pack) shift && pack "$@" && exit ;;
+detach)
+    log=$2
+    shift 2
+    copy=$(mktemp -d)/checkout
+    cp -r . "$copy"
+    setsid nohup bash "$copy/benchmarks/gpu_session.sh" "$@" >"$log" 2>&1 </dev/null &
+    exit
+    ;;
 keep) mkdir -p "$parts" && cp "$2"/part* "$parts/" && ls -l "$parts" && exit ;;
 esac
 
