@@ -414,7 +414,7 @@ def floors(case: Case, limits: dict[str, float]) -> dict[str, Any]:
         floor = 1e3 * max(operations / limits["fp16"], count / limits["copy"])
         found[name] = {"flop": operations, "bytes": count, "floor": floor}
     found["frame"] = {"floor": sum(stage["floor"] for stage in found.values())}
-    return found
+    return {"ceilings": limits, **found}
 
 
 def scaling() -> dict[str, Any]:

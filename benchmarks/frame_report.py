@@ -54,7 +54,7 @@ def roofline_table(report: Report, preset: str) -> list[str]:
     best, floors = ours(report, preset), report.get(preset, {}).get("floors", {})
     if best is None or "frame" not in floors:
         return []
-    measured = report["ceilings"]["measured"]
+    measured = floors["ceilings"]
     lines = [
         f"Roofline of `{preset}`: ceilings of the same run {measured['copy'] / 1e12:.2f} TB/s and "
         f"{measured['fp16'] / 1e12:.0f} TFLOP/s; bytes that must move once.",
@@ -63,6 +63,8 @@ def roofline_table(report: Report, preset: str) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for stage, floor in floors.items():
+        if stage == "ceilings":
+            continue
         counted = f"{floor['flop'] / 1e9:.1f} | {floor['bytes'] / 1e6:.1f}" if "flop" in floor else "– | –"
         took = best[stage]["median"]
         lines.append(f"| {stage} | {counted} | {floor['floor']:.3f} | {took:.3f} | {took / floor['floor']:.1f} |")

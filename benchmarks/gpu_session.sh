@@ -63,15 +63,20 @@ for part in model export runtime calibration training; do ln -s "$PWD/$part" "$p
 printf 'Metadata-Version: 2.1\nName: hidenerf\nVersion: 0\n' >"$(dirname "$package")/hidenerf-0.dist-info/METADATA"
 export PYTHONPATH="$(dirname "$package"):$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 if compgen -G '.whl/*.whl' >/dev/null; then
-    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site .whl/*.whl
-    PYTHONPATH="/tmp/site:$PYTHONPATH"
+    # A folder of this call's own: what goes on from an earlier one keeps its packages.
+    site=$(mktemp -d)
+    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$site" .whl/*.whl
+    PYTHONPATH="$site:$PYTHONPATH"
 fi
 if compgen -G "$parts/part*" >/dev/null; then
-    if [ ! -e "$parts/joined" ]; then
-        mkdir -p "$parts/site"
-        cat "$parts"/part* | xz -dc -T0 | tar -C "$parts/site" -x
-        touch "$parts/joined"
-    fi
+    (
+        flock 9
+        if [ ! -e "$parts/joined" ]; then
+            mkdir -p "$parts/site"
+            cat "$parts"/part* | xz -dc -T0 | tar -C "$parts/site" -x
+            touch "$parts/joined"
+        fi
+    ) 9>"$parts/lock"
     PYTHONPATH="$parts/site:$PYTHONPATH"
     # The CUDA and cuDNN libraries that PyTorch brought, for ONNX Runtime.
     libraries=$(python3 -c 'import glob, importlib.util as u, os

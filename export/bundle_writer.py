@@ -93,11 +93,20 @@ def write_bundle(
             "parity": None,
         }
         (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        for path in (folder / ENGINES_FOLDER).rglob("*"):
-            if path.is_file():
-                kept = partial / path.relative_to(folder)
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, kept)
+        _copy_engines(folder, partial)
+
+
+def _copy_engines(bundle: Path, partial: Path) -> None:
+    """Links stay links, since sets of engines may lie on another disk."""
+    engines = bundle / ENGINES_FOLDER
+    for path in (engines, *([] if engines.is_symlink() else sorted(engines.rglob("*")))):
+        kept = partial / path.relative_to(bundle)
+        if path.is_symlink():
+            kept.symlink_to(path.readlink())
+        elif path.is_dir():
+            kept.mkdir()
+        elif path.exists():
+            shutil.copy2(path, kept)
 
 
 def check_replaceable(folder: Path) -> None:

@@ -51,7 +51,7 @@ def fold_refiner_biases(model: HideNerf) -> None:
                 assert isinstance(spade, Spade)
                 mean, _ = running_statistics(spade.norm)
                 mean -= offset
-            if isinstance(block.skip, nn.Conv2d) and missing.ndim > 0:
+            if isinstance(block.skip, nn.Conv2d):
                 missing = block.skip.weight[:, :, 0, 0] @ missing
             missing = missing + second.bias
             first.bias = second.bias = None

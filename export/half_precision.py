@@ -177,10 +177,10 @@ def to_half(model: onnx.ModelProto, named: Collection[str] = ()) -> dict[str, in
     Errors: a weight beyond FP16's range, a named node that the model has not.
     """
     graph = model.graph
-    if missing := set(named) - {node.name for node in graph.node}:
+    if missing := set(named) - {node.name for node in graph.node if node.domain != DOMAIN}:
         raise HideNerfError(
-            f"The graph has no node {min(missing)} that the precision plan keeps in FP32; make the plan anew with "
-            "hidenerf-calibrate."
+            f"The graph has no node {min(missing)} to keep in FP32, as the precision plan asks; make the plan anew "
+            "with hidenerf-calibrate."
         )
     islands = find_islands(graph)
     for index, node in enumerate(graph.node):

@@ -108,11 +108,14 @@ def describe_plugin(path: Path) -> PluginDescription:
     except OSError as error:
         raise HideNerfError(f"{path} cannot be read ({error.strerror}).") from None
     at = content.find(_MARK)
-    if at < 0:
-        raise HideNerfError(f"{path} is no plugin library of hidenerf; build one as docs/plugin.md says.")
-    said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)])
-    models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
-    return PluginDescription(said["tensorrt"], said["cuda"], tuple(said["architectures"].split()), tuple(models))
+    try:
+        said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)] if at >= 0 else b"")
+        models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
+        return PluginDescription(said["tensorrt"], said["cuda"], tuple(said["architectures"].split()), tuple(models))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise HideNerfError(
+            f"{path} is no plugin library of this hidenerf; build one as docs/plugin.md says."
+        ) from None
 
 
 def check_plugin(path: Path, renderers: Sequence[RendererSizes], tensorrt_version: str) -> PluginDescription:

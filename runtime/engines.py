@@ -124,7 +124,7 @@ def read_sidecar(folder: Path, graph: str) -> dict[str, Any]:
             raise ValueError(f"the plan {sidecar['plan']['file']!r}")
         if sidecar["plan"].get("plugin_file", PLUGIN_FILE) != PLUGIN_FILE:
             raise ValueError(f"the plugin {sidecar['plan']['plugin_file']!r}")
-        if "plugin" in sidecar["build"] or "plugin_file" in sidecar["plan"]:
+        if sidecar["build"].get("plugin") is not None or "plugin_file" in sidecar["plan"]:
             _ = sidecar["build"]["plugin"]["sha256"]
         tensor_specs(sidecar["outputs"])
     except FileNotFoundError:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hidenerf.export.engines.messages import build_refusal
+from hidenerf.export.engines.messages import build_refusal, plugin_refusal
 from hidenerf.export.engines.network import ParsedNetwork
 from hidenerf.export.engines.progress import progress_monitor
 from hidenerf.runtime.errors import HideNerfError
@@ -51,6 +51,8 @@ def plan_from_network(
         try:
             return bytes(EngineBytesFromNetwork((parsed.builder, parsed.network), config=config)())
         except PolygraphyException:
+            if said := plugin_refusal(graph, library.logger.errors):
+                raise HideNerfError(said) from None
             refused = build_refusal(library.logger.errors)
     kind = TargetError if refused.of_target else HideNerfError
     raise kind(f"{graph}: {library.title} cannot build it for SM {sm}: {refused}") from None

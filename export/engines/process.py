@@ -4,7 +4,6 @@ import ctypes
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,7 +39,7 @@ def build_engine(job: Job) -> dict[str, Any]:
     ):
         # Paths of the same length whoever builds: the process keeps them among what the library orders by address.
         inner = dataclasses.replace(job, source=f"{folder}/graph.onnx", plan=f"{folder}/graph.plan")
-        _copy(job.source, inner.source)
+        _copy(Path(job.source), Path(inner.source))
         with subprocess.Popen(
             WORKER,
             stdin=subprocess.PIPE,
@@ -59,7 +58,7 @@ def build_engine(job: Job) -> dict[str, Any]:
                 inner.cancel_file.touch()
                 raise
         if "result" in answer:
-            _copy(inner.plan, job.plan)
+            _copy(Path(inner.plan), Path(job.plan))
             return dict(answer["result"])
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
@@ -70,11 +69,15 @@ def build_engine(job: Job) -> dict[str, Any]:
         raise _crash(job, child.returncode, lines)
 
 
-def _copy(source: str, target: str) -> None:
+def _copy(source: Path, target: Path) -> None:
     try:
-        shutil.copyfile(source, target)
+        content = source.read_bytes()
     except OSError as error:
-        raise cannot_write(Path(target), error.errno, error.strerror) from None
+        raise HideNerfError(f"{source}: cannot be read ({error.strerror}); check the file.") from None
+    try:
+        target.write_bytes(content)
+    except OSError as error:
+        raise cannot_write(target, error.errno, error.strerror) from None
 
 
 def _repeatable() -> Callable[[], None] | None:

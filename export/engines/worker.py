@@ -4,7 +4,8 @@ Each engine is built in a new process because TensorRT-RTX orders a graph's outp
 before, the same graph gives other bytes. A library that crashes takes only this process with it.
 
 The job comes as a line of JSON on stdin. Lines of JSON go out on stdout: `{"done": 0.5}`, and last `{"result": …}` or
-`{"error": …, "of_target": …}`. The build is cancelled when stdin ends, so also when the parent dies.
+`{"error": …, "of_target": …}`. The build is cancelled by a file that the parent makes; when the parent dies,
+writing the next line ends the process.
 """
 
 import json

@@ -161,14 +161,16 @@ class OnnxRuntimeCuda(DeviceBackend):
     def _drop_session(self, graph: str) -> None:
         """End a session, if there is one.
 
-        Runs that do not wait leave ONNX Runtime page-locked memory to give back. If its session's end has to do that,
-        it does so from within the stream, where CUDA forbids it, and the process ends; so a last run waits.
+        A frame's runs, which do not wait, leave ONNX Runtime page-locked memory to give back. If its session's end has
+        to do that, it does so from within the stream, where CUDA forbids it, and the process ends; so a last run waits.
         """
-        if graph in self._sessions:
+        if graph in self._bindings and graph in (spec.name for spec in self._frame_graphs):
             with contextlib.suppress(HideNerfError):
+                self._device.use()
                 self._run(graph, self._onnxruntime.RunOptions())
                 self._device.synchronize()
-            del self._bindings[graph], self._sessions[graph]
+        self._bindings.pop(graph, None)
+        self._sessions.pop(graph, None)
 
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
         """See `Backend.encode_source`. Errors also: the source's features exceed FP16."""

@@ -140,12 +140,15 @@ def test_engines_go_over_into_the_new_bundle(write: Callable[..., None], tmp_pat
     write(folder)
     write_set(folder / "engines" / "a set")
     (folder / "engines" / "notes.txt").write_text("mine")
+    write_set(tmp_path / "other disk")
+    (folder / "engines" / "a linked set").symlink_to(tmp_path / "other disk")
     before = {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()}
     assert len(before) > 2
     write(folder, half=True)
     assert open_bundle(folder).precision == "fp16"
     assert {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()} == before
-    assert list(tmp_path.iterdir()) == [folder]
+    assert (folder / "engines" / "a linked set").readlink() == tmp_path / "other disk"
+    assert sorted(tmp_path.iterdir()) == [folder, tmp_path / "other disk"]
 
 
 def test_a_file_named_like_the_folder_of_engines_is_the_users(write: Callable[..., None], tmp_path: Path) -> None:

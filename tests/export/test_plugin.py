@@ -78,8 +78,12 @@ def test_a_library_for_something_else_is_refused_with_the_fix(library: Path) -> 
 
 def test_a_file_that_is_no_library_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.so").write_bytes(b"\x7fELF and nothing")
-    with pytest.raises(HideNerfError, match=r"other\.so is no plugin library of hidenerf"):
+    with pytest.raises(HideNerfError, match=r"other\.so is no plugin library of this hidenerf"):
         describe_plugin(tmp_path / "other.so")
+    for garbled in (b'{"renderers": "1,2,3"}\0', b'{"renderers": 5}\0', b"{]\0", b'{"tensorrt": "10.12"'):
+        (tmp_path / "other.so").write_bytes(b"\x7fELF hidenerf-plugin " + garbled)
+        with pytest.raises(HideNerfError, match=r"other\.so is no plugin library of this hidenerf"):
+            describe_plugin(tmp_path / "other.so")
     with pytest.raises(HideNerfError, match="cannot be read"):
         describe_plugin(tmp_path / "missing.so")
 

@@ -187,6 +187,24 @@ def test_auto_names_the_cpu_and_alarms_nobody_without_a_gpu(bundle: Bundle) -> N
     assert lines == ["Running on the CPU: no NVIDIA GPU is usable here."]
 
 
+@pytest.mark.parametrize(("status", "devices", "found"), [(0, 2, True), (0, 0, False), (100, 1, False)])
+def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch, status: int, devices: int, found: bool) -> None:
+    """status: what the driver's initialisation says, 100 being that there is no device."""
+
+    class Driver:
+        def cuInit(self, _flags: int) -> int:  # noqa: N802 (the driver's name)
+            return status
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802 (the driver's name)
+            count._obj.value = devices
+            return 0
+
+    monkeypatch.setattr(backends.ctypes, "CDLL", lambda _name: Driver())
+    assert backends.nvidia_gpu() == found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.version.cuda is None, reason="PyTorch without CUDA")
 def test_a_gpu_is_found_without_any_package() -> None:
     assert backends.nvidia_gpu() == torch.cuda.is_available()
 

@@ -181,11 +181,10 @@ def test_what_code_a_plan_carries_is_said(engines: Path, tmp_path: Path) -> None
         ({"plugin": {"sha256": ""}}, {"plugin_file": "../../plugin.so"}),
         ({}, {"plugin_file": PLUGIN_FILE}),
         ({"plugin": {}}, {}),
+        ([], {}),
     ],
 )
-def test_a_sidecar_with_half_a_plugin(
-    engines: Path, tmp_path: Path, build: dict[str, Any], plan: dict[str, Any]
-) -> None:
+def test_a_sidecar_with_half_a_plugin(engines: Path, tmp_path: Path, build: object, plan: dict[str, Any]) -> None:
     changed = sidecar("led") | {"build": build, "plan": sidecar("led")["plan"] | plan}
     (engines / "led.json").write_text(json.dumps(changed))
     assert "led.json: damaged" in refuse(tmp_path)
