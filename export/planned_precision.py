@@ -18,9 +18,8 @@ def to_planned(
     scales: INT8 layer → scale of its activation. islands: nodes that stay FP32 besides those of the island rules.
     Returns how many nodes each rule kept in FP32. Errors: layers or nodes that the model has not.
     """
-    original = onnx.ModelProto()
-    original.CopyFrom(model)
+    layers = convolutions(model.graph)
     counts = to_half(model, islands)
     attach_functions(model, octaves)
-    insert_int8(model, convolutions(original.graph), scales)
+    insert_int8(model, layers, scales)
     return counts
