@@ -46,7 +46,7 @@ _SET_NAME = re.compile(r"(tensorrt-rtx|tensorrt)-(\d[\w.+]*)-sm(\d+)")
 
 @dataclass(frozen=True)
 class Engine:
-    """A verified plan, with its tensors by name.
+    """A verified plan, with its SHA-256 and its tensors by name.
 
     version_compatible: it carries TensorRT's own runtime. carries_code: that, or the plugin's library. plugin: that
     library where it lies beside the plan.
@@ -54,6 +54,7 @@ class Engine:
 
     graph: str
     path: Path
+    sha256: str
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     version_compatible: bool
@@ -103,6 +104,7 @@ def _engine(folder: Path, sidecar: dict[str, Any]) -> Engine:
     return Engine(
         sidecar["graph"],
         folder / plan["file"],
+        plan["sha256"],
         tensor_specs(sidecar["inputs"]),
         tensor_specs(sidecar["outputs"]),
         version_compatible=compatible,

@@ -26,7 +26,6 @@ from hidenerf.runtime.backends.tensorrt_library import (
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.engines import Engine, build_command, find_engines
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.tensorrt_module import LEAN, Library
@@ -66,7 +65,7 @@ class TensorRtEngines(DeviceBackend):
         self._allocate(t for engine in found.values() for t in (*engine.inputs.values(), *engine.outputs.values()))
         self._activation_bytes = max(engine.device_memory_size_v2 for engine in self._engines.values())
         self._activations = self._device.allocate(self._activation_bytes)
-        kept = KeptCache([library.version, str(sm), *(sha256_of(engine.path) for engine in found.values())])
+        kept = KeptCache([library.version, str(sm), *(engine.sha256 for engine in found.values())])
         for name in found:
             self._open_context(name, kept)
         self._warm_up()
