@@ -58,6 +58,8 @@ class RandomPairs:
             mask=mask,
             region=mask * (smooth(1, size) > 0.6),
             source_mask=mask,
+            surface=smooth(3, config.render_size) - 0.5,
+            source_surface=smooth(3, config.render_size) - 0.5,
         )
 
 

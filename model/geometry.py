@@ -47,11 +47,15 @@ def rays_from_camera(camera: Tensor, size: int) -> Rays:
     direction = column[:, :, 0] * x[:, None] + column[:, :, 1] * y[:, None] + column[:, :, 2]
     direction = direction / direction.square().sum(1, keepdim=True).sqrt()
     origin = position[:, :, None, None]
+    return Rays(origin, direction, *box_interval(origin, direction))
+
+
+def box_interval(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays of unit length, [B, 3, ...] from [B, 3, ...], enter and leave the box: near, far [B, 1, ...]."""
     inverse = 1.0 / torch.where(direction.abs() < 1e-6, torch.full_like(direction, 1e-6), direction)
     low, high = (-1.0 - origin) * inverse, (1.0 - origin) * inverse
     near = torch.minimum(low, high).amax(1, keepdim=True).clamp_min(NEAREST)
-    far = torch.maximum(torch.maximum(low, high).amin(1, keepdim=True), near)
-    return Rays(origin, direction, near, far)
+    return near, torch.maximum(torch.maximum(low, high).amin(1, keepdim=True), near)
 
 
 def ray_points(rays: Rays, samples: int) -> tuple[Tensor, Tensor]:

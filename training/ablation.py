@@ -15,7 +15,7 @@ from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.training.config import TrainingConfig
+from hidenerf.training.config import LossWeights, TrainingConfig
 from hidenerf.training.expression_response import EXPRESSIONS, expression_responses
 from hidenerf.training.geometry import DEFAULT_SECCS, SeccChoice
 from hidenerf.training.metrics import picture_figures, rounded
@@ -30,17 +30,20 @@ SHOWN = 6
 CAPACITY, WARM_UP = 8192, 1024
 # Steps from which on cuDNN's search for the fastest kernels is worth the half minute that it takes.
 STEPS_WORTH_A_SEARCH = 2000
+SURFACE_WEIGHT = 10.0
 
 Figures = dict[str, list[float]]
 
 
 class Variant(NamedTuple):
-    """what: the change, in words. source_camera: whether volumes are looked up through the source's camera (Eq. 1)."""
+    """what: the change, in words. source_camera: whether volumes are looked up through the source's camera (Eq. 1).
+    losses: those it is trained with."""
 
     what: str
     config: ModelConfig
     seccs: SeccChoice = DEFAULT_SECCS
     source_camera: bool = True
+    losses: LossWeights = LossWeights()
 
 
 class Length(NamedTuple):
@@ -83,6 +86,9 @@ def variants(preset: ModelConfig) -> dict[str, Variant]:
             preset,
             seccs=DEFAULT_SECCS._replace(own_expression=other),
         ),
+        "with the surface loss": Variant(
+            "LED is told where the head's surface moves", preset, losses=LossWeights(surface=SURFACE_WEIGHT)
+        ),
         "colours only": sized("the refiner sees colours and coverage, without rendered features", render_channels=3),
         "deep volumes": sized(
             "feature volumes of twice as many slices, looked up twice as often along each normal",
@@ -124,7 +130,7 @@ def run_variant(
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = length.steps >= STEPS_WORTH_A_SEARCH
     began = time.monotonic()
-    settings = TrainingConfig(steps=length.steps, batch_size=length.batch_size, seed=length.seed)
+    settings = TrainingConfig(steps=length.steps, batch_size=length.batch_size, seed=length.seed, losses=variant.losses)
     trainer = Trainer(variant.config, settings, Processes(device))
     if not variant.source_camera:
         for model in (trainer.model, trainer.average):

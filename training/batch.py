@@ -13,7 +13,9 @@ class Batch(NamedTuple):
     source_mask, mask [B, 1, S, S] in [0, 1]: how much of each pixel of source_image and target the head covers.
     region [B, 1, S, S] in [0, 1]: 1 on the target's mouth, eyes and brows. source_camera, camera [B, 25]: what source
     and target are seen through. secc_canonical, secc_driving [B, 3, Q, Q] in [0, 1]: the source's identity with
-    its own expression, and with the target's (Eq. 3 as read in DESIGN §8).
+    its own expression, and with the target's (Eq. 3 as read in DESIGN §8). surface, source_surface [B, 3, R, R]: the
+    points of the head's surface that the target's rays meet, and where they are with the source's expression, world
+    units; 0 where a ray meets none.
     """
 
     source_image: Tensor
@@ -25,6 +27,8 @@ class Batch(NamedTuple):
     mask: Tensor
     region: Tensor
     source_mask: Tensor
+    surface: Tensor
+    source_surface: Tensor
 
 
 def mirrored(batch: Batch, which: Tensor) -> Batch:
@@ -43,6 +47,8 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
         mask=_where(pick, batch.mask.flip(-1), batch.mask),
         region=_where(pick, batch.region.flip(-1), batch.region),
         source_mask=_where(pick, batch.source_mask.flip(-1), batch.source_mask),
+        surface=_where(pick, mirrored_points(batch.surface), batch.surface),
+        source_surface=_where(pick, mirrored_points(batch.source_surface), batch.source_surface),
     )
 
 
@@ -62,6 +68,12 @@ def mirrored_secc(secc: Tensor) -> Tensor:
     drawn = mirror.amax(1, keepdim=True) > 0
     x = torch.where(drawn, 1.0 - mirror[:, :1], mirror[:, :1])
     return torch.cat([x, mirror[:, 1:]], 1)
+
+
+def mirrored_points(points: Tensor) -> Tensor:
+    """The points [B, 3, R, R] of the mirrored world (x → -x) that the mirrored picture's pixels show."""
+    mirror = points.flip(-1)
+    return torch.cat([-mirror[:, :1], mirror[:, 1:]], 1)
 
 
 def _where(pick: Tensor, one: Tensor, other: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.training.clip_file import StoredFrame
 from hidenerf.training.geometry import SeccChoice, draw_seccs
+from hidenerf.training.rasterise import Rasteriser
+from hidenerf.training.surface import surface_points
 
 
 class FramePair(NamedTuple):
@@ -31,6 +33,7 @@ class DrawnPair(NamedTuple):
     region: NDArray[np.uint8]
     secc: NDArray[np.uint8]
     camera: NDArray[np.float32]
+    surface: NDArray[np.float16]
 
 
 @cache
@@ -49,4 +52,24 @@ def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> Drawn
         region=np.stack(regions)[:, None],
         secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
         camera=pair.camera,
+        surface=_draw_surface(pair, secc_size // 2),
     )
+
+
+def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
+    """[2, 6, size, size], see `Twosomes`: of the face model's surface, so without hair and body."""
+    model = clip_face_model()
+    vertices = np.stack([model.vertices(pair.identity, expression) for expression in pair.expression])
+    rasteriser = _rasteriser(size)
+    triangle, barycentric = np.empty((size, size), np.int16), np.empty((2, size, size), np.uint8)
+    all_triangles = np.arange(len(model.triangles))
+    surfaces = []
+    for both, camera in zip((vertices, vertices[::-1]), pair.camera, strict=True):
+        rasteriser.draw(both[0], camera, all_triangles, len(all_triangles), triangle, barycentric)
+        surfaces.append(surface_points(model.triangles, both, triangle, barycentric))
+    return np.stack(surfaces)
+
+
+@cache
+def _rasteriser(size: int) -> Rasteriser:
+    return Rasteriser(clip_face_model().triangles, size)

@@ -14,7 +14,7 @@ class LossWeights:
     """λ of each term (S1 as read in DESIGN §8); 0 leaves a term out. The paper publishes none, so all are ours.
 
     mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. sharpness: `losses.sharpness_loss`, of the refined picture.
+    is given. sharpness: `losses.sharpness_loss`, of the refined picture. surface: `losses.surface_loss`, of LED.
     alpha: both coverages against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
     head, region: how much heavier than the background a pixel of the head counts, and one of mouth, eyes and brows.
     """
@@ -23,6 +23,7 @@ class LossWeights:
     absolute: float = 1.0
     perceptual: float = 1.5
     sharpness: float = 0.0
+    surface: float = 0.0
     alpha: float = 0.5
     deformation: float = 0.02
     adversarial: float = 0.0

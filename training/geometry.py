@@ -19,6 +19,7 @@ from hidenerf.runtime.secc import secc
 from hidenerf.training.heads import HeadMesh, load_head_mesh
 from hidenerf.training.people import LOOK_SIZES, Pair, make_pair, pack_look
 from hidenerf.training.rasterise import Rasteriser
+from hidenerf.training.surface import pixels_of_rays, surface_points
 from hidenerf.training.worker_processes import begin_worker
 
 SUPERSAMPLING = 2
@@ -54,7 +55,7 @@ class PairLayout:
 
     vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
     uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
-    does, H being SUPERSAMPLING × S.
+    does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `twosomes.Twosomes`.
     """
 
     def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int, seccs: SeccChoice) -> None:
@@ -69,6 +70,7 @@ class PairLayout:
             ("secc", (seccs.at_rest + 2, 3, secc_size, secc_size), np.uint8),
             ("triangle", (2, size, size), np.int16),
             ("barycentric", (2, 2, size, size), np.uint8),
+            ("surface", (2, 6, secc_size // 2, secc_size // 2), np.float16),
         ):
             dtype = np.dtype(kind)
             self.fields[name] = (shape, dtype, self.bytes)
@@ -106,6 +108,10 @@ def draw_pair(
         rasteriser.draw(
             vertices, camera, triangles, mesh.curtain_start, arrays["triangle"][view], arrays["barycentric"][view]
         )
+    size = arrays["surface"].shape[-1]
+    for view, both in enumerate((arrays["vertices"], arrays["vertices"][::-1])):
+        seen = pixels_of_rays(arrays["triangle"][view], size), pixels_of_rays(arrays["barycentric"][view], size)
+        arrays["surface"][view] = surface_points(mesh.triangles, both, *seen)
     arrays["secc"][:] = draw_seccs(mesh.face_model, pair.person.identity, views, seccs, arrays["secc"].shape[-1])
 
 

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hidenerf.model.geometry import NEAREST, box_interval, split_camera
 from hidenerf.runtime.errors import HideNerfError
 
 # SSIM's constants for pictures in [0, 1].
@@ -93,6 +94,41 @@ def deformation_norm(deformation: Tensor) -> Tensor:
     # The root of 0 has no slope; this leaves lengths above a thousandth of a unit as they are.
     squares = deformation.float().reshape(batch, channels // 3, 3, *size).square().sum(2)
     return (squares + 1e-8).sqrt().mean()
+
+
+def surface_loss(
+    deformation: Tensor, at_rest: Tensor, camera: Tensor, surface: Tensor, source_surface: Tensor, weight: Tensor
+) -> Tensor:
+    """How far apart, world units, LED puts a point of the surface in the target and the same point in the source.
+
+    Both belong in one place of the tri-planes, wherever that is. deformation, at_rest [B, 3N, R, R]: Δ on the camera's
+    rays for the target's expression and for the source's own; surface, source_surface [B, 3, R, R] as in `Batch`;
+    weight [B, 1, R, R]. The paper has no such term: it takes a mesh, which synthetic heads and fitted clips have.
+    """
+    shown = (surface != 0).any(1, keepdim=True)
+    target = surface + deformation_at(deformation, camera, surface)
+    source = source_surface + deformation_at(at_rest, camera, source_surface)
+    # The root of 0 has no slope.
+    distance = ((target - source).square().sum(1, keepdim=True) + 1e-8).sqrt()
+    return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)
+
+
+def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tensor:
+    """Δ [B, 3N, R, R] on a camera's rays, looked up trilinearly at world points [B, 3, ...]: [B, 3, ...]."""
+    rotation, origin, intrinsics = split_camera(camera)
+    batch, _, size, _ = deformation.shape
+    places = points.flatten(2)
+    offset = places - origin[:, :, None]
+    distance = offset.square().sum(1, keepdim=True).sqrt()
+    near, far = (bound[:, 0] for bound in box_interval(origin[:, :, None], offset / distance))
+    in_camera = (rotation[:, :, :, None] * offset[:, :, None]).sum(1)
+    ahead = in_camera / in_camera[:, 2:].clamp_min(NEAREST)
+    u, v = (2.0 * (intrinsics[:, k, :, None] * ahead).sum(1) - 1.0 for k in (0, 1))
+    along = 2.0 * (distance[:, 0] - near) / (far - near).clamp_min(NEAREST) - 1.0
+    field = deformation.float().reshape(batch, -1, 3, size, size).transpose(1, 2)
+    grid = torch.stack([u, v, along], -1)[:, None, None]
+    found = F.grid_sample(field, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return found.reshape(points.shape)
 
 
 def resized(picture: Tensor, size: int) -> Tensor:

@@ -31,8 +31,12 @@ class Noise(NamedTuple):
     generator: torch.Generator
 
 
-def training_forward(model: HideNerf, batch: Batch, noise: Noise | None) -> Output:
-    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32."""
+def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest: int = 0) -> tuple[Output, Tensor]:
+    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32.
+
+    Second, of the first `at_rest` pairs, the Δ [at_rest, 3N, R, R] on the target's rays for the source's own expression
+    (where the canonical SECC has that). LED sees them in one batch with the others, so that its norms do as well.
+    """
     rays = rays_from_camera(batch.camera, model.config.render_size)
     middle, length = ray_points(rays, model.config.samples_per_ray)
     seen = drawn = middle
@@ -44,10 +48,13 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None) -> Outp
         drawn = middle + rays.direction[:, None] * (shift * length[:, None])
     with _InterpolationInItsOwnType():
         planes = model.appearance(batch.source_image, batch.source_camera)
-        deformation = model.deformation(batch.secc_driving, batch.secc_canonical, seen)
+        own = batch.secc_canonical[:at_rest]
+        driving, canonical = torch.cat([batch.secc_driving, own]), torch.cat([batch.secc_canonical, own])
+        both = model.deformation(driving, canonical, torch.cat([seen, seen[:at_rest]]))
+        deformation, deformation_at_rest = both.split([len(seen), at_rest])
         rendered, rendered_alpha = render(model.renderer, drawn, length, deformation, planes)
         frame, alpha = model.refiner(rendered, rendered_alpha, model.id_encoder(batch.source_image))
-    return Output(frame, alpha, rendered, rendered_alpha, deformation)
+    return Output(frame, alpha, rendered, rendered_alpha, deformation), deformation_at_rest
 
 
 class _InterpolationInItsOwnType(TorchFunctionMode):

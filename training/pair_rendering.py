@@ -75,4 +75,4 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> Twosomes:
     color, mask, region = (
         (values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painter.paint(views)
     )
-    return Twosomes(color, mask, region, arrays["secc"], arrays["cameras"])
+    return Twosomes(color, mask, region, arrays["secc"], arrays["cameras"], arrays["surface"])

@@ -109,7 +109,7 @@ class _Sitting:
         recalibrate(trainer.average, batches, trainer.autocast())
         # Without cuDNN's search for the fastest kernels, which takes longer than one use of them.
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
-            output = training_forward(trainer.average, self.shown, None)
+            output, _ = training_forward(trainer.average, self.shown, None)
         picture = sample_grid(self.shown, output)
         write_png(picture, self.out / SAMPLES_NAME)
         self.curve.add_picture(picture, trainer.step)

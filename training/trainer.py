@@ -28,6 +28,7 @@ from hidenerf.training.losses import (
     sharpness_loss,
     squared_error,
     structure_loss,
+    surface_loss,
 )
 from hidenerf.training.network import Noise, training_forward
 from hidenerf.training.processes import Processes
@@ -37,6 +38,8 @@ from hidenerf.training.sampling import use_fast_sampling
 RECALIBRATION_BATCHES = 16
 STEPS_BEFORE_RECORDING = 3
 DISCRIMINATOR_GRADIENT_CLIP = 10.0
+# Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
+REST_SHARE = 0.25
 
 
 class PairSource(Protocol):
@@ -200,11 +203,12 @@ class Trainer:
         """Leave the gradients of one batch in the parameters, and the loss terms in `terms`."""
         yield "forward"
         with self.autocast():
-            output = training_forward(self.model, batch, self.noise)
+            at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
+            output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
         pictures = {"refined": output.frame.float(), "rendered": output.rendered[:, :3].float()}
         size = output.rendered.shape[-1]
         truths = {"refined": batch.target, "rendered": resized(batch.target, size)}
-        total = self._loss(batch, output, pictures, truths, terms)
+        total = self._loss(batch, output, deformation_at_rest, pictures, truths, terms)
         if adversarial:
             total = total + self._adversarial_loss(pictures, batch.camera, terms)
         yield "backward"
@@ -220,6 +224,7 @@ class Trainer:
         self,
         batch: Batch,
         output: Output,
+        deformation_at_rest: Tensor,
         pictures: dict[str, Tensor],
         truths: dict[str, Tensor],
         terms: Terms,
@@ -243,6 +248,13 @@ class Trainer:
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
         weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))
         weighted.append(("deformation", weights.deformation, deformation_norm(output.deformation)))
+        if weights.surface > 0:
+            some = slice(len(deformation_at_rest))
+            surface = surface_loss(
+                *(output.deformation[some], deformation_at_rest, batch.camera[some]),
+                *(batch.surface[some], batch.source_surface[some], per_pixel["rendered"][some]),
+            )
+            weighted.append(("surface", weights.surface, surface))
         terms.update({name: value.detach() for name, _, value in weighted})
         return torch.stack([factor * value for _, factor, value in weighted]).sum()
 

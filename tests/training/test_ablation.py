@@ -10,6 +10,7 @@ from hidenerf.model.config import PRESETS
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.ablation import FULL, Length, Variant, evaluate, ignore_source_camera, run_variant, variants
+from hidenerf.training.config import LossWeights
 from hidenerf.training.geometry import DEFAULT_SECCS
 from hidenerf.training.sampling import use_fast_sampling
 from hidenerf.training.trial import Trial
@@ -34,7 +35,7 @@ def test_each_variant_changes_one_thing(preset: str) -> None:
         values, own = dataclasses.asdict(full.config), dataclasses.asdict(variant.config)
         changed = {key for key in values if values[key] != own[key]} - {"name"}
         assert changed <= sizes.get(name, set()), name
-        others = [variant.seccs != full.seccs, not variant.source_camera]
+        others = [variant.seccs != full.seccs, not variant.source_camera, variant.losses != full.losses]
         assert sum(others) == (name not in sizes), name
         random_model(variant.config, 0)
     assert found["w/o multi-scale"].config.plane_sizes == PRESETS[preset].plane_sizes[-1:]
@@ -59,7 +60,13 @@ def test_without_camera_to_world_planes_do_not_depend_on_the_source_camera() -> 
 
 
 def test_a_tiny_run_from_the_first_step_to_its_figures() -> None:
-    variant = Variant("everything at once", TINY, DEFAULT_SECCS._replace(posed=True), source_camera=False)
+    variant = Variant(
+        "everything at once",
+        TINY,
+        DEFAULT_SECCS._replace(posed=True),
+        source_camera=False,
+        losses=LossWeights(surface=1),
+    )
     said: list[str] = []
     result, pictures = run_variant(variant, Length(3, 2, 2, 0), 1, CPU, said.append)
     assert {name: values.shape for name, values in pictures.items()} == dict.fromkeys(

@@ -40,7 +40,8 @@ def test_mirroring_twice_changes_nothing_and_only_the_chosen_pairs_change() -> N
     generator = torch.Generator().manual_seed(0)
     camera = torch.from_numpy(_off_centre_camera()).expand(3, -1)
     picture, face, mask = (torch.rand(3, *shape, generator=generator) for shape in ((3, 8, 8), (3, 4, 4), (1, 8, 8)))
-    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask)
+    points = 0.5 - face
+    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask, points, points)
     once = mirrored(batch, torch.tensor([True, False, True]))
     twice = mirrored(once, torch.tensor([True, True, True]))
     back = mirrored(twice, torch.tensor([False, True, False]))

@@ -52,11 +52,15 @@ def check(batch: Batch, count: int) -> None:
         "mask": (count, 1, SIZE, SIZE),
         "region": (count, 1, SIZE, SIZE),
         "source_mask": (count, 1, SIZE, SIZE),
+        "surface": (count, 3, SECC // 2, SECC // 2),
+        "source_surface": (count, 3, SECC // 2, SECC // 2),
     }
     assert {name: tuple(values.shape) for name, values in batch._asdict().items()} == expected
     for name, values in batch._asdict().items():
         assert values.dtype == torch.float32, name
-        if "camera" not in name:
+        if "surface" in name:
+            assert 0.3 < values.abs().max() <= 1, name
+        elif "camera" not in name:
             assert values.min() == 0, name
             assert 0.3 < values.max() <= 1, name
 

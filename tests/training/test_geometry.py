@@ -50,6 +50,26 @@ def test_vertices_are_seen_where_the_camera_sees_them() -> None:
     assert np.abs(seen[:, 2]).max() < 2
 
 
+def test_surface_points_are_what_the_rays_see_and_move_with_the_expression(bare_pairs: list[Pair]) -> None:
+    config, mesh = PRESETS["demo"], load_head_mesh()
+    batch = render_pairs(config, CPU, bare_pairs)
+    centre = (np.arange(config.render_size) + 0.5) / config.render_size
+    for pair, mask, here, there in zip(bare_pairs, batch.mask, batch.surface, batch.source_surface, strict=True):
+        seen = (here != 0).any(0)
+        assert (seen ^ (F.avg_pool2d(mask, 4)[0] > 0.5)).float().mean() < 0.02
+        points = here[:, seen].T.numpy()
+        rows, columns = np.nonzero(seen.numpy())
+        pixel = np.stack([centre[columns], centre[rows]], axis=-1)
+        # Drawn an eighth of a ray's pixel off at most, and half precision.
+        assert np.abs(project(points, pair.camera) - pixel).max() * config.render_size < 0.2
+        shape = mesh.shape(pair.person.style, mesh.hair_depth(pair.person.style))
+        faces = [mesh.vertices(shape, pair.person.identity, e) for e in (pair.expression, pair.source_expression)]
+        nearest = np.linalg.norm(points[:, None] - faces[0], axis=-1).argmin(1)
+        expected = (faces[1] - faces[0])[nearest]
+        found = there[:, seen].T.numpy() - points
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+
+
 def test_straight_lines_stay_straight_and_the_middle_stays_in_the_middle_depth() -> None:
     camera = _off_centre_camera()
     start, end = np.random.default_rng(1).uniform(-0.7, 0.7, (2, 20, 3))

@@ -8,10 +8,13 @@ import safetensors.torch
 import torch
 from torch.nn import functional as F
 
+from hidenerf.model.geometry import ray_points, rays_from_camera
+from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.losses import (
     absolute_error,
     coverage_entropy,
+    deformation_at,
     deformation_norm,
     load_vgg,
     pixel_weights,
@@ -19,6 +22,7 @@ from hidenerf.training.losses import (
     sharpness_loss,
     squared_error,
     structure_loss,
+    surface_loss,
 )
 
 
@@ -51,6 +55,36 @@ def test_sharpness_by_hand_and_blind_to_where_the_detail_lies() -> None:
     assert sharpness_loss(flat, stripes, weight).item() == pytest.approx(2 * (0.5 - 1e-5**0.5), rel=1e-3)
     assert sharpness_loss(shifted, stripes, weight).item() == pytest.approx(0, abs=1e-6)
     assert sharpness_loss(stripes.transpose(2, 3), stripes, weight).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_deformation_is_looked_up_where_its_own_ray_samples_are() -> None:
+    camera = torch.from_numpy(canonical_camera(yaw=20, pitch=-10))[None]
+    points, _ = ray_points(rays_from_camera(camera, 6), 4)
+    deformation = torch.rand(1, 12, 6, 6, generator=torch.Generator().manual_seed(0))
+    for sample in range(4):
+        found = deformation_at(deformation, camera, points[:, sample])
+        torch.testing.assert_close(found, deformation[:, 3 * sample : 3 * sample + 3], atol=1e-4, rtol=0)
+    halfway = 0.5 * (points[:, 1] + points[:, 2])
+    expected = 0.5 * (deformation[:, 3:6] + deformation[:, 6:9])
+    torch.testing.assert_close(deformation_at(deformation, camera, halfway), expected, atol=1e-4, rtol=0)
+
+
+def test_surface_loss_is_how_far_apart_the_places_of_one_point_are() -> None:
+    camera = torch.from_numpy(canonical_camera())[None]
+    surface = torch.zeros(1, 3, 4, 4)
+    surface[0, :, 1, 2] = torch.tensor([0.1, 0.2, 0.3])
+    surface[0, :, 3, 0] = torch.tensor([-0.1, 0.0, 0.2])
+    moved = torch.tensor([0.03, 0.0, -0.04]).reshape(1, 3, 1, 1)
+    source_surface = surface + moved * (surface != 0).any(1, keepdim=True)
+    weight = torch.full((1, 1, 4, 4), 2.0)
+    still = torch.full((1, 12, 4, 4), 0.07)  # wherever LED puts the face at rest
+    found = surface_loss(still, still, camera, surface, source_surface, weight)
+    assert found.item() == pytest.approx(0.05, abs=1e-4)
+    following = still + moved.repeat(1, 4, 1, 1)
+    found = surface_loss(following, still, camera, surface, source_surface, weight)
+    assert found.item() == pytest.approx(0, abs=2e-4)
+    nothing = torch.zeros_like(surface)
+    assert surface_loss(following, still, camera, nothing, nothing, weight).item() == 0
 
 
 def test_deformation_norm_is_the_mean_length_over_points() -> None:

@@ -18,11 +18,22 @@ def noise(jitter: float, perturbation: float) -> Noise:
 def test_without_noise_it_is_the_models_forward() -> None:
     model = tiny_model()
     with torch.no_grad():
-        found = training_forward(model, tiny_batch(2, 5), None)
+        found, _ = training_forward(model, tiny_batch(2, 5), None)
         expected = model(**tiny_inputs(2, 5))
     assert found.alpha.max() > 0.1
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_led_also_runs_with_the_sources_own_expression() -> None:
+    model, batch = tiny_model(), tiny_batch(3, 5)
+    with torch.no_grad():
+        output, at_rest = training_forward(model, batch, None, at_rest=2)
+        plain, none = training_forward(model, batch, None)
+        expected = model(**{**tiny_inputs(3, 5), "secc_driving": batch.secc_canonical}).deformation[:2]
+    torch.testing.assert_close(at_rest, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(output.deformation, plain.deformation, atol=1e-5, rtol=0)
+    assert len(none) == 0
 
 
 class Seen:
@@ -46,7 +57,7 @@ class Seen:
         model.deformation.register_forward_pre_hook(lambda _, arguments: given.append(arguments[2]))
         batch = tiny_batch(2, 5)
         with torch.no_grad():
-            self.deformation = training_forward(model, batch, chosen).deformation
+            self.deformation = training_forward(model, batch, chosen)[0].deformation
         self.rays = rays_from_camera(batch.camera, TINY.render_size)
         self.middle, self.length = ray_points(self.rays, TINY.samples_per_ray)
         self.by_led = given[0]

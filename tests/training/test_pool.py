@@ -26,6 +26,7 @@ def twosomes(first: int, count: int = 2) -> Twosomes:
         region=view.expand(count, 2, 1, SIZE, SIZE),
         secc=torch.ones(count, 3, 3, SECC, SECC, dtype=torch.uint8),
         camera=torch.zeros(count, 2, 25),
+        surface=torch.zeros(count, 2, 6, TINY.render_size, TINY.render_size, dtype=torch.float16),
     )
 
 

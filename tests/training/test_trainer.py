@@ -160,7 +160,7 @@ def test_recalibrated_statistics_are_those_of_the_batches() -> None:
     assert stem.momentum == 0.1
     assert not trainer.average.training
     with torch.no_grad():
-        assert torch.isfinite(training_forward(trainer.average, batches[0], None).frame).all()
+        assert torch.isfinite(training_forward(trainer.average, batches[0], None)[0].frame).all()
 
 
 def test_the_clock_gives_means_a_step_and_leaves_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:

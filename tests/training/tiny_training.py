@@ -22,7 +22,9 @@ def tiny_batch(count: int = 2, seed: int = 0) -> Batch:
     target = F.interpolate(colours, size=(size, size), mode="bilinear") * mask
     region = torch.zeros_like(mask)
     region[:, :, 16:20, 12:20] = 1
-    return Batch(**tiny_inputs(count, seed), target=target, mask=mask, region=region, source_mask=mask)
+    surface, source_surface = torch.rand(2, count, 3, TINY.render_size, TINY.render_size, generator=generator) - 0.5
+    others = {"region": region, "source_mask": mask, "surface": surface, "source_surface": source_surface}
+    return Batch(**tiny_inputs(count, seed), target=target, mask=mask, **others)
 
 
 class Pairs:
