@@ -27,8 +27,6 @@ from hidenerf.runtime.streaming import prefetch
 Float = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
-BACKGROUNDS = ("remove", "keep")
-
 
 @dataclass(frozen=True)
 class AnimatedFrame:

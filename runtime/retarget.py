@@ -12,7 +12,6 @@ from hidenerf.runtime.source import Source
 
 Float = NDArray[np.float32]
 
-MOTION_MODES = ("absolute", "relative")
 ORBIT_SECONDS = 4.0
 ORBIT_PITCH_SHARE = 0.4
 

@@ -59,11 +59,6 @@ def load_deep3d_mat(path: Path, face_model: FaceModel, fps: Fraction = DEFAULT_F
     )
 
 
-def is_mat_folder(path: Path) -> bool:
-    """Whether this is a folder with `.mat` files in it."""
-    return path.is_dir() and any(path.glob(f"*{MAT_SUFFIX}"))
-
-
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]

@@ -19,9 +19,6 @@ from hidenerf.runtime.tracking.landmarker_model import find_landmarker_model
 
 MOST_FACES = 8
 
-# Landmarks 468 to 477 are the irises'; 468 and 473 are the centres of the subject's right and left iris.
-RIGHT_IRIS, LEFT_IRIS = 468, 473
-
 
 @dataclass(frozen=True)
 class FaceObservation:
