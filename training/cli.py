@@ -43,7 +43,6 @@ from hidenerf.runtime.files import require_writable_parent
 @click.option("--warm-up", type=click.IntRange(1), default=1024, help="Pairs to wait for before the first step.")
 @click.option("--report-every", type=float, default=15.0, help="Seconds from one line of figures to the next.")
 @click.option("--save-every", type=float, default=120.0, help="Seconds from one saved state to the next.")
-@click.option("--compile", "compile_networks", is_flag=True, help="Hand the networks to torch.compile.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the CSV.")
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU if there is one.")
 @user_errors
@@ -62,7 +61,6 @@ def main(
     warm_up: int,
     report_every: float,
     save_every: float,
-    compile_networks: bool,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
@@ -122,8 +120,6 @@ def main(
         trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
         if resume is not None:
             load_state(trainer, resume)
-        if compile_networks:
-            trainer.compile_networks()
         # Each sitting and each rank draws pairs of its own.
         seed = config.seed + trainer.step + (processes.rank << 32)
         shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers

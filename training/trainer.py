@@ -153,15 +153,6 @@ class Trainer:
         kind = self.processes.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
 
-    def compile_networks(self) -> None:
-        """Hand the convolutional networks to torch.compile, which takes a minute or two at the first steps."""
-        networks: list[nn.Module] = [self.model.appearance.extractor, *self.model.appearance.volume_heads]
-        networks += [self.model.deformation, self.model.id_encoder, self.model.refiner]
-        # While these are traced, the pairs' painter runs compiled functions of its own in another thread.
-        torch._dynamo.config.error_on_nested_fx_trace = False
-        for network in networks:
-            network.compile()
-
     def train_step(self, pairs: PairSource, clock: PhaseClock) -> dict[str, Tensor]:
         """One batch, one step of each network; the value of each loss term, on the device, until the next step.
 
