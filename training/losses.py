@@ -17,6 +17,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRUCTURE_SCALES = 3
 _WINDOW, _STRIDE = 8, 4
+_SHARPNESS_OCTAVES = 2
 
 
 def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> Tensor:
@@ -56,20 +57,42 @@ def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """How far the strength of detail differs, wherever the detail itself lies: the weighted mean absolute difference
-    of the root mean squares of colour gradients in windows.
+    """How far the strength of detail differs, wherever the detail itself lies: over the bands of two octaves, the sum
+    of the weighted mean absolute differences of root mean squares in windows.
 
     All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as
-    strong as the truth's.
+    strong as the truth's. Bands are compared one by one since a fine grid of dots would make up for all of them.
     """
-    strengths = []
-    for image in (picture, truth):
-        across = (image[..., :-1, 1:] - image[..., :-1, :-1]).square()
-        along = (image[..., 1:, :-1] - image[..., :-1, :-1]).square()
-        # The root of 0 has no slope.
-        strengths.append((F.avg_pool2d(across + along, _WINDOW, _STRIDE) + 1e-5).sqrt())
-    windows = F.avg_pool2d(weight[..., 1:, 1:], _WINDOW, _STRIDE)
-    return ((strengths[0] - strengths[1]).abs() * windows).mean()
+    total = picture.new_zeros(())
+    for _ in range(_SHARPNESS_OCTAVES):
+        (picture, *bands), (truth, *true_bands) = _octave(picture), _octave(truth)
+        weight = weight[..., 1:-1, 1:-1]
+        windows = F.avg_pool2d(weight, _WINDOW, _STRIDE)
+        for band, true_band in zip(bands, true_bands, strict=True):
+            # The root of 0 has no slope.
+            strengths = [(F.avg_pool2d(one.square(), _WINDOW, _STRIDE) + 1e-6).sqrt() for one in (band, true_band)]
+            total = total + ((strengths[0] - strengths[1]).abs() * windows).mean()
+        picture, truth, weight = (one[..., ::2, ::2] for one in (picture, truth, weight))
+    return total
+
+
+def _octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """[B, 3, H, W] as the sum of four [B, 3, H - 2, W - 2]: what is smooth, detail across, along and both ways.
+
+    Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.
+    """
+    parts = []
+    for smooth_across in (True, False):
+        x = _filtered(picture, smooth_across)
+        parts += [_filtered(x.transpose(2, 3), smooth).transpose(2, 3) for smooth in (True, False)]
+    smooth, along, across, both = parts
+    return smooth, across, along, both
+
+
+def _filtered(picture: Tensor, smooth: bool) -> Tensor:
+    sides = 0.25 * (picture[..., :-2] + picture[..., 2:])
+    middle = 0.5 * picture[..., 1:-1]
+    return middle + sides if smooth else middle - sides
 
 
 def _window_ssim(x: Tensor, y: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ _PICTURE_COLUMNS = (
     "PSNR masked",
     "PSNR mouth+eyes",
     "gradient energy",
+    "checkerboard energy",
     "ꟻLIP",
     "FID",
     "FID pictures",
@@ -53,6 +54,8 @@ _MEANINGS = {
     "SSIM": "SSIM: Gaussian windows, σ 1.5, per colour channel; masked: over the true silhouette, as for PSNR.",
     "gradient energy": "Gradient energy: sum of squared differences between neighbouring pixels inside the true mask, "
     "its edge left out, over the truth's.",
+    "checkerboard energy": "Checkerboard energy: the same of the part that alternates from pixel to pixel both ways; "
+    "much more than the truth's is a fine grid in place of detail.",
     "ꟻLIP": "ꟻLIP, the perceptual figure (LPIPS would need a network to be downloaded): mean error over the whole "
     "picture at 67 pixels per degree of view, 0 to 1, less is better.",
     "FID": "FID: Fréchet distance between the features of all pictures and those of the truths, by the file given as "

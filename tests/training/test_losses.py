@@ -47,14 +47,29 @@ def test_coverage_entropy_is_cross_entropy_and_finite_at_its_ends() -> None:
 
 
 def test_sharpness_by_hand_and_blind_to_where_the_detail_lies() -> None:
-    weight = torch.full((1, 1, 9, 9), 2.0)
-    flat = torch.full((1, 3, 9, 9), 0.3)
+    weight = torch.full((1, 1, 26, 26), 2.0)
+    flat = torch.full((1, 3, 26, 26), 0.3)
     stripes, shifted = flat.clone(), flat.clone()
-    stripes[..., ::2] += 0.5  # a slope of 0.5 across everywhere, none along
+    stripes[..., ::2] += 0.5  # the finest waves across, of amplitude 0.25, and nothing else
     shifted[..., 1::2] += 0.5
-    assert sharpness_loss(flat, stripes, weight).item() == pytest.approx(2 * (0.5 - 1e-5**0.5), rel=1e-3)
+    assert sharpness_loss(flat, stripes, weight).item() == pytest.approx(2 * (0.25 - 1e-3), rel=1e-3)
     assert sharpness_loss(shifted, stripes, weight).item() == pytest.approx(0, abs=1e-6)
-    assert sharpness_loss(stripes.transpose(2, 3), stripes, weight).item() == pytest.approx(0, abs=1e-6)
+    # Neither waves along nor dots, a fine grid, stand for waves across: each counts on top.
+    assert sharpness_loss(stripes.transpose(2, 3), stripes, weight).item() == pytest.approx(4 * 0.249, rel=1e-3)
+    dots = flat.clone()
+    dots[..., ::2, ::2] += 0.5
+    dots[..., 1::2, 1::2] += 0.5
+    assert sharpness_loss(dots, stripes, weight).item() == pytest.approx(4 * 0.249, rel=1e-3)
+
+
+def test_sharpness_of_waves_twice_as_long_is_of_the_next_octave() -> None:
+    weight = torch.ones(1, 1, 42, 42)
+    flat = torch.full((1, 3, 42, 42), 0.3)
+    # Of amplitude 0.2, four pixels long: half of it remains smooth at first, where every second pixel shows +0.1, -0.1.
+    waves = flat + 0.2 * torch.tensor([1.0, 0.0, -1.0, 0.0]).repeat(11)[1:43]
+    first, second = 0.1 * 0.5**0.5, 0.1
+    found = sharpness_loss(flat, waves, weight).item()
+    assert found == pytest.approx(first + second - 2e-3, rel=1e-2)
 
 
 def test_deformation_is_looked_up_where_its_own_ray_samples_are() -> None:

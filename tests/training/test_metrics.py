@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from hidenerf.training.metrics import (
     change_response,
+    checkerboard_energy,
     flip,
     gradient_energy,
     picture_figures,
@@ -62,6 +63,19 @@ def test_psnr_by_hand() -> None:
     mask[:, :, 0, :2] = 1
     assert psnr(picture, truth).tolist() == pytest.approx([20.0, 10 * math.log10(16)])
     assert psnr(picture, truth, mask).tolist() == pytest.approx([20.0, 10 * math.log10(2)])
+
+
+def test_checkerboard_energy_is_of_what_alternates_both_ways() -> None:
+    mask = torch.zeros(1, 1, 20, 20)
+    mask[..., 2:18, 2:18] = 1
+    stripes = torch.zeros(1, 3, 20, 20)
+    stripes[..., ::2] = 0.4
+    assert checkerboard_energy(stripes, mask).item() == 0
+    assert checkerboard_energy(stripes.transpose(2, 3), mask).item() == 0
+    # Dots of 0.2 above and below the mean on the 10 × 10 pixels that are left inside.
+    dots = stripes.clone()
+    dots[..., 1::2, :] = 0.4 - dots[..., 1::2, :]
+    assert checkerboard_energy(dots, mask).item() == pytest.approx(3 * 100 * 0.04)
 
 
 def test_gradient_energy_counts_inside_the_mask_but_not_at_its_edge() -> None:
