@@ -16,6 +16,7 @@ from hidenerf.calibration.parity_report import failures
 # PSNR of what is identical, and of what differs by less, in the curves.
 CEILING = 110.0
 SHOWN_WIDTH = 250
+LINE_HEIGHT = 13
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 90, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 STYLE = f"""
@@ -24,6 +25,7 @@ body {{ font: 15px/1.45 system-ui, sans-serif; max-width: 68rem; margin: 2rem au
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.15rem; margin-top: 2.2rem }}
 .verdict {{ padding: .6rem .9rem; border-radius: 6px; background: #e5f4e8 }}
 .failed .verdict, td.bad {{ background: #fbe3e1 }}
+.wide {{ overflow-x: auto }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .15rem .8rem .15rem 0; text-align: right; border-bottom: 1px solid #e3e6ea }}
 th {{ font-weight: 600 }} .name {{ text-align: left }}
@@ -114,7 +116,8 @@ def _tensors(parity: Parity) -> str:
     return (
         f"<p>The worst of all frames; each graph has the reference's tensors as its inputs. Asked: cosine ≥ "
         f"{limits.tensor_cosine:.9g}, PSNR ≥ {limits.tensor_psnr:g} dB over the tensor's range.</p>\n"
-        f'<table><tr><th class="name">graph</th><th class="name">tensor</th>{head}</tr>\n{"".join(lines)}</table>\n'
+        '<div class="wide"><table><tr><th class="name">graph</th><th class="name">tensor</th>'
+        f"{head}</tr>\n{''.join(lines)}</table></div>\n"
     )
 
 
@@ -163,9 +166,12 @@ def _curve(curve: Curve) -> str:
             f'stroke-dasharray="5 4"/><text x="{width - right}" y="{at - 4:.1f}" text-anchor="end">asked: '
             f"{curve.limit:g}</text>"
         )
+    greatest, least = max(values), min(values)
+    places = {f"{greatest:.3g}": y(greatest) + 4}
+    # Below the other one, not across it; one if both read the same.
+    places.setdefault(f"{least:.3g}", max(y(least) + 4, y(greatest) + 4 + LINE_HEIGHT))
     labels = "".join(
-        f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.4g}</text>'
-        for value in sorted({min(values), max(values)})
+        f'<text x="{left - 6}" y="{at:.1f}" text-anchor="end">{label}</text>' for label, at in places.items()
     )
     labels += f'<text x="{left}" y="{height - 6}">frame {first}</text>'
     labels += f'<text x="{width - right}" y="{height - 6}" text-anchor="end">frame {curve.index[-1]}</text>'

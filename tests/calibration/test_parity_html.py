@@ -86,3 +86,18 @@ def test_a_gap_between_frames_is_a_gap_in_the_curve() -> None:
     first = re.findall(r"<svg.*?</svg>", html_report(found, "t", []), re.DOTALL)[0]
     assert first.count("<polyline") == 1
     assert first.count("<circle") == 3
+
+
+def test_labels_of_near_values_stand_below_each_other_and_inside_the_picture() -> None:
+    found = parity(95.3, 95.0)
+    found.frames[:] = [
+        FrameRow(i, psnr, 0.99, flip, 3, True) for i, (psnr, flip) in enumerate(((95.3, 2e-3), (95, 1e-3)))
+    ]
+    for drawing in re.findall(r"<svg.*?</svg>", html_report(found, "t", []), re.DOTALL)[:2]:
+        texts = ET.fromstring(drawing).iter("text")
+        labels = [t for t in texts if t.get("text-anchor") == "end" and re.fullmatch(r"[\d.]+", t.text or "")]
+        assert len(labels) == 2
+        upper, lower = (float(label.attrib["y"]) for label in labels)
+        assert lower - upper >= 13
+        # A digit of the page's font is 7 wide.
+        assert all(float(label.attrib["x"]) - 7 * len(label.text or "") > 0 for label in labels)
