@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
 from hidenerf.runtime.secc import secc
-from hidenerf.training.batch import mirrored_camera, mirrored_secc
+from hidenerf.training.batch import mirrored, mirrored_camera, mirrored_secc
 from hidenerf.training.geometry import SeccChoice, seen_through
 from hidenerf.training.heads import load_head_mesh
 from hidenerf.training.pair_rendering import render_pairs
@@ -68,6 +68,12 @@ def test_surface_points_are_what_the_rays_see_and_move_with_the_expression(bare_
         expected = (faces[1] - faces[0])[nearest]
         found = there[:, seen].T.numpy() - points
         assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.95
+    mirror = mirrored(batch, torch.ones(len(bare_pairs), dtype=torch.bool))
+    for camera, here in zip(mirror.camera, mirror.surface, strict=True):
+        rows, columns = np.nonzero((here != 0).any(0).numpy())
+        pixel = np.stack([centre[columns], centre[rows]], axis=-1)
+        seen = project(here[:, rows, columns].T.numpy(), camera.numpy())
+        assert np.abs(seen - pixel).max() * config.render_size < 0.2
 
 
 def test_straight_lines_stay_straight_and_the_middle_stays_in_the_middle_depth() -> None:
