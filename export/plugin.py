@@ -107,9 +107,9 @@ def describe_plugin(path: Path) -> PluginDescription:
         content = path.read_bytes()
     except OSError as error:
         raise HideNerfError(f"{path} cannot be read ({error.strerror}).") from None
-    at = content.find(_MARK)
     try:
-        said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)] if at >= 0 else b"")
+        at = content.index(_MARK)
+        said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)])
         models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
         return PluginDescription(said["tensorrt"], said["cuda"], tuple(said["architectures"].split()), tuple(models))
     except (ValueError, KeyError, TypeError, AttributeError):

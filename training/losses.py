@@ -65,7 +65,7 @@ def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """
     total = picture.new_zeros(())
     for _ in range(_SHARPNESS_OCTAVES):
-        (picture, *bands), (truth, *true_bands) = _octave(picture), _octave(truth)
+        (picture, *bands), (truth, *true_bands) = octave(picture), octave(truth)
         weight = weight[..., 1:-1, 1:-1]
         windows = F.avg_pool2d(weight, _WINDOW, _STRIDE)
         for band, true_band in zip(bands, true_bands, strict=True):
@@ -76,7 +76,7 @@ def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def _octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """[B, 3, H, W] as the sum of four [B, 3, H - 2, W - 2]: what is smooth, detail across, along and both ways.
 
     Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.training.batch import Batch
+from hidenerf.training.losses import octave
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW, _SIGMA = 11, 1.5
@@ -85,10 +86,8 @@ def checkerboard_energy(picture: Tensor, mask: Tensor) -> Tensor:
 
     More of it than the truth has is a fine grid, which gradient energy takes for detail.
     """
-    part = picture
-    for _ in range(2):
-        part = (0.5 * part[..., 1:-1] - 0.25 * (part[..., :-2] + part[..., 2:])).transpose(2, 3)
-    return (part.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
+    *_, both_ways = octave(picture)
+    return (both_ways.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
 
 
 def silhouette_iou(coverage: Tensor, mask: Tensor) -> Tensor:

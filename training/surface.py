@@ -21,7 +21,7 @@ def surface_points(
     `Rasteriser.draw` makes them for one of these sets. World units; 0 where a pixel sees nothing.
     """
     seen = triangle > 0
-    corners = triangles[triangle[seen].astype(np.int64) - 1]
+    corners = triangles[triangle[seen] - 1]
     two = barycentric[:, seen].T.astype(np.float32) / 255
     weights = np.concatenate([two, 1 - two.sum(1, keepdims=True)], axis=1)
     points = np.zeros((len(vertices), 3, *triangle.shape), np.float16)
