@@ -31,6 +31,7 @@ from hidenerf.training.losses import (
     surface_loss,
 )
 from hidenerf.training.network import Noise, training_forward
+from hidenerf.training.norm import use_fused_norms
 from hidenerf.training.processes import Processes
 from hidenerf.training.recording import Phases, RecordedPhases, Terms, run_phases
 from hidenerf.training.sampling import use_fast_sampling
@@ -122,6 +123,7 @@ class Trainer:
         device = processes.device
         model = random_model(model_config, config.seed) if initial is None else initial
         use_fast_sampling(model)
+        use_fused_norms(model)
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
