@@ -23,8 +23,8 @@ from hidenerf.model.refinement import Spade
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training import norm as fused
 
-# Readings and writings of a map, forward and backward, by PyTorch's functions and by ours.
-PASSES = {"norm": (13, 8), "residual": (16, 11), "spade": (27, 15)}
+# Readings and writings of a map, forward and backward, by PyTorch's functions and by ours; modulation counts as two.
+PASSES = {"norm": (13, 8), "residual": (16, 11), "spade": (33, 15)}
 BANDWIDTH = 4e12
 REPEATS = 10
 
@@ -62,7 +62,11 @@ def sites_of(config: ModelConfig) -> Counter[Site]:
 
 
 class Case:
-    """Random inputs of one site, and both ways to compute it."""
+    """Random inputs of one site, and both ways to compute it.
+
+    For SPADE: x, gamma, beta and the biases of these, which PyTorch's convolutions add to their results; ours take x,
+    gamma and beta as one map, and their biases as one vector.
+    """
 
     def __init__(self, site: Site, batch: int) -> None:
         torch.manual_seed(0)
@@ -70,34 +74,65 @@ class Case:
         maps = {"norm": 1, "residual": 2, "spade": 3}[site.kind]
         self.kind = site.kind
         self.norm = nn.BatchNorm2d(site.channels, affine=site.kind != "spade").cuda()
-        self.maps = [self._map(shape).requires_grad_() for _ in range(maps)]
+        self.inputs = [self._map(shape) for _ in range(maps)]
+        self.our_inputs = self.inputs
+        if site.kind == "spade":
+            biases = [torch.randn(site.channels, device="cuda") for _ in range(2)]
+            self.our_inputs = [self.inputs[0], torch.cat(self.inputs[1:], 1), torch.cat(biases)]
+            self.inputs += biases
+        for tensor in (*self.inputs, *self.our_inputs):
+            tensor.requires_grad_()
         self.gradient = self._map(shape)
 
     @staticmethod
     def _map(shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, device="cuda").to(torch.bfloat16, memory_format=torch.channels_last)
 
-    def plain(self, norm: nn.Module, maps: list[Tensor]) -> Tensor:
-        x = norm(maps[0])
+    def plain(self) -> list[Tensor]:
+        """The output and all gradients by PyTorch's functions."""
+        return self._results(self._plain, self.norm, self.inputs, self.gradient)
+
+    def ours(self) -> list[Tensor]:
+        """The same by the fused ones; for SPADE of their own inputs."""
+        return self._results(self._ours, self.norm, self.our_inputs, self.gradient)
+
+    def exact(self) -> list[Tensor]:
+        """As `plain`, of the same inputs in FP64."""
+        norm = nn.BatchNorm2d(self.norm.num_features, affine=self.norm.affine).cuda().double()
+        inputs = [tensor.detach().double().requires_grad_() for tensor in self.inputs]
+        return self._results(self._plain, norm, inputs, self.gradient.double())
+
+    def errors(self) -> tuple[float, float]:
+        """Largest relative errors of `plain` and `ours`."""
+        exact, ours = self.exact(), self.ours()
+        if self.kind == "spade":
+            out, x, modulation, biases = ours
+            ours = [out, x, *modulation.chunk(2, 1), *biases.chunk(2)]
+        return largest_error(self.plain(), exact), largest_error(ours, exact)
+
+    def _plain(self, norm: nn.Module, inputs: list[Tensor]) -> Tensor:
+        x = norm(inputs[0])
         if self.kind == "residual":
-            x = maps[1] + x
+            x = inputs[1] + x
         elif self.kind == "spade":
-            x = x * (1.0 + maps[1]) + maps[2]
+            gamma, beta = (
+                values + bias.to(values.dtype)[:, None, None]
+                for values, bias in zip(inputs[1:3], inputs[3:], strict=True)
+            )
+            x = x * (1.0 + gamma) + beta
         return F.leaky_relu(x, LEAK)
 
-    def ours(self, norm: nn.Module, maps: list[Tensor]) -> Tensor:
+    def _ours(self, norm: nn.Module, inputs: list[Tensor]) -> Tensor:
         if self.kind == "spade":
-            return fused._NormLeaky.apply(maps[0], None, None, None, maps[1], maps[2], norm)
-        return fused.batch_norm_leaky(maps[0], norm, *maps[1:])
+            return fused._NormLeaky.apply(inputs[0], None, None, None, *inputs[1:], norm)
+        return fused.batch_norm_leaky(inputs[0], norm, *inputs[1:])
 
-    def results(self, work: Callable[[nn.Module, list[Tensor]], Tensor], exact: bool = False) -> list[Tensor]:
-        """The output and all gradients; with `exact`, of the same inputs in FP64."""
-        norm, maps, gradient = self.norm, self.maps, self.gradient
-        if exact:
-            norm = nn.BatchNorm2d(norm.num_features, affine=norm.affine).cuda().double()
-            maps, gradient = [m.detach().double().requires_grad_() for m in maps], gradient.double()
-        out = work(norm, maps)
-        return [out.detach(), *torch.autograd.grad(out, [*maps, *norm.parameters()], gradient)]
+    @staticmethod
+    def _results(
+        work: Callable[[nn.Module, list[Tensor]], Tensor], norm: nn.Module, inputs: list[Tensor], gradient: Tensor
+    ) -> list[Tensor]:
+        out = work(norm, inputs)
+        return [out.detach(), *torch.autograd.grad(out, [*inputs, *norm.parameters()], gradient)]
 
 
 def milliseconds(work: Callable[[], object]) -> float:
@@ -131,10 +166,8 @@ def compare(sites: Counter[Site], batch: int) -> None:
     print("kind      channels side  times   plain ms  fused ms  plain GB/s fused GB/s  error plain  fused")
     for site, count in sorted(sites.items(), key=lambda item: -item[0].channels * item[0].side ** 2):
         case = Case(site, batch)
-        exact = case.results(case.plain, exact=True)
-        errors = [largest_error(case.results(work), exact) for work in (case.plain, case.ours)]
-        del exact
-        taken = [milliseconds(partial(case.results, work)) for work in (case.plain, case.ours)]
+        errors = case.errors()
+        taken = [milliseconds(work) for work in (case.plain, case.ours)]
         passed = [passes * 2 * batch * site.channels * site.side**2 for passes in PASSES[site.kind]]
         for index in range(2):
             totals[index] += count * taken[index]
@@ -164,8 +197,7 @@ def compare_settings(sites: Counter[Site], batch: int) -> None:
     ):
         total = 0.0
         for site, count in sites.items():
-            case = Case(site, batch)
-            total += count * milliseconds(partial(case.results, case.ours))
+            total += count * milliseconds(Case(site, batch).ours)
         print(f"{fused.TILE} values, {fused.PARTS} parts, {fused.WARPS} warps: {total:.2f} ms a step", flush=True)
     fused.TILE, fused.PARTS, fused.WARPS = chosen
 

@@ -1,4 +1,4 @@
-"""How fast a training step is on this GPU, where its time goes, and whether the fast look-ups are right and worth it.
+"""How fast a training step is on this GPU, where its time goes, and whether the Triton kernels are right and worth it.
 
 python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--compile] [--out FOLDER]
 Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
@@ -7,6 +7,7 @@ Pictures are random: this measures the step alone, without the data. Needs an NV
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,16 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.appearance import CameraToWorld, VolumeHead
 from hidenerf.model.config import PRESETS, ModelConfig
-from hidenerf.model.hidenerf import HideNerf
+from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.model.rendering import sample_planes
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.training import sampling
+from hidenerf.training import field, sampling, volume
 from hidenerf.training.batch import Batch
 from hidenerf.training.config import LossWeights, TrainingConfig
+from hidenerf.training.field import plain_field, render_field
 from hidenerf.training.processes import Processes
 from hidenerf.training.trainer import PhaseClock, Trainer
+from hidenerf.training.volume import FastVolumeHead
 
 GPU = torch.device("cuda")
 
@@ -87,6 +90,47 @@ def relative_error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def check_and_time_networks(config: ModelConfig, batch: int) -> None:
+    """Errors and times of the finest level's sum of products, and of MLP with compositing, in bfloat16."""
+    torch.manual_seed(0)
+    side, terms, depth = config.plane_sizes[-1], config.volume_terms, config.volume_depths[-1]
+    maps = [torch.randn(batch, side, side, terms, n, device=GPU).bfloat16() for n in (config.plane_channels, depth)]
+    head = FastVolumeHead(8, config.plane_channels, depth, terms)
+
+    def sum_up(kind: type[VolumeHead], given: list[Tensor]) -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16, enabled=given[0].dtype != torch.float64):
+            return kind.sum_of_products(head, *given)
+
+    compare("volume", partial(sum_up, FastVolumeHead), partial(sum_up, VolumeHead), [one[:1] for one in maps])
+    chosen = volume.BLOCK, volume.WARPS
+    for volume.BLOCK, volume.WARPS in ((8, 2), (8, 4), (16, 4), (16, 8), (32, 8)):
+        report(f"sum of products, {volume.BLOCK} pixels {volume.WARPS} warps", partial(sum_up, FastVolumeHead), maps)
+    volume.BLOCK, volume.WARPS = chosen
+    report("sum of products, plain", partial(sum_up, VolumeHead), maps)
+
+    rays, samples = config.render_size**2, config.samples_per_ray
+    renderer = random_model(config, 0).renderer.to(GPU)
+    points = torch.rand(batch, samples, 3, rays, device=GPU) * 2 - 1
+    length = torch.rand(batch, 1, rays, device=GPU) * 0.1
+    weights = [renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias]
+    features = torch.randn(batch, samples, rays, len(config.plane_sizes) * config.plane_channels, device=GPU).bfloat16()
+
+    def render(kernels: bool, given: list[Tensor]) -> Tensor:
+        features, *weights = given
+        few, kind = len(features), torch.float64 if features.dtype == torch.float64 else torch.float32
+        steps = render_field if kernels else plain_field
+        with torch.autocast("cuda", torch.bfloat16, enabled=kind == torch.float32):
+            rendered, alpha = steps(features, points[:few].to(kind), length[:few].to(kind), *weights, renderer.octaves)
+        return torch.cat([rendered, alpha[:, None]], 1)
+
+    compare("field", partial(render, True), partial(render, False), [features[:2], *weights])
+    chosen = field.BLOCK, field.WARPS
+    for field.BLOCK, field.WARPS in ((32, 4), (64, 4), (64, 8), (128, 8)):
+        report(f"field, {field.BLOCK} rays {field.WARPS} warps", partial(render, True), [features, *weights])
+    field.BLOCK, field.WARPS = chosen
+    report("field, plain", partial(render, False), [features, *weights])
+
+
 def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
     """Errors against the model's functions in FP64, and times of both, forward and backward."""
     torch.manual_seed(0)
@@ -120,34 +164,27 @@ def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
 
     half = torch.bfloat16
     planes = [
-        torch.randn(batch, r, r, 3, channels, device=GPU, dtype=half).permute(0, 3, 4, 1, 2).requires_grad_()
-        for r in config.plane_sizes
+        torch.randn(batch, r, r, 3, channels, device=GPU, dtype=half).permute(0, 3, 4, 1, 2) for r in config.plane_sizes
     ]
     rays = config.render_size**2
-    points = (torch.rand(batch, config.samples_per_ray, 3, rays, device=GPU) * 2 - 1).requires_grad_()
+    points = torch.rand(batch, config.samples_per_ray, 3, rays, device=GPU) * 2 - 1
     side = config.plane_sizes[-1]
     flat = torch.randn(batch, channels * depth, side, side, device=GPU, dtype=half)
-    flat = flat.to(memory_format=torch.channels_last).requires_grad_()
+    flat = flat.to(memory_format=torch.channels_last)
 
-    def features() -> Tensor:
-        return sampling.plane_features(planes, points)
+    def features(given: list[Tensor]) -> Tensor:
+        return sampling.plane_features(given[1:], given[0])
 
-    def plain_features() -> Tensor:
-        return torch.cat([sample_planes(p, points.transpose(1, 2)) for p in planes], 1)
+    def plain_features(given: list[Tensor]) -> Tensor:
+        return torch.cat([sample_planes(p, given[0].transpose(1, 2)) for p in given[1:]], 1)
 
-    def resampled() -> Tensor:
-        volume = flat.reshape(batch, channels, depth, side, side)
+    def resampled(given: list[Tensor]) -> Tensor:
+        volume = given[0].reshape(batch, channels, depth, side, side)
         return sampling.resample_volume(volume, camera, side, config.plane_samples[-1])
 
-    def plain_resampled() -> Tensor:
-        volume = flat.reshape(batch, channels, depth, side, side).float()
+    def plain_resampled(given: list[Tensor]) -> Tensor:
+        volume = given[0].reshape(batch, channels, depth, side, side).float()
         return CameraToWorld(side, config.plane_samples[-1])(volume, camera)
-
-    def report(name: str, work: Callable[[], Tensor], inputs: list[Tensor]) -> None:
-        gradient = torch.randn_like(work())
-        forward = milliseconds(work)
-        both = milliseconds(lambda: torch.autograd.grad(work(), inputs, gradient))
-        print(f"{name:44s} forward {forward:8.2f} ms, backward {both - forward:8.2f} ms, batch {batch}", flush=True)
 
     chosen = sampling.BLOCK, sampling.WARPS
     for sampling.BLOCK, sampling.WARPS in ((32, 2), (32, 4), (64, 2), (64, 4), (128, 4), (128, 8), (256, 8)):
@@ -156,6 +193,30 @@ def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
     sampling.BLOCK, sampling.WARPS = chosen
     report("planes, F.grid_sample", plain_features, [points, *planes])
     report("volume, F.grid_sample", plain_resampled, [flat])
+
+
+def compare(
+    name: str, ours: Callable[[list[Tensor]], Tensor], plain: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]
+) -> None:
+    """Errors of ours and of PyTorch's own functions in bfloat16 against FP64: of the result and of each gradient."""
+    exact_inputs = [one.detach().double().requires_grad_() for one in inputs]
+    exact = plain(exact_inputs)
+    gradient = torch.randn_like(exact)
+    expected = [exact, *torch.autograd.grad(exact, exact_inputs, gradient)]
+    for kind, work in (("ours", ours), ("plain", plain)):
+        given = [one.detach().clone().requires_grad_() for one in inputs]
+        out = work(given)
+        found = [out, *torch.autograd.grad(out, given, gradient.to(out.dtype))]
+        print(name, kind, *(f"{relative_error(a, b):.1e}" for a, b in zip(found, expected, strict=True)), flush=True)
+
+
+def report(name: str, work: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]) -> None:
+    """Times of `work`, forward and backward."""
+    inputs = [one.detach().requires_grad_() for one in inputs]
+    gradient = torch.randn_like(work(inputs))
+    forward = milliseconds(lambda: work(inputs))
+    both = milliseconds(lambda: torch.autograd.grad(work(inputs), inputs, gradient))
+    print(f"{name:44s} forward {forward:8.2f} ms, backward {both - forward:8.2f} ms", flush=True)
 
 
 def compile_networks(model: HideNerf) -> None:
@@ -205,7 +266,7 @@ def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: flo
 @click.option("--batch-size", "batches", type=int, multiple=True, default=(32,))
 @click.option("--compile", "compiled", is_flag=True, help="Time compiled networks too.")
 @click.option("--adversarial", is_flag=True, help="Time steps with discriminators too.")
-@click.option("--lookups/--no-lookups", default=True, help="Check and time the look-ups.")
+@click.option("--kernels/--no-kernels", default=True, help="Check and time the Triton kernels on their own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for profiles.")
 def main(
     preset: str,
@@ -213,14 +274,15 @@ def main(
     batches: tuple[int, ...],
     compiled: bool,
     adversarial: bool,
-    lookups: bool,
+    kernels: bool,
     out: Path | None,
 ) -> None:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
     config = PRESETS[preset]
-    if lookups:
+    if kernels:
+        check_and_time_networks(config, batches[0])
         check_and_time_lookups(config, batches[0])
     for batch in batches if eager else ():
         time_steps(config, batch, False, 0.0, out)

@@ -48,11 +48,18 @@ class VolumeHead(nn.Module):
         self.depth_logits = nn.Conv2d(inputs, terms * depth, 1)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """[B, F, r, r] → [B, C, D, r, r]; a term's weights have mean 1 over its depths."""
+        """[B, F, r, r] → [B, C, D, r, r]."""
         x = self.trunk(feature_map)
         features, logits = (
             layer(x).permute(0, 2, 3, 1).unflatten(-1, (self.terms, -1)) for layer in (self.features, self.depth_logits)
         )
+        return self.sum_of_products(features, logits)
+
+    def sum_of_products(self, features: Tensor, logits: Tensor) -> Tensor:
+        """features [B, r, r, T, C], logits of the weights [B, r, r, T, D] → [B, C, D, r, r].
+
+        A term's weights have mean 1 over its depths.
+        """
         weights = self.depth * torch.softmax(logits, -1)
         return torch.matmul(weights.transpose(-1, -2), features).permute(0, 4, 3, 1, 2)
 

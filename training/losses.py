@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hidenerf.model.geometry import NEAREST, box_interval, split_camera
@@ -16,7 +18,8 @@ from hidenerf.runtime.errors import HideNerfError
 _C1, _C2 = 0.01**2, 0.03**2
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRUCTURE_SCALES = 3
-_WINDOW, _STRIDE = 8, 4
+# Windows overlap by half: each is four blocks.
+_WINDOW, _BLOCK = 8, 4
 _SHARPNESS_OCTAVES = 2
 
 
@@ -42,17 +45,21 @@ def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     Both punish blur, which the colour errors reward, and neither minds a small shift in brightness; that much of what a
     VGG's first layers see can be had from two formulas.
     """
+    scales = [(picture, truth, weight)]
+    # Two scales on, the pixels are the means of this scale's blocks.
+    while len(scales) < _STRUCTURE_SCALES + 2 and min(scales[-1][0].shape[-2:]) > 1:
+        picture, truth, weight = (F.avg_pool2d(one, 2) for one in scales[-1])
+        scales.append((picture, truth, weight))
     total = picture.new_zeros(())
-    for scale in range(_STRUCTURE_SCALES):
-        if scale > 0:
-            picture, truth, weight = (F.avg_pool2d(t, 2) for t in (picture, truth, weight))
+    for scale, (picture, truth, weight) in enumerate(scales[:_STRUCTURE_SCALES]):
         difference = picture - truth
-        across = difference[..., 1:] - difference[..., :-1]
-        along = difference[..., 1:, :] - difference[..., :-1, :]
-        total = total + (across.abs() * weight[..., 1:]).mean() + (along.abs() * weight[..., 1:, :]).mean()
+        across, along = _Steps.apply(difference, -1), _Steps.apply(difference, -2)
+        total = total + _weighted_size(across, weight[..., 1:]) + _weighted_size(along, weight[..., 1:, :])
         if min(picture.shape[-2:]) >= _WINDOW:
-            windows = F.avg_pool2d(weight, _WINDOW, _STRIDE)
-            total = total + 0.2 * ((1.0 - _window_ssim(picture, truth)) * windows).mean()
+            mean, true_mean, windows = (_windows(blocks) for blocks in scales[scale + 2])
+            squares = _windows(_BlockSquares.apply(picture) + _BlockSquares.apply(truth))
+            unlike = _unlikeness(mean, true_mean, squares, _windows(_BlockSquares.apply(difference)))
+            total = total + 0.2 * (unlike * windows).mean()
     return total / _STRUCTURE_SCALES
 
 
@@ -67,11 +74,11 @@ def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     for _ in range(_SHARPNESS_OCTAVES):
         (picture, *bands), (truth, *true_bands) = octave(picture), octave(truth)
         weight = weight[..., 1:-1, 1:-1]
-        windows = F.avg_pool2d(weight, _WINDOW, _STRIDE)
+        windows = _windows(F.avg_pool2d(weight, _BLOCK))
         for band, true_band in zip(bands, true_bands, strict=True):
             # The root of 0 has no slope.
-            strengths = [(F.avg_pool2d(one.square(), _WINDOW, _STRIDE) + 1e-6).sqrt() for one in (band, true_band)]
-            total = total + ((strengths[0] - strengths[1]).abs() * windows).mean()
+            strengths = [(_windows(_BlockSquares.apply(one)) + 1e-6).sqrt() for one in (band, true_band)]
+            total = total + _weighted_size(strengths[0] - strengths[1], windows)
         picture, truth, weight = (one[..., ::2, ::2] for one in (picture, truth, weight))
     return total
 
@@ -81,28 +88,119 @@ def octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.
     """
-    parts = []
-    for smooth_across in (True, False):
-        x = _filtered(picture, smooth_across)
-        parts += [_filtered(x.transpose(2, 3), smooth).transpose(2, 3) for smooth in (True, False)]
-    smooth, along, across, both = parts
+    smooth_along, detail_along = _Split.apply(picture, -2)
+    smooth, across = _Split.apply(smooth_along, -1)
+    along, both = _Split.apply(detail_along, -1)
     return smooth, across, along, both
 
 
-def _filtered(picture: Tensor, smooth: bool) -> Tensor:
-    sides = 0.25 * (picture[..., :-2] + picture[..., 2:])
-    middle = 0.5 * picture[..., 1:-1]
-    return middle + sides if smooth else middle - sides
+def _weighted_size(x: Tensor, weight: Tensor) -> Tensor:
+    """Mean of |x| [B, C, H, W], weighted by pixel."""
+    return (x.abs().sum(1, keepdim=True) * weight).mean() / x.shape[1]
 
 
-def _window_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """SSIM of square windows with uniform weights, half overlapping: cheap enough for each step."""
-    means = F.avg_pool2d(torch.cat([x, y, x * x, y * y, x * y], 1), _WINDOW, _STRIDE)
-    mean_x, mean_y, square_x, square_y, product = means.chunk(5, 1)
-    covariance = product - mean_x * mean_y
-    variances = square_x - mean_x * mean_x + square_y - mean_y * mean_y
-    means_term = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
-    return means_term * (2 * covariance + _C2) / (variances + _C2)
+def _windows(blocks: Tensor) -> Tensor:
+    """The means of square windows, half overlapping, from those of blocks half their size."""
+    return F.avg_pool2d(blocks, 2, 1)
+
+
+def _unlikeness(x: Tensor, y: Tensor, squares: Tensor, squared_difference: Tensor) -> Tensor:
+    """1 - SSIM of windows with uniform weights, from their means of X, Y, X² + Y² and (X - Y)².
+
+    SSIM's factors (2xy + c) / (x² + y² + c), as are both of them, are 1 - (x - y)² / (x² + y² + c).
+    """
+    means, between = x.square() + y.square(), (x - y).square()
+    means_term = 1.0 - between / (means + _C1)
+    return 1.0 - means_term * (1.0 - (squared_difference - between) / (squares - means + _C2))
+
+
+# The gradients below are by hand: autograd would fill and add up a whole picture for each slice, and pass over one
+# thrice for a square. On a GPU these losses cost what they read and write.
+
+
+class _Steps(torch.autograd.Function):
+    """Differences of neighbours along an axis, one fewer than pixels."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
+        ctx.axis = axis
+        return _tail(x, axis) - _head(x, axis)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        axis = ctx.axis
+        shape = list(gradient.shape)
+        shape[axis] += 1
+        grad_x = gradient.new_empty(shape)
+        torch.sub(_head(gradient, axis), _tail(gradient, axis), out=_within(grad_x, axis, 1))
+        torch.neg(gradient.select(axis, 0), out=grad_x.select(axis, 0))
+        grad_x.select(axis, -1).copy_(gradient.select(axis, -1))
+        return grad_x, None
+
+
+class _Split(torch.autograd.Function):
+    """Along an axis what (1, 2, 1) / 4 leaves, and the rest; both are two pixels shorter."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        ctx.axis = axis
+        smooth = _smooth(x, axis)
+        return smooth, _within(x, axis, 1) - smooth
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, smooth: Tensor, rest: Tensor) -> tuple[Tensor, None]:
+        # The filter is its own mirror image, so its adjoint is itself on what zeros surround.
+        shape = list(smooth.shape)
+        shape[ctx.axis] += 4
+        surrounded = smooth.new_zeros(shape)
+        torch.sub(smooth, rest, out=_within(surrounded, ctx.axis, 2))
+        grad_x = _smooth(surrounded, ctx.axis)
+        _within(grad_x, ctx.axis, 1).add_(rest)
+        return grad_x, None
+
+
+class _BlockSquares(torch.autograd.Function):
+    """Mean squares of blocks without overlap: [B, C, H, W] to [B, C, H // 4, W // 4]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return F.avg_pool2d(x.square(), _BLOCK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        height, width = (_BLOCK * size for size in gradient.shape[-2:])
+        grad_x = torch.empty_like(x)
+        grad_x[..., height:, :] = 0.0
+        grad_x[..., width:] = 0.0
+        whole, grad_whole = (
+            one[..., :height, :width].unflatten(-1, (-1, _BLOCK)).unflatten(-3, (-1, _BLOCK)) for one in (x, grad_x)
+        )
+        torch.mul(whole, 2.0 / _BLOCK**2 * gradient[..., :, None, :, None], out=grad_whole)
+        return grad_x
+
+
+def _smooth(x: Tensor, axis: int) -> Tensor:
+    """(1, 2, 1) / 4 along an axis: the means of neighbours, twice."""
+    for _ in range(2):
+        x = torch.lerp(_head(x, axis), _tail(x, axis), 0.5)
+    return x
+
+
+def _head(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 0, x.shape[axis] - 1)
+
+
+def _tail(x: Tensor, axis: int) -> Tensor:
+    return x.narrow(axis, 1, x.shape[axis] - 1)
+
+
+def _within(x: Tensor, axis: int, margin: int) -> Tensor:
+    return x.narrow(axis, margin, x.shape[axis] - 2 * margin)
 
 
 def coverage_entropy(alpha: Tensor, mask: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf, Output
-from hidenerf.model.rendering import DENSITY_SCALE, Renderer, composite, positional_encoding
+from hidenerf.model.rendering import Renderer
 from hidenerf.training.batch import Batch
+from hidenerf.training.field import render_field
 from hidenerf.training.sampling import plane_features
 
 
@@ -72,20 +73,13 @@ class _InterpolationInItsOwnType(TorchFunctionMode):
 def render(
     renderer: Renderer, points: Tensor, length: Tensor, deformation: Tensor, planes: list[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """`rendering.triplane_render` at given points, with channels innermost and the positional encoding's half of the
-    first layer on its own, since no gradient flows into it.
+    """`rendering.triplane_render` at given points.
 
     points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R].
     """
     batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)
     features = plane_features(planes, moved.flatten(3))
-    encoding = positional_encoding(points.transpose(1, 2).flatten(3), renderer.octaves).permute(0, 2, 3, 1)
-    from_planes, from_encoding = renderer.first.weight.split([features.shape[-1], encoding.shape[-1]], 1)
-    hidden = F.linear(features, from_planes) + F.linear(
-        encoding.to(features.dtype, memory_format=torch.contiguous_format), from_encoding, renderer.first.bias
-    )
-    raw = renderer.second(F.relu(hidden)).to(length.dtype).permute(0, 3, 1, 2)
-    sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
-    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :-1]), length.flatten(2))
+    mlp = renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias
+    rendered, alpha = render_field(features, points.flatten(3), length.flatten(2), *mlp, renderer.octaves)
     return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)

@@ -1,8 +1,9 @@
 """Batch norms of training on a GPU, each with what follows it in one pass: the same numbers with less memory traffic.
 
-PyTorch reads and writes a whole map for each step between two convolutions: normalise, add or modulate, leaky ReLU. The
-Triton kernels here take them together, forward and backward. Without Triton or a GPU, in evaluation mode, and while
-torch.compile traces (it makes kernels of its own) the model's plain functions run: they are the definition.
+PyTorch reads and writes a whole map for each step between two convolutions: add a bias, normalise, add or modulate,
+leaky ReLU. The Triton kernels here take them together, forward and backward. Without Triton or a GPU, in evaluation
+mode, and while torch.compile traces (it makes kernels of its own) the model's plain functions run: they are the
+definition.
 """
 
 import math
@@ -22,6 +23,8 @@ from hidenerf.training.sampling import kernels_fit
 # Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in half precision.
 TILE = 2048
 WARPS = 4
+# Registers a thread of the kernel that takes four sums at once: as many as let PARTS of its programs run together.
+REGISTERS = 128
 # Most programs that sum over a map: 4 for each of an H200's 132 multiprocessors, which run them all at once.
 PARTS = 528
 # Most channels of one program: in half precision, one cache line.
@@ -41,10 +44,16 @@ def batch_norm_leaky(x: Tensor, norm: nn.Module, residual: Tensor | None = None)
 
 
 def spade_leaky(spade: Spade, x: Tensor, identity: Tensor) -> Tensor:
-    """Leaky ReLU of spade(x, identity): x, result [B, C, H, W], identity features [B, I, H, W]."""
+    """Leaky ReLU of spade(x, identity): x, result [B, C, H, W], identity features [B, I, H, W].
+
+    gamma and beta are one convolution here: alone, neither has enough output channels to keep a GPU busy.
+    """
     if _fits(x, spade.norm):
-        shared = spade.shared(identity)
-        return _NormLeaky.apply(x, None, None, None, spade.gamma(shared), spade.beta(shared), spade.norm)
+        weight, bias = _weights(spade.shared[0])
+        shared = _BiasLeaky.apply(F.conv2d(identity, weight, padding=1), bias)
+        weights, biases = zip(_weights(spade.gamma), _weights(spade.beta), strict=True)
+        modulation = F.conv2d(shared, torch.cat(weights), padding=1)
+        return _NormLeaky.apply(x, None, None, None, modulation, torch.cat(biases), spade.norm)
     return F.leaky_relu(spade(x, identity), LEAK)
 
 
@@ -95,6 +104,13 @@ def _norm_leaky(norm: Normalise, x: Tensor) -> Tensor:
     return F.leaky_relu(norm(x), LEAK)
 
 
+def _weights(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """A convolution's weight and bias."""
+    assert isinstance(convolution, nn.Conv2d)
+    assert convolution.bias is not None
+    return convolution.weight, convolution.bias
+
+
 def _fits(x: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Whether the kernels can take this; a norm of one value a channel is an error, which PyTorch words."""
     return not torch.compiler.is_compiling() and norm.training and kernels_fit(x) and x.numel() > x.shape[1]
@@ -136,6 +152,14 @@ class _Split(NamedTuple):
         """The parts, up to a power of two."""
         return 1 << (self.parts - 1).bit_length()
 
+    def join(self, parts: Tensor) -> Tensor:
+        """Sums [sums, channels] of what the summing programs found, [sums, channels, parts]."""
+        from hidenerf.training import norm_kernels as kernels
+
+        sums = torch.empty(parts.shape[:2], device=parts.device, dtype=parts.dtype)
+        kernels.join_sums[(sums.numel(),)](parts, sums, self.parts, PARTS=self.powers)
+        return sums
+
     def shape(self) -> dict[str, int]:
         """What every kernel over the map is told."""
         vector = math.gcd(self.channels, 8)
@@ -149,7 +173,10 @@ class _Split(NamedTuple):
 
 
 class _NormLeaky(torch.autograd.Function):
-    """Maps are [B, C, H, W]; inside, [B, H, W, C], a copy where they lie otherwise in memory."""
+    """Maps are [B, C, H, W]; inside, [B, H, W, C], a copy where they lie otherwise in memory.
+
+    modulation: gamma and beta [B, 2C, H, W] without their biases, which are modulation_bias [2C].
+    """
 
     @staticmethod
     def forward(
@@ -158,13 +185,13 @@ class _NormLeaky(torch.autograd.Function):
         weight: Tensor | None,
         bias: Tensor | None,
         residual: Tensor | None,
-        gamma: Tensor | None,
-        beta: Tensor | None,
+        modulation: Tensor | None,
+        modulation_bias: Tensor | None,
         norm: nn.BatchNorm2d,
     ) -> Tensor:
         from hidenerf.training import norm_kernels as kernels
 
-        x, residual, gamma, beta = (_channels_last(tensor) for tensor in (x, residual, gamma, beta))
+        x, residual, modulation = (_channels_last(tensor) for tensor in (x, residual, modulation))
         split = _Split.of(x.numel() // x.shape[-1], x.shape[-1])
         kind = torch.promote_types(x.dtype, torch.float32)
         means, squares = torch.empty(2, split.channels, split.parts, device=x.device, dtype=kind)
@@ -187,30 +214,42 @@ class _NormLeaky(torch.autograd.Function):
             PARTS=split.powers,
         )
         widest = x.dtype
-        for other in (residual, gamma, beta):
+        for other in (residual, modulation):
             widest = widest if other is None else torch.promote_types(widest, other.dtype)
         out = torch.empty_like(x, dtype=widest)
         kernels.normalise[split.elementwise](
-            x, mean, inverse, weight, bias, residual, gamma, beta, out, split.rows, LEAK=LEAK, **split.shape()
+            x,
+            mean,
+            inverse,
+            weight,
+            bias,
+            residual,
+            modulation,
+            modulation_bias,
+            out,
+            split.rows,
+            LEAK=LEAK,
+            **split.shape(),
         )
-        linear = residual is None and gamma is None
-        ctx.save_for_backward(x, mean, inverse, weight, bias, gamma, None if linear else out)
+        linear = residual is None and modulation is None
+        ctx.save_for_backward(x, mean, inverse, weight, bias, modulation, modulation_bias, None if linear else out)
         ctx.split = split
         ctx.residual_type = None if residual is None else residual.dtype
-        ctx.beta_type = None if beta is None else beta.dtype
-        return out.permute(0, 3, 1, 2)
+        return _channels_second(out)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from hidenerf.training import norm_kernels as kernels
 
-        x, mean, inverse, weight, bias, gamma, out = ctx.saved_tensors
+        x, mean, inverse, weight, bias, modulation, modulation_bias, out = ctx.saved_tensors
         split: _Split = ctx.split
         gradient = _channels_last(gradients[0])
-        before_leak = None if out is None else torch.empty_like(x, dtype=ctx.residual_type or ctx.beta_type)
-        grad_gamma = None if gamma is None else torch.empty_like(gamma)
-        part_sums, part_products = torch.empty(2, split.channels, split.parts, device=x.device, dtype=mean.dtype)
+        grad_residual = None if ctx.residual_type is None else torch.empty_like(x, dtype=ctx.residual_type)
+        grad_modulation = None if modulation is None else torch.empty_like(modulation)
+        parts = torch.empty(
+            2 if modulation is None else 4, split.channels, split.parts, device=x.device, dtype=mean.dtype
+        )
         kernels.part_gradients[split.summing](
             gradient,
             x,
@@ -219,20 +258,20 @@ class _NormLeaky(torch.autograd.Function):
             inverse,
             weight,
             bias,
-            gamma,
-            before_leak,
-            grad_gamma,
-            part_sums,
-            part_products,
+            modulation,
+            modulation_bias,
+            grad_residual,
+            grad_modulation,
+            parts,
             split.rows,
             LEAK=LEAK,
             STEPS=split.steps,
+            maxnreg=None if modulation is None else REGISTERS,
             **split.shape(),
         )
-        sums, products = torch.empty(2, split.channels, device=x.device, dtype=mean.dtype)
-        kernels.join_gradients[(split.channels,)](
-            part_sums, part_products, sums, products, split.parts, PARTS=split.powers
-        )
+        totals = split.join(parts)
+        sums, products = totals[:2]
+        before_leak = grad_residual if modulation is None else grad_modulation
         grad_x = torch.empty_like(x)
         kernels.input_gradient[split.elementwise](
             gradient if before_leak is None else before_leak,
@@ -241,7 +280,8 @@ class _NormLeaky(torch.autograd.Function):
             inverse,
             weight,
             bias,
-            gamma,
+            modulation,
+            modulation_bias,
             sums,
             products,
             grad_x,
@@ -249,18 +289,54 @@ class _NormLeaky(torch.autograd.Function):
             LEAK=LEAK if before_leak is None else None,
             **split.shape(),
         )
-        of_maps = [None if tensor is None else tensor.permute(0, 3, 1, 2) for tensor in (before_leak, grad_gamma)]
         return (
-            grad_x.permute(0, 3, 1, 2),
+            _channels_second(grad_x),
             None if weight is None else products.to(weight.dtype),
             None if bias is None else sums.to(bias.dtype),
-            of_maps[0] if ctx.residual_type else None,
-            of_maps[1],
-            of_maps[0] if ctx.beta_type else None,
+            _channels_second(grad_residual),
+            _channels_second(grad_modulation),
+            None if modulation is None else totals[2:].flatten().to(modulation_bias.dtype),
             None,
         )
+
+
+class _BiasLeaky(torch.autograd.Function):
+    """Leaky ReLU of x + bias: x [B, C, H, W], bias [C]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        from hidenerf.training import norm_kernels as kernels
+
+        x = _channels_last(x)
+        split = _Split.of(x.numel() // x.shape[-1], x.shape[-1])
+        out = torch.empty_like(x)
+        exact = bias.to(torch.promote_types(x.dtype, torch.float32))
+        kernels.bias_leaky[split.elementwise](x, exact, out, split.rows, LEAK=LEAK, **split.shape())
+        ctx.save_for_backward(out, bias)
+        ctx.split = split
+        return _channels_second(out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        from hidenerf.training import norm_kernels as kernels
+
+        out, bias = ctx.saved_tensors
+        split: _Split = ctx.split
+        gradient, grad_x = _channels_last(gradients[0]), torch.empty_like(out)
+        kind = torch.promote_types(out.dtype, torch.float32)
+        parts = torch.empty(1, split.channels, split.parts, device=out.device, dtype=kind)
+        kernels.part_leaks[split.summing](
+            gradient, out, grad_x, parts, split.rows, LEAK=LEAK, STEPS=split.steps, **split.shape()
+        )
+        return _channels_second(grad_x), split.join(parts)[0].to(bias.dtype)
 
 
 def _channels_last(tensor: Tensor | None) -> Any:
     """[B, C, H, W] → [B, H, W, C] without gaps."""
     return None if tensor is None else tensor.permute(0, 2, 3, 1).contiguous()
+
+
+def _channels_second(tensor: Tensor | None) -> Any:
+    """[B, H, W, C] → [B, C, H, W], the same memory."""
+    return None if tensor is None else tensor.permute(0, 3, 1, 2)

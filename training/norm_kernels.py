@@ -4,6 +4,9 @@
 Sums are of the type of `mean` (FP32; FP64 for FP64 maps) and taken in two stages without atomics, so they are the same
 every time: a program sums a chunk of STEPS·ROWS rows of WIDTH channels, then one program a channel sums those. There
 are groups·VECTOR channels: knowing VECTOR, the compiler reads that many at once.
+
+A SPADE layer's `modulation` is one map [rows, 2·channels]: in each row gamma, then beta, both without their biases,
+which follow each other in modulation_bias [2·channels].
 """
 
 import triton
@@ -11,12 +14,15 @@ import triton.language as tl
 
 
 @triton.jit
-def _places(first, end, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """Of ROWS rows from `first` on, before `end`: the values' offsets, and whether row and channel exist."""
+def _places(first, end, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, MAPS: tl.constexpr = 1):
+    """Of ROWS rows from `first` on, before `end`: the values' offsets, and whether row and channel exist.
+
+    Where MAPS maps lie side by side in a row, the offsets are those in the first one.
+    """
     row = first + tl.arange(0, ROWS)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     channels = groups * VECTOR
-    at = (row * channels)[:, None] + channel[None, :]
+    at = (row * (MAPS * channels))[:, None] + channel[None, :]
     return at, (row < end)[:, None] & (channel < channels)[None, :]
 
 
@@ -25,6 +31,12 @@ def _per_channel(values, groups, VECTOR: tl.constexpr, WIDTH: tl.constexpr):
     """This program's values of [channels] → [1, WIDTH]."""
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     return tl.load(values + channel, mask=channel < groups * VECTOR, other=0.0)[None, :]
+
+
+@triton.jit
+def _biased(values, at, real, bias):
+    """A map's values plus bias [1, WIDTH], in the bias's type."""
+    return tl.load(values + at, mask=real, other=0.0).to(bias.dtype) + bias
 
 
 @triton.jit
@@ -139,8 +151,8 @@ def normalise(
     weight,
     bias,
     residual,
-    gamma,
-    beta,
+    modulation,
+    modulation_bias,
     out,
     rows,
     groups,
@@ -158,9 +170,13 @@ def normalise(
     value = _affine(value * _per_channel(inverse, groups, VECTOR, WIDTH), weight, bias, groups, VECTOR, WIDTH)
     if residual is not None:
         value += tl.load(residual + base + at, mask=real, other=0.0).to(middle.dtype)
-    if gamma is not None:
-        scale = 1.0 + tl.load(gamma + base + at, mask=real, other=0.0).to(middle.dtype)
-        value = value * scale + tl.load(beta + base + at, mask=real, other=0.0).to(middle.dtype)
+    if modulation is not None:
+        channels = groups * VECTOR
+        at_gamma, _ = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH, MAPS=2)
+        bias_gamma = _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
+        bias_beta = _per_channel(modulation_bias + channels, groups, VECTOR, WIDTH).to(middle.dtype)
+        value *= _biased(modulation + 2 * base, at_gamma, real, 1.0 + bias_gamma)
+        value += _biased(modulation + 2 * base + channels, at_gamma, real, bias_beta)
     value = tl.where(value > 0.0, value, value * LEAK)
     tl.store(out + base + at, value.to(out.dtype.element_ty), mask=real)
 
@@ -174,11 +190,11 @@ def part_gradients(
     inverse,
     weight,
     bias,
-    gamma,
-    before_leak,
-    grad_gamma,
+    modulation,
+    modulation_bias,
+    grad_residual,
+    grad_modulation,
     part_sums,
-    part_products,
     rows,
     groups,
     LEAK: tl.constexpr,
@@ -189,9 +205,9 @@ def part_gradients(
 ):
     """Sums of each chunk's gradients of the norm's normalised x, and of their products with it.
 
-    part_sums, part_products: [channels, programs]. Which values leaked is read from the sign of `out`; without `out`
-    they are computed again. With it, the gradient before the leaky ReLU (that of the residual, or of beta) is written
-    to before_leak, and with gamma, that of gamma to grad_gamma.
+    part_sums: these two [2, channels, programs]; with modulation [4, channels, programs], then also the sums of its own
+    gradients. Which values leaked is read from the sign of `out`; without `out` they are computed again. The gradients
+    of residual and modulation, where there are any, are written to grad_residual and grad_modulation.
     """
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
     scale = _per_channel(inverse, groups, VECTOR, WIDTH)
@@ -199,7 +215,12 @@ def part_gradients(
     products = tl.zeros([ROWS, WIDTH], dtype=middle.dtype)
     begin = tl.program_id(0) * (STEPS * ROWS)
     end = tl.minimum(begin + STEPS * ROWS, rows)
-    base = begin.to(tl.int64) * (groups * VECTOR)
+    channels = groups * VECTOR
+    base = begin.to(tl.int64) * channels
+    if modulation is not None:
+        kind = grad_modulation.dtype.element_ty
+        sums_gamma = tl.zeros([ROWS, WIDTH], dtype=middle.dtype)
+        sums_beta = tl.zeros([ROWS, WIDTH], dtype=middle.dtype)
     for step in range(STEPS):
         at, real = _places(step * ROWS, end - begin, groups, VECTOR, ROWS, WIDTH)
         normal = (tl.load(x + base + at, mask=real, other=0.0).to(middle.dtype) - middle) * scale
@@ -209,26 +230,36 @@ def part_gradients(
         else:
             positive = tl.load(out + base + at, mask=real, other=0.0) > 0.0
         value = tl.where(positive, value, value * LEAK)
-        if out is not None:
-            tl.store(before_leak + base + at, value.to(before_leak.dtype.element_ty), mask=real)
-        if gamma is not None:
-            product = (value * normal).to(grad_gamma.dtype.element_ty)
-            tl.store(grad_gamma + base + at, product, mask=real)
-            value *= 1.0 + tl.load(gamma + base + at, mask=real, other=0.0).to(middle.dtype)
+        if grad_residual is not None:
+            tl.store(grad_residual + base + at, value.to(grad_residual.dtype.element_ty), mask=real)
+        if modulation is not None:
+            at_gamma, _ = _places(step * ROWS, end - begin, groups, VECTOR, ROWS, WIDTH, MAPS=2)
+            product = value * normal
+            tl.store(grad_modulation + 2 * base + at_gamma, product.to(kind), mask=real)
+            tl.store(grad_modulation + 2 * base + channels + at_gamma, value.to(kind), mask=real)
+            sums_gamma += product
+            sums_beta += value
+            value *= tl.load(modulation + 2 * base + at_gamma, mask=real, other=0.0).to(middle.dtype)
         sums += value
         products += value * normal
+    size = channels * tl.num_programs(0)
+    if modulation is not None:
+        # So far gamma is without this part, the same for all rows.
+        one = 1.0 + _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
+        sums += one * sums_beta
+        products += one * sums_gamma
+        _store_parts(part_sums + 2 * size, tl.sum(sums_gamma, 0), groups, VECTOR, WIDTH)
+        _store_parts(part_sums + 3 * size, tl.sum(sums_beta, 0), groups, VECTOR, WIDTH)
     _store_parts(part_sums, tl.sum(sums, 0), groups, VECTOR, WIDTH)
-    _store_parts(part_products, tl.sum(products, 0), groups, VECTOR, WIDTH)
+    _store_parts(part_sums + size, tl.sum(products, 0), groups, VECTOR, WIDTH)
 
 
 @triton.jit
-def join_gradients(part_sums, part_products, sums, products, parts, PARTS: tl.constexpr):
-    """One channel's sums over all parts [channels, parts] → sums, products [channels]."""
-    channel = tl.program_id(0)
+def join_sums(part_sums, sums, parts, PARTS: tl.constexpr):
+    """One sum over all parts [sums, parts] → sums [sums]."""
+    index = tl.program_id(0)
     part = tl.arange(0, PARTS)
-    at = channel * parts + part
-    tl.store(sums + channel, tl.sum(tl.load(part_sums + at, mask=part < parts, other=0.0), 0))
-    tl.store(products + channel, tl.sum(tl.load(part_products + at, mask=part < parts, other=0.0), 0))
+    tl.store(sums + index, tl.sum(tl.load(part_sums + index * parts + part, mask=part < parts, other=0.0), 0))
 
 
 @triton.jit
@@ -239,7 +270,8 @@ def input_gradient(
     inverse,
     weight,
     bias,
-    gamma,
+    modulation,
+    modulation_bias,
     sums,
     products,
     grad_x,
@@ -250,20 +282,78 @@ def input_gradient(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """grad_x from the gradient of the output, or, where LEAK is None, from that before the leaky ReLU."""
+    """grad_x from the gradient of the output, or, where LEAK is None, from that before the leaky ReLU.
+
+    With modulation, `gradient` is the modulation's: that of its beta is the one before the leaky ReLU.
+    """
     begin = tl.program_id(0) * ROWS
     at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
     base = begin.to(tl.int64) * (groups * VECTOR)
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
     scale = _per_channel(inverse, groups, VECTOR, WIDTH)
     normal = (tl.load(x + base + at, mask=real, other=0.0).to(middle.dtype) - middle) * scale
-    value = tl.load(gradient + base + at, mask=real, other=0.0).to(middle.dtype)
+    if modulation is None:
+        value = tl.load(gradient + base + at, mask=real, other=0.0).to(middle.dtype)
+    else:
+        channels = groups * VECTOR
+        at_gamma, _ = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH, MAPS=2)
+        one = 1.0 + _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
+        value = tl.load(gradient + 2 * base + channels + at_gamma, mask=real, other=0.0).to(middle.dtype)
+        value *= _biased(modulation + 2 * base, at_gamma, real, one)
     if LEAK is not None:
         value = tl.where(_affine(normal, weight, bias, groups, VECTOR, WIDTH) > 0.0, value, value * LEAK)
-    if gamma is not None:
-        value *= 1.0 + tl.load(gamma + base + at, mask=real, other=0.0).to(middle.dtype)
     value -= _per_channel(sums, groups, VECTOR, WIDTH) / rows
     value -= normal * (_per_channel(products, groups, VECTOR, WIDTH) / rows)
     if weight is not None:
         scale *= _per_channel(weight, groups, VECTOR, WIDTH).to(middle.dtype)
     tl.store(grad_x + base + at, (value * scale).to(grad_x.dtype.element_ty), mask=real)
+
+
+@triton.jit
+def bias_leaky(
+    x,
+    bias,
+    out,
+    rows,
+    groups,
+    LEAK: tl.constexpr,
+    VECTOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """out = leaky ReLU of x + bias."""
+    begin = tl.program_id(0) * ROWS
+    at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
+    base = begin.to(tl.int64) * (groups * VECTOR)
+    value = _biased(x + base, at, real, _per_channel(bias, groups, VECTOR, WIDTH))
+    value = tl.where(value > 0.0, value, value * LEAK)
+    tl.store(out + base + at, value.to(out.dtype.element_ty), mask=real)
+
+
+@triton.jit
+def part_leaks(
+    gradient,
+    out,
+    grad_x,
+    part_sums,
+    rows,
+    groups,
+    LEAK: tl.constexpr,
+    STEPS: tl.constexpr,
+    VECTOR: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """The gradient before the leaky ReLU whose result is `out` → grad_x; each chunk's sums of it → part_sums."""
+    sums = tl.zeros([ROWS, WIDTH], dtype=part_sums.dtype.element_ty)
+    begin = tl.program_id(0) * (STEPS * ROWS)
+    end = tl.minimum(begin + STEPS * ROWS, rows)
+    base = begin.to(tl.int64) * (groups * VECTOR)
+    for step in range(STEPS):
+        at, real = _places(step * ROWS, end - begin, groups, VECTOR, ROWS, WIDTH)
+        value = tl.load(gradient + base + at, mask=real, other=0.0).to(sums.dtype)
+        positive = tl.load(out + base + at, mask=real, other=0.0) > 0.0
+        value = tl.where(positive, value, value * LEAK)
+        tl.store(grad_x + base + at, value.to(grad_x.dtype.element_ty), mask=real)
+        sums += value
+    _store_parts(part_sums, tl.sum(sums, 0), groups, VECTOR, WIDTH)

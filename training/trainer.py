@@ -35,6 +35,7 @@ from hidenerf.training.norm import use_fused_norms
 from hidenerf.training.processes import Processes
 from hidenerf.training.recording import Phases, RecordedPhases, Terms, run_phases
 from hidenerf.training.sampling import use_fast_sampling
+from hidenerf.training.volume import use_fast_volumes
 
 RECALIBRATION_BATCHES = 16
 STEPS_BEFORE_RECORDING = 3
@@ -123,6 +124,7 @@ class Trainer:
         device = processes.device
         model = random_model(model_config, config.seed) if initial is None else initial
         use_fast_sampling(model)
+        use_fast_volumes(model)
         use_fused_norms(model)
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
@@ -198,7 +200,9 @@ class Trainer:
         with self.autocast():
             at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
             output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
-        pictures = {"refined": output.frame.float(), "rendered": output.rendered[:, :3].float()}
+        # Rows innermost as in the truths: the losses go over both together.
+        shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
+        pictures = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
         size = output.rendered.shape[-1]
         truths = {"refined": batch.target, "rendered": resized(batch.target, size)}
         total = self._loss(batch, output, deformation_at_rest, pictures, truths, terms)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.model.geometry import ray_points, rays_from_camera
@@ -17,6 +18,7 @@ from hidenerf.training.losses import (
     deformation_at,
     deformation_norm,
     load_vgg,
+    octave,
     pixel_weights,
     resized,
     sharpness_loss,
@@ -70,6 +72,88 @@ def test_sharpness_of_waves_twice_as_long_is_of_the_next_octave() -> None:
     first, second = 0.1 * 0.5**0.5, 0.1
     found = sharpness_loss(flat, waves, weight).item()
     assert found == pytest.approx(first + second - 2e-3, rel=1e-2)
+
+
+def direct_octave(picture: Tensor) -> list[Tensor]:
+    """Smooth, across, along, both: the outer products of the two filters, rows by columns."""
+    smooth, detail = torch.tensor([1.0, 2.0, 1.0]).double() / 4, torch.tensor([-1.0, 2.0, -1.0]).double() / 4
+    filters = [(smooth, smooth), (smooth, detail), (detail, smooth), (detail, detail)]
+    kernels = [torch.outer(*pair).expand(3, 1, 3, 3) for pair in filters]
+    return [F.conv2d(picture, kernel, groups=3) for kernel in kernels]
+
+
+def direct_sharpness(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    total = torch.zeros(()).double()
+    for _ in range(2):
+        (picture, *bands), (truth, *true_bands) = direct_octave(picture), direct_octave(truth)
+        weight = weight[..., 1:-1, 1:-1]
+        for pair in zip(bands, true_bands, strict=True):
+            strength, true_strength = ((F.avg_pool2d(band**2, 8, 4) + 1e-6).sqrt() for band in pair)
+            total = total + ((strength - true_strength).abs() * F.avg_pool2d(weight, 8, 4)).mean()
+        picture, truth, weight = picture[..., ::2, ::2], truth[..., ::2, ::2], weight[..., ::2, ::2]
+    return total
+
+
+def direct_structure(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    total = torch.zeros(()).double()
+    for scale in (1, 2, 4):
+        x, y, w = (F.avg_pool2d(one, scale) for one in (picture, truth, weight))
+        total = total + ((x - y).diff(dim=-1).abs() * w[..., 1:]).mean()
+        total = total + ((x - y).diff(dim=-2).abs() * w[..., 1:, :]).mean()
+        if min(x.shape[-2:]) >= 8:
+            mean_x, mean_y, xx, yy, xy, windows = (F.avg_pool2d(one, 8, 4) for one in (x, y, x * x, y * y, x * y, w))
+            ssim = (2 * mean_x * mean_y + 0.01**2) / (mean_x**2 + mean_y**2 + 0.01**2)
+            ssim = ssim * (2 * (xy - mean_x * mean_y) + 0.03**2) / (xx - mean_x**2 + yy - mean_y**2 + 0.03**2)
+            total = total + 0.2 * ((1 - ssim) * windows).mean()
+    return total / 3
+
+
+def doubles(*size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Picture, truth and weight; the two are the same in a corner, where absolute values have no slope."""
+    generator = torch.Generator().manual_seed(0)
+    picture, truth, weight = (torch.rand(2, c, *size, generator=generator).double() for c in (3, 3, 1))
+    picture[..., : size[0] // 2, : size[1] // 2] = truth[..., : size[0] // 2, : size[1] // 2]
+    return picture.requires_grad_(), truth, 1 + weight
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(64, 64), (61, 59), (22, 23), (34, 25)])
+def test_sharpness_and_its_gradient_are_those_of_the_direct_formula(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    picture, truth, weight = doubles(*size)
+    expected = direct_sharpness(picture, truth, weight)
+    found = sharpness_loss(picture.to(memory_format=memory_format), truth, weight)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, picture)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("size", [(64, 64), (61, 59), (19, 46), (15, 9), (8, 8)])
+def test_structure_and_its_gradient_are_those_of_the_direct_formula(
+    size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    picture, truth, weight = doubles(*size)
+    expected = direct_structure(picture, truth, weight)
+    found = structure_loss(picture.to(memory_format=memory_format), truth, weight)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(loss, picture)[0] for loss in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(3, 3), (3, 8), (13, 10)])
+def test_octave_and_its_gradients_are_those_of_the_outer_products_of_its_filters(size: tuple[int, int]) -> None:
+    picture, _, _ = doubles(*size)
+    found, expected = octave(picture), direct_octave(picture)
+    for part, expected_part in zip(found, expected, strict=True):
+        torch.testing.assert_close(part, expected_part, rtol=0, atol=1e-15)
+        # Any gradient coming in will do; the part itself is one.
+        gradients = [
+            torch.autograd.grad(one, picture, expected_part, retain_graph=True)[0] for one in (part, expected_part)
+        ]
+        torch.testing.assert_close(*gradients, rtol=0, atol=1e-14)
+    torch.testing.assert_close(sum(found), picture[..., 1:-1, 1:-1])
 
 
 def test_deformation_is_looked_up_where_its_own_ray_samples_are() -> None:

@@ -76,14 +76,27 @@ def test_a_norm_and_its_gradients(device: torch.device, channels: int, with_resi
 
 
 @pytest.mark.usefixtures("in_pieces")
-def test_spade_and_its_gradients(device: torch.device) -> None:
-    """x with rows innermost, which is copied; the gradients of gamma and beta reach the identity and the weights."""
+@pytest.mark.parametrize(("channels", "width"), [(5, 3), (6, 12), (16, 8)])
+def test_spade_and_its_gradients_in_pieces(device: torch.device, channels: int, width: int) -> None:
+    check_spade(device, channels, width)
+
+
+def test_spade_and_its_gradients_at_once(device: torch.device) -> None:
+    check_spade(device, 12, 20)
+
+
+def check_spade(device: torch.device, channels: int, width: int) -> None:
+    """x with rows innermost, which is copied; one shared channel is zero throughout, where the leaky ReLU leaks."""
     torch.manual_seed(1)
-    spade = Spade(5, 2, 3).to(device, EXACT)
+    spade = Spade(channels, 2, width).to(device, EXACT)
+    with torch.no_grad():
+        for parameter in spade.shared.parameters():
+            parameter[0] = 0.0
     plain = copy.deepcopy(spade)
-    x = random_map(5, device).contiguous().requires_grad_()
+    x = random_map(channels, device).contiguous().requires_grad_()
     identity = random_map(2, device).requires_grad_()
     one, other = spade_leaky(spade, x, identity), F.leaky_relu(plain(x, identity), LEAK)
+    assert one.is_contiguous(memory_format=torch.channels_last)
     assert_same_gradients(one, other, [x, identity, *spade.parameters()], [x, identity, *plain.parameters()])
     torch.testing.assert_close(spade.norm.running_var, plain.norm.running_var, atol=1e-14, rtol=0)
 
@@ -137,6 +150,47 @@ def test_half_precision_maps_keep_their_type_and_are_rounded_once(device: torch.
     assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
     for a, b in zip(found, expected, strict=True):
         assert (a.to(EXACT) - b).norm() < 2**-7 * b.norm()
+
+
+def test_half_precision_modulation_is_rounded_once(device: torch.device) -> None:
+    """Its biases and the sums that are their gradients stay in single precision."""
+    torch.manual_seed(5)
+    norm = nn.BatchNorm2d(8, affine=False).to(device)
+    maps = [random_map(channels, device, torch.bfloat16).requires_grad_() for channels in (8, 16)]
+    bias = torch.randn(16, device=device, requires_grad=True)
+    one = fused._NormLeaky.apply(maps[0], None, None, None, maps[1], bias, norm)
+    exact = [tensor.detach().to(EXACT).requires_grad_() for tensor in (*maps, bias)]
+    gamma, beta = (exact[1] + exact[2][:, None, None]).chunk(2, 1)
+    other = F.leaky_relu(F.batch_norm(exact[0], None, None, training=True) * (1.0 + gamma) + beta, LEAK)
+    assert one.dtype == torch.bfloat16
+    torch.testing.assert_close(one.to(EXACT), other, atol=1e-5, rtol=2**-7)
+    gradient = torch.randn_like(one)
+    found = torch.autograd.grad(one, [*maps, bias], gradient)
+    expected = torch.autograd.grad(other, exact, gradient.to(EXACT))
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.bfloat16, torch.float32]
+    for a, b, error in zip(found, expected, (2**-7, 2**-7, 1e-5), strict=True):
+        assert (a.to(EXACT) - b).norm() < error * b.norm()
+
+
+def test_spade_under_autocast_convolves_in_half_precision(device: torch.device) -> None:
+    """Rounded maps turn some signs before a leaky ReLU, with PyTorch's functions just as here; hence the tolerances."""
+    torch.manual_seed(6)
+    spade = Spade(12, 4, 8).to(device)
+    plain = copy.deepcopy(spade).to(EXACT)
+    x = random_map(12, device, torch.bfloat16).requires_grad_()
+    identity = random_map(4, device, torch.bfloat16).requires_grad_()
+    exact = [tensor.detach().to(EXACT).requires_grad_() for tensor in (x, identity)]
+    other = F.leaky_relu(plain(*exact), LEAK)
+    gradient = torch.randn_like(other).bfloat16()
+    with torch.autocast(device.type, torch.bfloat16):
+        one = spade_leaky(spade, x, identity)
+    assert one.dtype == torch.bfloat16
+    assert (one.to(EXACT) - other).norm() < 2**-6 * other.norm()
+    found = torch.autograd.grad(one, [x, identity, *spade.parameters()], gradient)
+    expected = torch.autograd.grad(other, [*exact, *plain.parameters()], gradient.to(EXACT))
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16] * 2 + [torch.float32] * 6
+    for a, b in zip(found, expected, strict=True):
+        assert (a.to(EXACT) - b).norm() < 0.15 * b.norm()
 
 
 def run(model: HideNerf, device: torch.device, kind: torch.dtype) -> Output:

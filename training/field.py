@@ -1,0 +1,130 @@
+"""MLP and compositing of training on a GPU in one pass: what `rendering.triplane_render` does after its look-ups.
+
+Between two layers PyTorch writes a map of all samples of all rays, half a gigabyte in the preset `demo` with 32 pairs,
+and reads it again. The Triton kernels here keep a sample in registers, forward and backward. Without Triton or a GPU,
+and while torch.compile traces, plain functions run: they are the definition.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
+from hidenerf.training.sampling import kernels_fit
+
+# Rays of one program, and its warps.
+BLOCK = 64
+WARPS = 4
+# The smallest width of a product on tensor cores.
+NARROWEST = 16
+
+
+def render_field(
+    features: Tensor,
+    points: Tensor,
+    length: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor]:
+    """Looked-up features [B, N, P, F], the samples' points [B, N, 3, P] in the observed space, interval lengths
+    [B, 1, P] and the MLP's weights as in `rendering.triplane_render` → rendered [B, K, P], alpha [B, P].
+
+    The layers' products are of the features' type, the rest and the result of the points'. Differentiable in features
+    and weights.
+    """
+    steps = _Field.apply if kernels_fit(features) and not torch.compiler.is_compiling() else plain_field
+    return steps(features, points, length, first, first_bias, second, second_bias, octaves)
+
+
+def plain_field(
+    features: Tensor,
+    points: Tensor,
+    length: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor]:
+    """`render_field` in PyTorch's functions, channels innermost. The positional encoding has its own half of the first
+    layer, since no gradient flows into it."""
+    encoding = positional_encoding(points.transpose(1, 2), octaves).permute(0, 2, 3, 1)
+    from_features, from_encoding = first.split([features.shape[-1], encoding.shape[-1]], 1)
+    hidden = F.linear(features, from_features) + F.linear(encoding.to(features.dtype), from_encoding, first_bias)
+    raw = F.linear(F.relu(hidden), second, second_bias).to(length.dtype).permute(0, 3, 1, 2)
+    sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
+    return composite(sigma, torch.sigmoid(raw[:, :-1]), length)
+
+
+class _Field(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        points: Tensor,
+        length: Tensor,
+        first: Tensor,
+        first_bias: Tensor,
+        second: Tensor,
+        second_bias: Tensor,
+        octaves: int,
+    ) -> tuple[Tensor, Tensor]:
+        from hidenerf.training import field_kernels as kernels
+
+        batch, _, pixels, _ = features.shape
+        inputs = features.contiguous(), points.contiguous(), length.contiguous()
+        low = first.to(features.dtype).contiguous(), second.to(features.dtype).contiguous()
+        weights = low[0], first_bias, low[1], second_bias
+        rendered = torch.empty(batch, pixels, len(second) - 1, device=points.device, dtype=points.dtype)
+        alpha = torch.empty(batch, pixels, device=points.device, dtype=points.dtype)
+        ctx.sizes = _sizes(features, len(first), len(second), 6 * octaves)
+        kernels.field_forward[_grid(batch, pixels)](*inputs, *weights, rendered, alpha, **ctx.sizes)
+        ctx.save_for_backward(*inputs, *weights, rendered, alpha)
+        ctx.types = first.dtype, second.dtype
+        return rendered.transpose(1, 2), alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        from hidenerf.training import field_kernels as kernels
+
+        features, points, _, first, first_bias, second, second_bias, *_ = ctx.saved_tensors
+        grid = _grid(len(features), features.shape[2])
+        parts = [
+            torch.empty(grid[0] * grid[1], *weight.shape, device=points.device, dtype=points.dtype)
+            for weight in (first, first_bias, second, second_bias)
+        ]
+        grad_features = torch.empty_like(features)
+        of_outputs = gradients[0].transpose(1, 2).contiguous(), gradients[1].contiguous()
+        kernels.field_backward[grid](*ctx.saved_tensors, *of_outputs, grad_features, *parts, **ctx.sizes)
+        sums = [part.sum(0) for part in parts]
+        sums[0], sums[2] = sums[0].to(ctx.types[0]), sums[2].to(ctx.types[1])
+        return grad_features, None, None, *sums, None
+
+
+def _grid(batch: int, pixels: int) -> tuple[int, int]:
+    return -(-pixels // BLOCK), batch
+
+
+def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[str, Any]:
+    """What both kernels are told besides the tensors."""
+    _, samples, pixels, channels = features.shape
+    widths = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
+    return {
+        "pixels": pixels,
+        "feature_channels": channels,
+        "encoding_channels": encoding,
+        "hidden_channels": hidden,
+        "outputs": outputs,
+        "scale": DENSITY_SCALE,
+        "SAMPLES": samples,
+        **{name: max(NARROWEST, 1 << (size - 1).bit_length()) for name, size in widths.items()},
+        "BLOCK": BLOCK,
+        "num_warps": WARPS,
+    }
