@@ -198,6 +198,7 @@ def evaluate(trial: Trial, people: int) -> tuple[Figures, dict[str, NDArray[np.u
             shown[name].append(values)
     for responses in expression_responses(trial, EXPRESSIONS, max(1, people // 4)):
         for name in EXPRESSIONS:
-            for part, value in zip(("r", "gain"), responses.get(name, (math.nan, math.nan)), strict=True):
+            found = responses[name][:2] if name in responses else (math.nan, math.nan)
+            for part, value in zip(("r", "gain"), found, strict=True):
                 figures.setdefault(f"{name} {part}", []).append(value)
     return figures, {name: rounded(torch.cat(values)[:SHOWN]) for name, values in shown.items()}

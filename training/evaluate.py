@@ -31,6 +31,9 @@ FLAT = "mean colour in the true mask"
 TRUTH = "the truth itself"
 DRIVER = "the driver's own picture"
 
+# The fields of `Response`.
+RESPONSE_COLUMNS = ("correlation", "gain", "correlation, coarse", "gain, coarse", "gain of the truth, coarse")
+
 Rows = dict[str, Figures]
 Verdicts = dict[str, list[Verdict]]
 
@@ -121,14 +124,14 @@ class Evaluation:
         return {**figures, ALL_VIEWS: _summaries(together)}
 
     def expressions(self, expressions: dict[str, Sequence[str]], count: int) -> Rows:
-        """How a frontal picture follows when actions alone go from 0 to 1, by expression: see `change_response`.
+        """How a frontal picture follows when actions alone go from 0 to 1, by expression: see `Response`.
 
         An expression that does not show on anybody is left out.
         """
         people = expression_responses(self._trial, expressions, count)
         found = {name: [responses[name] for responses in people if name in responses] for name in expressions}
         return {
-            name: dict(zip(("correlation", "gain"), np.mean(responses, axis=0).tolist(), strict=True))
+            name: dict(zip(RESPONSE_COLUMNS, np.mean(responses, axis=0).tolist(), strict=True))
             for name, responses in found.items()
             if responses
         }

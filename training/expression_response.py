@@ -3,8 +3,11 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
 
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.metrics import change_response
@@ -22,10 +25,21 @@ EXPRESSIONS = {
 _VISIBLE_CHANGE = 1e-6
 
 
+class Response(NamedTuple):
+    """`change_response` of a picture's change; the same of both changes at the rendered picture's size, where finer
+    detail does not count; and the gain of the true change itself with no finer detail than that."""
+
+    correlation: float
+    gain: float
+    coarse_correlation: float
+    coarse_gain: float
+    gain_of_coarse_truth: float
+
+
 def expression_responses(
     trial: Trial, expressions: Mapping[str, Sequence[str]], people: int
-) -> list[dict[str, tuple[float, float]]]:
-    """For each of the first held-out people, `change_response` by expression; without those that do not show."""
+) -> list[dict[str, Response]]:
+    """For each of the first held-out people, responses by expression; without those that do not show."""
     names = trial.face_model.expression_names
     # The first picture of each person is the one at rest.
     chosen = {"": (), **expressions}
@@ -41,11 +55,19 @@ def expression_responses(
         for _, batch in trial.batches(pairs, "expressions")
         for picture in zip(batch.target, trial.output(batch).frame.clamp(0, 1), strict=True)
     )
-    responses: list[dict[str, tuple[float, float]]] = []
+    responses: list[dict[str, Response]] = []
     for name, (truth, frame) in zip(itertools.cycle(chosen), pictures, strict=False):
         if not name:
             rest_truth, rest_frame = truth, frame
             responses.append({})
         elif (truth - rest_truth).square().mean() >= _VISIBLE_CHANGE:
-            responses[-1][name] = change_response(frame - rest_frame, truth - rest_truth)
+            responses[-1][name] = response(frame - rest_frame, truth - rest_truth, trial.model.config.render_size)
     return responses
+
+
+def response(change: Tensor, true_change: Tensor, size: int) -> Response:
+    """That of a picture's change [3, S, S] to the true one, of which size × size pixels would be rendered."""
+    coarse, true_coarse = (F.interpolate(one[None], size=(size, size), mode="area") for one in (change, true_change))
+    enlarged = F.interpolate(true_coarse, size=change.shape[-2:], mode="bilinear", align_corners=False)[0]
+    _, gain_of_coarse_truth = change_response(enlarged, true_change)
+    return Response(*change_response(change, true_change), *change_response(coarse, true_coarse), gain_of_coarse_truth)

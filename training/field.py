@@ -2,7 +2,7 @@
 
 Between two layers PyTorch writes a map of all samples of all rays, half a gigabyte in the preset `demo` with 32 pairs,
 and reads it again. The Triton kernels here keep a sample in registers, forward and backward. Without Triton or a GPU,
-and while torch.compile traces, plain functions run: they are the definition.
+in FP32, and while torch.compile traces, plain functions run: they are the definition.
 """
 
 from typing import Any
@@ -15,9 +15,12 @@ from torch.nn import functional as F
 from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
 from hidenerf.training.sampling import kernels_fit
 
-# Rays of one program, and its warps.
+# Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE, so
+# that what a program shares fits all GPUs with tensor cores for bfloat16.
 BLOCK = 64
 WARPS = 4
+TILE = 4096
+BFLOAT16_FROM = (8, 0)
 # The smallest width of a product on tensor cores.
 NARROWEST = 16
 
@@ -38,7 +41,7 @@ def render_field(
     The layers' products are of the features' type, the rest and the result of the points'. Differentiable in features
     and weights.
     """
-    steps = _Field.apply if kernels_fit(features) and not torch.compiler.is_compiling() else plain_field
+    steps = _Field.apply if _fits(features) else plain_field
     return steps(features, points, length, first, first_bias, second, second_bias, octaves)
 
 
@@ -60,6 +63,13 @@ def plain_field(
     raw = F.linear(F.relu(hidden), second, second_bias).to(length.dtype).permute(0, 3, 1, 2)
     sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
     return composite(sigma, torch.sigmoid(raw[:, :-1]), length)
+
+
+def _fits(features: Tensor) -> bool:
+    """Whether the kernels can take these; not in FP32, whose products on a GPU would spill most of their registers."""
+    if torch.compiler.is_compiling() or not kernels_fit(features) or features.dtype == torch.float32:
+        return False
+    return not features.is_cuda or torch.cuda.get_device_capability(features.device) >= BFLOAT16_FROM
 
 
 class _Field(torch.autograd.Function):
@@ -84,7 +94,7 @@ class _Field(torch.autograd.Function):
         rendered = torch.empty(batch, pixels, len(second) - 1, device=points.device, dtype=points.dtype)
         alpha = torch.empty(batch, pixels, device=points.device, dtype=points.dtype)
         ctx.sizes = _sizes(features, len(first), len(second), 6 * octaves)
-        kernels.field_forward[_grid(batch, pixels)](*inputs, *weights, rendered, alpha, **ctx.sizes)
+        kernels.field_forward[_grid(batch, pixels, ctx.sizes)](*inputs, *weights, rendered, alpha, **ctx.sizes)
         ctx.save_for_backward(*inputs, *weights, rendered, alpha)
         ctx.types = first.dtype, second.dtype
         return rendered.transpose(1, 2), alpha
@@ -95,7 +105,7 @@ class _Field(torch.autograd.Function):
         from hidenerf.training import field_kernels as kernels
 
         features, points, _, first, first_bias, second, second_bias, *_ = ctx.saved_tensors
-        grid = _grid(len(features), features.shape[2])
+        grid = _grid(len(features), features.shape[2], ctx.sizes)
         parts = [
             torch.empty(grid[0] * grid[1], *weight.shape, device=points.device, dtype=points.dtype)
             for weight in (first, first_bias, second, second_bias)
@@ -108,14 +118,15 @@ class _Field(torch.autograd.Function):
         return grad_features, None, None, *sums, None
 
 
-def _grid(batch: int, pixels: int) -> tuple[int, int]:
-    return -(-pixels // BLOCK), batch
+def _grid(batch: int, pixels: int, sizes: dict[str, Any]) -> tuple[int, int]:
+    return -(-pixels // sizes["BLOCK"]), batch
 
 
 def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[str, Any]:
     """What both kernels are told besides the tensors."""
     _, samples, pixels, channels = features.shape
-    widths = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
+    sizes = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
+    widths = {name: max(NARROWEST, 1 << (size - 1).bit_length()) for name, size in sizes.items()}
     return {
         "pixels": pixels,
         "feature_channels": channels,
@@ -124,7 +135,7 @@ def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[s
         "outputs": outputs,
         "scale": DENSITY_SCALE,
         "SAMPLES": samples,
-        **{name: max(NARROWEST, 1 << (size - 1).bit_length()) for name, size in widths.items()},
-        "BLOCK": BLOCK,
+        **widths,
+        "BLOCK": min(BLOCK, max(NARROWEST, TILE // widths["FEATURES"])),
         "num_warps": WARPS,
     }

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hidenerf.model.hidenerf import Output
-from hidenerf.training.expression_response import expression_responses
+from hidenerf.training.expression_response import Response, expression_responses, response
 from hidenerf.training.people import Pair, make_held_out_pair
 from hidenerf.training.trial import Trial
 from tests.model.tiny import TINY
@@ -33,16 +33,28 @@ class OthersFirst(Trial):
         return make_held_out_pair(self.face_model, index + 1)
 
 
-def responses(kind: type[Trial], people: int, **chosen: tuple[str, ...]) -> list[dict[str, tuple[float, float]]]:
+def test_a_response_with_and_without_fine_detail_by_hand() -> None:
+    """Of four pixels to one, a lit one of strength 4 leaves 1; a grid of opposite signs leaves nothing."""
+    true_change = torch.zeros(3, 4, 4)
+    true_change[:, 0, 0] = 4.0
+    grid = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(2, 2).expand(3, 4, 4)
+    found = response(true_change + grid, true_change, 2)
+    assert found.gain == pytest.approx(1.25)
+    assert 0 < found.correlation < 1
+    assert (found.coarse_correlation, found.coarse_gain) == pytest.approx((1.0, 1.0))
+    # Enlarged, the corner keeps its value: 1 where the truth has 4.
+    assert found.gain_of_coarse_truth == pytest.approx(0.25)
+
+
+def responses(kind: type[Trial], people: int, **chosen: tuple[str, ...]) -> list[dict[str, Response]]:
     return expression_responses(kind(Oracle(), CPU, lambda _: None), chosen, people)  # type: ignore[arg-type]
 
 
 def test_what_the_secc_shows_has_a_response_and_nothing_has_none() -> None:
     (found,) = responses(Trial, 1, jaw=("jawOpen",), nothing=())
     assert found.keys() == {"jaw"}
-    correlation, gain = found["jaw"]
-    assert 0 < abs(correlation) < 1
-    assert gain != 0
+    assert 0 < abs(found["jaw"].correlation) < 1
+    assert found["jaw"].gain != 0
 
 
 def test_responses_are_of_each_person_against_the_same_person_at_rest() -> None:
