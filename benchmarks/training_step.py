@@ -1,6 +1,7 @@
 """How fast a training step is on this GPU, where its time goes, and whether the Triton kernels are right and worth it.
 
-python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--compile] [--out FOLDER]
+python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--no-kernels] [--adversarial] [--compile]
+    [--out FOLDER]
 Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
 """
 
@@ -125,8 +126,9 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
 
     compare("field", partial(render, True), partial(render, False), [features[:2], *weights])
     chosen = field.BLOCK, field.WARPS
-    for field.BLOCK, field.WARPS in ((32, 4), (64, 4), (64, 8), (128, 8)):
-        report(f"field, {field.BLOCK} rays {field.WARPS} warps", partial(render, True), [features, *weights])
+    for field.BLOCK, field.WARPS in ((16, 4), (32, 4), (32, 8), (64, 4), (64, 8)):
+        rays = field.rays_a_program(features.shape[-1])
+        report(f"field, {rays} rays {field.WARPS} warps", partial(render, True), [features, *weights])
     field.BLOCK, field.WARPS = chosen
     report("field, plain", partial(render, False), [features, *weights])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.runtime.camera import canonical_camera
+from hidenerf.training.losses import resized
 from hidenerf.training.metrics import change_response
 from hidenerf.training.trial import Trial
 
@@ -66,8 +67,8 @@ def expression_responses(
 
 
 def response(change: Tensor, true_change: Tensor, size: int) -> Response:
-    """That of a picture's change [3, S, S] to the true one, of which size × size pixels would be rendered."""
-    coarse, true_coarse = (F.interpolate(one[None], size=(size, size), mode="area") for one in (change, true_change))
+    """Response of a picture's change [3, S, S] to the true one; coarse is size × size."""
+    coarse, true_coarse = (resized(one[None], size) for one in (change, true_change))
     enlarged = F.interpolate(true_coarse, size=change.shape[-2:], mode="bilinear", align_corners=False)[0]
     _, gain_of_coarse_truth = change_response(enlarged, true_change)
     return Response(*change_response(change, true_change), *change_response(coarse, true_coarse), gain_of_coarse_truth)

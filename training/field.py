@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
 from hidenerf.training.sampling import kernels_fit
 
-# Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE, so
-# that what a program shares fits all GPUs with tensor cores for bfloat16.
+# Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
+# the presets' widths, what a program shares then fits every GPU with tensor cores for bfloat16.
 BLOCK = 64
 WARPS = 4
 TILE = 4096
@@ -118,6 +118,15 @@ class _Field(torch.autograd.Function):
         return grad_features, None, None, *sums, None
 
 
+def rays_a_program(channels: int) -> int:
+    """How many rays with so many features at a sample one program takes."""
+    return min(BLOCK, max(NARROWEST, TILE // _width(channels)))
+
+
+def _width(size: int) -> int:
+    return max(NARROWEST, 1 << (size - 1).bit_length())
+
+
 def _grid(batch: int, pixels: int, sizes: dict[str, Any]) -> tuple[int, int]:
     return -(-pixels // sizes["BLOCK"]), batch
 
@@ -126,7 +135,7 @@ def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[s
     """What both kernels are told besides the tensors."""
     _, samples, pixels, channels = features.shape
     sizes = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
-    widths = {name: max(NARROWEST, 1 << (size - 1).bit_length()) for name, size in sizes.items()}
+    widths = {name: _width(size) for name, size in sizes.items()}
     return {
         "pixels": pixels,
         "feature_channels": channels,
@@ -136,6 +145,6 @@ def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[s
         "scale": DENSITY_SCALE,
         "SAMPLES": samples,
         **widths,
-        "BLOCK": min(BLOCK, max(NARROWEST, TILE // widths["FEATURES"])),
+        "BLOCK": rays_a_program(channels),
         "num_warps": WARPS,
     }

@@ -106,7 +106,7 @@ def field_forward(
         encoding = _encoding(points + sample * 3 * pixels, pixels, pixel, real, encoding_channels, ENCODING).to(kind)
         hidden = tl.dot(feature, of_features, input_precision="ieee")
         hidden += tl.dot(encoding, of_encoding, input_precision="ieee")
-        hidden = tl.maximum(hidden + hidden_bias, 0.0).to(kind)
+        hidden = tl.maximum(hidden + hidden_bias, 0.0, propagate_nan=tl.PropagateNan.ALL).to(kind)
         raw = tl.dot(hidden, of_hidden, input_precision="ieee") + out_bias
         density, _ = _density(raw, outputs, scale, OUTPUTS)
         optical = density * distance
@@ -187,7 +187,7 @@ def field_backward(
         encoding = _encoding(points + sample * 3 * pixels, pixels, pixel, real, encoding_channels, ENCODING).to(kind)
         hidden = tl.dot(feature, tl.trans(of_features), input_precision="ieee")
         hidden += tl.dot(encoding, tl.trans(of_encoding), input_precision="ieee")
-        hidden = tl.maximum(hidden + hidden_bias, 0.0).to(kind)
+        hidden = tl.maximum(hidden + hidden_bias, 0.0, propagate_nan=tl.PropagateNan.ALL).to(kind)
         raw = tl.dot(hidden, tl.trans(of_hidden), input_precision="ieee") + out_bias
         density, slope = _density(raw, outputs, scale, OUTPUTS)
         optical = density * distance

@@ -88,9 +88,9 @@ def octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
     Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.
     """
-    smooth_along, detail_along = _Split.apply(picture, -2)
-    smooth, across = _Split.apply(smooth_along, -1)
-    along, both = _Split.apply(detail_along, -1)
+    smooth_along, detail_along = _Halves.apply(picture, -2)
+    smooth, across = _Halves.apply(smooth_along, -1)
+    along, both = _Halves.apply(detail_along, -1)
     return smooth, across, along, both
 
 
@@ -139,7 +139,7 @@ class _Steps(torch.autograd.Function):
         return grad_x, None
 
 
-class _Split(torch.autograd.Function):
+class _Halves(torch.autograd.Function):
     """Along an axis what (1, 2, 1) / 4 leaves, and the rest; both are two pixels shorter."""
 
     @staticmethod

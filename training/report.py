@@ -107,8 +107,8 @@ def markdown(tables: dict[str, Any], checkpoint: str) -> str:
         page += [
             "## Expressions: one coefficient alone from 0 to 1, seen from in front",
             "Correlation of the whole picture's change with the true change, and gain: how much of the true one there "
-            "is. Coarse: both changes at the rendered picture's size, and how much of it the true change itself has "
-            "without the finer detail, which the refiner adds.",
+            "is. Coarse: both changes at the rendered picture's size; the last column is the gain that the true change "
+            "itself keeps at that size, enlarged again.",
             table(tables["expressions"], "expression"),
             table(tables["actions"], "action"),
         ]

@@ -200,7 +200,7 @@ class Trainer:
         with self.autocast():
             at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
             output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
-        # Rows innermost as in the truths: the losses go over both together.
+        # Columns innermost as in the truths: the losses go over both together.
         shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
         pictures = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
         size = output.rendered.shape[-1]

@@ -23,7 +23,7 @@ class FastVolumeHead(VolumeHead):
     """`VolumeHead` through the kernels where they fit."""
 
     def sum_of_products(self, features: Tensor, logits: Tensor) -> Tensor:
-        if kernels_fit(features) and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and kernels_fit(features):
             return _Products.apply(features, logits).permute(0, 4, 3, 1, 2)
         return super().sum_of_products(features, logits)
 

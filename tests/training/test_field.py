@@ -55,7 +55,9 @@ class Case(NamedTuple):
         return Case(tiny_model().renderer.to(features.device, EXACT), features.requires_grad_(), points, length)
 
     def fused(self) -> tuple[Tensor, Tensor]:
-        return render_field(*self[1:], *self.renderer.parameters(), self.renderer.octaves)
+        rendered, alpha = render_field(*self[1:], *self.renderer.parameters(), self.renderer.octaves)
+        assert "_Field" in alpha.grad_fn.name()
+        return rendered, alpha
 
     def plain(self) -> tuple[Tensor, Tensor]:
         return plain_field(*self[1:], *self.renderer.parameters(), self.renderer.octaves)

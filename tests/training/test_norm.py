@@ -46,7 +46,7 @@ def two_norms(channels: int, device: torch.device) -> tuple[nn.BatchNorm2d, nn.B
 
 
 def random_map(channels: int, device: torch.device, kind: torch.dtype = EXACT) -> Tensor:
-    """Seven times nine rows, so that no tile fits; some values are exactly zero."""
+    """Seven times nine rows, so that no tile fits; some values are equal."""
     values = torch.randn(7, channels, 3, 3, device=device, dtype=kind) * 2.0 + 0.5
     return values.clamp_min(-1.0).to(memory_format=torch.channels_last)
 
@@ -86,7 +86,7 @@ def test_spade_and_its_gradients_at_once(device: torch.device) -> None:
 
 
 def check_spade(device: torch.device, channels: int, width: int) -> None:
-    """x with rows innermost, which is copied; one shared channel is zero throughout, where the leaky ReLU leaks."""
+    """x with columns innermost, which is copied; one shared channel is zero throughout, where the leaky ReLU leaks."""
     torch.manual_seed(1)
     spade = Spade(channels, 2, width).to(device, EXACT)
     with torch.no_grad():
