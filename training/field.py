@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
-from hidenerf.training.sampling import kernels_fit
+from hidenerf.training.sampling import kernels_fit, power_of_two
 
 # Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
 # the presets' widths, what a program shares then fits every GPU with tensor cores for bfloat16.
@@ -67,7 +67,7 @@ def plain_field(
 
 def _fits(features: Tensor) -> bool:
     """Whether the kernels can take these; not in FP32, whose products on a GPU would spill most of their registers."""
-    if torch.compiler.is_compiling() or not kernels_fit(features) or features.dtype == torch.float32:
+    if not kernels_fit(features) or features.dtype == torch.float32:
         return False
     return not features.is_cuda or torch.cuda.get_device_capability(features.device) >= BFLOAT16_FROM
 
@@ -124,7 +124,7 @@ def rays_a_program(channels: int) -> int:
 
 
 def _width(size: int) -> int:
-    return max(NARROWEST, 1 << (size - 1).bit_length())
+    return max(NARROWEST, power_of_two(size))
 
 
 def _grid(batch: int, pixels: int, sizes: dict[str, Any]) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, running_statistics
 from hidenerf.model.refinement import Normalise, Spade, SpadeBlock
-from hidenerf.training.sampling import kernels_fit
+from hidenerf.training.sampling import kernels_fit, power_of_two
 
 # Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in half precision.
 TILE = 2048
@@ -113,7 +113,7 @@ def _weights(convolution: nn.Module) -> tuple[Tensor, Tensor]:
 
 def _fits(x: Tensor, norm: nn.BatchNorm2d) -> bool:
     """Whether the kernels can take this; a norm of one value a channel is an error, which PyTorch words."""
-    return not torch.compiler.is_compiling() and norm.training and kernels_fit(x) and x.numel() > x.shape[1]
+    return norm.training and kernels_fit(x) and x.numel() > x.shape[1]
 
 
 class _Split(NamedTuple):
@@ -131,7 +131,7 @@ class _Split(NamedTuple):
 
     @staticmethod
     def of(rows: int, channels: int) -> "_Split":
-        width = min(WIDTH, 1 << (channels - 1).bit_length())
+        width = min(WIDTH, power_of_two(channels))
         tile = max(1, TILE // width)
         most = max(1, PARTS // -(-channels // width))
         steps = -(-rows // (tile * most))
@@ -150,7 +150,7 @@ class _Split(NamedTuple):
     @property
     def powers(self) -> int:
         """The parts, up to a power of two."""
-        return 1 << (self.parts - 1).bit_length()
+        return power_of_two(self.parts)
 
     def join(self, parts: Tensor) -> Tensor:
         """Sums [sums, channels] of what the summing programs found, [sums, channels, parts]."""

@@ -31,7 +31,12 @@ def triton_installed() -> bool:
 
 
 def kernels_fit(tensor: Tensor) -> bool:
-    """Whether the Triton kernels can take this tensor: on a CUDA device, or anywhere in Triton's interpreter."""
+    """Whether the Triton kernels can take this tensor: on a CUDA device, or anywhere in Triton's interpreter.
+
+    Not while torch.compile traces: it makes kernels of its own.
+    """
+    if torch.compiler.is_compiling():
+        return False
     return triton_installed() and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
 
 
@@ -110,7 +115,7 @@ class _PlaneFeatures(torch.autograd.Function):
                 width,
                 level * channels,
                 CHANNELS=channels,
-                WIDTH=_power_of_two(channels),
+                WIDTH=power_of_two(channels),
                 BLOCK=BLOCK,
                 num_warps=WARPS,
             )
@@ -143,7 +148,7 @@ class _PlaneFeatures(torch.autograd.Function):
                 channels * len(planes),
                 level * channels,
                 CHANNELS=channels,
-                WIDTH=_power_of_two(channels),
+                WIDTH=power_of_two(channels),
                 ADD=level > 0,
                 BLOCK=BLOCK,
                 num_warps=WARPS,
@@ -171,7 +176,7 @@ class _ResampleVolume(torch.autograd.Function):
             NEAREST,
             SAMPLES=samples,
             CHANNELS=channels,
-            WIDTH=_power_of_two(channels),
+            WIDTH=power_of_two(channels),
             BLOCK=BLOCK,
             num_warps=WARPS,
         )
@@ -199,7 +204,7 @@ class _ResampleVolume(torch.autograd.Function):
             NEAREST,
             SAMPLES=ctx.samples,
             CHANNELS=channels,
-            WIDTH=_power_of_two(channels),
+            WIDTH=power_of_two(channels),
             BLOCK=BLOCK,
             num_warps=WARPS,
         )
@@ -210,7 +215,8 @@ def _blocks(count: int) -> int:
     return -(-count // BLOCK)
 
 
-def _power_of_two(count: int) -> int:
+def power_of_two(count: int) -> int:
+    """The least one that is not below the count."""
     return 1 << (count - 1).bit_length()
 
 

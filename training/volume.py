@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from hidenerf.model.appearance import VolumeHead
 from hidenerf.model.hidenerf import HideNerf
-from hidenerf.training.sampling import kernels_fit
+from hidenerf.training.sampling import kernels_fit, power_of_two
 
 # Pixels of one program, and its warps.
 BLOCK = 16
@@ -23,7 +23,7 @@ class FastVolumeHead(VolumeHead):
     """`VolumeHead` through the kernels where they fit."""
 
     def sum_of_products(self, features: Tensor, logits: Tensor) -> Tensor:
-        if not torch.compiler.is_compiling() and kernels_fit(features):
+        if kernels_fit(features):
             return _Products.apply(features, logits).permute(0, 4, 3, 1, 2)
         return super().sum_of_products(features, logits)
 
@@ -74,8 +74,8 @@ def _sizes(features: Tensor, logits: Tensor) -> dict[str, int]:
         "TERMS": terms,
         "CHANNELS": channels,
         "DEPTH": depth,
-        "WIDTH": 1 << (channels - 1).bit_length(),
-        "DEPTHS": 1 << (depth - 1).bit_length(),
+        "WIDTH": power_of_two(channels),
+        "DEPTHS": power_of_two(depth),
         "BLOCK": BLOCK,
         "num_warps": WARPS,
     }

@@ -31,3 +31,12 @@ def small_config() -> ModelConfig:
         plane_sizes=(8, 16, 32),
         extractor_channels=demo.extractor_channels[:4],
     )
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where Triton kernels run: on a GPU, or in Triton's interpreter."""
+    gpu = torch.cuda.is_available()
+    if not gpu:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    return torch.device("cuda" if gpu else "cpu")

@@ -1,8 +1,6 @@
 """The fused MLP and compositing against PyTorch's own functions, in FP64: on a GPU, or in Triton's interpreter."""
 
-import os
 from typing import NamedTuple
-from unittest import mock
 
 import pytest
 import torch
@@ -12,23 +10,17 @@ from hidenerf.model.rendering import Renderer
 from hidenerf.training import field
 from hidenerf.training.field import plain_field, render_field
 from tests.model.tiny import TINY, tiny_model
+from tests.training.triton_tests import EXACT, GPU
 
-EXACT = torch.float64
-GPU = torch.cuda.is_available()
 # Triton's interpreter multiplies no bfloat16.
 HALF = torch.bfloat16 if GPU else torch.float16
-# Triton decides at its import whether it interprets.
-with mock.patch.dict(os.environ, {} if GPU else {"TRITON_INTERPRET": "1"}):
-    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA")
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+def device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """16 rays a program, so that 37 do not fit."""
-    if not GPU:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(field, "BLOCK", 16)
-    return torch.device("cuda" if GPU else "cpu")
+    return device
 
 
 class Case(NamedTuple):

@@ -1,6 +1,7 @@
 """Each term by hand."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,8 @@ from hidenerf.training.losses import (
     structure_loss,
     surface_loss,
 )
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def test_weights_count_the_head_and_the_region_on_top() -> None:
@@ -116,17 +119,21 @@ def doubles(*size: int) -> tuple[Tensor, Tensor, Tensor]:
     return picture.requires_grad_(), truth, 1 + weight
 
 
+def assert_same_loss(loss: Loss, direct: Loss, size: tuple[int, int], memory_format: torch.memory_format) -> None:
+    picture, truth, weight = doubles(*size)
+    expected = direct(picture, truth, weight)
+    found = loss(picture.to(memory_format=memory_format), truth, weight)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    gradients = [torch.autograd.grad(value, picture)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(64, 64), (61, 59), (22, 23), (34, 25)])
 def test_sharpness_and_its_gradient_are_those_of_the_direct_formula(
     size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
-    picture, truth, weight = doubles(*size)
-    expected = direct_sharpness(picture, truth, weight)
-    found = sharpness_loss(picture.to(memory_format=memory_format), truth, weight)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    gradients = [torch.autograd.grad(loss, picture)[0] for loss in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+    assert_same_loss(sharpness_loss, direct_sharpness, size, memory_format)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -134,12 +141,7 @@ def test_sharpness_and_its_gradient_are_those_of_the_direct_formula(
 def test_structure_and_its_gradient_are_those_of_the_direct_formula(
     size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
-    picture, truth, weight = doubles(*size)
-    expected = direct_structure(picture, truth, weight)
-    found = structure_loss(picture.to(memory_format=memory_format), truth, weight)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
-    gradients = [torch.autograd.grad(loss, picture)[0] for loss in (found, expected)]
-    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-14)
+    assert_same_loss(structure_loss, direct_structure, size, memory_format)
 
 
 @pytest.mark.parametrize("size", [(3, 3), (3, 8), (13, 10)])

@@ -1,8 +1,6 @@
 """The fused norms against PyTorch's own functions, in FP64: on a GPU, or in Triton's interpreter."""
 
 import copy
-import os
-from unittest import mock
 
 import pytest
 import torch
@@ -16,19 +14,7 @@ from hidenerf.model.refinement import Spade
 from hidenerf.training import norm as fused
 from hidenerf.training.norm import batch_norm_leaky, spade_leaky, use_fused_norms
 from tests.model.tiny import randomise_norms, tiny_inputs, tiny_model
-
-EXACT = torch.float64
-GPU = torch.cuda.is_available()
-# Triton decides at its import whether it interprets.
-with mock.patch.dict(os.environ, {} if GPU else {"TRITON_INTERPRET": "1"}):
-    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA")
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    if not GPU:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-    return torch.device("cuda" if GPU else "cpu")
+from tests.training.triton_tests import EXACT
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
 """The fast look-ups against the model's own (which FP64 loops pin), in FP64: on a GPU, or in Triton's interpreter."""
 
-import os
-from unittest import mock
-
 import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
@@ -14,19 +10,7 @@ from hidenerf.model.rendering import sample_planes
 from hidenerf.training.sampling import FastCameraToWorld, plane_features, resample_volume, use_fast_sampling
 from tests.model.reference import frontal_camera, general_camera
 from tests.model.tiny import TINY, tiny_inputs
-
-EXACT = torch.float64
-GPU = torch.cuda.is_available()
-# Triton decides at its import whether it interprets.
-with mock.patch.dict(os.environ, {} if GPU else {"TRITON_INTERPRET": "1"}):
-    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA")
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    if not GPU:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-    return torch.device("cuda" if GPU else "cpu")
+from tests.training.triton_tests import EXACT
 
 
 def random_planes(device: torch.device) -> list[Tensor]:

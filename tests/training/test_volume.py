@@ -1,8 +1,6 @@
 """The fused sum of products against the model's own function, in FP64: on a GPU, or in Triton's interpreter."""
 
 import copy
-import os
-from unittest import mock
 
 import pytest
 import torch
@@ -10,19 +8,7 @@ import torch
 from hidenerf.model.appearance import VolumeHead
 from hidenerf.training.volume import FastVolumeHead, use_fast_volumes
 from tests.model.tiny import tiny_inputs, tiny_model
-
-EXACT = torch.float64
-GPU = torch.cuda.is_available()
-# Triton decides at its import whether it interprets.
-with mock.patch.dict(os.environ, {} if GPU else {"TRITON_INTERPRET": "1"}):
-    pytest.importorskip("triton", reason="Triton is not installed: it comes with PyTorch for CUDA")
-
-
-@pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch) -> torch.device:
-    if not GPU:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")
-    return torch.device("cuda" if GPU else "cpu")
+from tests.training.triton_tests import EXACT
 
 
 @pytest.mark.parametrize(("channels", "depth", "terms"), [(4, 8, 4), (3, 5, 2), (1, 1, 1)])
