@@ -1,7 +1,7 @@
 """How fast a training step is on this GPU, where its time goes, and whether the Triton kernels are right and worth it.
 
-python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--no-kernels] [--adversarial] [--compile]
-    [--out FOLDER]
+python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--no-pieces] [--plain] [--adversarial]
+    [--compile] [--out FOLDER]
 Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
 """
 
@@ -28,6 +28,7 @@ from hidenerf.training.config import LossWeights, TrainingConfig
 from hidenerf.training.field import plain_field, render_field
 from hidenerf.training.processes import Processes
 from hidenerf.training.trainer import PhaseClock, Trainer
+from hidenerf.training.triton_use import without_triton
 from hidenerf.training.volume import FastVolumeHead
 
 GPU = torch.device("cuda")
@@ -228,15 +229,15 @@ def compile_networks(model: HideNerf) -> None:
         network.compile()
 
 
-def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: float, out: Path | None) -> None:
-    """Pairs a second of whole steps, and the time of each phase."""
+def time_steps(config: ModelConfig, batch: int, kind: str, adversarial: float, out: Path | None) -> None:
+    """Pairs a second of whole steps, and the time of each phase. kind: "", "plain", "adversarial" or "compiled"."""
     losses = LossWeights(adversarial=adversarial)
     settings = TrainingConfig(steps=10**6, batch_size=batch, losses=losses, adversarial_start=0.0)
     trainer = Trainer(config, settings, Processes(GPU))
     pairs = RandomPairs(config, batch)
     clock = PhaseClock(GPU)
     begun = time.monotonic()
-    if compiled:
+    if kind == "compiled":
         compile_networks(trainer.model)
     errors = [float(trainer.train_step(pairs, clock)["absolute_refined"]) for _ in range(6)]
     clock.take()
@@ -247,8 +248,7 @@ def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: flo
     phases = clock.take()
     spent = time.monotonic() - begun
     errors.append(float(trainer.train_step(pairs, clock)["absolute_refined"]))
-    kind = f"batch {batch}{' compiled' if compiled else ''}{' adversarial' if adversarial else ''}"
-    print(f"{kind}: {count * batch / spent:.0f} pairs/s, {1e3 * spent / count:.1f} ms a step:", end=" ")
+    print(f"batch {batch} {kind}: {count * batch / spent:.0f} pairs/s, {1e3 * spent / count:.1f} ms a step:", end=" ")
     print(", ".join(f"{name} {value:.1f}" for name, value in phases.items()), end="; ")
     print(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, first steps {ready:.0f} s,", end=" ")
     print(f"error {errors[0]:.3f} to {errors[-1]:.3f}, skipped {float(trainer.skipped):.0f}", flush=True)
@@ -257,7 +257,7 @@ def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: flo
             for _ in range(3):
                 trainer.train_step(pairs, clock)
             torch.cuda.synchronize()
-        name = f"profile-{batch}{'-compiled' if compiled else ''}{'-adversarial' if adversarial else ''}.txt"
+        name = f"profile-{batch}{kind and '-'}{kind}.txt"
         table = profile.key_averages().table(sort_by="self_cuda_time_total", row_limit=70, max_name_column_width=110)
         (out / name).write_text(table)
 
@@ -268,7 +268,8 @@ def time_steps(config: ModelConfig, batch: int, compiled: bool, adversarial: flo
 @click.option("--batch-size", "batches", type=int, multiple=True, default=(32,))
 @click.option("--compile", "compiled", is_flag=True, help="Time compiled networks too.")
 @click.option("--adversarial", is_flag=True, help="Time steps with discriminators too.")
-@click.option("--kernels/--no-kernels", default=True, help="Check and time the Triton kernels on their own.")
+@click.option("--plain", is_flag=True, help="Time steps without our Triton kernels too.")
+@click.option("--pieces/--no-pieces", default=True, help="Check and time the Triton kernels on their own.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for profiles.")
 def main(
     preset: str,
@@ -276,22 +277,26 @@ def main(
     batches: tuple[int, ...],
     compiled: bool,
     adversarial: bool,
-    kernels: bool,
+    plain: bool,
+    pieces: bool,
     out: Path | None,
 ) -> None:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
     config = PRESETS[preset]
-    if kernels:
+    if pieces:
         check_and_time_networks(config, batches[0])
         check_and_time_lookups(config, batches[0])
     for batch in batches if eager else ():
-        time_steps(config, batch, False, 0.0, out)
+        time_steps(config, batch, "", 0.0, out)
+        if plain:
+            with without_triton():
+                time_steps(config, batch, "plain", 0.0, out)
     if adversarial:
-        time_steps(config, batches[0], False, 0.02, out)
+        time_steps(config, batches[0], "adversarial", 0.02, out)
     if compiled:
-        time_steps(config, batches[0], True, 0.0, out)
+        time_steps(config, batches[0], "compiled", 0.0, out)
 
 
 if __name__ == "__main__":

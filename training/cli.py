@@ -43,6 +43,9 @@ from hidenerf.runtime.files import require_writable_parent
 @click.option("--warm-up", type=click.IntRange(1), default=1024, help="Pairs to wait for before the first step.")
 @click.option("--report-every", type=float, default=15.0, help="Seconds from one line of figures to the next.")
 @click.option("--save-every", type=float, default=120.0, help="Seconds from one saved state to the next.")
+@click.option(
+    "--triton/--no-triton", default=True, help="On a GPU: our Triton kernels, or PyTorch's functions in their place."
+)
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the CSV.")
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU if there is one.")
 @user_errors
@@ -61,6 +64,7 @@ def main(
     warm_up: int,
     report_every: float,
     save_every: float,
+    triton: bool,
     tensorboard: bool,
     device: str | None,
     **changes: Any,
@@ -86,6 +90,7 @@ def main(
     from hidenerf.training.run import STATE_FOLDER, train
     from hidenerf.training.state import load_state, read_run
     from hidenerf.training.trainer import PairSource, Trainer
+    from hidenerf.training.triton_use import triton_errors, without_triton
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
@@ -117,6 +122,7 @@ def main(
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     with joined_processes(device) as processes, ExitStack() as stack:
+        stack.enter_context(triton_errors("train with --no-triton") if triton else without_triton())
         trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
         if resume is not None:
             load_state(trainer, resume)

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
-from hidenerf.training.sampling import kernels_fit, power_of_two
+from hidenerf.training.triton_use import kernels_fit, power_of_two
 
 # Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
 # the presets' widths, what a program shares then fits every GPU with tensor cores for bfloat16.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, running_statistics
 from hidenerf.model.refinement import Normalise, Spade, SpadeBlock
-from hidenerf.training.sampling import kernels_fit, power_of_two
+from hidenerf.training.triton_use import kernels_fit, power_of_two
 
 # Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in half precision.
 TILE = 2048

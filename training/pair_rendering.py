@@ -48,8 +48,13 @@ def render_pairs(
 
 def paint_pairs(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8], seccs: SeccChoice) -> Batch:
     """Pairs that `draw_pair` has put into rows [n, bytes] as a batch, in their order."""
-    twosomes = paint_rows(_painter(device), layout, torch.from_numpy(rows).to(device))
+    twosomes = painted(layout, device, rows)
     return twosomes.batch(torch.arange(len(rows)), torch.zeros(len(rows), dtype=torch.long), seccs)
+
+
+def painted(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8]) -> Twosomes:
+    """What `draw_pair` has put into rows [n, bytes], painted on a device."""
+    return paint_rows(_painter(device), layout, torch.from_numpy(rows).to(device))
 
 
 @cache

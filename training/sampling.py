@@ -5,9 +5,6 @@ a picture of all samples in memory. The Triton kernels here hold channels innerm
 along the normals at once. Without Triton or a GPU the model's plain functions run: they are the definition.
 """
 
-import functools
-import importlib.util
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,26 +15,11 @@ from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.geometry import NEAREST, split_camera
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import sample_planes
+from hidenerf.training.triton_use import kernels_fit, power_of_two
 
 # Points or cells of one program, and its warps. On an H200 all sizes from 32 to 256 take the same time: its atomics do.
 BLOCK = 64
 WARPS = 4
-
-
-@functools.cache
-def triton_installed() -> bool:
-    """Whether the package `triton` can be imported; it comes with PyTorch for CUDA."""
-    return importlib.util.find_spec("triton") is not None
-
-
-def kernels_fit(tensor: Tensor) -> bool:
-    """Whether the Triton kernels can take this tensor: on a CUDA device, or anywhere in Triton's interpreter.
-
-    Not while torch.compile traces: it makes kernels of its own.
-    """
-    if torch.compiler.is_compiling():
-        return False
-    return triton_installed() and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
 
 
 def plane_features(planes: Sequence[Tensor], points: Tensor) -> Tensor:
@@ -213,11 +195,6 @@ class _ResampleVolume(torch.autograd.Function):
 
 def _blocks(count: int) -> int:
     return -(-count // BLOCK)
-
-
-def power_of_two(count: int) -> int:
-    """The least one that is not below the count."""
-    return 1 << (count - 1).bit_length()
 
 
 def _strides(plane: Tensor) -> tuple[int, int, int, int]:

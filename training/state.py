@@ -48,7 +48,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
     }
     parts = _split({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
     with atomic_folder(folder) as partial:
-        save_checkpoint(_half(trainer.average), partial / CHECKPOINT_NAME)
+        save_checkpoint(half_weights(trainer.average), partial / CHECKPOINT_NAME)
         for index, part in enumerate(parts):
             metadata = {
                 "format": STATE_FORMAT,
@@ -116,7 +116,7 @@ def _part_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def _half(model: HideNerf) -> HideNerf:
+def half_weights(model: HideNerf) -> HideNerf:
     """A copy whose weights are FP16; running statistics keep their type, since variances may be far from 1."""
     rounded = copy.deepcopy(model)
     for parameter in rounded.parameters():

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf, Output, random_model
 from hidenerf.training.batch import Batch
-from hidenerf.training.config import TrainingConfig
+from hidenerf.training.config import LossWeights, TrainingConfig
 from hidenerf.training.discriminator import Discriminator, discriminator_loss, generator_loss, r1_penalty
 from hidenerf.training.losses import (
     VggLoss,
@@ -42,6 +42,11 @@ STEPS_BEFORE_RECORDING = 3
 DISCRIMINATOR_GRADIENT_CLIP = 10.0
 # Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
 REST_SHARE = 0.25
+
+# Of a picture, the truth and the pixels' weights.
+PictureLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+# A term of the loss by name, its weight, and its value.
+WeightedTerm = tuple[str, float, Tensor]
 
 
 class PairSource(Protocol):
@@ -129,7 +134,7 @@ class Trainer:
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = _optimizer(self.model, config)
+        self.optimizer = optimizer_of(self.model.parameters(), config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.discriminators = (
@@ -230,17 +235,9 @@ class Trainer:
         weight = pixel_weights(batch.mask, batch.region, weights.head, weights.region)
         size = output.rendered.shape[-1]
         per_pixel = {"refined": weight, "rendered": resized(weight, size)}
-        weighted = []
+        weighted: list[WeightedTerm] = []
         for name, picture in pictures.items():
-            arguments = picture, truths[name], per_pixel[name]
-            weighted.append((f"mse_{name}", weights.mse, squared_error(*arguments)))
-            weighted.append((f"absolute_{name}", weights.absolute, absolute_error(*arguments)))
-            with self.autocast() if isinstance(self.perceptual, VggLoss) else contextlib.nullcontext():
-                perceptual = self.perceptual(*arguments)
-            weighted.append((f"perceptual_{name}", weights.perceptual, perceptual))
-        if weights.sharpness > 0:
-            sharpness = sharpness_loss(pictures["refined"], truths["refined"], per_pixel["refined"])
-            weighted.append(("sharpness_refined", weights.sharpness, sharpness))
+            weighted += picture_terms(name, picture, truths[name], per_pixel[name], weights, self.perceptual)
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
         weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))
@@ -321,24 +318,48 @@ class _Recorder:
         return recorded(batch, mark)
 
 
+def picture_terms(
+    name: str, picture: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: PictureLoss
+) -> list[WeightedTerm]:
+    """What the picture called `name`, "refined" or "rendered", adds to the loss; all float32, `weight` by pixel."""
+    arguments = picture, truth, weight
+    terms = [
+        (f"mse_{name}", weights.mse, squared_error(*arguments)),
+        (f"absolute_{name}", weights.absolute, absolute_error(*arguments)),
+    ]
+    half = isinstance(perceptual, VggLoss) and picture.is_cuda
+    with torch.autocast("cuda", torch.bfloat16) if half else contextlib.nullcontext():
+        terms.append((f"perceptual_{name}", weights.perceptual, perceptual(*arguments)))
+    if name == "refined" and weights.sharpness > 0:
+        terms.append((f"sharpness_{name}", weights.sharpness, sharpness_loss(*arguments)))
+    return terms
+
+
 @torch.no_grad()
 def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
     """Take the running statistics of all batch norms anew, as plain means over these batches.
 
     The average of the weights has never been run, so the statistics of the trained weights would not fit it.
     """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    with new_statistics(model):
+        for batch in batches:
+            with autocast:
+                training_forward(model, batch, None)
+
+
+@contextlib.contextmanager
+def new_statistics(network: nn.Module) -> Iterator[None]:
+    """Within, forward passes make the running statistics of all batch norms anew; afterwards the network evaluates."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
-    model.train()
-    for batch in batches:
-        with autocast:
-            training_forward(model, batch, None)
+    network.train()
+    yield
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    model.eval()
+    network.eval()
 
 
 def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
@@ -350,10 +371,11 @@ def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
     return rise * (config.final_share + (1.0 - config.final_share) * fall)
 
 
-def _optimizer(model: HideNerf, config: TrainingConfig) -> torch.optim.AdamW:
+def optimizer_of(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
     """AdamW; only weights of layers decay, not biases and norms."""
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
+    trained = list(parameters)
+    weights = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, config.learning_rate, (0.9, 0.99), fused=True)
 

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from hidenerf.model.appearance import VolumeHead
 from hidenerf.model.hidenerf import HideNerf
-from hidenerf.training.sampling import kernels_fit, power_of_two
+from hidenerf.training.triton_use import kernels_fit, power_of_two
 
 # Pixels of one program, and its warps.
 BLOCK = 16

@@ -1,0 +1,58 @@
+"""Whether Triton kernels run in place of PyTorch's own functions, and what they share."""
+
+import contextlib
+import functools
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from hidenerf.runtime.errors import HideNerfError
+
+_wanted = True
+
+
+@functools.cache
+def triton_installed() -> bool:
+    """Whether the package `triton` can be imported; it comes with PyTorch for CUDA."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def kernels_fit(tensor: Tensor) -> bool:
+    """Whether the Triton kernels can take this tensor: on a CUDA device, or anywhere in Triton's interpreter.
+
+    Not while torch.compile traces, which makes kernels of its own, nor within `without_triton`.
+    """
+    if not _wanted or torch.compiler.is_compiling():
+        return False
+    return triton_installed() and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@contextlib.contextmanager
+def without_triton() -> Iterator[None]:
+    """Within, in all threads, PyTorch's own functions run: the definitions of what the kernels compute."""
+    global _wanted
+    before, _wanted = _wanted, False
+    try:
+        yield
+    finally:
+        _wanted = before
+
+
+@contextlib.contextmanager
+def triton_errors(remedy: str) -> Iterator[None]:
+    """Tell of a kernel that cannot be compiled or started on this GPU in one sentence, which ends in the remedy."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.split(".")[0] != "triton":
+            raise
+        text = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+        raise HideNerfError(f"A Triton kernel does not run on this GPU ({text.strip()}); {remedy}.") from None
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is not below count."""
+    return 1 << (count - 1).bit_length()
