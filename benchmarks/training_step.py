@@ -5,6 +5,7 @@ python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--no-piece
 Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -233,6 +234,9 @@ def time_steps(config: ModelConfig, batch: int, kind: str, adversarial: float, o
     """Pairs a second of whole steps, and the time of each phase. kind: "", "plain", "adversarial" or "compiled"."""
     losses = LossWeights(adversarial=adversarial)
     settings = TrainingConfig(steps=10**6, batch_size=batch, losses=losses, adversarial_start=0.0)
+    # The trainer before this one is gone, but for cycles.
+    gc.collect()
+    torch.cuda.reset_peak_memory_stats()
     trainer = Trainer(config, settings, Processes(GPU))
     pairs = RandomPairs(config, batch)
     clock = PhaseClock(GPU)
@@ -248,7 +252,10 @@ def time_steps(config: ModelConfig, batch: int, kind: str, adversarial: float, o
     phases = clock.take()
     spent = time.monotonic() - begun
     errors.append(float(trainer.train_step(pairs, clock)["absolute_refined"]))
-    print(f"batch {batch} {kind}: {count * batch / spent:.0f} pairs/s, {1e3 * spent / count:.1f} ms a step:", end=" ")
+    print(
+        f"batch {batch}{kind and ' '}{kind}: {count * batch / spent:.0f} pairs/s, {1e3 * spent / count:.1f} ms a step:",
+        end=" ",
+    )
     print(", ".join(f"{name} {value:.1f}" for name, value in phases.items()), end="; ")
     print(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB, first steps {ready:.0f} s,", end=" ")
     print(f"error {errors[0]:.3f} to {errors[-1]:.3f}, skipped {float(trainer.skipped):.0f}", flush=True)

@@ -76,6 +76,7 @@ class TrainingConfig:
             "schedule must be 'cosine' or 'constant'": self.schedule in ("cosine", "constant"),
             "gradient_clip must be above 0": self.gradient_clip > 0,
             "r1_interval must be at least 1": self.r1_interval >= 1,
+            "seed must lie in [0, 2³²)": 0 <= self.seed < 2**32,
             "weight_decay, perturbation and r1_weight must not be negative": min(
                 self.weight_decay, self.perturbation, self.r1_weight
             )

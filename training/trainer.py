@@ -356,10 +356,12 @@ def new_statistics(network: nn.Module) -> Iterator[None]:
         norm.reset_running_stats()
         norm.momentum = None
     network.train()
-    yield
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.eval()
 
 
 def learning_rate_factor(config: TrainingConfig, progress: float) -> float:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import traceback
 from collections.abc import Iterator
 
 import torch
@@ -47,10 +48,20 @@ def triton_errors(remedy: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if type(error).__module__.split(".")[0] != "triton":
+        # Some of Triton's errors are of no class of its own, such as that there is no C compiler.
+        frames = traceback.walk_tb(error.__traceback__)
+        if not any(str(frame.f_globals.get("__name__")).split(".")[0] == "triton" for frame, _ in frames):
             raise
-        text = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise HideNerfError(f"A Triton kernel does not run on this GPU ({text.strip()}); {remedy}.") from None
+        raise HideNerfError(f"A Triton kernel does not run on this GPU ({_cause(error)}); {remedy}.") from None
+
+
+def _cause(error: BaseException) -> str:
+    """The line that says most of an error: of the innermost one's, the first that names an error, or the first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "error" in line.lower() or "fatal" in line.lower()]
+    return next(iter(telling + lines), type(error).__name__).rstrip(".")
 
 
 def power_of_two(count: int) -> int:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.model.hidenerf import random_model
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -31,6 +34,14 @@ def small_config() -> ModelConfig:
         plane_sizes=(8, 16, 32),
         extractor_channels=demo.extractor_channels[:4],
     )
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(small_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in single precision."""
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    save_checkpoint(random_model(replace(small_config, samples_per_ray=4), 1), path)
+    return path
 
 
 @pytest.fixture

@@ -1,21 +1,21 @@
 """The refine network trained alone: what it is given, that it learns, and that nothing else changes."""
 
 import copy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from torch import Tensor
 
-from hidenerf.model.checkpoint import load_checkpoint, save_checkpoint
-from hidenerf.model.config import ModelConfig
-from hidenerf.model.hidenerf import random_model
+from hidenerf.model.checkpoint import load_checkpoint
+from hidenerf.model.hidenerf import Output
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.batch import Batch
 from hidenerf.training.config import TrainingConfig
 from hidenerf.training.heads import load_head_mesh
 from hidenerf.training.pair_rendering import render_pairs
 from hidenerf.training.people import make_pair
-from hidenerf.training.refiner_tuning import RefinerPairs, RefinerTuning, main, refiner_pairs
+from hidenerf.training.refiner_tuning import RefinerPairs, RefinerTuning, refiner_pairs
 from tests.model.tiny import tiny_model
 from tests.training.tiny_training import tiny_batch
 
@@ -32,13 +32,13 @@ def tiny_pairs(count: int = 4) -> RefinerPairs:
 
 def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
     model = tiny_model()
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(dict(model.named_parameters()))
     config = TrainingConfig(steps=40, batch_size=4, learning_rate=5e-3, average=0.5)
     tuning = RefinerTuning(model, tiny_pairs(), config)
     terms = [tuning.step() for _ in range(config.steps)]
     assert terms[-1]["absolute_refined"] < 0.7 * terms[0]["absolute_refined"]
-    after = tuning.tuned().state_dict()
-    changed = {name.split(".")[0] for name, values in after.items() if not torch.equal(values, before[name])}
+    after = tuning.tuned().named_parameters()
+    changed = {name.split(".")[0] for name, values in after if not torch.equal(values, before[name])}
     assert changed == {"refiner", "id_encoder"}
 
 
@@ -58,52 +58,45 @@ def test_the_tuned_model_draws_what_was_learned() -> None:
     assert error == pytest.approx(terms[-1]["absolute_refined"], rel=0.25)
 
 
-@pytest.fixture(scope="module")
-def small_checkpoint(small_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("refiner tuning") / "small.safetensors"
-    save_checkpoint(random_model(replace(small_config, samples_per_ray=4), 1), path)
-    return path
+def test_a_gradient_that_is_not_finite_ends_it() -> None:
+    model = tiny_model()
+    with torch.no_grad():
+        model.refiner.head.weight[0] = float("nan")
+    tuning = RefinerTuning(model, tiny_pairs(), TrainingConfig(steps=2, batch_size=2))
+    with pytest.raises(HideNerfError, match=r"^Step 1: the gradient is not finite; give a learning_rate below 0\.001"):
+        tuning.step()
 
 
 def test_pairs_are_those_of_the_seed_both_ways(small_checkpoint: Path) -> None:
+    """Of five people, who do not all fit into what is drawn at once."""
     model = load_checkpoint(small_checkpoint)
     said: list[str] = []
-    pairs = refiner_pairs(model, 2, 7, 1, said.append)
+    pairs = refiner_pairs(model, 5, 7, 1, said.append)
+    assert len(pairs.target) == 10
+    assert said[-1] == "pairs: 10 of 10"
     mesh = load_head_mesh().face_model
-    batch = render_pairs(model.config, torch.device("cpu"), [make_pair(mesh, number, 7) for number in (0, 1)])
+    chosen = [make_pair(mesh, number, 7) for number in (0, 4)]
+    batch = render_pairs(model.config, torch.device("cpu"), chosen)
     with torch.no_grad():
         output = model(batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera)
-    one_way = pairs.chosen(torch.arange(2))
-    assert torch.equal(one_way.source_image, batch.source_image)
-    assert torch.equal(one_way.target, batch.target)
-    torch.testing.assert_close(one_way.rendered, output.rendered, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(one_way.rendered_alpha, output.rendered_alpha, rtol=1e-3, atol=1e-4)
-    other_way = pairs.chosen(torch.arange(2, 4))
+    # Four people one way, the same ones the other way, then the fifth.
+    one_way, other_way = pairs.chosen(torch.tensor([0, 8])), pairs.chosen(torch.tensor([4, 9]))
+    for found, expected in zip(one_way, (*pictures_of(batch, output), batch.mask, batch.region), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(other_way.source_image, batch.target)
     assert torch.equal(other_way.target, batch.source_image)
-    assert said[-1] == "pairs: 4 of 4"
+    assert torch.equal(other_way.mask, batch.source_mask)
+    # The second picture of a person, not the first one again.
+    assert (other_way.rendered - one_way.rendered).abs().amax((1, 2, 3)).min() > 1e-2
 
 
-def test_the_command_writes_a_checkpoint_and_says_how_it_goes(small_checkpoint: Path, tmp_path: Path) -> None:
-    output = tmp_path / "new" / "tuned.safetensors"
-    config = tmp_path / "config.json"
-    config.write_text('{"batch_size": 2, "losses": {"sharpness": 2}}')
-    arguments = [str(small_checkpoint), str(output), "--steps", "2", "--people", "2", "--config", str(config)]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
-    assert "step 2 of 2" in result.output
-    assert "sharpness_refined" in result.output
-    before, after = (load_checkpoint(path).state_dict() for path in (small_checkpoint, output))
-    kept = "deformation.head.weight"
-    assert torch.equal(before[kept].half().float(), after[kept])
-    assert output.stat().st_size < 0.6 * small_checkpoint.stat().st_size
-    assert not torch.equal(before["refiner.head.weight"], after["refiner.head.weight"])
+def pictures_of(batch: Batch, output: Output) -> tuple[Tensor, ...]:
+    return batch.source_image, output.rendered, output.rendered_alpha, batch.target
 
 
-def test_another_kind_of_file_is_refused_before_anything_is_done(small_checkpoint: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, [str(small_checkpoint), str(tmp_path / "tuned.pt")])
-    assert result.exit_code == 2
-    assert (
-        result.output
-        == f"Error: {tmp_path / 'tuned.pt'}: a checkpoint is a .safetensors file; give a name that ends so.\n"
-    )
+def test_a_model_that_renders_no_numbers_is_refused(small_checkpoint: Path) -> None:
+    model = load_checkpoint(small_checkpoint)
+    with torch.no_grad():
+        model.renderer.second.bias[0] = float("nan")
+    with pytest.raises(HideNerfError, match="renders values that are not finite"):
+        refiner_pairs(model, 1, 0, 1, lambda _: None)

@@ -1,12 +1,17 @@
 """Where Triton kernels run, and what is said where they cannot."""
 
 import threading
+import types
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training import triton_use
+from hidenerf.training.cli import main
 from hidenerf.training.triton_use import kernels_fit, power_of_two, triton_errors, without_triton
 
 
@@ -39,16 +44,64 @@ def test_tensors_of_a_cpu_are_not_for_kernels(monkeypatch: pytest.MonkeyPatch) -
     assert not kernels_fit(torch.zeros(1))
 
 
-def test_an_error_of_triton_is_one_sentence_and_others_pass() -> None:
-    error = type("OutOfResources", (Exception,), {"__module__": "triton.runtime.errors"})
+def in_triton(code: str) -> types.FunctionType:
+    """A function `fail` as Triton's modules could have it."""
+    module: dict[str, Any] = {"__name__": "triton.backends.nvidia.compiler"}
+    exec(code, module)
+    fail: types.FunctionType = module["fail"]
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            "def fail(): raise RuntimeError('Failed to find C compiler. Please specify via CC.')",
+            "Failed to find C compiler. Please specify via CC",
+        ),
+        (
+            "def fail():\n raise Exception('PTXAS error: exit code 255\\n`ptxas` stderr:\\nptxas fatal\\nRepro')",
+            "PTXAS error: exit code 255",
+        ),
+        (
+            "def fail():\n"
+            " try: raise ValueError('shapes do not fit')\n"
+            " except ValueError as error: raise Exception('at 3:4:\\n  x = f(y)\\n      ^') from error",
+            "shapes do not fit",
+        ),
+    ],
+)
+def test_an_error_within_triton_is_one_sentence(code: str, told: str) -> None:
     with pytest.raises(HideNerfError) as caught, triton_errors("train with --no-triton"):
-        raise error("at 3:4:\nout of resource: shared memory, Required: 300000\n")
-    assert str(caught.value) == (
-        "A Triton kernel does not run on this GPU (out of resource: shared memory, Required: 300000); "
-        "train with --no-triton."
-    )
+        in_triton(code)()
+    assert str(caught.value) == f"A Triton kernel does not run on this GPU ({told}); train with --no-triton."
+
+
+def test_errors_from_elsewhere_pass() -> None:
     with pytest.raises(ValueError, match="mine"), triton_errors("train with --no-triton"):
         raise ValueError("mine")
+
+
+@pytest.mark.parametrize(("options", "used", "message"), [([], True, "--no-triton"), (["--no-triton"], False, "mine")])
+def test_the_option_of_hidenerf_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], used: bool, message: str
+) -> None:
+    monkeypatch.setattr(triton_use, "triton_installed", lambda: True)
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    found: list[bool] = []
+
+    def trainer(*_: object) -> None:
+        found.append(kernels_fit(torch.zeros(1)))
+        if used:
+            in_triton("def fail(): raise RuntimeError('no compiler')")()
+        raise HideNerfError("mine")
+
+    monkeypatch.setattr("hidenerf.training.trainer.Trainer", trainer)
+    arguments = ["--out", str(tmp_path / "out"), "--steps", "1", "--device", "cpu", *options]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+    assert found == [used]
 
 
 def test_powers_of_two() -> None:
