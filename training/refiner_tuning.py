@@ -103,6 +103,7 @@ class RefinerTuning:
         self._networks: nn.ModuleDict = _refining(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average_model = copy.deepcopy(model).requires_grad_(False)
         self._average = _refining(self._average_model)
+        self._originals = [weight.clone() for weight in self._average.parameters()]
         self._optimizer = optimizer_of(self._networks.parameters(), config)
         self._draws = torch.Generator().manual_seed(config.seed)
         self._networks.train()
@@ -132,13 +133,20 @@ class RefinerTuning:
         return {name: value.item() for name, _, value in terms}
 
     @torch.no_grad()
-    def tuned(self) -> HideNerf:
-        """The model with the average of its weights over the steps so far."""
+    def tuned(self, original_share: float) -> HideNerf:
+        """A copy of the model with the average of its weights over the steps so far, and this share of those before.
+
+        Between both a network keeps more of what it had learned from other pairs (Wortsman et al. 2022, WiSE-FT).
+        """
+        model = copy.deepcopy(self._average_model)
+        networks = _refining(model)
+        for weight, original in zip(networks.parameters(), self._originals, strict=True):
+            weight.lerp_(original, original_share)
         draws = torch.Generator().manual_seed(self._config.seed)
-        with new_statistics(self._average):
+        with new_statistics(networks):
             for _ in range(RECALIBRATION_BATCHES):
-                _refined(self._average, self._drawn(draws))
-        return self._average_model
+                _refined(networks, self._drawn(draws))
+        return model
 
     def _drawn(self, draws: torch.Generator) -> RefinerPairs:
         index = torch.randint(len(self._pairs.target), (self._config.batch_size,), generator=draws)

@@ -24,10 +24,19 @@ SECONDS_BETWEEN_SAVES = 600.0
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
 @click.option("--steps", type=click.IntRange(1), help=f"Steps, unless the config has them: {STEPS}.")
 @click.option("--people", type=click.IntRange(1), default=640, help="Synthetic people, two pairs each.")
+@click.option(
+    "--original-share", type=click.FloatRange(0, 1), default=0.25, help="Of CHECKPOINT's own weights in OUTPUT's."
+)
 @click.option("--workers", type=click.IntRange(1), default=1, help="Processes that draw pairs.")
 @user_errors
 def main(
-    checkpoint: Path, output: Path, config_path: Path | None, steps: int | None, people: int, workers: int
+    checkpoint: Path,
+    output: Path,
+    config_path: Path | None,
+    steps: int | None,
+    people: int,
+    original_share: float,
+    workers: int,
 ) -> None:
     """Train the refine network and the ID encoder of CHECKPOINT alone, on the CPU.
 
@@ -51,10 +60,10 @@ def main(
     model = load_checkpoint(checkpoint)
     require_writable_parent(output)
     pairs = refiner_pairs(model, people, config.seed, workers, click.echo)
-    _train(RefinerTuning(model, pairs, config), config.steps, output)
+    _train(RefinerTuning(model, pairs, config), config.steps, original_share, output)
 
 
-def _train(tuning: "RefinerTuning", steps: int, output: Path) -> None:
+def _train(tuning: "RefinerTuning", steps: int, original_share: float, output: Path) -> None:
     """Make all steps, with a line of the terms' means every half minute and at the end."""
     sums: dict[str, float] = defaultdict(float)
     first, told, saved = 0, time.monotonic(), time.monotonic()
@@ -69,21 +78,21 @@ def _train(tuning: "RefinerTuning", steps: int, output: Path) -> None:
                 sums.clear()
                 first, told = tuning.done, now
             if now - saved >= SECONDS_BETWEEN_SAVES and tuning.done < steps:
-                _save(tuning, output)
+                _save(tuning, original_share, output)
                 saved = told = time.monotonic()
     except KeyboardInterrupt:
         if tuning.done > 0:
-            _save(tuning, output)
+            _save(tuning, original_share, output)
         raise
-    _save(tuning, output)
+    _save(tuning, original_share, output)
 
 
-def _save(tuning: "RefinerTuning", output: Path) -> None:
+def _save(tuning: "RefinerTuning", original_share: float, output: Path) -> None:
     from hidenerf.model.checkpoint import save_checkpoint
     from hidenerf.training.state import half_weights
 
     click.echo(f"saving step {tuning.done} …")
-    save_checkpoint(half_weights(tuning.tuned()), output)
+    save_checkpoint(half_weights(tuning.tuned(original_share)), output)
     click.echo(f"saved step {tuning.done} in {output}")
 
 

@@ -37,7 +37,7 @@ def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
     tuning = RefinerTuning(model, tiny_pairs(), config)
     terms = [tuning.step() for _ in range(config.steps)]
     assert terms[-1]["absolute_refined"] < 0.7 * terms[0]["absolute_refined"]
-    after = tuning.tuned().named_parameters()
+    after = tuning.tuned(0.0).named_parameters()
     changed = {name.split(".")[0] for name, values in after if not torch.equal(values, before[name])}
     assert changed == {"refiner", "id_encoder"}
 
@@ -48,7 +48,7 @@ def test_the_tuned_model_draws_what_was_learned() -> None:
     config = TrainingConfig(steps=60, batch_size=4, learning_rate=5e-3, average=0.5)
     tuning = RefinerTuning(tiny_model(), pairs, config)
     terms = [tuning.step() for _ in range(config.steps)]
-    model = tuning.tuned()
+    model = tuning.tuned(0.0)
     assert not any(module.training for module in model.modules())
     some = pairs.chosen(torch.arange(4))
     with torch.no_grad():
@@ -56,6 +56,18 @@ def test_the_tuned_model_draws_what_was_learned() -> None:
     weight = 1 + some.mask + 5 * some.region
     error = float(((frame - some.target).abs() * weight).mean())
     assert error == pytest.approx(terms[-1]["absolute_refined"], rel=0.25)
+
+
+def test_a_share_of_the_weights_before_is_kept() -> None:
+    model = tiny_model()
+    before = model.refiner.head.weight.detach().clone()
+    tuning = RefinerTuning(model, tiny_pairs(), TrainingConfig(steps=5, batch_size=2, average=0.5))
+    for _ in range(5):
+        tuning.step()
+    after, between, all_before = (tuning.tuned(share).refiner.head.weight for share in (0.0, 0.25, 1.0))
+    assert not torch.equal(after, before)
+    torch.testing.assert_close(between, 0.75 * after + 0.25 * before)
+    torch.testing.assert_close(all_before, before)
 
 
 def test_a_gradient_that_is_not_finite_ends_it() -> None:

@@ -76,4 +76,5 @@ def test_a_models_planes_and_its_state_stay_as_they_are(device: torch.device) ->
     arguments = inputs["source_image"].to(device), inputs["source_camera"].to(device)
     with torch.no_grad():
         for found, expected in zip(fast.appearance(*arguments), model.appearance(*arguments), strict=True):
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+            # On a GPU the convolutions before may differ by TF32's rounding.
+            torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
