@@ -230,9 +230,9 @@ def compile_networks(model: HideNerf) -> None:
         network.compile()
 
 
-def time_steps(config: ModelConfig, batch: int, kind: str, adversarial: float, out: Path | None) -> None:
+def time_steps(config: ModelConfig, batch: int, kind: str, out: Path | None) -> None:
     """Pairs a second of whole steps, and the time of each phase. kind: "", "plain", "adversarial" or "compiled"."""
-    losses = LossWeights(adversarial=adversarial)
+    losses = LossWeights(adversarial=0.02 if kind == "adversarial" else 0.0)
     settings = TrainingConfig(steps=10**6, batch_size=batch, losses=losses, adversarial_start=0.0)
     # The trainer before this one is gone, but for cycles.
     gc.collect()
@@ -296,14 +296,14 @@ def main(
         check_and_time_networks(config, batches[0])
         check_and_time_lookups(config, batches[0])
     for batch in batches if eager else ():
-        time_steps(config, batch, "", 0.0, out)
+        time_steps(config, batch, "", out)
         if plain:
             with without_triton():
-                time_steps(config, batch, "plain", 0.0, out)
+                time_steps(config, batch, "plain", out)
     if adversarial:
-        time_steps(config, batches[0], "adversarial", 0.02, out)
+        time_steps(config, batches[0], "adversarial", out)
     if compiled:
-        time_steps(config, batches[0], "compiled", 0.0, out)
+        time_steps(config, batches[0], "compiled", out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf
@@ -19,7 +18,7 @@ from hidenerf.training.heads import load_head_mesh
 from hidenerf.training.losses import pixel_weights, structure_loss
 from hidenerf.training.pair_rendering import painted
 from hidenerf.training.people import make_pair
-from hidenerf.training.trainer import learning_rate_factor, new_statistics, optimizer_of, picture_terms
+from hidenerf.training.trainer import average_in, learning_rate_factor, new_statistics, optimizer_of, picture_terms
 from hidenerf.training.trial import Progress, Say
 
 PEOPLE_AT_ONCE = 4
@@ -64,14 +63,15 @@ def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int, say: Sa
             twosomes = painted(layout, torch.device("cpu"), rows)
             for source in (0, 1):
                 batch = twosomes.batch(torch.arange(len(rows)), torch.full((len(rows),), source), DEFAULT_SECCS)
-                for kept, values in zip(made, _refiner_inputs(model, batch), strict=True):
+                for kept, values in zip(made, refiner_inputs(model, batch), strict=True):
                     kept[filled : filled + len(rows)] = values
                 filled += len(rows)
             progress(filled)
     return made
 
 
-def _refiner_inputs(model: HideNerf, batch: Batch) -> RefinerPairs:
+def refiner_inputs(model: HideNerf, batch: Batch) -> RefinerPairs:
+    """What the model's other networks make of a batch. Errors: values that are not finite."""
     planes = model.appearance(batch.source_image, batch.source_camera)
     deformation = model.deformation(batch.secc_driving, batch.secc_canonical, model.ray_points(batch.camera))
     rendered, alpha = model.renderer(deformation, batch.camera, planes)
@@ -127,8 +127,7 @@ class RefinerTuning:
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(config, self.done / config.steps)
         self._optimizer.step()
-        update = get_ema_multi_avg_fn(min(config.average, (1 + self.done) / (10 + self.done)))
-        update(list(self._average.parameters()), list(self._networks.parameters()), self.done)
+        average_in(self._average, self._networks, config, self.done)
         self.done += 1
         return {name: value.item() for name, _, value in terms}
 

@@ -187,9 +187,7 @@ class Trainer:
         if adversarial and self.discriminators is not None:
             networks, optimizer = self.discriminators.networks, self.discriminators.optimizer
             self._apply(optimizer, networks, DISCRIMINATOR_GRADIENT_CLIP, config.discriminator_learning_rate)
-        decay = min(config.average, (1 + self.step) / (10 + self.step))
-        update = get_ema_multi_avg_fn(decay)
-        update(list(self.average.parameters()), list(self.model.parameters()), self.step)
+        average_in(self.average, self.model, config, self.step)
         self.step += 1
         clock.mark("pause")
         return terms
@@ -333,6 +331,12 @@ def picture_terms(
     if name == "refined" and weights.sharpness > 0:
         terms.append((f"sharpness_{name}", weights.sharpness, sharpness_loss(*arguments)))
     return terms
+
+
+def average_in(average: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
+    """Let the average follow the network's weights after step `step`, faster at first than config.average says."""
+    update = get_ema_multi_avg_fn(min(config.average, (1 + step) / (10 + step)))
+    update(list(average.parameters()), list(network.parameters()), step)
 
 
 @torch.no_grad()

@@ -5,29 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from hidenerf.model.checkpoint import load_checkpoint
-from hidenerf.model.hidenerf import Output
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.training.batch import Batch
 from hidenerf.training.config import TrainingConfig
 from hidenerf.training.heads import load_head_mesh
 from hidenerf.training.pair_rendering import render_pairs
 from hidenerf.training.people import make_pair
-from hidenerf.training.refiner_tuning import RefinerPairs, RefinerTuning, refiner_pairs
+from hidenerf.training.refiner_tuning import RefinerPairs, RefinerTuning, refiner_inputs, refiner_pairs
 from tests.model.tiny import tiny_model
 from tests.training.tiny_training import tiny_batch
 
 
 def tiny_pairs(count: int = 4) -> RefinerPairs:
     """What the tiny model makes of smooth squares."""
-    batch, model = tiny_batch(count), tiny_model()
     with torch.no_grad():
-        output = model(batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera)
-    pictures = batch.source_image, batch.target, batch.mask, batch.region
-    source_image, *truths = ((255 * one).round().to(torch.uint8) for one in pictures)
-    return RefinerPairs(source_image, output.rendered.half(), output.rendered_alpha.half(), *truths)
+        return refiner_inputs(tiny_model(), tiny_batch(count))
 
 
 def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
@@ -93,17 +86,14 @@ def test_pairs_are_those_of_the_seed_both_ways(small_checkpoint: Path) -> None:
         output = model(batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera)
     # Four people one way, the same ones the other way, then the fifth.
     one_way, other_way = pairs.chosen(torch.tensor([0, 8])), pairs.chosen(torch.tensor([4, 9]))
-    for found, expected in zip(one_way, (*pictures_of(batch, output), batch.mask, batch.region), strict=True):
+    pictures = batch.source_image, output.rendered, output.rendered_alpha, batch.target, batch.mask, batch.region
+    for found, expected in zip(one_way, pictures, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
     assert torch.equal(other_way.source_image, batch.target)
     assert torch.equal(other_way.target, batch.source_image)
     assert torch.equal(other_way.mask, batch.source_mask)
     # The second picture of a person, not the first one again.
     assert (other_way.rendered - one_way.rendered).abs().amax((1, 2, 3)).min() > 1e-2
-
-
-def pictures_of(batch: Batch, output: Output) -> tuple[Tensor, ...]:
-    return batch.source_image, output.rendered, output.rendered_alpha, batch.target
 
 
 def test_a_model_that_renders_no_numbers_is_refused(small_checkpoint: Path) -> None:

@@ -82,12 +82,11 @@ def test_errors_from_elsewhere_pass() -> None:
         raise ValueError("mine")
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize(("options", "used", "message"), [([], True, "--no-triton"), (["--no-triton"], False, "mine")])
 def test_the_option_of_hidenerf_train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], used: bool, message: str
 ) -> None:
-    monkeypatch.setattr(triton_use, "triton_installed", lambda: True)
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
     found: list[bool] = []
 
     def trainer(*_: object) -> None:
