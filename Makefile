@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := model export runtime calibration training
+PACKAGES := assets calibration commands export model runtime training
 READY := $(VENV)/.ready
 # Also what the checks need: tools, and TensorRT-RTX, which builds engines without a GPU.
 TOOLS := $(VENV)/.tools

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.command import user_errors
+from hidenerf.commands.errors import user_errors
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
 
@@ -54,8 +54,8 @@ Result = dict[str, Any]
 @user_errors
 def main(out: Path, chosen: str | None, preset: str, alone: str | None, workers: int, **length: int) -> None:
     """Train and evaluate variants of a preset, and write FOLDER/ablations.md, .json, .png and .log."""
+    from benchmarks.ablation_variants import Length, variants
     from hidenerf.model.config import PRESETS
-    from hidenerf.training.ablation import Length, variants
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
@@ -92,7 +92,7 @@ def run_here(variant: Any, length: Any, workers: int, folder: Path) -> None:
     """Run one variant in this process; the folder gets result.json and pictures.npz."""
     import torch
 
-    from hidenerf.training.ablation import run_variant
+    from benchmarks.ablation_variants import run_variant
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     result, pictures = run_variant(variant, length, workers, device, click.echo)

@@ -22,13 +22,13 @@ from hidenerf.model.appearance import AppearanceModule
 from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf
-from hidenerf.training.batch import Batch
-from hidenerf.training.heads import load_head_mesh
-from hidenerf.training.losses import coverage_entropy, resized
-from hidenerf.training.metrics import psnr, silhouette_iou
-from hidenerf.training.network import render
-from hidenerf.training.pair_rendering import render_pairs
-from hidenerf.training.people import make_held_out_pair
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.data.synthetic.heads import load_head_mesh
+from hidenerf.training.data.synthetic.pair_rendering import render_pairs
+from hidenerf.training.data.synthetic.people import make_held_out_pair
+from hidenerf.training.evaluation.metrics import psnr, silhouette_iou
+from hidenerf.training.loop.losses import coverage_entropy, resized
+from hidenerf.training.loop.network import render
 
 PLANES_RATE, VOLUMES_RATE = 0.02, 0.1
 

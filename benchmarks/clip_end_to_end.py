@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hidenerf.commands.default_bundle import default_bundle
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.backends import BACKEND_NAMES
-from hidenerf.runtime.defaults import default_bundle, demo_source_path
+from hidenerf.runtime.defaults import demo_source_path
 from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.pipeline import render_motion

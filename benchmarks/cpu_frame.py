@@ -14,7 +14,7 @@ import click
 import numpy as np
 import torch
 
-from hidenerf.calibration.weights import model_of
+from hidenerf.calibration.parity.reference import model_of
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.model.hidenerf import frame_to_uint8
 from hidenerf.runtime import Animator

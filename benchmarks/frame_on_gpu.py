@@ -51,7 +51,7 @@ from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.profiling import StageTimes
-from hidenerf.runtime.source import load_source
+from hidenerf.runtime.sources.source import load_source
 
 STEPS = ("tests", "ways", "ours", "onnxruntime", "eager", "compile", "endurance", "scaling", "frames", "batch")
 POSES = 8
@@ -419,8 +419,8 @@ def floors(case: Case, limits: dict[str, float]) -> dict[str, Any]:
 
 def scaling() -> dict[str, Any]:
     """TriplaneRender alone over R and N, everything else as in base; milliseconds."""
-    from tests.runtime.kernels.on_gpu import SceneRenderer
-    from tests.runtime.kernels.scenes import BASE, random_scene
+    from tests.support.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.scenes import BASE, random_scene
 
     found = {}
     for size, samples in ((64, 48), (128, 24), (128, 48), (128, 96), (192, 48), (256, 48), (256, 96)):
@@ -497,7 +497,7 @@ def ways(case: Case, count: int) -> dict[str, Any]:
 
 def gpu_tests() -> dict[str, Any]:
     """The CUDA backend's own tests: placement of nodes, frames, errors."""
-    tests = ["tests/runtime/test_backends.py", "tests/runtime/test_backends_cuda.py"]
+    tests = ["tests/runtime/backends/test_backends.py", "tests/runtime/backends/test_onnxruntime_cuda.py"]
     tests.append("tests/runtime/kernels/test_device_gpu.py")
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     log = out / "gpu_tests.log"

@@ -33,7 +33,7 @@ from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.secc import secc
-from hidenerf.runtime.source import load_source
+from hidenerf.runtime.sources.source import load_source
 
 WAYS = ("one", "one-slices", "own", "none")
 WARM_UP = 20

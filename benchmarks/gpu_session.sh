@@ -2,7 +2,7 @@
 # Run a command on a GPU machine without installing hidenerf there: the machine's own python3 and PyTorch, this
 # checkout as the package `hidenerf`, and wheels from .whl/, if any, for what the machine lacks.
 #
-#   bash benchmarks/gpu_session.sh python3 -m hidenerf.training.cli --preset demo --seconds 540 --out "$OUT"
+#   bash benchmarks/gpu_session.sh python3 -m hidenerf.commands.train --preset demo --seconds 540 --out "$OUT"
 #
 # Packages too large for one transfer travel in parts of 41 MB. Here, for CPython 3.12 on x86-64, without dependencies:
 #
@@ -14,7 +14,7 @@
 #
 # What shall go on when this command returns, from a copy of the checkout as it is now:
 #
-#   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.training.cli --seconds 1200 --out /tmp/run
+#   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.commands.train --seconds 1200 --out /tmp/run
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$HOME/hidenerf-parts
@@ -59,7 +59,7 @@ esac
 
 package=$(mktemp -d)/hidenerf
 mkdir "$package" "$(dirname "$package")/hidenerf-0.dist-info"
-for part in model export runtime calibration training; do ln -s "$PWD/$part" "$package/$part"; done
+for part in assets calibration commands export model runtime training; do ln -s "$PWD/$part" "$package/$part"; done
 printf 'Metadata-Version: 2.1\nName: hidenerf\nVersion: 0\n' >"$(dirname "$package")/hidenerf-0.dist-info/METADATA"
 export PYTHONPATH="$(dirname "$package"):$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
 if compgen -G '.whl/*.whl' >/dev/null; then

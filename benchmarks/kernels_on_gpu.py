@@ -43,8 +43,8 @@ def find_own_tests() -> None:
 
 find_own_tests()
 
-from tests.runtime.kernels.on_gpu import DirectRenderer, SceneRenderer, current_stream, to_gpu  # noqa: E402
-from tests.runtime.kernels.scenes import (  # noqa: E402
+from tests.support.kernels.on_gpu import DirectRenderer, SceneRenderer, current_stream, to_gpu  # noqa: E402
+from tests.support.kernels.scenes import (  # noqa: E402
     BASE,
     DEMO,
     ODD,
@@ -228,7 +228,7 @@ def trained_scenes() -> tuple[RendererSizes, list[Scene]]:
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
     from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
     from hidenerf.runtime.motion import load_motion
-    from hidenerf.runtime.source import load_source
+    from hidenerf.runtime.sources.source import load_source
 
     model = load_checkpoint(default_checkpoint_path()).eval().cuda()
     source, motion = load_source(demo_source_path()), load_motion(demo_motion_path())

@@ -21,7 +21,7 @@ from hidenerf.model.hidenerf import random_model
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock
 from hidenerf.model.refinement import Spade
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.training import norm as fused
+from hidenerf.training.kernels import norm as fused
 
 # Readings and writings of a map, forward and backward, by PyTorch's functions and by ours; modulation counts as two.
 PASSES = {"norm": (13, 8), "residual": (16, 11), "spade": (33, 15)}

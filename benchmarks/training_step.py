@@ -23,14 +23,14 @@ from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.model.rendering import sample_planes
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.training import field, sampling, volume
-from hidenerf.training.batch import Batch
-from hidenerf.training.config import LossWeights, TrainingConfig
-from hidenerf.training.field import plain_field, render_field
-from hidenerf.training.processes import Processes
-from hidenerf.training.trainer import PhaseClock, Trainer
-from hidenerf.training.triton_use import without_triton
-from hidenerf.training.volume import FastVolumeHead
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.kernels import field, sampling, volume
+from hidenerf.training.kernels.field import plain_field, render_field
+from hidenerf.training.kernels.triton_use import without_triton
+from hidenerf.training.kernels.volume import FastVolumeHead
+from hidenerf.training.loop.config import LossWeights, TrainingConfig
+from hidenerf.training.loop.processes import Processes
+from hidenerf.training.loop.trainer import PhaseClock, Trainer
 
 GPU = torch.device("cuda")
 

@@ -15,20 +15,20 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hidenerf.export.convolutions import graph_digest
-from hidenerf.export.custom_ops import TRANSLATIONS, attach_functions
 from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
-from hidenerf.export.half_precision import to_half
 from hidenerf.export.onnx_export import export_module
-from hidenerf.export.planned_precision import to_planned
+from hidenerf.export.passes.convolutions import graph_digest
+from hidenerf.export.passes.custom_ops import TRANSLATIONS, attach_functions
+from hidenerf.export.passes.half_precision import to_half
+from hidenerf.export.passes.planned_precision import to_planned
 from hidenerf.export.precision_plan import PLANNED_GRAPH, PrecisionPlan
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
-from hidenerf.runtime.engines import ENGINES_FOLDER
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
+from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER
 
 FACE_MODEL_FILE = "face_model.npz"
 MLP_FILE = "renderer_mlp.npz"

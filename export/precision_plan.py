@@ -4,7 +4,7 @@ JSON, schema `hidenerf-precision-plan`, version 1. The exporter reads:
 
 - `schema`, `schema_version`: `hidenerf-precision-plan`, 1.
 - `checkpoint`: of the model it was made for, as in a bundle's manifest.
-- `graphs`: SHA-256 of each of its FP32 graphs (`hidenerf.export.convolutions.graph_digest`).
+- `graphs`: SHA-256 of each of its FP32 graphs (`hidenerf.export.passes.convolutions.graph_digest`).
 - `layers`: per convolution `graph`, `layer`, `group`, `precision` (`int8`, `fp16`, `fp32`), `gflops`, for INT8
   `activation_range` and `activation_scale`, and the `reason` in words.
 - `islands`: nodes that FP16 would overflow: `graph`, `node`, `tensor`, `max_abs` and the `reason` in words.

@@ -20,8 +20,8 @@ from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.retarget import Retargeter, View
 from hidenerf.runtime.secc import secc
-from hidenerf.runtime.source import Source
-from hidenerf.runtime.source_preparation import prepare_source
+from hidenerf.runtime.sources.preparation import prepare_source
+from hidenerf.runtime.sources.source import Source
 from hidenerf.runtime.streaming import prefetch
 
 Float = NDArray[np.float32]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import relative_camera, turn_head
 from hidenerf.runtime.motion import MotionFrame
-from hidenerf.runtime.source import Source
+from hidenerf.runtime.sources.source import Source
 
 Float = NDArray[np.float32]
 

@@ -59,7 +59,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 @pytest.fixture(scope="session")
 def bundle_fp32(made_once: MadeOnce) -> Path:
     """A bundle of a small untrained model with the shipped face model; not to be changed, copy it for that."""
-    from tests.bundles import SMALL, write_untrained
+    from tests.support.bundles import SMALL, write_untrained
 
     return made_once("bundle-fp32", lambda folder: write_untrained(SMALL, folder))
 
@@ -67,7 +67,7 @@ def bundle_fp32(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
     """The same in FP16."""
-    from tests.bundles import SMALL, graphs_of, write_untrained
+    from tests.support.bundles import SMALL, graphs_of, write_untrained
 
     def fill(folder: Path) -> None:
         with graphs_of(bundle_fp32):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FOLDERS = ("model", "training", "export", "calibration", "runtime")
+FOLDERS = ("assets", "calibration", "commands", "export", "model", "runtime", "training")
 # Packages that only machines with a GPU have; a module that needs one of them may fail for that reason alone.
 FOR_GPUS = {"triton", "cuda", "tensorrt", "tensorrt_rtx"}
 
@@ -122,7 +122,7 @@ def test_every_module_imports_from_the_wheel_and_not_from_the_checkout(installed
     assert failed == {}
     strangers = {name: file for name, file in found.items() if not file.startswith(str(installed))}
     assert strangers == {}
-    assert {"hidenerf.runtime.cli", "hidenerf.export.cli", "hidenerf.model.hidenerf"} <= found.keys()
+    assert {"hidenerf.commands.run", "hidenerf.commands.export", "hidenerf.model.hidenerf"} <= found.keys()
 
 
 def test_every_command_leads_to_a_module_of_the_wheel(installed: Path) -> None:

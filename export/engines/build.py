@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hidenerf.export.engines.messages import build_refusal, plugin_refusal
 from hidenerf.export.engines.network import ParsedNetwork
 from hidenerf.export.engines.progress import progress_monitor
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt_module import Library
+from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt.messages import build_refusal, plugin_refusal
 
 # TF32 would round FP32 islands, coordinates above all, to ten bits. Detailed plans name their layers to trtexec.
 _BOTH: dict[str, Any] = {"strongly_typed": True, "tf32": False, "profiling_verbosity": "DETAILED"}

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt_module import Library, import_library, pip_command
+from hidenerf.runtime.tensorrt.library import Library, import_library, pip_command
 
 
 def load_library(backend: str) -> Library:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from hidenerf.export.engines.audit import Tensor, tensors
-from hidenerf.export.engines.messages import EXPORT_AGAIN, WITHOUT_PLUGIN, parser_refusal, plugin_refusal
 from hidenerf.export.engines.onnx_file import without_functions
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt_module import Library
+from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt.messages import EXPORT_AGAIN, WITHOUT_PLUGIN, parser_refusal, plugin_refusal
 
 
 @dataclass(frozen=True)

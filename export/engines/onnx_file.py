@@ -2,7 +2,7 @@
 
 import onnx
 
-from hidenerf.export.plugin import NAMESPACE
+from hidenerf.export.engines.plugin import NAMESPACE
 
 
 def has_plugin_nodes(content: bytes) -> bool:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from hidenerf.export.engines.build import TargetError
-from hidenerf.export.engines.messages import plugin_refusal
 from hidenerf.export.engines.progress import build_bar
 from hidenerf.export.engines.worker import Job
-from hidenerf.runtime.engines import TITLES
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
+from hidenerf.runtime.tensorrt.engine_set import TITLES
+from hidenerf.runtime.tensorrt.messages import plugin_refusal
 
 # From <sys/personality.h>: the process gets the same addresses every time.
 ADDR_NO_RANDOMIZE = 0x0040000

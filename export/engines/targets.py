@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core
-from hidenerf.runtime.tensorrt_module import Library
+from hidenerf.runtime.tensorrt.library import Library
 
 ALL = "all"
 GPUS = {

@@ -22,9 +22,9 @@ from hidenerf.export.engines.build import TargetError, plan_from_network
 from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.runtime.bundle import GraphSpec
-from hidenerf.runtime.engines import tensor_specs
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
+from hidenerf.runtime.tensorrt.engine_set import tensor_specs
 
 FIRST_SM_WITH_FP8 = 89
 

@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from hidenerf.export.engines.build import RECIPES, TargetError
-from hidenerf.export.engines.cache import MISSING, Origin, stale_reason
 from hidenerf.export.engines.onnx_file import has_plugin_nodes
+from hidenerf.export.engines.plugin import find_plugin
 from hidenerf.export.engines.process import build_engine
+from hidenerf.export.engines.staleness import MISSING, Origin, stale_reason
 from hidenerf.export.engines.targets import Targets
 from hidenerf.export.engines.worker import Job
-from hidenerf.export.plugin import find_plugin
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
-from hidenerf.runtime.engines import ENGINES_FOLDER, PLUGIN_FILE, SIDECAR_SCHEMA, SIDECAR_VERSION, set_folder
 from hidenerf.runtime.files import atomic_folder, sha256_of
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.tensorrt_module import Library
+from hidenerf.runtime.tensorrt.engine_set import (
+    ENGINES_FOLDER,
+    PLUGIN_FILE,
+    SIDECAR_SCHEMA,
+    SIDECAR_VERSION,
+    set_folder,
+)
+from hidenerf.runtime.tensorrt.library import Library
 
 
 def write_engines(folder: Path, targets: Targets, report: Callable[[str], None]) -> None:
@@ -110,7 +116,7 @@ def _build(
     plugin: Path | None,
     folder: Path,
 ) -> dict[str, Any]:
-    """Write plan and sidecar of one graph into `folder`; returns the sidecar (`runtime/engines.py`)."""
+    """Write plan and sidecar of one graph into `folder`; returns the sidecar (`runtime/tensorrt/engine_set.py`)."""
     plan = folder / f"{graph.name}.plan"
     described = bundle.manifest["graphs"][graph.name]
     job = Job(

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from hidenerf.runtime.backends.base import Backend
 from hidenerf.runtime.bundle import Bundle
-from hidenerf.runtime.engines import ENGINES_FOLDER, TITLES
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER, TITLES
 
 BACKEND_NAMES = ("auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime-cpu")
 
@@ -57,7 +57,7 @@ def nvidia_gpu() -> bool:
 
 def _open(name: str, bundle: Bundle, times: StageTimes) -> Backend:
     if name in TITLES:
-        from hidenerf.runtime.backends.tensorrt_engines import TensorRtEngines
+        from hidenerf.runtime.backends.tensorrt import TensorRtEngines
 
         return TensorRtEngines(name, bundle, times)
     if name == "onnxruntime-cuda":

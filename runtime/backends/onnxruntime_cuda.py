@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Float
-from hidenerf.runtime.backends.on_device import SOURCE_INPUTS, DeviceBackend, DrawnFace
+from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, DeviceBackend, DrawnFace
 from hidenerf.runtime.bundle import EXPORT_AGAIN, Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version

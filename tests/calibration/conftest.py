@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hidenerf.calibration.parity import collect_poses
-from hidenerf.calibration.sides import Pose
-from hidenerf.calibration.weights import model_of
+from hidenerf.calibration.parity.measurement import collect_poses
+from hidenerf.calibration.parity.reference import model_of
+from hidenerf.calibration.parity.sides import Pose
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
-from hidenerf.runtime.source import Source
+from hidenerf.runtime.sources.source import Source
 
 
 @pytest.fixture

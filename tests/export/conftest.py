@@ -26,7 +26,7 @@ def exported_preset(made_once: MadeOnce) -> Callable[[str], Exported]:
     def export(preset: str) -> Exported:
         def fill(folder: Path) -> None:
             with atomic_folder(folder) as partial:
-                command = [sys.executable, "-m", "hidenerf.export.cli", "--random-init", "0", "--preset", preset]
+                command = [sys.executable, "-m", "hidenerf.commands.export", "--random-init", "0", "--preset", preset]
                 output = ["-o", str(partial / "bundle")]
                 result = subprocess.run([*command, *output], capture_output=True, text=True, timeout=300, check=False)
                 assert result.returncode == 0, result.stderr

@@ -21,10 +21,10 @@ from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
-from tests.export.exported import island_counts, tiny_graphs, whole
-from tests.full_disk import run_on_small_disk
-from tests.model.tiny import TINY, tiny_model
-from tests.runtime.test_engines import write_set
+from tests.runtime.tensorrt.test_engine_set import write_set
+from tests.support.exported import island_counts, tiny_graphs, whole
+from tests.support.full_disk import run_on_small_disk
+from tests.support.tiny import TINY, tiny_model
 
 ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
 
@@ -317,7 +317,8 @@ ON_A_FULL_DISK = """
 import sys
 from pathlib import Path
 import onnx
-from hidenerf.export import bundle_writer, cli
+from hidenerf.export import bundle_writer
+from hidenerf.commands import export as cli
 folder, graphs = Path(sys.argv[1]), Path(sys.argv[2])
 bundle_writer.export_graph = lambda graph, octaves, half: (onnx.load(graphs / f"{graph.name}.onnx"), {})
 try:

@@ -6,7 +6,7 @@ import pytest
 
 from hidenerf.export.flops import frame_flops
 from hidenerf.model.config import PRESETS, ModelConfig
-from tests.model.tiny import TINY
+from tests.support.tiny import TINY
 
 
 def convolution(inputs: int, outputs: int, kernel: int, size: int) -> int:

@@ -9,8 +9,8 @@ from hidenerf.export.graph_modules import RendererRefiner, fold_batch_norms, fol
 from hidenerf.model import geometry
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
-from tests.export.exported import reference_values, tiny_graphs
-from tests.model.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+from tests.support.exported import reference_values, tiny_graphs
+from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
 
 
 def test_hoisted_and_unhoisted_models_agree() -> None:

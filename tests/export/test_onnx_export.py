@@ -11,8 +11,17 @@ from torch import Tensor, nn
 
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.export.onnx_export import export_module
-from tests.export.exported import NAMES, PRECISIONS, export_plain, plain, reference_values, run_onnx, tiny_graphs, whole
-from tests.model.tiny import TINY, tiny_model
+from tests.support.exported import (
+    NAMES,
+    PRECISIONS,
+    export_plain,
+    plain,
+    reference_values,
+    run_onnx,
+    tiny_graphs,
+    whole,
+)
+from tests.support.tiny import TINY, tiny_model
 
 every_file = pytest.mark.parametrize(("name", "precision"), [(n, p) for p in PRECISIONS for n in NAMES])
 

@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from hidenerf.model.appearance import AppearanceModule, CameraToWorld, VolumeHead
-from tests.model import reference
-from tests.model.reference import PLANE_AXES, frontal_camera, general_camera
-from tests.model.tiny import TINY, tiny_inputs, tiny_model
+from tests.support import reference
+from tests.support.reference import PLANE_AXES, frontal_camera, general_camera
+from tests.support.tiny import TINY, tiny_inputs, tiny_model
 
 
 def as_batch(*arrays: np.ndarray) -> torch.Tensor:

@@ -10,8 +10,8 @@ import torch
 
 from hidenerf.model.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, load_checkpoint, save_checkpoint
 from hidenerf.runtime.errors import HideNerfError
-from tests.full_disk import run_on_small_disk
-from tests.model.tiny import TINY, tiny_inputs, tiny_model
+from tests.support.full_disk import run_on_small_disk
+from tests.support.tiny import TINY, tiny_inputs, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ import sys
 from pathlib import Path
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.runtime.errors import HideNerfError
-from tests.model.tiny import tiny_model
+from tests.support.tiny import tiny_model
 folder = Path(sys.argv[1])
 try:
     save_checkpoint(tiny_model(), folder / "x.safetensors")

@@ -13,7 +13,7 @@ from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
-from tests.model.tiny import TINY
+from tests.support.tiny import TINY
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hidenerf.model.deformation import DIFFERENCE_SCALE, DeformationModule, ExpressionStem
-from tests.model.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
 
 
 def random_stem() -> ExpressionStem:

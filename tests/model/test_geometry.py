@@ -15,8 +15,8 @@ from hidenerf.model.geometry import (
     volume_grid,
 )
 from hidenerf.runtime.camera import camera_from_head_pose, canonical_camera, project, rotation_from_euler
-from tests.model import reference
-from tests.model.reference import frontal_camera, general_camera, make_camera
+from tests.support import reference
+from tests.support.reference import frontal_camera, general_camera, make_camera
 
 CPU = torch.device("cpu")
 

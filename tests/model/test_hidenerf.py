@@ -5,7 +5,7 @@ import torch
 
 from hidenerf.model.config import PRESETS
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
-from tests.model.tiny import TINY, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, tiny_inputs, tiny_model
 
 
 def test_outputs_of_a_batch() -> None:

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from hidenerf.model.refinement import Spade
-from tests.model.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
 
 
 def random_spade() -> Spade:

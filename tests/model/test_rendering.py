@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hidenerf.model.rendering import Renderer, composite, positional_encoding, sample_planes, triplane_render
-from tests.model import reference
-from tests.model.reference import frontal_camera, general_camera
-from tests.model.tiny import TINY
+from tests.support import reference
+from tests.support.reference import frontal_camera, general_camera
+from tests.support.tiny import TINY
 
 
 @pytest.mark.parametrize("octaves", [1, 4, 6])

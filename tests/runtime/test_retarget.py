@@ -20,7 +20,7 @@ from hidenerf.runtime.camera import (
 )
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.retarget import ORBIT_SECONDS, Retargeter, View
-from hidenerf.runtime.source import Source
+from hidenerf.runtime.sources.source import Source
 
 Float = NDArray[np.float32]
 Angles = tuple[float, float, float]

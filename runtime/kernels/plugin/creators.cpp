@@ -12,7 +12,7 @@ using namespace nvinfer1;
 
 namespace {
 
-// Read by export/plugin.py from the file.
+// Read by export/engines/plugin.py from the file.
 [[gnu::used]] constexpr char kDescription[] =
 #include "description.inc"
     ;

@@ -9,7 +9,7 @@ constexpr char kNamespace[] = "hidenerf";
 constexpr char kVersion[] = "1";
 constexpr int kMostInputs = 16;
 
-// One plugin is one node of export/custom_ops.py: its inputs in order, its integer attributes as fields. Every tensor
+// One plugin is one node of export/passes/custom_ops.py: its inputs in order, its integer attributes as fields. Every tensor
 // is linear, and FP32 or of the data's type, which is FP32 or FP16. A size of -1 is not known yet.
 class Plugin : public nvinfer1::IPluginV3,
                public nvinfer1::IPluginV3OneCore,

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.engines.networks import rtx
+from tests.support.networks import rtx
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 WHEELS = os.environ.get("HIDENERF_TENSORRT_BINDINGS")
@@ -60,7 +60,7 @@ sys.setdlopenflags(os.RTLD_LAZY)
 spec = importlib.util.spec_from_file_location("tensorrt", sys.argv[1])
 trt = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(trt)
-from hidenerf.runtime.tensorrt_module import error_logger
+from hidenerf.runtime.tensorrt.library import error_logger
 from hidenerf.export.engines.progress import progress_monitor
 error_logger(trt), progress_monitor(trt, lambda: False, lambda part: None)
 def has(name):

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from hidenerf.export.engines.audit import Layer, audit_layers, summary, uses
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.runtime.bundle import GraphSpec
-from tests.export.engines.networks import graph_of, kernel, quantised_convolution, rtx
+from tests.support.networks import graph_of, kernel, quantised_convolution, rtx
 
 
 def audit(graph: GraphSpec) -> dict[str, Layer]:

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto, helper
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.runtime.bundle import GraphSpec, TensorSpec
 from hidenerf.runtime.errors import HideNerfError
-from tests.export.engines.networks import SHAPE, graph_of, kernel, rtx
+from tests.support.networks import SHAPE, graph_of, kernel, rtx
 
 
 def refuse(graph: GraphSpec) -> str:

@@ -15,25 +15,25 @@ import onnx
 import pytest
 
 from hidenerf.export.engines import process, writer
-from hidenerf.export.engines.cache import stale_reason
-from hidenerf.export.engines.messages import plugin_refusal
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.export.engines.onnx_file import has_plugin_nodes, without_functions
 from hidenerf.export.engines.process import build_engine
+from hidenerf.export.engines.staleness import stale_reason
 from hidenerf.export.engines.targets import Targets
 from hidenerf.export.engines.worker import Job
 from hidenerf.export.engines.writer import origin_of, plugin_of, write_engines
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import Bundle, open_bundle
-from hidenerf.runtime.engines import find_engines
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.tensorrt_module import Library
-from tests.export.engines.networks import convolution, rtx
+from hidenerf.runtime.tensorrt.engine_set import find_engines
+from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt.messages import plugin_refusal
+from tests.export.engines.test_plugin import library  # noqa: F401 - a fixture
 from tests.export.engines.test_process import job
-from tests.export.test_plugin import library  # noqa: F401 - a fixture
-from tests.runtime.test_engines import sidecar as sidecar_of
-from tests.runtime.test_engines import write_set
+from tests.runtime.tensorrt.test_engine_set import sidecar as sidecar_of
+from tests.runtime.tensorrt.test_engine_set import write_set
+from tests.support.networks import convolution, rtx
 
 DEMO = RendererSizes.of_model(PRESETS["demo"].to_dict())
 OURS = ("source_encoder", "renderer_refiner")

@@ -12,18 +12,18 @@ from typing import Any
 import onnx
 import pytest
 
-from hidenerf.export.convolutions import convolutions, graph_digest, output_layers
 from hidenerf.export.engines.audit import CONVOLUTIONS
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.writer import write_engines
+from hidenerf.export.passes.convolutions import convolutions, graph_digest, output_layers
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
-from hidenerf.runtime.engines import read_sidecar
-from tests.bundles import graphs_of, write_untrained
+from hidenerf.runtime.tensorrt.engine_set import read_sidecar
 from tests.export.conftest import Exported
-from tests.export.engines.networks import rtx
 from tests.export.engines.test_writer import contents, set_of
+from tests.support.bundles import graphs_of, write_untrained
+from tests.support.networks import rtx
 
 LIMIT_SECONDS = 60.0
 SCALE = 0.05

@@ -17,7 +17,7 @@ from hidenerf.export.engines.process import build_engine
 from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
-from tests.export.engines.networks import SHAPE, convolution, graph_of, quantised_convolution, rtx
+from tests.support.networks import SHAPE, convolution, graph_of, quantised_convolution, rtx
 
 
 def job(graph: GraphSpec, folder: Path, sm: int = 86) -> Job:

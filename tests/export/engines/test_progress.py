@@ -11,7 +11,7 @@ from hidenerf.export.engines.build import plan_from_network
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.export.engines.progress import Phases
 from hidenerf.runtime.errors import HideNerfError
-from tests.export.engines.networks import convolution, rtx
+from tests.support.networks import convolution, rtx
 
 
 def test_a_phase_is_a_part_of_its_parents_step() -> None:

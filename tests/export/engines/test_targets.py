@@ -8,8 +8,8 @@ from hidenerf.export.engines import targets
 from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.engines.targets import choose_targets, listed_sms
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt_module import Library
-from tests.export.engines.networks import rtx
+from hidenerf.runtime.tensorrt.library import Library
+from tests.support.networks import rtx
 
 # No method of the library is called where this one is used.
 TENSORRT = Library("tensorrt", "11.4.0", None, None)

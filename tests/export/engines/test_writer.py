@@ -13,11 +13,11 @@ from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.writer import write_engines
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
-from hidenerf.runtime.engines import find_engines, read_sidecar, set_folder
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
-from tests.export.engines.networks import bundle_of, convolution, quantised_convolution, replace_graph, rtx, targets
+from hidenerf.runtime.tensorrt.engine_set import find_engines, read_sidecar, set_folder
 from tests.export.engines.test_process import interrupting_bar
+from tests.support.networks import bundle_of, convolution, quantised_convolution, replace_graph, rtx, targets
 
 
 @pytest.fixture

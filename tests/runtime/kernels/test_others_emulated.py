@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.secc import secc
-from tests.runtime.kernels.emulated import build, pointer
+from tests.support.kernels.emulated import build, pointer
 
 
 @pytest.fixture(scope="module")

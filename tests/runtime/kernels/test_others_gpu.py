@@ -18,7 +18,7 @@ pytestmark = [
 @pytest.mark.parametrize("border", [False, True])
 def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: bool, half: bool) -> None:
     from hidenerf.runtime.kernels.grid_sample import GridSampler, VolumeShape
-    from tests.runtime.kernels.on_gpu import current_stream
+    from tests.support.kernels.on_gpu import current_stream
 
     kind = torch.float16 if half else torch.float32
     volume = torch.randn(2, 7, 5, 9, 11, device="cuda").to(kind)
@@ -51,7 +51,7 @@ def test_secc_is_the_cpus_picture() -> None:
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
     from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
     from hidenerf.runtime.secc import secc
-    from tests.runtime.kernels.on_gpu import current_stream
+    from tests.support.kernels.on_gpu import current_stream
 
     assert Path(default_face_model_path()).is_file()
     face = load_face_model(default_face_model_path())
@@ -88,7 +88,7 @@ def test_secc_is_the_cpus_picture() -> None:
 @pytest.mark.parametrize("half", [False, True])
 def test_pictures_become_bytes(half: bool) -> None:
     from hidenerf.runtime.kernels.launch import Kernels
-    from tests.runtime.kernels.on_gpu import current_stream
+    from tests.support.kernels.on_gpu import current_stream
 
     picture = (torch.rand(3, 37, 41, device="cuda") * 1.4 - 0.2).to(torch.float16 if half else torch.float32)
     found = torch.full((37, 41, 3), 7, dtype=torch.uint8, device="cuda")

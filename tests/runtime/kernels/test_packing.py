@@ -7,7 +7,7 @@ from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.packing import operand_words, pack_mlp, unit_order
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from tests.runtime.kernels.scenes import BASE, DEMO, ODD, random_scene
+from tests.support.kernels.scenes import BASE, DEMO, ODD, random_scene
 
 
 def test_sizes_of_the_presets() -> None:

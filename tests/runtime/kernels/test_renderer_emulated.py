@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hidenerf.model.geometry import rays_from_camera
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from tests.runtime.kernels.emulated import EmulatedRenderer, aligned, build, pointer
-from tests.runtime.kernels.scenes import ODD, Scene, camera_of, head_scene, random_scene, reference
+from tests.support.kernels.emulated import EmulatedRenderer, aligned, build, pointer
+from tests.support.kernels.scenes import ODD, Scene, camera_of, head_scene, random_scene, reference
 
 # One level and no padding; three levels with a deep ray; more hidden units than 64.
 PLAIN = RendererSizes(render_size=8, samples=4, rendered=15, levels=1, channels=16, finest=8, width=32, octaves=1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.runtime.kernels.scenes import BASE, DEMO, ODD, Scene, head_scene, random_scene, reference
+from tests.support.kernels.scenes import BASE, DEMO, ODD, Scene, head_scene, random_scene, reference
 
 pytestmark = [
     pytest.mark.gpu,
@@ -26,7 +26,7 @@ def check(scene: Scene, octaves: int, rendered: torch.Tensor, alpha: torch.Tenso
 @pytest.mark.parametrize("make", [random_scene, head_scene])
 @pytest.mark.parametrize("sizes", [ODD, DEMO, BASE], ids=["odd", "demo", "base"])
 def test_matches_pytorch_in_fp64(sizes, make) -> None:  # type: ignore[no-untyped-def]
-    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.on_gpu import SceneRenderer
 
     scene = make(sizes, torch.seed() % 10_000)
     ready = SceneRenderer(sizes, scene)
@@ -36,14 +36,14 @@ def test_matches_pytorch_in_fp64(sizes, make) -> None:  # type: ignore[no-untype
 
 @pytest.mark.parametrize("sizes", [ODD, DEMO], ids=["odd", "demo"])
 def test_the_first_version_agrees(sizes) -> None:  # type: ignore[no-untyped-def]
-    from tests.runtime.kernels.on_gpu import DirectRenderer
+    from tests.support.kernels.on_gpu import DirectRenderer
 
     ready = DirectRenderer(sizes, random_scene(sizes, 5))
     check(ready.scene, sizes.octaves, *ready.render())
 
 
 def test_fp16_planes_and_fp16_output() -> None:
-    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.on_gpu import SceneRenderer
 
     ready = SceneRenderer(DEMO, random_scene(DEMO, 7))
     full, alpha = ready.render()
@@ -55,7 +55,7 @@ def test_fp16_planes_and_fp16_output() -> None:
 
 
 def test_deformations_that_leave_the_box_and_that_are_not_finite() -> None:
-    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.on_gpu import SceneRenderer
 
     scene = random_scene(ODD, 3)
     far = scene._replace(deformation=scene.deformation * 20)
@@ -74,7 +74,7 @@ def test_deformations_that_leave_the_box_and_that_are_not_finite() -> None:
 
 
 def test_a_camera_that_is_not_finite_sees_nothing() -> None:
-    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.on_gpu import SceneRenderer
 
     scene = random_scene(ODD, 3)
     camera = scene.camera.clone()
@@ -85,7 +85,7 @@ def test_a_camera_that_is_not_finite_sees_nothing() -> None:
 
 
 def test_the_same_inputs_give_the_same_bits() -> None:
-    from tests.runtime.kernels.on_gpu import SceneRenderer
+    from tests.support.kernels.on_gpu import SceneRenderer
 
     ready = SceneRenderer(BASE, random_scene(BASE, 1))
     rendered, alpha = ready.render()

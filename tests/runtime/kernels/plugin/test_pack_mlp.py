@@ -7,8 +7,8 @@ import pytest
 
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from tests.runtime.kernels.emulated import aligned, build, pointer
-from tests.runtime.kernels.scenes import BASE, DEMO, ODD, random_scene
+from tests.support.kernels.emulated import aligned, build, pointer
+from tests.support.kernels.scenes import BASE, DEMO, ODD, random_scene
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])

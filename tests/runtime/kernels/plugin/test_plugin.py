@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.runtime.kernels.plugin.library import PluginBuild, architectures, build_plugin
-from tests.runtime.kernels.scenes import ODD, random_scene, reference
+from tests.support.kernels.scenes import ODD, random_scene, reference
+from tests.support.plugin.library import PluginBuild, architectures, build_plugin
 
 pytestmark = pytest.mark.slow
 

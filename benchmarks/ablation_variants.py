@@ -1,0 +1,204 @@
+"""Short equal runs of the model with one thing changed each: the paper's ablations (§4.4) and some of ours."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
+from hidenerf.training.data.synthetic.replay import PairReplay
+from hidenerf.training.evaluation.expression_response import EXPRESSIONS, expression_responses
+from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.metrics import picture_figures, rounded
+from hidenerf.training.kernels.sampling import FastCameraToWorld
+from hidenerf.training.loop.config import LossWeights, TrainingConfig
+from hidenerf.training.loop.processes import Processes
+from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, PhaseClock, Trainer, recalibrate
+
+FULL = "full"
+SHOWN = 6
+CAPACITY, WARM_UP = 8192, 1024
+# Steps from which on cuDNN's search for the fastest kernels is worth the half minute that it takes.
+STEPS_WORTH_A_SEARCH = 2000
+SURFACE_WEIGHT = 10.0
+
+Figures = dict[str, list[float]]
+
+
+class Variant(NamedTuple):
+    """what: the change, in words. source_camera: whether volumes are looked up through the source's camera (Eq. 1).
+    losses: those it is trained with."""
+
+    what: str
+    config: ModelConfig
+    seccs: SeccChoice = DEFAULT_SECCS
+    source_camera: bool = True
+    losses: LossWeights = LossWeights()
+
+
+class Length(NamedTuple):
+    """How long a run is, how many held-out people it is evaluated on, and the seed of its weights, pairs and jitter."""
+
+    steps: int
+    batch_size: int
+    people: int
+    seed: int
+
+
+def variants(preset: ModelConfig) -> dict[str, Variant]:
+    """By name: the preset as it is, then with one thing changed."""
+
+    def sized(what: str, **changes: Any) -> Variant:
+        return Variant(what, dataclasses.replace(preset, name=what, **changes))
+
+    other = not DEFAULT_SECCS.own_expression
+    expression = "the source's" if other else "no"
+    return {
+        FULL: Variant(f"preset {preset.name} as it is", preset),
+        "w/o multi-scale": sized(
+            "tri-plane of the finest scale alone",
+            plane_sizes=preset.plane_sizes[-1:],
+            volume_depths=preset.volume_depths[-1:],
+            plane_samples=preset.plane_samples[-1:],
+        ),
+        "w/o camera-to-world": Variant(
+            "planes in the source camera's frame: volumes are looked up through the canonical camera, not the source's",
+            preset,
+            source_camera=False,
+        ),
+        "w/o SECC": Variant(
+            "both SECCs with the rotation and translation of their pictures",
+            preset,
+            seccs=DEFAULT_SECCS._replace(posed=True),
+        ),
+        f"{'source' if other else 'no'} expression in the canonical SECC": Variant(
+            f"canonical SECC with {expression} expression",
+            preset,
+            seccs=DEFAULT_SECCS._replace(own_expression=other),
+        ),
+        "with the surface loss": Variant(
+            "LED is told where the head's surface moves", preset, losses=LossWeights(surface=SURFACE_WEIGHT)
+        ),
+        "colours only": sized("the refiner sees colours and coverage, without rendered features", render_channels=3),
+        "deep volumes": sized(
+            "feature volumes of twice as many slices, looked up twice as often along each normal",
+            volume_depths=tuple(2 * depth for depth in preset.volume_depths),
+            plane_samples=tuple(2 * samples for samples in preset.plane_samples),
+        ),
+    }
+
+
+class CanonicalView(FastCameraToWorld):
+    """`CameraToWorld` through the canonical camera, whatever the source's is."""
+
+    def __init__(self, size: int, samples: int) -> None:
+        super().__init__(size, samples)
+        self.view: Tensor
+        self.register_buffer("view", torch.from_numpy(canonical_camera())[None], persistent=False)
+
+    def forward(self, volume: Tensor, camera: Tensor) -> Tensor:
+        return super().forward(volume, self.view.expand_as(camera))
+
+
+def ignore_source_camera(model: HideNerf, device: torch.device) -> None:
+    """Exchange the model's camera-to-world steps for `CanonicalView`; the model's state stays as it is."""
+    steps = model.appearance.camera_to_world
+    for index, step in enumerate(steps):
+        if not isinstance(step, CameraToWorld):
+            raise AssertionError("the model's camera-to-world steps are CameraToWorld modules")
+        steps[index] = CanonicalView(step.size, step.samples).to(device)
+
+
+def run_variant(
+    variant: Variant, length: Length, workers: int, device: torch.device, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
+    """Train a variant and evaluate its weights' average; figures as JSON values, and pictures by name.
+
+    people: each figure of each held-out person, NaN where there is none. losses: means over the last tenth of the
+    steps. The pictures [SHOWN, S, S, 3]: source, target and frame of the first people.
+    """
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = length.steps >= STEPS_WORTH_A_SEARCH
+    began = time.monotonic()
+    settings = TrainingConfig(steps=length.steps, batch_size=length.batch_size, seed=length.seed, losses=variant.losses)
+    trainer = Trainer(variant.config, settings, Processes(device))
+    if not variant.source_camera:
+        for model in (trainer.model, trainer.average):
+            ignore_source_camera(model, device)
+    drawn = length.steps * length.batch_size
+    capacity = max(4, min(CAPACITY, drawn))
+    with PairReplay(variant.config, device, capacity, workers, length.seed, variant.seccs) as pairs:
+        pairs.warm_up(min(WARM_UP, capacity))
+        ready = time.monotonic()
+        say(f"ready after {ready - began:.1f} s")
+        result = train(trainer, pairs, say)
+        batches = (pairs.sample(length.batch_size) for _ in range(min(RECALIBRATION_BATCHES, length.steps)))
+        recalibrate(trainer.average, batches, trainer.autocast())
+        result["pairs_drawn_per_second"] = pairs.pairs_per_second
+        trained = time.monotonic()
+    people, pictures = evaluate(Trial(trainer.average, device, say, variant.seccs), length.people)
+    done = time.monotonic()
+    result |= {
+        "what": variant.what,
+        "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
+        "people": people,
+        "seconds": {"preparation": ready - began, "training": trained - ready, "evaluation": done - trained},
+    }
+    return result, pictures
+
+
+def train(trainer: Trainer, pairs: PairSource, say: Callable[[str], None]) -> dict[str, Any]:
+    """All steps of a run; losses of the last tenth, and speed and milliseconds a step from the second quarter on."""
+    steps, batch_size = trainer.config.steps, trainer.config.batch_size
+    clock = PhaseClock(trainer.processes.device)
+    settled, last = steps // 4, steps - max(1, steps // 10)
+    sums: dict[str, Tensor] = {}
+    for step in range(steps):
+        if step == settled:
+            clock.take()
+            since = time.monotonic()
+        terms = trainer.train_step(pairs, clock)
+        if step >= last:
+            sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
+        if step % max(1, steps // 10) == 0:
+            say(f"step {step}: " + " ".join(f"{name} {float(value):.4f}" for name, value in terms.items()))
+    phases = clock.take()
+    return {
+        "losses": {name: float(total) / (steps - last) for name, total in sums.items()},
+        "skipped": float(trainer.skipped),
+        "pairs_per_second": (steps - settled) * batch_size / (time.monotonic() - since),
+        "milliseconds": phases,
+    }
+
+
+def evaluate(trial: Trial, people: int) -> tuple[Figures, dict[str, NDArray[np.uint8]]]:
+    """Each figure by name for each of so many held-out people, a quarter of them for expressions; and pictures.
+
+    "NAME r" and "NAME gain" are those of `change_response` for an expression, NaN where it does not show.
+    """
+    figures: Figures = {}
+    shown: dict[str, list[Tensor]] = {"source": [], "target": [], "frame": []}
+    for _, batch in trial.batches([trial.person(index) for index in range(people)], "people"):
+        output = trial.output(batch)
+        frame = output.frame.clamp(0, 1)
+        for row in picture_figures(frame, output.alpha, batch):
+            for name, value in row.items():
+                figures.setdefault(name, []).append(value)
+        for name, values in (("source", batch.source_image), ("target", batch.target), ("frame", frame)):
+            shown[name].append(values)
+    for responses in expression_responses(trial, EXPRESSIONS, max(1, people // 4)):
+        for name in EXPRESSIONS:
+            found = responses[name][:2] if name in responses else (math.nan, math.nan)
+            for part, value in zip(("r", "gain"), found, strict=True):
+                figures.setdefault(f"{name} {part}", []).append(value)
+    return figures, {name: rounded(torch.cat(values)[:SHOWN]) for name, values in shown.items()}

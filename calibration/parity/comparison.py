@@ -1,0 +1,138 @@
+"""A whole comparison: open both sides, move one source by one motion on both, measure."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hidenerf.calibration.parity.html import html_report
+from hidenerf.calibration.parity.measurement import Parity, collect_poses, measure_parity
+from hidenerf.calibration.parity.report import report, store
+from hidenerf.calibration.parity.sides import BundleSide, Side, TorchSide
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.bundle import Bundle
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.sources.source import Source
+
+# Given a number of steps; yields what is to be called after each.
+Progress = Callable[[int | None], AbstractContextManager[Callable[[], None]]]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What both sides render: at most `frames` frames of the motion `driving` on `source`, paths as for hidenerf-run.
+
+    face, driving_face: which face, counted from the left from 1, where there are several.
+    """
+
+    source: Path
+    driving: Path
+    frames: int
+    face: int | None = None
+    driving_face: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidate's bundle and backend, how many frames the motion has, and what was measured."""
+
+    bundle: Bundle
+    backend: str
+    clip: Clip
+    motion_frames: int
+    parity: Parity
+
+
+def compare(
+    bundle: Bundle,
+    backend: str,
+    reference: HideNerf | tuple[Bundle, str],
+    clip: Clip,
+    *,
+    face_landmarker: Path | None,
+    progress: Progress,
+    report: Callable[[str], None],
+) -> Comparison:
+    """Compare `bundle` on `backend` with the PyTorch model, or with another bundle on a backend.
+
+    report is called with one line before the frames are rendered. Errors: what cannot run here, a reference of another
+    shape or face model, a source or motion that cannot be used.
+    """
+    if not isinstance(reference, HideNerf):
+        _require_same_model(bundle, reference[0])
+    with ExitStack() as stack:
+        animator = stack.enter_context(Animator(bundle, backend, face_landmarker, allow_failed_parity=True))
+        source = animator.set_source(clip.source, clip.face)
+        driver = animator.open_driver(clip.driving, face=clip.driving_face)
+        with closing(driver), progress(driver.length) as advance:
+            poses, length = collect_poses(driver, source, clip.frames, advance)
+        candidate = BundleSide(animator)
+        if isinstance(reference, HideNerf):
+            wanted: Side = TorchSide(reference)
+        else:
+            wanted = _reference_side(*reference, source, stack)
+        report(
+            f"{bundle.folder}: preset {bundle.preset}, {candidate.name} against {wanted.name}, {len(poses)} of "
+            f"{length} frames of {clip.driving.name} on {clip.source.name}"
+        )
+        with progress(len(poses)) as advance:
+            parity = measure_parity(wanted, candidate, animator, source, poses, advance)
+    return Comparison(bundle, animator.backend.name, clip, length, parity)
+
+
+def store_in_bundle(found: Comparison) -> None:
+    """Make a comparison with PyTorch the bundle's verdict; see `parity_report.store` for errors."""
+    clip = found.clip
+    content = report(
+        found.parity,
+        found.bundle,
+        backend=found.backend,
+        source=_describe(clip.source),
+        driving=_describe(clip.driving),
+        motion_frames=found.motion_frames,
+    )
+    store(found.parity, found.bundle, content, page(found))
+
+
+def page(found: Comparison) -> str:
+    """The HTML report of a comparison."""
+    parity, bundle, clip = found.parity, found.bundle, found.clip
+    limits = parity.thresholds
+    facts = [
+        ("candidate", f"{bundle.folder.name}: preset {bundle.preset}, {parity.candidate}"),
+        ("reference", parity.reference),
+        ("source", clip.source.name),
+        ("motion", f"{clip.driving.name}, {len(parity.frames)} of {found.motion_frames} frames"),
+        ("asked", f"frames ≥ {limits.frame_psnr:g} dB, changes between frames ≥ {limits.flicker_psnr:g} dB"),
+    ]
+    return html_report(parity, f"Parity of {bundle.folder.name}", facts)
+
+
+def _reference_side(bundle: Bundle, backend: str, source: Source, stack: ExitStack) -> Side:
+    animator = stack.enter_context(Animator(bundle, backend, allow_failed_parity=True))
+    animator.set_source(source)
+    side = BundleSide(animator)
+    side.name = f"{bundle.folder.name}, {side.name}"
+    return side
+
+
+def _require_same_model(bundle: Bundle, reference: Bundle) -> None:
+    differing = [
+        key for key, value in bundle.manifest["model"].items() if reference.manifest["model"].get(key) != value
+    ]
+    if differing:
+        raise HideNerfError(
+            f"{reference.folder} and {bundle.folder} are of different models ({', '.join(differing)}); compare bundles "
+            "of one model."
+        )
+    if sha256_of(bundle.face_model_path) != sha256_of(reference.face_model_path):
+        raise HideNerfError(
+            f"{reference.folder} and {bundle.folder} have different face models; export both with the same."
+        )
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "sha256": sha256_of(path)} if path.is_file() else {"name": path.name}

@@ -1,0 +1,205 @@
+"""From an FP32 bundle and calibration data to a precision plan: guard, ranges, sensitivity, search, verification."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from hidenerf.calibration.precision.cost import RUNS_PER_FRAME
+from hidenerf.calibration.precision.data import CalibrationData
+from hidenerf.calibration.precision.frame_loss import (
+    FrameLoss,
+    Int8,
+    Int8Frames,
+    frame_loss,
+    renderer_alone,
+    whole_frames,
+)
+from hidenerf.calibration.precision.groups import LayerGroup, layer_groups
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors
+from hidenerf.calibration.precision.range_guard import GuardResult, guard, tensor_ranges
+from hidenerf.calibration.precision.ranges import RANGE_METHODS, activation_histograms
+from hidenerf.calibration.precision.search import Sensitivity, Step, greedy_order, greedy_search, sensitivity, take_back
+from hidenerf.export.passes.convolutions import Convolution, all_convolution_flops, convolutions, output_layers
+from hidenerf.export.passes.planned_precision import to_planned
+from hidenerf.export.passes.quantisation import symmetric_scale
+from hidenerf.runtime.bundle import EXPORT_AGAIN, GRAPH_NAMES, Bundle
+from hidenerf.runtime.errors import HideNerfError
+
+MEASURED = "measured"
+# Entropy won for few groups and by little where it was measured; leaving it out spares a third of the time.
+MEASURED_METHODS = ("max", "percentile")
+
+OVERFLOW = "FP16 would overflow here (range guard), so it stays in FP32"
+OUTPUT = "its output is coordinates or pixels without another convolution in between, so it stays in FP16"
+
+Models = dict[str, onnx.ModelProto]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class GraphFindings:
+    """Of one FP32 graph. fixed: layer → why it cannot be INT8. ranges: layer → range method → range.
+
+    all_flops: of every convolution, those that are not 2-D or have no constant weight included.
+    """
+
+    layers: list[Convolution]
+    all_flops: int
+    guard: GuardResult
+    fixed: dict[str, str]
+    ranges: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Everything that was found. graphs: by name. refiner_guard: of the refiner alone, whose convolutions are those of
+    `renderer_refiner`. kept: the groups that are INT8, in the order of the search.
+
+    half, plan: the frames of FP16 alone and of the plan as the exporter writes them, held-out frames included; those
+    of the steps are of INT8 in FP32 graphs, on the other frames.
+    """
+
+    graphs: dict[str, GraphFindings]
+    refiner_guard: GuardResult
+    sensitivities: list[Sensitivity]
+    steps: list[Step]
+    kept: list[LayerGroup]
+    half: FrameLoss
+    plan: FrameLoss
+
+    @property
+    def guards(self) -> dict[str, GuardResult]:
+        """Of all four graphs, by name."""
+        return {name: graph.guard for name, graph in self.graphs.items()} | {"refiner": self.refiner_guard}
+
+    def int8_share(self, graphs: Sequence[str]) -> float:
+        """Share of these graphs' convolution FLOPs, one run of each, that is INT8."""
+        chosen = sum(group.flops for group in self.kept if group.graph in graphs)
+        return chosen / max(1, sum(self.graphs[name].all_flops for name in graphs))
+
+
+def load_models(bundle: Bundle) -> Models:
+    """The FP32 graphs and the refiner alone. Errors: a bundle in another precision, or without kernel parts."""
+    if bundle.precision != "fp32":
+        raise HideNerfError(
+            f"{bundle.folder}: this bundle is {bundle.precision.upper()}, and a plan is made from FP32; give the "
+            "checkpoint, or a bundle exported without --fp16."
+        )
+    if bundle.kernel_parts is None:
+        raise HideNerfError(f"{bundle.folder}: this bundle has no graph of the refiner alone; {EXPORT_AGAIN}.")
+    models = {name: onnx.load(bundle.graphs[name].path) for name in GRAPH_NAMES}
+    return models | {"refiner": onnx.load(bundle.kernel_parts.refiner.path)}
+
+
+def calibrate(
+    models: Models, octaves: int, data: CalibrationData, *, min_psnr: float, method: str, report: Report
+) -> Calibration:
+    """Find the plan. method: how activation ranges are chosen, or `MEASURED` for the best of each group.
+
+    report is called with lines of progress. Errors: see `guard`; a budget that not even FP16 holds.
+    """
+    feeds = _graph_inputs(models, data)
+    graphs = {name: _examine(models[name], name, octaves, feeds[name], report) for name in GRAPH_NAMES}
+    refiner_guard = guard(models["refiner"], "refiner", octaves, feeds["refiner"])
+    del feeds
+    reference = whole_frames(models, data)
+
+    sensitivities: list[Sensitivity] = []
+
+    def scales_of(groups: Sequence[LayerGroup]) -> dict[str, dict[str, float]]:
+        scales: dict[str, dict[str, float]] = {name: {} for name in GRAPH_NAMES}
+        for found in sensitivities:
+            if found.group in groups:
+                scales[found.group.graph] |= group_scales(found.group, graphs, found.method)
+        return scales
+
+    def verify(groups: Sequence[LayerGroup]) -> FrameLoss:
+        scales = scales_of(groups)
+        planned: Models = {}
+        for name in GRAPH_NAMES:
+            planned[name] = onnx.ModelProto()
+            planned[name].CopyFrom(models[name])
+            to_planned(planned[name], octaves, scales[name], {o.node for o in graphs[name].guard.overflows})
+        return frame_loss(reference, whole_frames(planned, data))
+
+    half = verify([])
+    report(f"FP16 alone: worst frame {half.worst:.2f} dB")
+    if half.worst < min_psnr:
+        raise HideNerfError(
+            f"FP16 alone reaches {half.worst:.2f} dB on the worst frame, so no plan holds --min-psnr {min_psnr:g}; "
+            f"ask for less than {half.worst:.0f}."
+        )
+    seen = [number for number, sample in enumerate(data.samples) if not sample.held_out]
+    int8 = Int8Frames(models, {n: convolutions(m.graph) for n, m in models.items()}, data, seen)
+
+    def loss_of(scales: Int8) -> FrameLoss:
+        return frame_loss([reference[number] for number in seen], int8.frames(scales))
+
+    methods = MEASURED_METHODS if method == MEASURED else (method,)
+    groups = [group for name in GRAPH_NAMES for group in layer_groups(name, _free_layers(graphs[name]))]
+    for number, group in enumerate(groups, 1):
+        scales = {m: {group.graph: group_scales(group, graphs, m)} for m in methods}
+        found = sensitivity(group, {m: loss_of(scales[m]) for m in methods})
+        sensitivities.append(found)
+        report(
+            f"{number}/{len(groups)} {group.name}: {group.flops / 1e9:.2f} GFLOP, alone {found.loss.worst:.1f} dB "
+            f"({found.method})"
+        )
+
+    def tell(step: Step) -> None:
+        names = ", ".join(group.name for group in step.added)
+        verdict = "kept" if step.kept else "left in FP16"
+        report(f"{step.loss.worst:.2f} dB on the worst frame with {names} added: {verdict}")
+
+    order = greedy_order(sensitivities, RUNS_PER_FRAME)
+    steps = greedy_search(order, min_psnr, lambda added: loss_of(scales_of(added)), tell)
+    kept, loss = take_back([group for step in steps if step.kept for group in step.added], min_psnr, verify)
+    report(f"The plan as it is exported: worst of all {len(data.samples)} frames {loss.worst:.2f} dB")
+    return Calibration(graphs, refiner_guard, sensitivities, steps, kept, half, loss)
+
+
+def _examine(model: onnx.ModelProto, name: str, octaves: int, feeds: list[Tensors], report: Report) -> GraphFindings:
+    found = guard(model, name, octaves, feeds)
+    report(
+        f"{name}: {found.tensors} tensors in FP16, the largest {found.largest.tensor} with "
+        f"{found.largest.max_abs:.4g}; {len(found.overflows)} nodes must stay in FP32"
+    )
+    layers = convolutions(model.graph)
+    overflowing = {overflow.node for overflow in found.overflows}
+    outputs = output_layers(model.graph)
+    fixed = {layer.layer: OUTPUT for layer in layers if layer.layer in outputs}
+    fixed |= {layer.layer: OVERFLOW for layer in layers if layer.node in overflowing}
+    largest = {r.tensor: r.max_abs for r in tensor_ranges(model, sorted({layer.data for layer in layers}), feeds)}
+    histograms = activation_histograms(model, largest, feeds)
+    by_tensor = {
+        tensor: {method: choose(histogram) for method, choose in RANGE_METHODS.items()}
+        for tensor, histogram in histograms.items()
+    }
+    ranges = {layer.layer: by_tensor[layer.data] for layer in layers}
+    return GraphFindings(layers, all_convolution_flops(model.graph), found, fixed, ranges)
+
+
+def _graph_inputs(models: Models, data: CalibrationData) -> dict[str, list[Tensors]]:
+    """What each graph reads in FP32 on the frames that are not held out."""
+    encoder, led = Session(models["source_encoder"]), Session(models["led"])
+    encoded = [encoder.run(inputs) for inputs in data.sources]
+    renderer = Session(renderer_alone(models["renderer_refiner"]))
+    of_led = [encoded[sample.source] | sample.tensors for sample in data.samples if not sample.held_out]
+    of_renderer = [tensors | led.run(tensors) for tensors in of_led]
+    return {
+        "source_encoder": data.sources,
+        "led": of_led,
+        "renderer_refiner": of_renderer,
+        "refiner": [tensors | renderer.run(tensors) for tensors in of_renderer],
+    }
+
+
+def _free_layers(graph: GraphFindings) -> list[Convolution]:
+    return [layer for layer in graph.layers if layer.layer not in graph.fixed]
+
+
+def group_scales(group: LayerGroup, graphs: Mapping[str, GraphFindings], method: str) -> dict[str, float]:
+    """Layer → scale of its activation by this range method."""
+    ranges = graphs[group.graph].ranges
+    return {layer.layer: float(symmetric_scale(ranges[layer.layer][method])) for layer in group.layers}

@@ -1,0 +1,142 @@
+"""The loss of the final frame when some convolutions are INT8, measured with ONNX Runtime on the CPU."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from hidenerf.calibration.parity.metrics import psnr
+from hidenerf.calibration.precision.data import CalibrationData
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors
+from hidenerf.export.passes.convolutions import Convolution
+from hidenerf.export.passes.custom_ops import DOMAIN
+from hidenerf.export.passes.quantisation import insert_int8
+from hidenerf.runtime.bundle import GRAPH_NAMES
+
+Picture = NDArray[np.uint8]
+# Graph → layer that is INT8 → scale of its activation.
+Int8 = Mapping[str, Mapping[str, float]]
+
+KEPT_STATES = 3
+
+
+@dataclass(frozen=True)
+class FrameLoss:
+    """Against FP32 over all frames. mean_square: in squared levels of 255. worst, mean: PSNR in dB of the frames,
+    infinite where nothing differs; the mean is that of the mean square.
+    """
+
+    worst: float
+    mean: float
+    mean_square: float
+
+
+def frame_loss(reference: Sequence[Picture], frames: Sequence[Picture]) -> FrameLoss:
+    """Compare uint8 frames pairwise."""
+    pairs = list(zip(reference, frames, strict=True))
+    squares = [float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean()) for a, b in pairs]
+    square = float(np.mean(squares))
+    mean = float("inf") if square == 0.0 else 10.0 * float(np.log10(255.0**2 / square))
+    return FrameLoss(min(psnr(a, b, 255.0) for a, b in pairs), mean, square)
+
+
+class Int8Frames:
+    """Frames of the calibration data with any set of INT8 convolutions in the FP32 graphs.
+
+    models: FP32, `source_encoder`, `led`, `renderer_refiner` and `refiner`, with their convolutions, layers. chosen:
+    numbers of the data's samples. What a change leaves as it was is not
+    computed again: the last few states of encoder and renderer are kept.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, onnx.ModelProto],
+        layers: Mapping[str, Sequence[Convolution]],
+        data: CalibrationData,
+        chosen: Sequence[int],
+    ) -> None:
+        self._models = dict(models) | {"renderer": renderer_alone(models["renderer_refiner"])}
+        self._layers = layers
+        self._data = data
+        self._samples = [data.samples[number] for number in chosen]
+        self._states: OrderedDict[tuple[Any, ...], list[Tensors]] = OrderedDict()
+        self._renderer = Session(self._models["renderer"])
+
+    def frames(self, int8: Int8) -> list[Picture]:
+        """One frame [S, S, 3] per sample."""
+        encoder, led, refiner = (int8.get(name, {}) for name in GRAPH_NAMES)
+        keys = frozenset(encoder.items()), frozenset(led.items())
+        encoded = self._state(("encoded", keys[0]), lambda: self._encode(encoder))
+        rendered = self._state(("rendered", *keys), lambda: self._render(encoded, led))
+        session = self._session("refiner", refiner)
+        return [
+            session.run(encoded[sample.source] | tensors)["frame"]
+            for sample, tensors in zip(self._samples, rendered, strict=True)
+        ]
+
+    def _encode(self, scales: Mapping[str, float]) -> list[Tensors]:
+        session = self._session("source_encoder", scales)
+        return [session.run(inputs) for inputs in self._data.sources]
+
+    def _render(self, encoded: list[Tensors], scales: Mapping[str, float]) -> list[Tensors]:
+        led = self._session("led", scales)
+        rendered = []
+        for sample in self._samples:
+            tensors = encoded[sample.source] | sample.tensors
+            rendered.append(self._renderer.run(tensors | led.run(tensors)))
+        return rendered
+
+    def _session(self, name: str, scales: Mapping[str, float]) -> Session:
+        model = onnx.ModelProto()
+        model.CopyFrom(self._models[name])
+        insert_int8(model, list(self._layers[name]), scales)
+        return Session(model)
+
+    def _state(self, key: tuple[Any, ...], make: Callable[[], list[Tensors]]) -> list[Tensors]:
+        if key not in self._states:
+            self._states[key] = make()
+        self._states.move_to_end(key)
+        # The FP32 states serve every group of another graph.
+        fixed: set[tuple[Any, ...]] = {("encoded", frozenset()), ("rendered", frozenset(), frozenset())}
+        passing = [k for k in self._states if k not in fixed]
+        for old in passing[: max(0, len(passing) - KEPT_STATES)]:
+            del self._states[old]
+        return self._states[key]
+
+
+def whole_frames(models: Mapping[str, onnx.ModelProto], data: CalibrationData) -> list[Picture]:
+    """One frame per sample, held out or not, by three graphs as a bundle holds them."""
+    encoder, led, renderer = (Session(models[name]) for name in ("source_encoder", "led", "renderer_refiner"))
+    encoded = [encoder.run(inputs) for inputs in data.sources]
+    frames = []
+    for sample in data.samples:
+        tensors = encoded[sample.source] | sample.tensors
+        frames.append(renderer.run(tensors | led.run(tensors))["frame"])
+    return frames
+
+
+def renderer_alone(renderer_refiner: onnx.ModelProto) -> onnx.ModelProto:
+    """What comes before the graph `refiner`: TriplaneRender, with the outputs `rendered` and `rendered_alpha`."""
+    whole = renderer_refiner.graph
+    (source,) = [node for node in whole.node if node.domain == DOMAIN and node.op_type == "TriplaneRender"]
+    node = onnx.NodeProto()
+    node.CopyFrom(source)
+    node.output[:] = ["rendered", "rendered_alpha"]
+    graph = helper.make_graph(
+        [node],
+        "renderer",
+        [value for value in whole.input if value.name in node.input],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in node.output],
+        [tensor for tensor in whole.initializer if tensor.name in node.input],
+    )
+    return helper.make_model(
+        graph,
+        functions=renderer_refiner.functions,
+        opset_imports=renderer_refiner.opset_import,
+        ir_version=renderer_refiner.ir_version,
+    )

@@ -1,0 +1,51 @@
+"""Convolutions of a graph in groups to be measured together, named by the module that holds them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hidenerf.export.passes.convolutions import Convolution
+
+MAX_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Layers of `graph` under one module path, `module`."""
+
+    graph: str
+    module: str
+    layers: tuple[Convolution, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.graph}/{self.module}"
+
+    @property
+    def flops(self) -> int:
+        return sum(layer.flops for layer in self.layers)
+
+
+def layer_groups(graph: str, layers: Sequence[Convolution], limit: int = MAX_GROUPS) -> list[LayerGroup]:
+    """At most `limit` groups in the layers' order: the one of most FLOPs is split by its modules while that fits."""
+    groups = [LayerGroup(graph, "", tuple(layers))] if layers else []
+    while True:
+        for group in sorted(groups, key=lambda g: (-g.flops, g.module)):
+            parts = _split(group)
+            if 1 < len(parts) <= limit - len(groups) + 1:
+                position = groups.index(group)
+                groups[position : position + 1] = parts
+                break
+        else:
+            return groups
+
+
+def _split(group: LayerGroup) -> list[LayerGroup]:
+    """By the first component of the module path in which its layers differ."""
+    paths = [layer.layer.split(".") for layer in group.layers]
+    depth = 0
+    while all(len(path) > depth for path in paths) and len({tuple(path[: depth + 1]) for path in paths}) == 1:
+        depth += 1
+    parts: dict[str, list[Convolution]] = {}
+    for layer, path in zip(group.layers, paths, strict=True):
+        parts.setdefault(".".join(path[: depth + 1]), []).append(layer)
+    return [LayerGroup(group.graph, module, tuple(members)) for module, members in parts.items()]

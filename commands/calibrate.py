@@ -1,0 +1,171 @@
+"""`hidenerf-calibrate`: which convolutions can be INT8, and what must stay in FP32."""
+
+import json
+import math
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hidenerf.commands.errors import user_errors
+from hidenerf.runtime.errors import HideNerfError
+
+if TYPE_CHECKING:
+    from hidenerf.calibration.precision.calibrate import Calibration
+    from hidenerf.runtime.bundle import Bundle
+
+# As in `hidenerf.calibration.precision.calibrate`, which is slow to import.
+METHOD_NAMES = ("measured", "max", "percentile", "entropy")
+DEFAULT_FILE = "precision.json"
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model", metavar="[BUNDLE|CHECKPOINT]", required=False, type=_PATH)
+@click.option("-o", "--output", default=DEFAULT_FILE, show_default=True, type=_PATH, help="The plan (.json).")
+@click.option("-s", "--source", "sources", multiple=True, type=_PATH, help="Portrait or prepared source; repeatable.")
+@click.option("-d", "--driving", "motions", multiple=True, type=_PATH, help="Clip, take or motion file; repeatable.")
+@click.option(
+    "--frames",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Calibration frames of each source and motion.",
+)
+@click.option(
+    "--min-psnr",
+    type=click.FloatRange(10.0, 100.0),
+    default=42.0,
+    show_default=True,
+    help="Budget: the worst frame against FP32, in dB.",
+)
+@click.option(
+    "--ranges",
+    type=click.Choice(METHOD_NAMES),
+    default="measured",
+    show_default=True,
+    help="Of activations; measured: max or percentile, whichever is better for the group.",
+)
+@click.option("--fp8", is_flag=True, help="Refused: see docs/precision.md.")
+@click.option("--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task.")
+@user_errors
+def main(
+    model: Path | None,
+    output: Path,
+    sources: tuple[Path, ...],
+    motions: tuple[Path, ...],
+    frames: int,
+    min_psnr: float,
+    ranges: str,
+    fp8: bool,
+    face_landmarker: Path | None,
+) -> None:
+    """Make a precision plan for an FP32 BUNDLE or a CHECKPOINT (.safetensors; without it the shipped one).
+
+    Sources are moved by motions, the shipped ones by default, and the loss of the final frame is measured with groups
+    of convolutions in INT8. Writes the plan, which `hidenerf-export --precision` applies, and a picture beside it.
+    """
+    if fp8:
+        raise HideNerfError(
+            "--fp8: FP8 convolutions are not offered, they lost more than INT8 in every graph at the same rate "
+            "(docs/precision.md); leave the option out."
+        )
+    if output.suffix != ".json":
+        raise HideNerfError(f"-o {output}: the plan's name must end in .json.")
+    try:
+        from hidenerf.calibration.precision.calibrate import calibrate, load_models
+        from hidenerf.calibration.precision.data import collect
+        from hidenerf.calibration.precision.plan import plan_content
+        from hidenerf.export.bundle_writer import quiet_exporter
+    except ModuleNotFoundError as error:
+        raise HideNerfError(
+            f"Calibrating needs the package {error.name}; install it with: pip install 'hidenerf[export,cpu]'"
+        ) from None
+    from hidenerf.runtime.animator import Animator
+    from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+    from hidenerf.runtime.files import require_writable_parent
+
+    require_writable_parent(output)
+    sources, motions = sources or (demo_source_path(),), motions or (demo_motion_path(),)
+    for option, paths in (("-s", sources), ("-d", motions)):
+        for path in paths:
+            if str(path).startswith("camera:"):
+                raise HideNerfError(f"{option} {path}: calibration needs input that can be repeated; give a file.")
+            if not path.exists():
+                raise HideNerfError(f"{option} {path}: no such file; check the path.")
+    with ExitStack() as stack:
+        bundle = _bundle(model, Path(stack.enter_context(TemporaryDirectory())))
+        models = load_models(bundle)
+        with Animator(bundle, "onnxruntime-cpu", face_landmarker) as animator:
+            data = collect(animator, sources, motions, frames, click.echo)
+        octaves = int(bundle.manifest["model"]["encoding_octaves"])
+        with quiet_exporter():
+            found = calibrate(models, octaves, data, min_psnr=min_psnr, method=ranges, report=click.echo)
+        content = plan_content(found, bundle, models, data, min_psnr)
+    _store(content, found, output, min_psnr)
+    share = content["share"]
+    click.echo(
+        f"\nPlan written to {output}: worst of {len(data.samples)} frames {found.plan.worst:.2f} dB (budget "
+        f"{min_psnr:g}), INT8 {share['per_frame']:.1%} of a frame's convolution FLOPs and "
+        f"{share['source_encoder']:.1%} of the source encoder's; estimated cost {content['cost']['plan']:g} against "
+        f"{content['cost']['fp16']:g} in FP16.\nApply it with: hidenerf-export --precision {output}"
+    )
+
+
+def _bundle(model: Path | None, scratch: Path) -> "Bundle":
+    """The given bundle, or one exported from the given or the shipped checkpoint."""
+    from hidenerf.export.bundle_writer import describe_checkpoint, write_bundle
+    from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
+    from hidenerf.runtime.bundle import open_bundle
+    from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+
+    if model is not None and model.is_dir():
+        return open_bundle(model)
+    checkpoint = model or default_checkpoint_path()
+    if not checkpoint.is_file():
+        raise HideNerfError(f"{checkpoint}: no such bundle or checkpoint; check the path.")
+    click.echo(f"Exporting {checkpoint} in FP32.")
+    folder = scratch / "bundle"
+    write_bundle(
+        load_checkpoint(checkpoint),
+        folder,
+        checkpoint=describe_checkpoint(checkpoint, None),
+        face_model=load_face_model(default_face_model_path()),
+        half=False,
+        report=lambda _: None,
+    )
+    return open_bundle(folder)
+
+
+def _store(content: dict[str, Any], found: "Calibration", output: Path, min_psnr: float) -> None:
+    """The plan and its picture, both or neither."""
+    from hidenerf.calibration.precision.plan import cost_of
+    from hidenerf.calibration.precision.plan_picture import Point, pareto_picture
+    from hidenerf.runtime.files import atomic_path
+    from hidenerf.runtime.video.pictures import write_picture
+
+    # A step that changes no pixel has no finite PSNR; one level in one pixel of a thousand frames is as good.
+    ceiling = 100.0
+
+    def point(names: frozenset[str], psnr: float) -> Point:
+        return Point(cost_of(found, names, "fp16") / 1e9, psnr if math.isfinite(psnr) else ceiling)
+
+    taken: frozenset[str] = frozenset()
+    kept: list[Point] = []
+    dropped: list[Point] = []
+    for step in found.steps:
+        trial = taken | {group.name for group in step.added}
+        (kept if step.kept else dropped).append(point(trial, step.loss.worst))
+        taken = trial if step.kept else taken
+    half = point(frozenset(), found.half.worst)
+    plan = point(frozenset(group.name for group in found.kept), found.plan.worst)
+    with atomic_path(output) as partial, atomic_path(output.with_suffix(".png")) as picture:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_picture(pareto_picture(kept, dropped, half, plan, min_psnr), picture)
+
+
+if __name__ == "__main__":
+    main()

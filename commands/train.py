@@ -1,0 +1,162 @@
+"""`hidenerf-train`: make a checkpoint from synthetic talking heads, clips of real people, or both."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hidenerf.commands.errors import user_errors
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import require_writable_parent
+
+
+@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run, see above.")
+@click.option("--preset", default="demo", help="Sizes of the networks: demo or base.")
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
+@click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sittings together.")
+@click.option("--steps", type=int, help="Length of the whole run in steps instead.")
+@click.option("--stop-after", type=float, default=float("inf"), help="Seconds after which this sitting ends.")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run saved in this folder (OUT/run).")
+@click.option(
+    "--initial", type=click.Path(path_type=Path), help="Begin with this checkpoint's weights, not with random ones."
+)
+@click.option("--batch-size", type=int, help="Pairs a step and a GPU.")
+@click.option("--learning-rate", type=float, help="Of AdamW, at its highest.")
+@click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")
+@click.option("--seed", type=int, help="Of the weights, the pairs and the jitter.")
+@click.option(
+    "--vgg", type=click.Path(path_type=Path), help="VGG-16 of torchvision as .safetensors, for perceptual loss."
+)
+@click.option("--clips", type=click.Path(path_type=Path), help="Train on clips that hidenerf-clips put in this folder.")
+@click.option(
+    "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic batches."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that make pairs, each GPU's own. Default: its share of the cores.",
+)
+@click.option("--capacity", type=click.IntRange(8), default=8192, help="Pairs kept on the GPU, to be drawn from.")
+@click.option("--warm-up", type=click.IntRange(1), default=1024, help="Pairs to wait for before the first step.")
+@click.option("--report-every", type=float, default=15.0, help="Seconds from one line of figures to the next.")
+@click.option("--save-every", type=float, default=120.0, help="Seconds from one saved state to the next.")
+@click.option(
+    "--triton/--no-triton", default=True, help="On a GPU: our Triton kernels, or PyTorch's functions in their place."
+)
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the CSV.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU if there is one.")
+@user_errors
+def main(
+    out: Path,
+    preset: str,
+    config_path: Path | None,
+    stop_after: float,
+    resume: Path | None,
+    initial: Path | None,
+    vgg: Path | None,
+    clips: Path | None,
+    synthetic_share: float,
+    workers: int | None,
+    capacity: int,
+    warm_up: int,
+    report_every: float,
+    save_every: float,
+    triton: bool,
+    tensorboard: bool,
+    device: str | None,
+    **changes: Any,
+) -> None:
+    """Train HiDe-NeRF on synthetic talking heads, or on prepared clips.
+
+    OUT/run holds the latest checkpoint.safetensors and what --resume needs, OUT/curve.csv the figures, OUT/samples.png
+    rows of source, driving, SECC, rendered, refined and error. A run may be split into sittings: give --stop-after,
+    then --resume with the same --out; the schedule goes on where it was. Several GPUs: torchrun --nproc-per-node N -m
+    hidenerf.commands.train …
+    """
+    import torch
+
+    from hidenerf.model.checkpoint import load_checkpoint
+    from hidenerf.model.config import PRESETS
+    from hidenerf.training.data.clips.pairs import ClipPairs, read_clips, shown_pairs
+    from hidenerf.training.data.mixed_pairs import MixedPairs
+    from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
+    from hidenerf.training.data.synthetic.replay import PairReplay
+    from hidenerf.training.kernels.triton_use import triton_errors, without_triton
+    from hidenerf.training.loop.config import TrainingConfig, read_config
+    from hidenerf.training.loop.losses import load_vgg
+    from hidenerf.training.loop.processes import joined_processes
+    from hidenerf.training.loop.session import STATE_FOLDER, train
+    from hidenerf.training.loop.state import load_state, read_run
+    from hidenerf.training.loop.trainer import PairSource, Trainer
+
+    if preset not in PRESETS:
+        raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
+    if resume is None and (out / STATE_FOLDER).exists():
+        raise HideNerfError(f"{out}: holds a run already; go on with --resume {out / STATE_FOLDER} or choose another.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to train on the CPU.")
+    values: dict[str, Any] = {}
+    if resume is not None:
+        values |= read_run(resume)["config"]
+    if config_path is not None:
+        values |= read_config(config_path)
+    values = _with_options(values, changes)
+    config = TrainingConfig.from_dict(values)
+    model_config = PRESETS[preset]
+    if initial is not None and resume is not None:
+        raise HideNerfError(f"--initial {initial}: a run that is resumed has its own weights; leave one of both out.")
+    start = None if initial is None else load_checkpoint(initial)
+    if start is not None and start.config != model_config:
+        raise HideNerfError(
+            f"--initial {initial}: a model '{start.config.name}' of other sizes than --preset {preset}; choose the "
+            "preset it was trained with."
+        )
+    if clips is None and synthetic_share > 0:
+        raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
+    prepared = None if clips is None else read_clips(clips, model_config)
+    require_writable_parent(out / STATE_FOLDER)
+
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    with joined_processes(device) as processes, ExitStack() as stack:
+        stack.enter_context(triton_errors("train with --no-triton") if triton else without_triton())
+        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
+        if resume is not None:
+            load_state(trainer, resume)
+        # Each sitting and each rank draws pairs of its own.
+        seed = config.seed + trainer.step + (processes.rank << 32)
+        shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers
+        kinds = 2 if synthetic_share > 0 else 1
+        room = (processes.device, capacity // kinds, -(-shared // kinds), seed)
+
+        def opened(source: PairReplay | ClipPairs) -> PairSource:
+            stack.enter_context(source)
+            source.warm_up(warm_up)
+            return source
+
+        if prepared is None:
+            shown = held_out_pairs(model_config, processes.device, range(6))
+            pairs = opened(PairReplay(model_config, *room))
+        else:
+            shown = shown_pairs(prepared, model_config, processes.device, 6)
+            pairs = opened(ClipPairs(prepared, model_config, *room))
+            if synthetic_share > 0:
+                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), synthetic_share, seed)
+        train(trainer, pairs, shown, out, stop_after, report_every, save_every, tensorboard, click.echo)
+
+
+def _with_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The config's entries with what the command line gives in their place."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "seconds" in given or "steps" in given:
+        values = {name: value for name, value in values.items() if name not in ("seconds", "steps")}
+    if "adversarial" in given:
+        given["losses"] = {**values.get("losses", {}), "adversarial": given.pop("adversarial")}
+    return {**values, **given}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""What serves a bundle's engines, and the part of TensorRT's Python interface that the backend uses.
+
+The protocols below are spelt alike by TensorRT 10.1 to 11.1, its lean runtime, and TensorRT-RTX; `RuntimeConfig` and
+`RuntimeCache` are used with TensorRT-RTX alone. tests/runtime/backends/test_tensorrt.py holds them against the module
+that is installed.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
+from hidenerf.runtime.tensorrt.library import Library, import_library, pip_command
+
+
+class Context(Protocol):
+    """`IExecutionContext`."""
+
+    def set_tensor_address(self, name: str, memory: int) -> bool: ...
+
+    def set_device_memory(self, memory: int, size: int) -> None: ...
+
+    def execute_async_v3(self, stream_handle: int) -> bool: ...
+
+
+class RuntimeCache(Protocol):
+    """`IRuntimeCache`: kernels that TensorRT-RTX compiled for this GPU."""
+
+    def deserialize(self, blob: bytes) -> bool: ...
+
+    def serialize(self) -> Any: ...
+
+
+class RuntimeConfig(Protocol):
+    """`IRuntimeConfig`."""
+
+    cuda_graph_strategy: Any
+
+    def create_runtime_cache(self) -> RuntimeCache: ...
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool: ...
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None: ...
+
+
+class CudaEngine(Protocol):
+    """`ICudaEngine`. create_execution_context takes an allocation strategy or a `RuntimeConfig`; None is a failure."""
+
+    num_io_tensors: int
+    device_memory_size_v2: int
+
+    def get_tensor_name(self, index: int) -> str: ...
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
+
+    def get_tensor_dtype(self, name: str) -> Any: ...
+
+    def create_execution_context(self, strategy: Any, /) -> Context | None: ...
+
+    def create_runtime_config(self) -> RuntimeConfig: ...
+
+
+class PluginRegistry(Protocol):
+    """`IPluginRegistry`; load_library gives None where it fails."""
+
+    def load_library(self, plugin_path: str) -> Any: ...
+
+
+class Runtime(Protocol):
+    """`IRuntime`; deserialize_cuda_engine gives None where it fails."""
+
+    engine_host_code_allowed: bool
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> CudaEngine | None: ...
+
+    def get_plugin_registry(self) -> PluginRegistry: ...
+
+
+def load_library(backend: str) -> Library:
+    """Import what serves the engines of `backend`, "tensorrt" or "tensorrt-rtx", and what draws the SECC.
+
+    Errors: a package is missing, does not load, or is too old; each names the pip command.
+    """
+    library = import_library(backend, builds=False)
+    try:
+        cuda_core()
+        nvrtc_version()
+    except HideNerfError as error:
+        reason = str(error).partition(" (")[2].rpartition(");")[0]
+        raise HideNerfError(
+            f"--backend {backend} needs cuda-core and NVRTC ({reason}); {pip_command(backend)}"
+        ) from None
+    return library
+
+
+def gpu_sm() -> int:
+    """Architecture of the GPU in use, 86 for compute capability 8.6."""
+    major, minor = cuda_core().Device().compute_capability
+    return 10 * int(major) + int(minor)

@@ -1,0 +1,113 @@
+"""`hidenerf-clips` as its users start it, on real clips."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from hidenerf.training.data.clips.file import open_clip
+from tests.support.media import write_clip
+
+CLIPS = [sys.executable, "-m", "hidenerf.commands.clips"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLIPS, *map(str, arguments)], capture_output=True, text=True, timeout=200, check=False)
+
+
+def refuse(*arguments: object) -> str:
+    """The last line of a command that ends with code 2, after checking that it is a sentence."""
+    result = run(*arguments)
+    assert result.returncode == 2, (result.returncode, result.stderr)
+    assert "Traceback" not in result.stderr
+    (error,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    return error
+
+
+def test_help_is_fast() -> None:
+    seconds = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert "--limit-frames" in run("--help").stdout
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.5
+
+
+def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "prepared"
+    (folder / "second").mkdir(parents=True)
+    shutil.copy(shared_data / "drv_d0.mp4", folder)
+    shutil.copy(shared_data / "drv_d10.mp4", folder / "second" / "d10.MP4")
+    write_clip(folder / "faceless.mp4", frames=3, size=(240, 320))
+    (folder / "broken.mov").write_bytes(b"not a film")
+    (folder / "notes.txt").write_text("not a clip")
+    options = ("--limit-frames", 3, "--every", 10, "--face-landmarker", face_landmarker)
+    result = run(folder, "--out", out, *options)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "broken.mov: not prepared, see below"
+    assert lines[1].startswith("drv_d0.mp4: 3 frames, fit error ")
+    assert lines[1].endswith(" s")
+    assert lines[2] == "faceless.mp4: not prepared, see below"
+    assert lines[3].startswith("second/d10.MP4: 3 frames, fit error ")
+    assert lines[4].startswith(f"{out}: 2 of 4 clips prepared, 0 before; 6 frames in ")
+    assert lines[4].endswith(" frames/s")
+    failures = result.stderr.splitlines()
+    assert failures[0].startswith(f"{folder / 'broken.mov'}: ")
+    assert failures[1].startswith(f"{folder / 'faceless.mp4'}: a face was found in no frame")
+    assert len(failures) == 2
+    written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert written == ["drv_d0.mp4.npz", "second/d10.MP4.npz"]
+    assert open_clip(out / written[0]).clip.number.tolist() == [0, 10, 20]
+    before = [(out / name).read_bytes() for name in written]
+
+    result = run(folder, "--out", out, *options)
+    assert result.returncode == 0
+    assert "drv_d0.mp4: prepared already\n" in result.stdout
+    assert f"{out}: 0 of 4 clips prepared, 2 before; 0 frames" in result.stdout
+    assert [(out / name).read_bytes() for name in written] == before
+
+    # Other content under the same name, and a file that is none of ours.
+    shutil.copy(shared_data / "drv_d10.mp4", folder / "drv_d0.mp4")
+    np.savez(out / written[1], something=np.zeros(3))
+    result = run(folder, "--out", out, *options)
+    assert "drv_d0.mp4: 3 frames, fit error " in result.stdout
+    assert "second/d10.MP4: not prepared, see below" in result.stdout
+    assert "d10.MP4.npz: not a prepared clip" in result.stderr
+    assert "It is in the way here: move it or choose another --out." in result.stderr
+
+
+def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "no such folder" in refuse(tmp_path / "nowhere", "--out", out)
+    assert f"{Path(__file__)}: not a folder; give the folder that holds" in refuse(__file__, "--out", out)
+    assert "no clips in this folder (.mp4, " in refuse(tmp_path, "--out", out)
+    assert not out.exists()
+    (tmp_path / "broken.mp4").write_bytes(b"not a film")
+    assert "none of its 1 clips could be prepared" in refuse(
+        tmp_path, "--out", out, "--face-landmarker", face_landmarker
+    )
+    assert "--preset huge: no such preset" in refuse(tmp_path, "--out", out, "--preset", "huge")
+    assert "no such file (--face-landmarker)" in refuse(tmp_path, "--out", out, "--face-landmarker", "nowhere.task")
+
+
+def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "prepared"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(shared_data / "drv_d0.mp4", folder / name)
+    command = [*CLIPS, str(folder), "--out", str(out), "--every", "12", "--face-landmarker", str(face_landmarker)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("a.mp4: 7 frames")
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        assert process.stderr.read() == "Interrupted.\n"
+    assert [path.name for path in out.iterdir()] == ["a.mp4.npz"]
+    assert len(open_clip(out / "a.mp4.npz").clip) == 7

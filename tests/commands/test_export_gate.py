@@ -1,0 +1,105 @@
+"""`hidenerf-export` with its gate. The export itself is tested in tests/commands/test_export.py."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hidenerf.commands.export import main
+from hidenerf.export import bundle_writer
+from hidenerf.runtime.bundle import PARITY_REPORT, open_bundle
+from tests.commands.test_parity import damage
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch, bundle_fp32: Path) -> list[Path]:
+    """Where bundles were written: copies of one that was exported before, since exporting is slow."""
+    folders: list[Path] = []
+
+    def copy(_model: Any, folder: Path, **_: Any) -> None:
+        folders.append(folder)
+        shutil.copytree(bundle_fp32, folder)
+
+    monkeypatch.setattr(bundle_writer, "write_bundle", copy)
+    return folders
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, list(map(str, arguments)))
+
+
+def test_a_new_bundle_carries_its_verdict(written: list[Path], tmp_path: Path) -> None:
+    result = run("-o", tmp_path / "bundle", "--random-init", 0)
+    assert result.exit_code == 0, result.output
+    assert "FP32 on onnxruntime-cpu against PyTorch FP32 on 2 frames: passed" in result.stdout
+    entry = open_bundle(tmp_path / "bundle").manifest["parity"]
+    assert (entry["passed"], entry["failed"], entry["frames"]) == (True, None, 2)
+    assert (entry["precision"], entry["backend"]) == ("fp32", "onnxruntime-cpu")
+    assert entry["frame_psnr"] == "inf" or entry["frame_psnr"] >= entry["thresholds"]["frame_psnr"]
+    assert (tmp_path / "bundle" / PARITY_REPORT).is_file()
+    assert written == [tmp_path / "bundle"]
+
+
+def test_a_bundle_that_is_not_the_model_says_so(
+    written: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = bundle_writer.write_bundle
+
+    def copy_and_damage(model: Any, folder: Path, **how: Any) -> None:
+        copy(model, folder, **how)
+        damage(folder, "led")
+
+    monkeypatch.setattr(bundle_writer, "write_bundle", copy_and_damage)
+    result = run("-o", tmp_path / "bundle")
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    assert "--allow-failed-parity" in result.stderr
+    assert open_bundle(tmp_path / "bundle").failed_parity is not None
+    assert len(written) == 1
+
+
+@pytest.mark.usefixtures("written")
+def test_the_gate_can_be_left_out(tmp_path: Path) -> None:
+    result = run("-o", tmp_path / "bundle", "--no-parity")
+    assert result.exit_code == 0
+    assert "arity" not in result.output
+    assert open_bundle(tmp_path / "bundle").manifest["parity"] is None
+
+
+@pytest.mark.usefixtures("written")
+def test_engines_alone_are_not_gated(tmp_path: Path, bundle_fp32: Path) -> None:
+    result = run(bundle_fp32, "-o", tmp_path / "bundle")
+    assert "arity" not in result.output
+
+
+@pytest.mark.usefixtures("written")
+def test_a_gate_that_cannot_run_leaves_the_bundle_without_a_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flip_evaluator", None)
+    for name in [name for name in sys.modules if name.startswith("hidenerf.calibration.") and "cli" not in name]:
+        monkeypatch.delitem(sys.modules, name)
+    result = run("-o", tmp_path / "bundle")
+    assert result.exit_code == 0, result.output
+    assert "Parity was not checked: it needs the package flip_evaluator" in result.stdout
+    assert open_bundle(tmp_path / "bundle").manifest["parity"] is None
+
+
+def test_an_export_that_fails_is_not_followed_by_a_gate(tmp_path: Path) -> None:
+    result = run(tmp_path / "nowhere.safetensors", "-o", tmp_path / "bundle")
+    assert result.exit_code == 2
+    assert "nowhere.safetensors" in result.stderr
+    assert "arity" not in result.output
+
+
+def test_help_is_the_exports_and_needs_none_of_the_heavy_packages() -> None:
+    blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in ("torch", "onnx", "polygraphy", "onnxruntime"))
+    code = f"import sys; {blocked}; from hidenerf.commands.export import main; main(['--help'])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for option in ("CHECKPOINT", "--fp16", "--face-model", "--no-parity"):
+        assert option in result.stdout

@@ -1,0 +1,244 @@
+"""The two custom ops: in PyTorch, as single ONNX nodes, and their bodies in ONNX Runtime against FP64 loops."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import FunctionProto, ModelProto, TensorProto, helper
+
+from hidenerf.export.passes.custom_ops import (
+    attach_functions,
+    grid_sample_3d,
+    grid_sample_3d_function,
+    triplane_render,
+    triplane_render_function,
+    triplane_render_inputs,
+)
+from hidenerf.model import geometry, rendering
+from tests.support import reference
+from tests.support.exported import NAMES, PRECISIONS, is_real, plain, run_onnx, value_types, whole
+from tests.support.reference import frontal_camera, general_camera
+from tests.support.tiny import TINY
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def field(size: int, samples: int, levels: tuple[int, ...], octaves: int, camera: NDArray[Any], seed: int) -> Arrays:
+    """Random inputs of TriplaneRender; Δ moves many points out of the box."""
+    rng = np.random.default_rng(seed)
+    width, channels = 7, 3
+    inputs = {
+        "deformation": rng.uniform(-0.5, 0.5, (1, 3 * samples, size, size)),
+        "camera": camera[None],
+        **{f"planes_{level}": rng.standard_normal((1, 3, channels, r, r)) for level, r in enumerate(levels)},
+        "weight_1": rng.standard_normal((width, channels * len(levels) + 6 * octaves)) * 0.4,
+        "bias_1": rng.standard_normal(width),
+        "weight_2": rng.standard_normal((6, width)) * 0.4,
+        "bias_2": rng.standard_normal(6) - [0, 0, 0, 0, 0, 1],
+    }
+    return {name: array.astype(np.float32) for name, array in inputs.items()}
+
+
+def expected_render(inputs: Arrays, octaves: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    exact = {name: array.astype(np.float64) for name, array in inputs.items()}
+    planes = [exact[name][0] for name in exact if name.startswith("planes_")]
+    mlp = [exact[name] for name in ("weight_1", "bias_1", "weight_2", "bias_2")]
+    picture, alpha = reference.render(exact["deformation"][0], exact["camera"][0], planes, *mlp, octaves)
+    return picture[None], alpha[None, None]
+
+
+def one_node(op: str, function: FunctionProto, inputs: Arrays, outputs: dict[str, tuple[int, list[int]]]) -> ModelProto:
+    """A model of a single custom node, written as another program would write it."""
+    attributes: dict[str, Any] = {"octaves": 2} if op == "TriplaneRender" else {}
+    node = helper.make_node(op, list(inputs), list(outputs), domain="hidenerf", **attributes)
+    graph = helper.make_graph(
+        [node],
+        "one_node",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in inputs.items()
+        ],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("hidenerf", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def render_model(inputs: Arrays) -> ModelProto:
+    """TriplaneRender of two octaves alone, with the body for these inputs' shapes and types."""
+    shapes = {name: array.shape for name, array in inputs.items()}
+    half = inputs["weight_1"].dtype == np.float16
+    size = inputs["deformation"].shape[-1]
+    outputs = {"rendered": (TensorProto.FLOAT, [1, 5, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
+    return one_node("TriplaneRender", triplane_render_function(shapes, 2, half), inputs, outputs)
+
+
+def test_the_ops_are_good_citizens_of_pytorch() -> None:
+    volume, grid = torch.randn(1, 2, 3, 4, 5), torch.rand(1, 2, 3, 4, 3) * 2 - 1
+    torch.library.opcheck(grid_sample_3d, (volume, grid))
+    inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
+    torch.library.opcheck(triplane_render, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
+
+
+def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
+    volume, grid = torch.randn(2, 3, 3, 4, 5), torch.rand(2, 2, 3, 4, 3)
+    inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
+    halves = [a.half() for a in inputs[2:]]
+    arguments = (*inputs[:2], halves[:2], *halves[2:], 2)
+    torch.library.opcheck(triplane_render, arguments)
+    with torch.device("meta"):
+        assert grid_sample_3d(volume.to("meta"), grid.to("meta")).shape == (2, 3, 2, 3, 4)
+
+
+def test_in_pytorch_the_ops_are_the_models_functions() -> None:
+    volume, grid = torch.randn(1, 2, 3, 4, 5), torch.rand(1, 2, 3, 4, 3) * 3 - 1.5
+    assert torch.equal(grid_sample_3d(volume, grid), geometry.grid_sample_3d(volume, grid))
+    inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
+    arguments = (*inputs[:2], inputs[2:4], *inputs[4:], 2)
+    for found, expected in zip(triplane_render(*arguments), rendering.triplane_render(*arguments), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "samples", "levels", "camera"),
+    [(5, 2, (3,), frontal_camera(3.0, 0.7)), (4, 3, (2, 7, 4), general_camera())],
+    ids=["R = 5, one level, rays that miss", "three levels"],
+)
+def test_triplane_renders_body_against_loops(
+    size: int, samples: int, levels: tuple[int, ...], camera: NDArray[Any]
+) -> None:
+    inputs = field(size, samples, levels, 2, camera, seed=size)
+    assert list(inputs) == triplane_render_inputs(len(levels))
+    model = render_model(inputs)
+    for seed in range(2):
+        # Another camera than the body was exported with.
+        inputs = field(size, samples, levels, 2, camera + 0.1 * seed * np.eye(25)[3], seed)
+        picture, alpha = expected_render(inputs, 2)
+        assert 0.2 < alpha.max() <= 1.0
+        found = run_onnx(model, inputs)
+        np.testing.assert_allclose(found["rendered"], picture, atol=1e-5)
+        np.testing.assert_allclose(found["alpha"], alpha, atol=1e-5)
+
+
+def test_triplane_renders_half_body_keeps_coordinates_and_compositing_in_single() -> None:
+    """Far cameras with long lenses: at 60 units FP16 is 0.03 coarse, far more than what is asserted allows."""
+    camera = frontal_camera(60.0, 24.0)
+    inputs = field(5, 3, (8,), 2, camera, seed=3)
+    kept = ("deformation", "camera")
+    halves = {name: a if name in kept else a.astype(np.float16) for name, a in inputs.items()}
+    found = run_onnx(render_model(halves), halves)
+    picture, alpha = expected_render({name: a.astype(np.float32) for name, a in halves.items()}, 2)
+    assert found["rendered"].dtype == found["alpha"].dtype == np.float32
+    np.testing.assert_allclose(found["rendered"], picture, atol=3e-3)
+    np.testing.assert_allclose(found["alpha"], alpha, atol=3e-3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
+    rng = np.random.default_rng(4)
+    volume = rng.standard_normal((1, 3, 4, 5, 300)).astype(kind)
+    grid = rng.uniform(-1.3, 1.3, (1, 3, 4, 5, 3)).astype(np.float32)
+    inputs: Arrays = {"volume": volume, "grid": grid}
+    outputs = {"sampled": (int(helper.np_dtype_to_tensor_dtype(volume.dtype)), [1, 3, 3, 4, 5])}
+    found = run_onnx(one_node("GridSample3d", grid_sample_3d_function(), inputs, outputs), inputs)["sampled"]
+    assert found.dtype == kind
+    assert found.shape == (1, 3, 3, 4, 5)
+    # FP32 places a sample among these 300 cells to 2e-5 of a cell; FP16 would move it by up to 0.15.
+    atol = 4e-5 if kind == np.float32 else 2e-3
+    for d, h, w in np.ndindex(3, 4, 5):
+        expected = reference.linear(volume[0].astype(np.float64), grid[0, d, h, w].astype(np.float64))
+        np.testing.assert_allclose(found[0, :, d, h, w], expected, atol=atol)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("source_encoder", ["GridSample3d"] * 2), ("led", []), ("renderer_refiner", ["TriplaneRender"])],
+)
+def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[str]) -> None:
+    model = whole(name, precision)
+    nodes = [node for node in model.graph.node if node.domain == "hidenerf"]
+    assert [node.op_type for node in nodes] == expected
+    assert sorted(function.name for function in model.functions) == sorted(set(expected))
+    assert all(function.domain == "hidenerf" for function in model.functions)
+    for node in nodes:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        assert attributes.pop("plugin_namespace") == b"hidenerf"
+        assert attributes.pop("plugin_version") == b"1"
+        assert attributes == ({"octaves": TINY.encoding_octaves} if node.op_type == "TriplaneRender" else {})
+    for function in model.functions:
+        assert {"plugin_namespace", "plugin_version"} <= set(function.attribute)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_triplane_renders_inputs_stand_in_order(precision: str) -> None:
+    model = whole("renderer_refiner", precision)
+    node = next(n for n in model.graph.node if n.op_type == "TriplaneRender")
+    assert list(node.input[:4]) == ["deformation", "camera", "planes_0", "planes_1"]
+    shapes = {t.name: list(t.dims) for t in model.graph.initializer}
+    assert [shapes[value] for value in node.input[4:]] == [[16, 26], [16], [8, 16], [8]]
+    assert node.output[1] != node.output[0]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> None:
+    model = whole(name, precision)
+    nodes = [node.name for node in model.graph.node]
+    values = [v for node in model.graph.node for v in node.output]
+    values += [v.name for v in model.graph.input] + [t.name for t in model.graph.initializer]
+    for function in model.functions:
+        nodes += [node.name for node in function.node]
+        values += [v for node in function.node for v in node.output if v not in function.output]
+    assert all(nodes)
+    assert len(nodes) == len(set(nodes))
+    assert len(values) == len(set(values))
+
+
+def test_after_inlining_names_are_unique_and_coordinates_single() -> None:
+    """In an FP16 file no body casts a camera, a deformation or a grid down, nor samples in FP16."""
+    for name in ("source_encoder", "renderer_refiner"):
+        model = whole(name, "fp16")
+        inlined = onnx.inliner.inline_local_functions(model)
+        types = value_types(model)
+        samples = [node for node in inlined.graph.node if node.op_type == "GridSample"]
+        assert samples
+        for node in samples:
+            assert {types[value] for value in [*node.input, *node.output]} == {TensorProto.FLOAT}
+        for node in inlined.graph.node:
+            if node.op_type in ("CumSum", "Sin", "Cos", "Softplus", "Exp"):
+                assert types[node.output[0]] == TensorProto.FLOAT, node
+
+
+def test_functions_of_half_models_take_single_coordinates() -> None:
+    types = value_types(whole("renderer_refiner", "fp16"))
+    node = next(n for n in whole("renderer_refiner", "fp16").graph.node if n.op_type == "TriplaneRender")
+    kinds = [types[value] for value in node.input]
+    assert kinds == [TensorProto.FLOAT] * 2 + [TensorProto.FLOAT16] * 6
+    assert [types[value] for value in node.output] == [TensorProto.FLOAT] * 2
+    encoder = whole("source_encoder", "fp16")
+    types = value_types(encoder)
+    for node in encoder.graph.node:
+        if node.op_type == "GridSample3d":
+            assert [types[value] for value in node.input] == [TensorProto.FLOAT16, TensorProto.FLOAT]
+            assert [types[value] for value in node.output] == [TensorProto.FLOAT16]
+    assert all(is_real(kind) for kind in kinds)
+
+
+def test_attaching_again_replaces_the_bodies() -> None:
+    model = whole("renderer_refiner", "fp32")
+    before = model.SerializeToString()
+    attach_functions(model, TINY.encoding_octaves)
+    assert model.SerializeToString() == before
+
+
+def test_a_model_without_custom_nodes_gets_no_bodies() -> None:
+    model = plain("led")
+    attach_functions(model, TINY.encoding_octaves)
+    assert len(model.functions) == 0

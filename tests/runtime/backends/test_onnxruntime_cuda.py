@@ -1,0 +1,471 @@
+"""The CUDA backend alone: why it is not used, what it says, its own SECC, and on a GPU where its nodes are."""
+
+import dataclasses
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from hidenerf.runtime import backends
+from hidenerf.runtime.backends import onnxruntime_cuda, open_backend
+from hidenerf.runtime.backends.base import SeccBackend
+from hidenerf.runtime.backends.onnxruntime_cuda import (
+    PROVIDER,
+    OnnxRuntimeCuda,
+    import_onnxruntime,
+    load_libraries,
+    provider_options,
+)
+from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import load_face_model
+from hidenerf.runtime.kernels import launch
+from hidenerf.runtime.kernels.device import Device
+from hidenerf.runtime.profiling import StageTimes
+from tests.runtime.backends.test_backends import motion, source
+from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
+
+CUDA = "onnxruntime-cuda"
+
+
+@pytest.fixture(scope="module")
+def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulation")
+
+
+@pytest.fixture
+def host_gpu(monkeypatch: pytest.MonkeyPatch, emulation: Path) -> None:
+    use_host_gpu(monkeypatch, emulation)
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_fp16: Path) -> Bundle:
+    return open_bundle(bundle_fp16)
+
+
+def refusal(bundle: Bundle) -> str:
+    """The sentence of `onnxruntime-cuda`; `auto` says the same in a line and runs on the CPU."""
+    with pytest.raises(HideNerfError) as caught:
+        open_backend(CUDA, bundle, StageTimes(), print)
+    sentence = str(caught.value)
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "nvidia_gpu", lambda: True)
+        backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    assert backend.name == "onnxruntime-cpu"
+    backend.close()
+    (line,) = lines
+    build = f"hidenerf-export {bundle.folder} --backend tensorrt (or tensorrt-rtx)"
+    assert line == (
+        f"Running on the CPU. Not on TensorRT: the bundle has no engines; build them with: {build}. "
+        f"Not on CUDA: {sentence.removesuffix('.')}."
+    )
+    assert "\n" not in line
+    return sentence
+
+
+@pytest.mark.skipif(PROVIDER in onnxruntime.get_available_providers(), reason="this onnxruntime has CUDA")
+def test_an_onnxruntime_for_the_cpu_alone_is_the_reason(bundle: Bundle) -> None:
+    assert "made for the CPU alone" in refusal(bundle)
+    assert "pip install 'hidenerf[cuda]'" in refusal(bundle)
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_bundle_without_kernel_parts_is_the_reason(bundle: Bundle) -> None:
+    sentence = refusal(dataclasses.replace(bundle, kernel_parts=None))
+    assert str(bundle.folder) in sentence
+    assert "export it again with hidenerf-export" in sentence
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_missing_cuda_core_is_the_reason(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cuda.core", "cuda.core.experimental"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(onnxruntime_cuda, "cuda_core", launch.cuda_core)
+    assert "needs cuda-core" in refusal(bundle)
+
+
+class FakeCore:
+    """`cuda.core` as far as it tells which GPU there is."""
+
+    Program = object
+
+    def __init__(self, capability: tuple[int, int] | None) -> None:
+        self.capability = capability
+
+    def Device(self) -> Any:  # noqa: N802
+        if self.capability is None:
+            raise RuntimeError("CUDA driver is not installed")
+        return type("Device", (), {"compute_capability": self.capability, "set_current": lambda _: None})()
+
+
+@pytest.mark.parametrize(("capability", "reason"), [(None, "driver is not installed"), ((7, 0), "7.0, below 7.5")])
+@pytest.mark.usefixtures("host_gpu")
+def test_no_driver_and_an_old_gpu_are_reasons(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, reason: str
+) -> None:
+    monkeypatch.setattr(launch, "cuda_core", lambda: FakeCore(capability))
+    monkeypatch.setattr(onnxruntime_cuda, "Device", Device)
+    assert reason in refusal(bundle)
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_weights_that_are_not_there_are_the_reason(bundle: Bundle, tmp_path: Path) -> None:
+    assert bundle.kernel_parts is not None
+    path = tmp_path / "renderer_mlp.npz"
+    np.savez(path, weight_1=np.zeros((1, 1), np.float32))
+    parts = dataclasses.replace(bundle.kernel_parts, mlp_path=path)
+    assert f"{path}: not the renderer's weights" in refusal(dataclasses.replace(bundle, kernel_parts=parts))
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_graph_that_does_not_load_is_named_and_nothing_stays_open(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[HostDevice] = []
+
+    class Recorded(HostDevice):
+        def __init__(self) -> None:
+            super().__init__()
+            devices.append(self)
+
+    def fail(_: Any, graph: GraphSpec, *__: Any) -> None:
+        raise HideNerfError(f"{graph.path}: ONNX Runtime does not load it")
+
+    monkeypatch.setattr(onnxruntime_cuda, "Device", Recorded)
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", fail)
+    assert "source_encoder.onnx" in refusal(bundle)
+    assert [device.closed for device in devices] == [True, True]
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_an_error_of_the_drivers_own_is_the_reason(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA_ERROR_INVALID_PTX")
+
+    monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", fail)
+    assert "does not start (RuntimeError: CUDA_ERROR_INVALID_PTX)" in refusal(bundle)
+
+
+def test_the_command_ends_with_one_sentence(bundle_fp16: Path, tmp_path: Path) -> None:
+    if PROVIDER in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    arguments = ["--bundle", str(bundle_fp16), "--backend", CUDA, "-o", str(tmp_path / "out.png")]
+    result = subprocess.run(
+        [sys.executable, "-m", "hidenerf.commands.run", *arguments], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert [line for line in result.stderr.splitlines() if line.startswith("Error: ")] == result.stderr.splitlines()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_auto_takes_the_gpu_and_says_why_without_tensorrt(bundle: Bundle) -> None:
+    lines: list[str] = []
+    backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    assert backend.name == CUDA
+    (line,) = lines
+    assert line.startswith("Running on CUDA. Not on TensorRT: the bundle has no engines; build them with: ")
+    backend.close()
+
+
+@pytest.mark.skipif(backends.nvidia_gpu(), reason="there is an NVIDIA GPU here")
+def test_auto_names_the_cpu_and_alarms_nobody_without_a_gpu(bundle: Bundle) -> None:
+    lines: list[str] = []
+    open_backend("auto", bundle, StageTimes(), lines.append).close()
+    assert lines == ["Running on the CPU: no NVIDIA GPU is usable here."]
+
+
+@pytest.mark.parametrize(("status", "devices", "found"), [(0, 2, True), (0, 0, False), (100, 1, False)])
+def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch, status: int, devices: int, found: bool) -> None:
+    """status: what the driver's initialisation says, 100 being that there is no device."""
+
+    class Driver:
+        def cuInit(self, _flags: int) -> int:  # noqa: N802 (the driver's name)
+            return status
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802 (the driver's name)
+            count._obj.value = devices
+            return 0
+
+    monkeypatch.setattr(backends.ctypes, "CDLL", lambda _name: Driver())
+    assert backends.nvidia_gpu() == found
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.version.cuda is None, reason="PyTorch without CUDA")
+def test_a_gpu_is_found_without_any_package() -> None:
+    assert backends.nvidia_gpu() == torch.cuda.is_available()
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_frame_is_launched_as_it_was_captured(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = {"captures": 0, "launches": 0}
+
+    class Counted(HostDevice):
+        def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+            counts["captures"] += 1
+            return super().capture(work)
+
+        def launch(self, captured: Callable[[], None]) -> None:
+            counts["launches"] += 1
+            super().launch(captured)
+
+    monkeypatch.setattr(onnxruntime_cuda, "Device", Counted)
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    opened = counts["launches"]
+    backend.render(*motion(bundle))
+    backend.render(*motion(bundle, seed=1))
+    backend.close()
+    assert counts == {"captures": 1, "launches": opened + 2}
+
+
+@pytest.mark.parametrize("failing", ["capture", "launch"])
+@pytest.mark.usefixtures("host_gpu")
+def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
+) -> None:
+    """It cannot be captured, or what is launched gives other pictures; then ONNX Runtime captures its own parts."""
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    expected = backend.render(*motion(bundle))
+    backend.close()
+
+    class Failing(HostDevice):
+        def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+            work()
+            if failing == "capture":
+                raise RuntimeError("CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;\nnot for users")
+            return lambda: None
+
+    own_graphs: list[str] = []
+
+    def open_session(package: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
+        if options.get("enable_cuda_graph") == "1":
+            own_graphs.append(graph.name)
+        return open_cpu_session(package, graph, {}, stream)
+
+    monkeypatch.setattr(onnxruntime_cuda, "Device", Failing)
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", open_session)
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    found = backend.render(*motion(bundle))
+    backend.close()
+    assert own_graphs == ["led", "refiner"]
+    assert found[0].tobytes() == expected[0].tobytes()
+    assert found[1].tobytes() == expected[1].tobytes()
+    reason = {"capture": "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "launch": "a launch of the graph gives another frame"}
+    assert capsys.readouterr().err == f"A frame is not one CUDA graph here, its parts are: {reason[failing]}.\n"
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_deformation_that_is_not_finite_is_said_once_a_source(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend = open_backend(CUDA, bundle, StageTimes(), print)
+    secc, camera = motion(bundle)
+    secc[0, 0, 30:34, 30:34] = np.nan
+    for _ in range(2):
+        backend.encode_source(*source(bundle))
+        for _ in range(2):
+            backend.render(secc, camera)
+    assert capsys.readouterr().err.count("not finite") == 2
+    backend.render(*motion(bundle))
+    assert capsys.readouterr().err == ""
+    backend.close()
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_features_beyond_fp16_are_refused_and_the_next_source_is_right(bundle_fp32: Path) -> None:
+    bundle = open_bundle(bundle_fp32)
+    backend = open_backend(CUDA, bundle, StageTimes(), print)
+    picture, camera, secc = source(bundle)
+    with pytest.raises(HideNerfError, match="exceed FP16"):
+        backend.encode_source(picture * 1e9, camera, secc)
+    with pytest.raises(HideNerfError, match="No source"):
+        backend.render(*motion(bundle))
+    backend.encode_source(picture, camera, secc)
+    assert backend.render(*motion(bundle))[0].std() > 1
+    backend.close()
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same picture as with the SECC that the CPU draws, also where another face was captured before."""
+    from hidenerf.runtime.animator import Animator
+
+    face_model = load_face_model(open_bundle(bundle_fp16).face_model_path)
+    rng = np.random.default_rng(0)
+    expression = rng.uniform(0, 0.6, len(face_model.expression_names)).astype(np.float32)
+    camera = canonical_camera(10.0, 4.0, 0.0)
+    other_face = dataclasses.replace(face_model, mean=0.5 * face_model.mean)
+    with Animator(bundle_fp16, CUDA) as animator:
+        backend = animator.backend
+        assert isinstance(backend, SeccBackend)
+        with pytest.raises(HideNerfError, match="No source"):
+            backend.render_expression(expression, camera[None])
+        with pytest.raises(HideNerfError, match="No source has been set"):
+            animator.render(expression, camera)
+        size = animator.bundle.image_size
+        backend.set_face(other_face, np.zeros_like(face_model.mean))
+        animator.set_source(small_source(size, face_model.name, rng))
+        found, _ = animator.render(expression, camera)
+        expected, _ = backend.render(animator.driving_secc(expression)[None], camera[None])
+        with pytest.raises(HideNerfError, match="has shape"):
+            animator.render(expression[1:], camera)
+    assert capsys.readouterr().err == ""
+    mean_square = np.square(found.astype(float) - expected).mean()
+    assert expected.std() > 1
+    assert 10 * np.log10(255**2 / max(mean_square, 1e-9)) >= 45
+
+
+def small_source(size: int, face_model: str, rng: np.random.Generator) -> Any:
+    from hidenerf.runtime.sources.source import Source
+
+    loaded = load_face_model_sizes()
+    picture = rng.integers(0, 255, (size, size, 3), np.uint8)
+    mask = np.full((size, size), 255, np.uint8)
+    identity, expression = (np.zeros(count, np.float32) for count in loaded)
+    return Source(picture, mask, picture, canonical_camera(), identity, expression, face_model)
+
+
+def load_face_model_sizes() -> tuple[int, int]:
+    from hidenerf.runtime.face_model import default_face_model_path
+
+    model = load_face_model(default_face_model_path())
+    return len(model.identity_basis), len(model.expression_names)
+
+
+@pytest.fixture
+def gpu_onnxruntime() -> Any:
+    try:
+        package = import_onnxruntime()
+        load_libraries(package)
+        Device().close()
+    except HideNerfError as error:
+        pytest.skip(f"{error}")
+    return package
+
+
+def test_fp16_may_use_tensor_cores_and_fp32_no_tf32(request: pytest.FixtureRequest) -> None:
+    for precision, expected in (("bundle_fp32", "0"), ("bundle_fp16", "1")):
+        bundle = open_bundle(request.getfixturevalue(precision))
+        assert bundle.kernel_parts is not None
+        for graph in (*bundle.graphs.values(), bundle.kernel_parts.refiner):
+            assert provider_options(graph)["use_tf32"] == expected
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("prefer_nhwc", ["0", "1"])
+@pytest.mark.parametrize("precision", ["bundle_fp32", "bundle_fp16"])
+def test_no_node_of_a_frame_is_on_the_cpu(
+    request: pytest.FixtureRequest, gpu_onnxruntime: Any, tmp_path: Path, precision: str, prefer_nhwc: str
+) -> None:
+    bundle = open_bundle(request.getfixturevalue(precision))
+    assert bundle.kernel_parts is not None
+    for graph in (bundle.graphs["led"], bundle.kernel_parts.refiner):
+        options = gpu_onnxruntime.SessionOptions()
+        options.enable_profiling = True
+        options.profile_file_prefix = str(tmp_path / graph.name)
+        provider = (PROVIDER, provider_options(graph) | {"prefer_nhwc": prefer_nhwc})
+        session = gpu_onnxruntime.InferenceSession(str(graph.path), options, providers=[provider])
+        session.run(None, {name: np.zeros(spec.shape, spec.dtype) for name, spec in graph.inputs.items()})
+        events = json.loads(Path(session.end_profiling()).read_text())
+        placed = {e["name"]: e["args"]["provider"] for e in events if "provider" in e.get("args", {})}
+        assert placed
+        # Copies of the inputs from the host, and of the outputs to it, are the test's own.
+        elsewhere = {name: where for name, where in placed.items() if where != PROVIDER}
+        assert elsewhere == {}
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_onnxruntime")
+def test_ten_thousand_frames_have_the_same_bytes_and_need_no_more_memory(bundle: Bundle) -> None:
+    """HIDENERF_ENDURANCE_FRAMES: another number of frames."""
+    frames = int(os.environ.get("HIDENERF_ENDURANCE_FRAMES", "10000"))
+    driver = importlib.import_module("cuda.bindings.driver")
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    poses = [motion(bundle, seed, yaw) for seed, yaw in ((0, 10.0), (1, -20.0), (2, 0.0))]
+    expected = [[a.tobytes() for a in backend.render(*pose)] for pose in poses]
+    _, before, _ = driver.cuMemGetInfo()
+    for index in range(frames):
+        assert [a.tobytes() for a in backend.render(*poses[index % 3])] == expected[index % 3]
+    _, after, _ = driver.cuMemGetInfo()
+    assert after == before
+    backend.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_onnxruntime")
+def test_the_frame_is_one_cuda_graph(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not so on every GPU machine, but what we measure on must."""
+    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend.close()
+    assert capsys.readouterr().err == ""
+
+
+def shipped(folder: Path) -> tuple[Bundle, Any]:
+    """The shipped checkpoint as an FP16 bundle, and the model itself."""
+    from hidenerf.export.bundle_writer import write_bundle
+    from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
+    from hidenerf.runtime.face_model import default_face_model_path
+
+    model = load_checkpoint(default_checkpoint_path()).eval()
+    face_model = load_face_model(default_face_model_path())
+    write_bundle(model, folder, checkpoint={"test": "shipped"}, face_model=face_model, half=True, report=lambda _: None)
+    return open_bundle(folder), model
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_onnxruntime")
+def test_the_shipped_model_s_frames_are_pytorch_s_in_fp32(tmp_path: Path) -> None:
+    assert least_psnr_to_pytorch(*shipped(tmp_path / "bundle")) >= 45
+
+
+def least_psnr_to_pytorch(bundle: Bundle, model: Any) -> float:
+    """Of the shipped portrait and motion, every fortieth frame, nothing hoisted, on the CPU."""
+    import torch
+
+    from hidenerf.model.hidenerf import frame_to_uint8
+    from hidenerf.runtime.animator import Animator
+    from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+    from hidenerf.runtime.motion import load_motion
+    from hidenerf.runtime.sources.source import load_source
+
+    motion_, source_ = load_motion(demo_motion_path()), load_source(demo_source_path())
+    worst = np.inf
+    with Animator(bundle, CUDA) as animator, torch.no_grad():
+        animator.set_source(source_)
+        picture = torch.from_numpy(source_.picture / np.float32(255)).permute(2, 0, 1)[None]
+        still = [torch.from_numpy(a[None]) for a in (source_.camera, animator.driving_secc(source_.expression))]
+        for expression, camera in zip(motion_.expression[::40], motion_.camera[::40], strict=True):
+            found, _ = animator.render(expression, camera)
+            driving = torch.from_numpy(animator.driving_secc(expression)[None])
+            result = model(picture, *still, driving, torch.from_numpy(camera[None].copy()))
+            error = np.square(found.astype(float) - frame_to_uint8(result.frame).numpy()).mean()
+            worst = min(worst, 10 * np.log10(255**2 / max(error, 1e-9)))
+    return float(worst)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_onnxruntime")
+def test_a_graph_that_onnx_runtime_does_not_load_on_the_gpu_is_named(bundle_fp16: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle_fp16, folder)
+    broken = open_bundle(folder)
+    (folder / "led.onnx").write_bytes(b"not a graph")
+    with pytest.raises(HideNerfError, match=r"led\.onnx"):
+        open_backend(CUDA, broken, StageTimes(), print)

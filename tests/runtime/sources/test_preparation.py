@@ -1,0 +1,228 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hidenerf.runtime.camera import canonical_camera, head_pose_from_camera, project, rotation_from_euler
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
+from hidenerf.runtime.sources.preparation import align, cut_out, paint_background, prepare_source, silhouette, warp
+from hidenerf.runtime.sources.source import Source, save_source
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker
+from hidenerf.runtime.tracking.pose import HeadPose, picture_intrinsics, project_head
+from hidenerf.runtime.tracking.search import find_faces
+from tests.support.faces import FACES, PORTRAITS, Picture, grey, pasted, portrait
+
+SIZE = 256
+
+Prepare = Callable[[Path], Source]
+
+
+@pytest.fixture(scope="module")
+def face_model() -> FaceModel:
+    return load_face_model(default_face_model_path())
+
+
+@pytest.fixture(scope="module")
+def prepare(face_model: FaceModel, face_landmarker: Path) -> Prepare:
+    done: dict[Path, Source] = {}
+
+    def prepare_once(path: Path) -> Source:
+        if path not in done:
+            done[path] = prepare_source(path, face_model, SIZE, landmarker=face_landmarker)
+        return done[path]
+
+    return prepare_once
+
+
+def landmark_error(source: Source, face_model: FaceModel, model: Path) -> float:
+    """Mean distance of the fitted landmarks to those that are found in the crop itself, shares of its side."""
+    with FaceLandmarker(model, face_model.expression_names) as landmarker:
+        (face,) = find_faces(landmarker, source.picture)
+    points = face_model.landmarks(source.identity, source.expression).astype(np.float64)
+    return float(np.linalg.norm(project(points, source.camera) - face.landmarks / SIZE, axis=1).mean())
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_a_real_portrait(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, face_landmarker: Path, name: str
+) -> None:
+    source = prepare(shared_data / name)
+    assert source.picture.shape == source.background.shape == (SIZE, SIZE, 3)
+    assert source.mask.shape == (SIZE, SIZE)
+    assert source.face_model == face_model.name
+    assert landmark_error(source, face_model, face_landmarker) < 0.01
+    np.testing.assert_allclose(project(np.zeros(3), source.camera), [0.5, 0.5], atol=1e-6)
+    rotation, _, _ = head_pose_from_camera(source.camera)
+    # Upright: the head's up leans neither left nor right.
+    assert abs(rotation[0, 1]) < 1e-6
+    # Black where nobody is, untouched inside.
+    assert not source.picture[source.mask == 0].any()
+    head = silhouette(
+        project(face_model.vertices(source.identity, source.expression).astype(np.float64), source.camera) * SIZE,
+        face_model.triangles,
+        SIZE,
+    )
+    core = cv2.erode(head, np.ones((13, 13), np.uint8)) > 0
+    assert (source.mask[core] > 250).all()
+    # A person fills between a third and three quarters of an aligned crop, and not its upper corners.
+    assert 1 / 3 < (source.mask > 127).mean() < 3 / 4
+    assert not source.mask[:10, :10].any()
+    assert not source.mask[:10, -10:].any()
+
+
+def test_the_background_has_no_person(
+    prepare: Prepare, shared_data: Path, face_landmarker: Path, face_model: FaceModel
+) -> None:
+    source = prepare(shared_data / "src_obama.jpg")
+    with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
+        assert find_faces(landmarker, source.background) == []
+    # The dark suit and the white shirt are gone, the red curtain at the side is not.
+    assert source.background[:, :12, 0].mean() > 1.5 * source.background[:, :12, 2].mean()
+    assert source.background.std(axis=(0, 1)).max() < portrait(shared_data, "src_obama.jpg").std(axis=(0, 1)).max()
+
+
+def test_a_tilted_head_is_set_upright(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    picture = pasted(shared_data, "src_astronaut.png", grey((500, 500)), 160, (260, 240), roll=30)
+    cv2.imwrite(str(tmp_path / "tilted.png"), picture[:, :, ::-1])
+    source = prepare(tmp_path / "tilted.png")
+    assert landmark_error(source, face_model, face_landmarker) < 0.01
+    eyes = project(face_model.landmarks(source.identity, source.expression).astype(np.float64), source.camera)[
+        [468, 473]
+    ]
+    assert abs(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1]))) < 4
+
+
+def test_a_transparent_picture_brings_its_own_mask(prepare: Prepare, shared_data: Path, tmp_path: Path) -> None:
+    picture = portrait(shared_data, "src_obama.jpg")
+    alpha = np.zeros(picture.shape[:2], np.uint8)
+    _, middle = FACES["src_obama.jpg"]
+    cv2.circle(alpha, middle, 200, 255, -1)
+    cv2.imwrite(str(tmp_path / "cut.png"), np.dstack([picture[:, :, ::-1], alpha]))
+    source = prepare(tmp_path / "cut.png")
+    rows, columns = np.nonzero(source.mask > 127)
+    width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
+    assert (source.mask > 127).sum() == pytest.approx(np.pi / 4 * width * height, rel=0.02)
+
+
+def test_what_lies_outside_the_picture_is_not_the_person(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    picture = portrait(shared_data, "src_pyfeat_man.jpg")[60:420, 90:480]
+    cv2.imwrite(str(tmp_path / "close.png"), picture[:, :, ::-1])
+    source = prepare(tmp_path / "close.png")
+    assert landmark_error(source, face_model, face_landmarker) < 0.01
+    assert not source.mask[-10:].any()
+
+
+def test_a_large_picture_is_averaged_down(prepare: Prepare, shared_data: Path, tmp_path: Path) -> None:
+    picture = portrait(shared_data, "src_obama.jpg")
+    large = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / "large.png"), large[:, :, ::-1])
+    both = (prepare(shared_data / "src_obama.jpg").mask > 0) & (prepare(tmp_path / "large.png").mask > 0)
+    difference = prepare(tmp_path / "large.png").picture.astype(int) - prepare(shared_data / "src_obama.jpg").picture
+    assert np.abs(difference[both]).mean() < 6
+
+
+def test_no_face_and_several_faces_are_errors(
+    face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), grey((300, 400)))
+    with pytest.raises(HideNerfError, match=r"picture\.png: no face was found"):
+        prepare_source(path, face_model, SIZE, landmarker=face_landmarker)
+    picture = pasted(shared_data, "src_astronaut.png", grey((360, 720)), 80, (180, 160))
+    cv2.imwrite(str(path), pasted(shared_data, "src_pyfeat_man.jpg", picture, 90, (540, 160))[:, :, ::-1])
+    with pytest.raises(HideNerfError, match=r"picture\.png: 2 faces were found .* --face N"):
+        prepare_source(path, face_model, SIZE, landmarker=face_landmarker)
+    source = prepare_source(path, face_model, SIZE, landmarker=face_landmarker, face=2)
+    assert landmark_error(source, face_model, face_landmarker) < 0.015
+
+
+def test_a_prepared_source_needs_no_tracker(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, tmp_path: Path
+) -> None:
+    source = prepare(shared_data / "src_astronaut.png")
+    save_source(source, tmp_path / "source.npz")
+    again = prepare_source(tmp_path / "source.npz", face_model, SIZE)
+    np.testing.assert_array_equal(again.picture, source.picture)
+    np.testing.assert_array_equal(again.camera, source.camera)
+    half = prepare_source(tmp_path / "source.npz", face_model, SIZE // 2)
+    assert half.picture.shape == half.background.shape == (SIZE // 2, SIZE // 2, 3)
+    assert half.mask.shape == (SIZE // 2, SIZE // 2)
+    averaged = source.picture.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(half.picture, averaged, atol=1)
+    np.testing.assert_array_equal(half.camera, source.camera)
+
+
+def made_up_source(face_model_name: str, identities: int) -> Source:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    return Source(
+        picture, picture[..., 0], picture, np.zeros(25, np.float32), np.zeros(identities, np.float32),
+        np.zeros(52, np.float32), face_model_name,
+    )  # fmt: skip
+
+
+def test_a_prepared_source_of_another_face_model_is_refused(face_model: FaceModel, tmp_path: Path) -> None:
+    path = tmp_path / "source.npz"
+    save_source(made_up_source("bfm2009", 80), path)
+    with pytest.raises(HideNerfError, match="prepared with the face model bfm2009, but the bundle has anny"):
+        prepare_source(path, face_model, SIZE)
+    save_source(made_up_source(face_model.name, 3), path)
+    with pytest.raises(HideNerfError, match="has 3 identity coefficients"):
+        prepare_source(path, face_model, SIZE)
+
+
+@given(
+    st.tuples(st.floats(-50, 50), st.floats(-30, 30), st.floats(-60, 60)),
+    st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(3, 12)),
+)
+def test_the_crop_s_camera_sees_what_the_picture_s_saw(
+    euler: tuple[float, float, float], place: tuple[float, float, float]
+) -> None:
+    intrinsics = picture_intrinsics(480, 640, 800.0)
+    pose = HeadPose(rotation_from_euler(*euler), np.array(place))
+    alignment = align(pose, intrinsics, SIZE)
+    points = np.random.default_rng(0).uniform(-0.7, 0.7, (20, 3))
+    pixels = project_head(points, pose, intrinsics)
+    in_crop = pixels @ alignment.matrix[:, :2].T + alignment.matrix[:, 2]
+    np.testing.assert_allclose(project(points, alignment.camera) * SIZE, in_crop, atol=0.02)
+    up = project(np.array([[0.0, 0.01, 0.0]]), alignment.camera)[0] - project(np.zeros(3), alignment.camera)
+    assert up[1] < 0
+
+
+@pytest.mark.parametrize("scale", [0.125, 0.4, 1.0, 2.5])
+def test_warping_moves_pixels_where_the_matrix_says(scale: float) -> None:
+    picture = np.zeros((400, 400), np.uint8)
+    picture[100:140, 200:240] = 255
+    # The block's middle (220, 120) goes to (70, 60).
+    matrix = np.array([[scale, 0, 70 - 220 * scale], [0, scale, 60 - 120 * scale]])
+    moments = cv2.moments(warp(picture, matrix, 160, cv2.BORDER_CONSTANT))
+    # Moments count from pixel centres.
+    middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
+    np.testing.assert_allclose(middle, [70, 60], atol=0.05)
+    assert moments["m00"] / 255 == pytest.approx((40 * scale) ** 2, rel=0.03)
+
+
+def test_a_face_that_fills_the_picture_is_all_there_is(face_model: FaceModel) -> None:
+    vertices = project(face_model.mean.astype(np.float64), canonical_camera()) * SIZE
+    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    inside = np.zeros((SIZE, SIZE), np.uint8)
+    inside[110:150, 100:156] = 255
+    mask = cut_out(crop, inside, vertices, face_model)
+    assert (mask[inside > 0] == 255).all()
+
+
+def test_a_plain_background_stays_plain() -> None:
+    crop = np.full((96, 96, 3), (200, 120, 40), np.uint8)
+    mask = np.zeros((96, 96), np.uint8)
+    cv2.circle(mask, (48, 48), 30, 255, -1)
+    crop[mask > 0] = (0, 0, 255)
+    painted: Picture = paint_background(crop, mask)
+    np.testing.assert_allclose(painted.reshape(-1, 3), np.tile([200, 120, 40], (96 * 96, 1)), atol=2)

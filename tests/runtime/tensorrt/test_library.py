@@ -1,0 +1,81 @@
+"""Which TensorRT is installed, as builder and backend ask it, and what is left of its messages."""
+
+import sys
+from typing import Any
+
+import pytest
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt.library import Library, first_cause, import_library, plain
+
+NO_DRIVER = (
+    "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
+    "/_src/common/dispatch/checkMacros.cpp:250 (cudaError 35: CUDA driver version is insufficient for CUDA runtime "
+    "version))"
+)
+
+
+def fake_module(name: str, version: str) -> Any:
+    """As far as it is looked at when it is imported."""
+    severity = type("Severity", (), {"ERROR": 1, "INTERNAL_ERROR": 0})
+    logger = type("ILogger", (), {"Severity": severity})
+    return type(name, (), {"__name__": name, "__version__": version, "ILogger": logger})
+
+
+def test_builder_and_backend_get_one_library_with_one_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorRT keeps the first logger that a process gives it."""
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", "11.1.0.106"))
+    builder, backend = import_library("tensorrt", builds=True), import_library("tensorrt", builds=False)
+    assert builder == backend
+    assert builder.logger is backend.logger
+    assert builder.title == "TensorRT 11.1.0.106"
+    assert not builder.is_lean
+
+
+def test_the_lean_runtime_serves_the_backend_and_not_the_builder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_lean", fake_module("tensorrt_lean", "11.1.0.106"))
+    assert import_library("tensorrt", builds=False).is_lean
+    with pytest.raises(
+        HideNerfError, match=r"^--backend tensorrt needs the Python package tensorrt; install it with: "
+    ):
+        import_library("tensorrt", builds=True)
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.0.1"])
+def test_too_old_a_tensorrt_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", version))
+    with pytest.raises(HideNerfError, match=rf"^TensorRT {version} is too old, 10\.1 or newer is needed; install it"):
+        import_library("tensorrt", builds=True)
+
+
+def test_the_reason_is_the_first_error_that_is_not_the_missing_driver() -> None:
+    module = fake_module("tensorrt", "11.1.0")
+    logger = type("Logger", (), {"errors": []})()
+    library = Library("tensorrt", "11.1.0", module, logger)
+    assert library.reason() == "it gives no reason"
+    logger.errors = [NO_DRIVER, "IRuntime::x: Error Code 2: OutOfMemory (no memory)", "and more"]
+    assert library.reason() == "no memory"
+    assert first_cause([]) is None
+    assert first_cause([NO_DRIVER]) == NO_DRIVER
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion plan.header.size == "
+            "blobSize failed. In parsePlan at /_src/runtime/dispatch/runtime.cpp:780)",
+            "Serialization assertion plan.header.size == blobSize failed",
+        ),
+        (
+            "IRuntime::deserializeCudaEngine: Error Code 1: Cuda Runtime (In ScopedCudaStream at /_src/common/dispatch/"
+            "cudaResources.cpp:25 (cudaError 35: CUDA driver version is insufficient for CUDA runtime version))",
+            "CUDA driver version is insufficient for CUDA runtime version",
+        ),
+        (NO_DRIVER, "CUDA driver version is insufficient for CUDA runtime version"),
+        ("two\nlines.", "two"),
+    ],
+)
+def test_messages_lose_their_codes_and_source_lines(message: str, expected: str) -> None:
+    assert plain(message) == expected

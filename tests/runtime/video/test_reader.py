@@ -1,0 +1,250 @@
+import gc
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.video.reader import CameraReader, VideoReader, live_pictures
+from hidenerf.runtime.video.truncation import missing_bytes
+from tests.support.media import NTSC, number_of, numbered_picture, retimed, write_clip, write_sound
+
+
+def read(path: Path) -> list[tuple[int, Fraction]]:
+    with VideoReader(path) as reader:
+        return [(number_of(picture), time) for picture, time in reader]
+
+
+def corner_of(picture: np.ndarray) -> str:
+    """Where the white quarter of a `numbered_picture` is."""
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    quarters = {
+        "top left": picture[:height, :width],
+        "top right": picture[:height, width:],
+        "bottom left": picture[height:, :width],
+        "bottom right": picture[height:, width:],
+    }
+    return max(quarters, key=lambda name: float(quarters[name].mean()))
+
+
+def test_every_frame_in_order_with_exact_times(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=40, fps=NTSC)
+    with VideoReader(clip) as reader:
+        assert (reader.fps, reader.length, reader.size, reader.has_audio) == (NTSC, 40, (48, 64), False)
+        frames = [(number_of(picture), time) for picture, time in reader]
+    assert frames == [(index % 25, index / NTSC) for index in range(40)]
+
+
+def test_picture_is_rgb_bytes(tmp_path: Path) -> None:
+    with VideoReader(write_clip(tmp_path / "clip.mp4", frames=1)) as reader:
+        (picture, time), *rest = reader
+    assert not rest
+    assert time == 0
+    assert picture.dtype == np.uint8
+    assert np.abs(picture.astype(int) - numbered_picture(0)).mean() < 4
+
+
+def test_variable_rate_keeps_its_own_times(tmp_path: Path) -> None:
+    ticks = [0, 50, 160, 300, 310, 500]
+    clip = write_clip(tmp_path / "vfr.mp4", fps=Fraction(25), ticks=ticks)
+    assert read(clip) == [(index, Fraction(tick, 2500)) for index, tick in enumerate(ticks)]
+
+
+def test_odd_size(tmp_path: Path) -> None:
+    with VideoReader(write_clip(tmp_path / "odd.mp4", frames=2, size=(47, 63))) as reader:
+        assert reader.size == (47, 63)
+        assert [picture.shape for picture, _ in reader] == [(47, 63, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("rotation", "size", "corner"),
+    [
+        (0, (48, 64), "top left"),
+        (90, (64, 48), "bottom left"),
+        (180, (48, 64), "bottom right"),
+        (-90, (64, 48), "top right"),
+    ],
+)
+def test_phone_rotation_is_applied(tmp_path: Path, rotation: int, size: tuple[int, int], corner: str) -> None:
+    with VideoReader(write_clip(tmp_path / "turned.mp4", frames=3, rotation=rotation)) as reader:
+        assert reader.size == size
+        assert {corner_of(picture) for picture, _ in reader} == {corner}
+
+
+def test_mirror_flag_is_applied(tmp_path: Path) -> None:
+    with VideoReader(write_clip(tmp_path / "mirrored.mp4", frames=2, flip=True)) as reader:
+        assert {corner_of(picture) for picture, _ in reader} == {"top right"}
+
+
+def test_wide_pixels_become_square(tmp_path: Path) -> None:
+    with VideoReader(write_clip(tmp_path / "wide.mp4", frames=1, pixel_aspect=Fraction(3, 2))) as reader:
+        assert reader.size == (48, 96)
+
+
+@pytest.mark.parametrize(
+    ("name", "audio"), [("a.mkv", "libopus"), ("a.avi", "libmp3lame"), ("a.mov", "aac"), ("a.ts", "aac")]
+)
+def test_other_containers(tmp_path: Path, name: str, audio: str) -> None:
+    clip = write_clip(tmp_path / name, frames=30, audio=audio)
+    with VideoReader(clip) as reader:
+        assert (reader.fps, reader.has_audio) == (NTSC, True)
+        assert abs((reader.length or 0) - 30) <= 1
+        frames = [(number_of(picture), float(time)) for picture, time in reader]
+    assert [number for number, _ in frames] == [index % 25 for index in range(30)]
+    # Matroska keeps milliseconds.
+    assert [time for _, time in frames] == pytest.approx([index / NTSC for index in range(30)], abs=0.001)
+
+
+def test_fragmented_mp4(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "f.mp4", frames=30, options={"movflags": "empty_moov", "frag_duration": "200000"})
+    assert len(read(clip)) == 30
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    with pytest.raises(HideNerfError, match="cut short"):
+        read(clip)
+
+
+def test_animated_gif_is_a_clip(tmp_path: Path) -> None:
+    path = tmp_path / "clip.gif"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "rgb8"
+        for index in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(numbered_picture(index), format="rgb24")))
+        container.mux(stream.encode(None))
+    with VideoReader(path) as reader:
+        assert reader.fps == 10
+        assert [time for _, time in reader] == [0, Fraction(1, 10), Fraction(1, 5)]
+
+
+def test_trimmed_clip_starts_where_it_is_shown_from(tmp_path: Path) -> None:
+    """An edit list hides the first half second: 15 of 30000/1001 frames per second."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=40)
+    trimmed = retimed(clip, tmp_path / "trimmed.mp4", video=-15 / NTSC)
+    with VideoReader(trimmed) as reader:
+        assert reader.length == 25
+        frames = [(number_of(picture), time) for picture, time in reader]
+    assert frames == [((15 + index) % 25, index / NTSC) for index in range(25)]
+
+
+def test_real_clips(shared_data: Path) -> None:
+    for name, fps, length, sound in [("drv_d0.mp4", 25, 78, False), ("drv_d10.mp4", 30, 150, True)]:
+        with VideoReader(shared_data / name) as reader:
+            assert (reader.fps, reader.length, reader.has_audio) == (fps, length, sound)
+            times = [time for _, time in reader]
+        assert times == [Fraction(index, fps) for index in range(length)]
+
+
+def test_decoded_pictures_do_not_wait_for_the_garbage_collector(tmp_path: Path) -> None:
+    """One frame a picture must be freed at once: a cycle through PyAV's side data once held thousands."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=60, rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        read(clip)
+        frames = sum(isinstance(item, av.VideoFrame) for item in gc.get_objects())
+    finally:
+        gc.enable()
+    assert frames <= 2
+
+
+def test_no_such_file_and_folder_and_others(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("hello\n" * 100)
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    poem = tmp_path / "poem.txt"
+    poem.write_text("FFmpeg would show this as ASCII art\n")
+    picture = tmp_path / "picture.png"
+    cv2.imwrite(str(picture), numbered_picture(0))
+    sound = write_sound(tmp_path / "sound.mp4", "aac", 0.2)
+    for path, words in [
+        (tmp_path / "absent.mp4", "no such file"),
+        (tmp_path, "this is a folder"),
+        (text, "not a readable video"),
+        (empty, "not a readable video"),
+        (poem, "not a readable video"),
+        (picture, "not a readable video"),
+        (sound, "no moving pictures"),
+    ]:
+        with pytest.raises(HideNerfError, match=words) as caught:
+            VideoReader(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_video_without_any_picture(tmp_path: Path) -> None:
+    path = tmp_path / "none.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(HideNerfError, match=r"no (moving )?pictures"):
+        VideoReader(path)
+
+
+@pytest.fixture(scope="module", params=["mp4", "faststart.mp4", "mkv", "avi", "mov"])
+def sound_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / f"clip.{request.param}"
+    audio = "libmp3lame" if path.suffix == ".avi" else "aac"
+    options = {"movflags": "faststart"} if "faststart" in path.name else None
+    return write_clip(path, frames=60, audio=audio, options=options)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kept=st.floats(0.0, 0.9999))
+def test_cut_anywhere_is_an_error_and_never_a_shorter_clip(sound_clip: Path, kept: float) -> None:
+    data = sound_clip.read_bytes()
+    cut = sound_clip.with_name(f"cut{sound_clip.suffix}")
+    cut.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(HideNerfError):
+        read(cut)
+
+
+def test_whole_file_misses_nothing(sound_clip: Path) -> None:
+    assert missing_bytes(sound_clip) == 0
+    cut = sound_clip.with_name(f"short{sound_clip.suffix}")
+    cut.write_bytes(sound_clip.read_bytes()[:-100])
+    assert missing_bytes(cut) == 100
+    with pytest.raises(HideNerfError, match="100 bytes are missing"):
+        VideoReader(cut)
+
+
+def test_trailing_junk_is_harmless(sound_clip: Path) -> None:
+    long = sound_clip.with_name(f"long{sound_clip.suffix}")
+    long.write_bytes(sound_clip.read_bytes() + b"\x00\x00\xff\x00sefd" + bytes(50))
+    assert missing_bytes(long) == 0
+    assert len(read(long)) == 60
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("fill", [b"\x00", b"\xa5"])
+def test_hole_in_the_middle_is_an_error(tmp_path: Path, suffix: str, fill: bytes) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", frames=90, audio="libmp3lame")
+    data = bytearray(clip.read_bytes())
+    start = len(data) // 3
+    data[start : start + 4000] = fill * 4000
+    clip.write_bytes(data)
+    with pytest.raises(HideNerfError, match=r"damaged after \d\.\d\d s"):
+        read(clip)
+
+
+def test_no_camera_says_so_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(HideNerfError, match="camera:97: no such camera"):
+        CameraReader(97)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_live_pictures_carry_the_clock(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.avi", frames=3)
+    frames = list(live_pictures(cv2.VideoCapture(str(clip))))
+    assert [number_of(picture) for picture, _ in frames] == [0, 1, 2]
+    times = [time for _, time in frames]
+    assert times[0] == 0
+    assert times == sorted(times)
+    assert all(isinstance(time, Fraction) for time in times)

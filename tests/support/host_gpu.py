@@ -1,0 +1,156 @@
+"""The CUDA backend without a GPU: device memory is the host's, the kernels are emulated, sessions run on the CPU.
+
+What is left to a real GPU is what these stand for: the driver's calls, ONNX Runtime's CUDA provider and CUDA graphs.
+"""
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import DTypeLike, NDArray
+
+from hidenerf.runtime.backends import gpu as on_device
+from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.bundle import GraphSpec
+from hidenerf.runtime.kernels.sizes import RendererSizes
+from tests.support.kernels.emulated import aligned, build
+
+
+class HostDevice:
+    """`Device` on the host's memory; host arrays are not its memory, so what is not copied does not arrive."""
+
+    kind = "cpu"
+    stream = 7
+
+    def __init__(self) -> None:
+        self.memory: dict[int, NDArray[Any]] = {}
+        self.marks: list[int] = []
+        self.closed = False
+
+    def use(self) -> None:
+        assert not self.closed
+
+    def allocate(self, size: int) -> int:
+        block = aligned(np.zeros(size, np.uint8))
+        self.memory[block.ctypes.data] = block
+        return int(block.ctypes.data)
+
+    def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        return np.zeros(shape, dtype)
+
+    def _view(self, address: int, size: int) -> NDArray[Any]:
+        assert size <= len(self.memory[address])
+        return self.memory[address][:size]
+
+    def clear(self, address: int, size: int) -> None:
+        self._view(address, size)[:] = 0
+
+    def upload(self, address: int, array: NDArray[Any]) -> None:
+        assert array.flags.c_contiguous
+        self._view(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
+
+    def download(self, array: NDArray[Any], address: int) -> None:
+        assert array.flags.c_contiguous
+        array.reshape(-1).view(np.uint8)[:] = self._view(address, array.nbytes)
+
+    def mark(self, index: int) -> None:
+        self.marks.append(index)
+
+    def seconds_between(self, first: int, second: int) -> float:
+        assert self.marks.index(first) < self.marks.index(second)
+        return 0.001
+
+    def synchronize(self) -> None:
+        pass
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
+
+    def launch(self, captured: Callable[[], None]) -> None:
+        captured()
+
+    def close(self) -> None:
+        self.closed = True
+        self.memory.clear()
+
+
+def addresses(*values: int) -> list[ctypes.c_void_p]:
+    return [ctypes.c_void_p(value) for value in values]
+
+
+class EmulatedTriplaneRenderer:
+    """`TriplaneRenderer` with the emulated kernels."""
+
+    folder: Path
+
+    def __init__(self, sizes: RendererSizes) -> None:
+        self.library = build("renderer_emulated.cpp", self.folder, *sizes.definitions())
+
+    def merge_planes(
+        self, planes: list[int], half: bool, feature_weight: int, merged: int, flags: int, stream: int
+    ) -> None:
+        assert stream == HostDevice.stream
+        merge = self.library.merge_fp16 if half else self.library.merge
+        merge((ctypes.c_void_p * len(planes))(*planes), *addresses(feature_weight, merged, flags))
+
+    def render(
+        self,
+        deformation: int,
+        camera: int,
+        merged: int,
+        operands: int,
+        rendered: int,
+        alpha: int,
+        flags: int,
+        stream: int,
+        half: bool,
+    ) -> None:
+        assert stream == HostDevice.stream
+        run = self.library.render_fp16 if half else self.library.render_fp32
+        run(*addresses(deformation, camera, merged, operands, rendered, alpha, flags))
+
+
+class EmulatedSeccDrawer:
+    """`SeccDrawer` with the emulated kernels."""
+
+    folder: Path
+
+    def __init__(self, vertices: int, expressions: int, triangles: int, size: int) -> None:
+        self.library = build("others_emulated.cpp", self.folder)
+        self.counts = vertices, expressions, triangles, size
+
+    def vertices(self, neutral: int, basis: int, coefficients: int, vertices: int, stream: int) -> None:
+        assert stream == HostDevice.stream
+        count, expressions, _, _ = self.counts
+        self.library.secc_vertices(*addresses(neutral, basis, coefficients, vertices), 3 * count, expressions)
+
+    def draw(self, vertices: int, triangles: int, colours: int, keys: int, secc: int, stream: int) -> None:
+        assert stream == HostDevice.stream
+        _, _, count, size = self.counts
+        self.library.secc_draw(*addresses(vertices, triangles, colours, keys, secc), count, size)
+
+
+def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
+    assert stream == HostDevice.stream
+    assert "enable_cuda_graph" not in options
+    session_options = onnxruntime.SessionOptions()
+    session_options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(graph.path), session_options, providers=["CPUExecutionProvider"])
+
+
+def use_host_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """From here on `OnnxRuntimeCuda` runs without a GPU; the kernels' emulation is built in `folder`."""
+    monkeypatch.setattr(EmulatedTriplaneRenderer, "folder", folder, raising=False)
+    monkeypatch.setattr(EmulatedSeccDrawer, "folder", folder, raising=False)
+    monkeypatch.setattr(onnxruntime_cuda, "import_onnxruntime", lambda: onnxruntime)
+    monkeypatch.setattr(onnxruntime_cuda, "cuda_core", lambda: None)
+    monkeypatch.setattr(onnxruntime_cuda, "nvrtc_version", lambda: "13.0")
+    monkeypatch.setattr(onnxruntime_cuda, "Device", HostDevice)
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", open_cpu_session)
+    monkeypatch.setattr(onnxruntime_cuda, "ARENA", "cpu:0")
+    monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
+    monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)

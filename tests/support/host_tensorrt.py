@@ -1,0 +1,258 @@
+"""An emulation of TensorRT, not a verification of it: the part of its interface that the backend uses, on the host.
+
+A plan is an ONNX graph that ONNX Runtime executes on the CPU, from and to the addresses its context was given. What is
+tested with it is the backend's own doing: which tensor is where, in which order engines run, what they share, what is
+said where a call fails. What TensorRT does is left to a GPU that has it.
+"""
+
+import ctypes
+import hashlib
+import json
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from hidenerf.runtime.backends import gpu as on_device
+from hidenerf.runtime.backends import tensorrt as tensorrt_engines
+from hidenerf.runtime.bundle import Bundle
+from hidenerf.runtime.tensorrt.api import Runtime
+from hidenerf.runtime.tensorrt.engine_set import SIDECAR_SCHEMA, SIDECAR_VERSION, set_folder
+from hidenerf.runtime.tensorrt.library import Library
+from tests.support.host_gpu import EmulatedSeccDrawer, HostDevice
+
+VERSIONS = {"tensorrt": "10.12.0.36", "tensorrt-rtx": "1.7.1.116"}
+SM = 86
+# Of activation memory: another size for each engine.
+ACTIVATION_UNIT = 1024
+
+
+class Strategy(Enum):
+    STATIC = 0
+    USER_MANAGED = 2
+
+
+class GraphStrategy(Enum):
+    DISABLED = 0
+    WHOLE_GRAPH_CAPTURE = 1
+
+
+class EmulatedCache:
+    """Takes and gives blobs that begin with "emulated "."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+        self.compiled = b"emulated kernels"
+
+    def deserialize(self, blob: bytes) -> bool:
+        if blob.startswith(b"emulated "):
+            self.taken = blob
+        return bool(self.taken)
+
+    def serialize(self) -> bytes:
+        return self.compiled
+
+
+class EmulatedConfig:
+    def __init__(self) -> None:
+        self.cuda_graph_strategy = GraphStrategy.DISABLED
+        self.allocation = Strategy.STATIC
+        self.cache: EmulatedCache | None = None
+
+    def create_runtime_cache(self) -> EmulatedCache:
+        return EmulatedCache()
+
+    def set_runtime_cache(self, cache: EmulatedCache) -> bool:
+        self.cache = cache
+        return True
+
+    def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
+        self.allocation = strategy
+
+
+class EmulatedContext:
+    def __init__(self, engine: "EmulatedEngine", config: EmulatedConfig | None) -> None:
+        self.engine, self.config = engine, config
+        self.addresses: dict[str, int] = {}
+        self.memory = (0, 0)
+        engine.log.contexts.append(self)
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self.addresses[name] = memory
+        return True
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= self.engine.device_memory_size_v2
+        self.memory = memory, size
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        log, session = self.engine.log, self.engine.session
+        assert stream_handle == HostDevice.stream
+        assert self.addresses.keys() == self.engine.tensors.keys()
+        if self.engine.name in log.failing:
+            log.errors.append("IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (an illegal address)")
+            return False
+        log.executed.append(self.engine.name)
+        # Another engine finds nothing of use here.
+        host_array(self.memory[0], (self.memory[1],), np.dtype(np.uint8))[:] = len(log.executed) % 256
+        tensors = {name: host_array(self.addresses[name], *spec) for name, spec in self.engine.tensors.items()}
+        outputs = [output.name for output in session.get_outputs()]
+        results = session.run(outputs, {node.name: tensors[node.name] for node in session.get_inputs()})
+        for name, result in zip(outputs, results, strict=True):
+            tensors[name][...] = result
+        return True
+
+
+class EmulatedEngine:
+    def __init__(self, plan: bytes, log: "Log") -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
+        self.log = log
+        # Not in the manifest's order.
+        nodes = [*reversed(self.session.get_outputs()), *reversed(self.session.get_inputs())]
+        self.tensors = {node.name: (tuple(node.shape), onnx_dtype(node.type)) for node in nodes}
+        produced = {"planes_0": "source_encoder", "deformation": "led", "frame": "renderer_refiner"}
+        outputs = {node.name for node in self.session.get_outputs()}
+        self.name = next(name for tensor, name in produced.items() if tensor in outputs)
+        self.num_io_tensors = len(self.tensors)
+        self.device_memory_size_v2 = ACTIVATION_UNIT * (1 + list(produced.values()).index(self.name))
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_shape(self, name: str) -> Sequence[int]:
+        return self.tensors[name][0]
+
+    def get_tensor_dtype(self, name: str) -> np.dtype[Any]:
+        return self.tensors[name][1]
+
+    def create_runtime_config(self) -> EmulatedConfig:
+        return EmulatedConfig()
+
+    def create_execution_context(self, strategy: Any, /) -> EmulatedContext | None:
+        config = strategy if isinstance(strategy, EmulatedConfig) else None
+        assert (config.allocation if config is not None else strategy) is Strategy.USER_MANAGED
+        if "context" in self.log.failing:
+            self.log.errors.append("ICudaEngine::createExecutionContext: Error Code 2: OutOfMemory (no memory)")
+            return None
+        return EmulatedContext(self, config)
+
+
+class EmulatedRuntime:
+    def __init__(self, log: "Log") -> None:
+        self.engine_host_code_allowed = False
+        self.log = log
+        self.plugins: set[str] = set()
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> EmulatedEngine | None:
+        self.log.host_code.append(self.engine_host_code_allowed)
+        try:
+            return EmulatedEngine(serialized_engine, self.log)
+        except Exception:
+            self.log.errors.append("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (not a plan)")
+            return None
+
+    def get_plugin_registry(self) -> "EmulatedRuntime":
+        return self
+
+    def load_library(self, plugin_path: str) -> object:
+        if "plugin" in self.log.failing:
+            self.log.errors.append("IPluginRegistry::loadLibrary: Error Code 6: API Usage Error (no creators)")
+            return None
+        if plugin_path in self.plugins:
+            self.log.errors.append("IPluginRegistry::loadLibrary: Error Code 4: API Usage Error (exists already)")
+            return None
+        self.plugins.add(plugin_path)
+        self.log.plugins.append(Path(plugin_path).name)
+        return object()
+
+
+class Log:
+    """What was asked of the emulation, its logger's `errors`, and which of its calls shall fail."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.executed: list[str] = []
+        self.contexts: list[EmulatedContext] = []
+        self.host_code: list[bool] = []
+        self.plugins: list[str] = []
+        self.failing: set[str] = set()
+
+
+def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str = "tensorrt") -> Log:
+    """From here on `TensorRtEngines` runs on the emulation; the SECC kernel's is built in `folder`."""
+    log = Log()
+    emulated = SimpleNamespace(
+        __name__=module,
+        Runtime=lambda logger: EmulatedRuntime(logger),
+        ExecutionContextAllocationStrategy=Strategy,
+        CudaGraphStrategy=GraphStrategy,
+        nptype=lambda dtype: dtype,
+    )
+
+    def load_library(backend: str) -> Library:
+        return Library(backend, VERSIONS[backend], emulated, log)
+
+    monkeypatch.setattr(EmulatedSeccDrawer, "folder", folder, raising=False)
+    monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)
+    monkeypatch.setattr(tensorrt_engines, "Device", HostDevice)
+    monkeypatch.setattr(tensorrt_engines, "gpu_sm", lambda: SM)
+    monkeypatch.setattr(tensorrt_engines, "load_library", load_library)
+    monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(folder / "cache"))
+    return log
+
+
+def write_emulated_set(
+    bundle: Bundle, backend: str, build: dict[str, Any] | None = None, plan: dict[str, Any] | None = None
+) -> Path:
+    """The engines of a bundle for the emulation: each graph's ONNX file as its plan. plan: more of that key."""
+    folder = set_folder(bundle.folder, backend, VERSIONS[backend], SM)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, graph in bundle.graphs.items():
+        (folder / f"{name}.plan").write_bytes(graph.path.read_bytes())
+        described = bundle.manifest["graphs"][name]
+        sidecar = {
+            "schema": SIDECAR_SCHEMA,
+            "schema_version": SIDECAR_VERSION,
+            "graph": name,
+            "source": {"file": graph.path.name, "sha256": bundle.manifest["files"][graph.path.name]},
+            "backend": backend,
+            "sm": SM,
+            "versions": {backend: VERSIONS[backend]},
+            "build": build or {},
+            "inputs": described["inputs"],
+            "outputs": described["outputs"],
+            "precision": {},
+            "plan": plan or {},
+            "layers": [],
+        }
+        write_sidecar(folder, name, sidecar)
+    return folder
+
+
+def write_sidecar(folder: Path, graph: str, sidecar: dict[str, Any]) -> None:
+    """With the size and hash of the plan as it lies there."""
+    plan = (folder / f"{graph}.plan").read_bytes()
+    described = {"file": f"{graph}.plan", "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
+    (folder / f"{graph}.json").write_text(json.dumps(sidecar | {"plan": sidecar["plan"] | described}))
+
+
+def host_array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.ctypeslib.as_array((ctypes.c_ubyte * size).from_address(address)).view(dtype).reshape(shape)
+
+
+def onnx_dtype(kind: str) -> np.dtype[Any]:
+    names = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(uint8)": np.uint8}
+    return np.dtype(names[kind])
+
+
+def satisfies(runtime: EmulatedRuntime) -> Runtime:
+    """For the type checker: the emulation is spelt as the protocols are."""
+    return runtime

@@ -1,0 +1,93 @@
+"""The plugin's test build: the library, the same with emulated kernels, and the harness; needs TensorRT's headers."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.kernels.scenes import ODD
+
+HERE = Path(__file__).parent
+SANITIZERS = "-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined"
+
+
+def architectures() -> list[int]:
+    """Compute capabilities: two, the GPU's own last if there is one."""
+    major, minor = torch.cuda.get_device_capability() if torch.cuda.is_available() else (8, 6)
+    return [75, 10 * major + minor]
+
+
+def tensorrt_arguments(version: str) -> list[str]:
+    """CMake's arguments for TensorRT's headers of a version, or the installed ones; skips where there are none."""
+    if version == "installed":
+        return []
+    if "TENSORRT_REPOSITORY" not in os.environ:
+        pytest.skip("TENSORRT_REPOSITORY names no clone or address of github.com/NVIDIA/TensorRT to take headers from")
+    return [f"-DTENSORRT_VERSION={version}"]
+
+
+class PluginBuild(NamedTuple):
+    """log: what CMake printed while building."""
+
+    library: Path
+    emulated: Path
+    harness: Path
+    log: str
+
+    def run_harness(self, *arguments: str, leaks: bool = True) -> "subprocess.CompletedProcess[str]":
+        # CUDA wants the part of the address space that AddressSanitizer guards.
+        options = f"protect_shadow_gap=0:detect_leaks={int(leaks)}"
+        environment = {**os.environ, "ASAN_OPTIONS": options}
+        command = [str(self.harness), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    def enqueue(self, op: str, inputs: list[Tensor], folder: Path, device: bool) -> dict[str, np.ndarray]:
+        """Flat outputs by file name, "output_0" and so on, FP32 but where the op has the data's type."""
+        names = {torch.float32: "fp32", torch.float16: "fp16"}
+        lines = [f"{names[t.dtype]} {' '.join(map(str, t.shape))}\n" for t in inputs]
+        (folder / "inputs.txt").write_text("".join(lines))
+        for index, tensor in enumerate(inputs):
+            tensor.contiguous().numpy().tofile(folder / f"input_{index}.bin")
+        library, where = (self.library, "device") if device else (self.emulated, "host")
+        done = self.run_harness("run", str(library), op, str(ODD.octaves), where, str(folder), leaks=not device)
+        assert done.returncode == 0, done.stderr
+        kind = np.float16 if op == "GridSample3d" and inputs[0].dtype == torch.float16 else np.float32
+        written = [*folder.glob("output_*.bin"), *folder.glob("replayed_*.bin")]
+        return {path.stem: np.fromfile(path, kind) for path in written}
+
+
+def build_plugin(version: str, folder: Path) -> PluginBuild:
+    """Everything for ODD, warnings being errors, our C++ with sanitizers; skips where a tool or header is missing."""
+    for tool in ("cmake", "nvcc", "g++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed: the plugin cannot be built")
+    sizes = ",".join(str(value) for _, value in ODD.definitions())
+    configure = [
+        "cmake",
+        *["-S", str(HERE), "-B", str(folder)],
+        *tensorrt_arguments(version),
+        f"-DHIDENERF_RENDERERS={sizes}",
+        f"-DHIDENERF_ARCHITECTURES={';'.join(map(str, architectures()))}",
+        f"-DCMAKE_CXX_FLAGS=-Werror -O1 -g {SANITIZERS}",
+        f"-DCMAKE_EXE_LINKER_FLAGS={SANITIZERS}",
+        "-DCMAKE_CUDA_FLAGS=-Werror all-warnings -Xcompiler=-Werror",
+    ]
+    done = subprocess.run(configure, capture_output=True, text=True, check=False)
+    if version == "installed" and "headers are not installed" in re.sub(r"\s+", " ", done.stderr):
+        pytest.skip("TensorRT's headers are not installed, and TENSORRT_ROOT names none")
+    assert done.returncode == 0, done.stderr
+    made = subprocess.run(
+        ["cmake", "--build", str(folder), "--parallel", "2"], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    library = folder / "plugin" / "libhidenerf_plugin.so"
+    return PluginBuild(
+        library, folder / "libhidenerf_plugin_emulated.so", folder / "harness", made.stdout + made.stderr
+    )

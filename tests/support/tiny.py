@@ -1,0 +1,82 @@
+"""The smallest models that have every part, with statistics and weights of their batch norms that hide nothing."""
+
+import torch
+from torch import Tensor, nn
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf, random_model
+from tests.support.reference import general_camera
+
+TINY = ModelConfig(
+    name="tiny",
+    image_size=32,
+    render_size=16,
+    secc_size=32,
+    samples_per_ray=6,
+    plane_sizes=(8, 16),
+    plane_channels=4,
+    volume_terms=2,
+    volume_depths=(4, 3),
+    plane_samples=(3, 5),
+    mlp_width=16,
+    encoding_octaves=3,
+    render_channels=7,
+    extractor_channels=(6, 8, 10),
+    expression_channels=6,
+    position_channels=6,
+    lookup_channels=4,
+    lookup_stride=3,
+    deformation_channels=(8, 10),
+    maximum_deformation=0.3,
+    identity_channels=(4, 5, 6, 7),
+    refiner_channels=(5, 6, 8, 10),
+    spade_width=6,
+)
+
+
+def randomise_norms(module: nn.Module, seed: int) -> None:
+    """Give every batch norm running statistics and affine weights as training could leave them."""
+    generator = torch.Generator().manual_seed(seed)
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            count = norm.num_features
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            norm.running_mean.copy_(torch.randn(count, generator=generator) * 0.4)
+            norm.running_var.copy_(torch.rand(count, generator=generator) * 2.0 + 0.2)
+            if norm.affine:
+                with torch.no_grad():
+                    norm.weight.copy_(torch.randn(count, generator=generator) + 0.5)
+                    norm.bias.copy_(torch.randn(count, generator=generator) * 0.3)
+
+
+def tiny_model(seed: int = 3) -> HideNerf:
+    """Untrained weights, randomised batch norms, a head of medium opacity, and outputs that are not near zero."""
+    model = random_model(TINY, seed)
+    randomise_norms(model, seed)
+    with torch.no_grad():
+        model.renderer.second.bias[3] = -1.0
+        # Initialisation makes these two small so that training starts gently; tests should see what they do.
+        model.deformation.head.weight.mul_(10.0)
+        model.refiner.head.weight.mul_(10.0)
+    return model.eval()
+
+
+def tiny_inputs(batch: int = 1, seed: int = 5) -> dict[str, Tensor]:
+    """Random pictures and SECCs, and two general cameras, as `HideNerf.forward` takes them."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(size: int) -> Tensor:
+        return torch.rand(batch, 3, size, size, generator=generator)
+
+    source_camera = torch.from_numpy(general_camera()).float().expand(batch, -1).clone()
+    camera = source_camera.clone()
+    camera[:, 3] += 0.2
+    camera[:, 16] *= 1.2
+    return {
+        "source_image": noise(TINY.image_size),
+        "source_camera": source_camera,
+        "secc_canonical": noise(TINY.secc_size),
+        "secc_driving": noise(TINY.secc_size),
+        "camera": camera,
+    }

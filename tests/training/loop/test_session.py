@@ -1,0 +1,134 @@
+"""A sitting's files and reports, and the command's refusals."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from click.testing import CliRunner
+
+from hidenerf.commands.train import main
+from hidenerf.model.checkpoint import default_checkpoint_path
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.loop.metrics_log import Curve
+from hidenerf.training.loop.session import train
+from hidenerf.training.loop.state import load_state, read_run
+from tests.support.tiny_training import Pairs, tiny_batch, tiny_trainer
+
+
+def sit(out: Path, trainer, pairs, said: list[str], stop_after: float = math.inf) -> None:  # type: ignore[no-untyped-def]
+    train(trainer, pairs, tiny_batch(2), out, stop_after, 0.0, math.inf, False, said.append)
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "curve.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_leaves_a_state_a_curve_and_a_picture(tmp_path: Path) -> None:
+    said: list[str] = []
+    trainer = tiny_trainer(3)
+    sit(tmp_path, trainer, Pairs(), said)
+    assert trainer.progress == 1.0
+    assert read_run(tmp_path / "run")["step"] == 3
+    picture = cv2.imread(str(tmp_path / "samples.png"))
+    assert picture.shape == (2 * 32, 6 * 32, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.csv", "run", "samples.png"]
+    rows = rows_of(tmp_path)
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[0]["absolute_refined"]) > 0
+    assert float(rows[0]["pairs_per_second"]) > 0
+    assert {"data_ms", "forward_ms", "backward_ms", "optimiser_ms"} < rows[0].keys()
+    assert "100.0% step 3" in said[-2]
+    assert "forward" in said[-2]
+    assert said[-1].startswith("saved step 3")
+
+
+def test_the_picture_has_source_target_secc_and_the_models(tmp_path: Path) -> None:
+    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    batch = tiny_batch(2)
+    columns = cv2.imread(str(tmp_path / "samples.png"))[..., ::-1].reshape(2, 32, 6, 32, 3)
+    for place, expected in ((0, batch.source_image), (1, batch.target)):
+        found = torch.from_numpy(columns[:, :, place].copy()).permute(0, 3, 1, 2) / 255
+        torch.testing.assert_close(found, expected, atol=0.5 / 255 + 1e-6, rtol=0)
+
+
+def test_two_sittings_make_one_run(tmp_path: Path) -> None:
+    first, pairs = tiny_trainer(4), Pairs()
+    sit(tmp_path, first, pairs, [], stop_after=1e-9)
+    assert first.step == 1
+    second = tiny_trainer(4)
+    load_state(second, tmp_path / "run")
+    sit(tmp_path, second, pairs, [])
+    assert [row["step"] for row in rows_of(tmp_path)] == ["1", "2", "3", "4"]
+    assert read_run(tmp_path / "run")["seconds"] > first.seconds
+
+
+class Stopping(Pairs):
+    """Ctrl-C at the third batch."""
+
+    def sample(self, batch_size: int) -> Batch:
+        if self.drawn == 2:
+            self.drawn += 1
+            raise KeyboardInterrupt
+        return super().sample(batch_size)
+
+
+def test_an_interrupted_run_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        sit(tmp_path, tiny_trainer(9), Stopping(), [])
+    assert read_run(tmp_path / "run")["step"] == 2
+
+
+def test_a_curve_goes_on_where_the_saved_state_was(tmp_path: Path) -> None:
+    with Curve(tmp_path, 0, False) as curve:
+        for step in (1.0, 2.0, 3.0):
+            curve.add({"step": step, "loss": step / 8})
+    with Curve(tmp_path, 2, False) as curve:
+        curve.add({"step": 4.0, "loss": 0.5, "late": 7.0})
+    assert rows_of(tmp_path) == [
+        {"step": "1", "loss": "0.125", "late": ""},
+        {"step": "2", "loss": "0.25", "late": ""},
+        {"step": "4", "loss": "0.5", "late": "7"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "1", "--preset", "huge"], "--preset huge: no such preset; choose one of base, demo."),
+        (["--preset", "demo"], "either seconds or steps"),
+        (["--steps", "1", "--seconds", "5"], "either seconds or steps"),
+        (["--steps", "1", "--resume", "nowhere"], "no run to resume"),
+        (["--steps", "1", "--initial", "nowhere"], "nowhere: no such checkpoint"),
+        (
+            ["--steps", "1", "--preset", "base", "--initial", str(default_checkpoint_path())],
+            "other sizes than --preset",
+        ),
+        (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
+        (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(tmp_path: Path, arguments: Sequence[str], message: str) -> None:
+    result = CliRunner().invoke(main, ["--out", str(tmp_path / "out"), *arguments])
+    assert result.exit_code == 2
+    assert message in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_does_not_write_over_a_run(tmp_path: Path) -> None:
+    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    result = CliRunner().invoke(main, ["--out", str(tmp_path), "--steps", "1"])
+    assert result.exit_code == 2
+    assert "holds a run already; go on with --resume" in result.output
+
+
+def test_the_command_refuses_to_resume_another_models_run(tmp_path: Path) -> None:
+    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    arguments = ["--out", str(tmp_path / "out"), "--resume", str(tmp_path / "run"), "--device", "cpu"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "the run trains model 'tiny' with other sizes than 'demo'" in result.output

@@ -1,0 +1,75 @@
+"""The CPU's share of a pair of frames of a clip: pictures decoded, SECCs drawn.
+
+No part of this imports torch: worker processes do nothing else than this.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
+from hidenerf.training.data.clips.file import StoredFrame
+from hidenerf.training.data.surface_points import surface_points
+from hidenerf.training.data.synthetic.geometry import SeccChoice, draw_seccs
+from hidenerf.training.data.synthetic.rasterise import Rasteriser
+
+
+class FramePair(NamedTuple):
+    """Two frames of a clip: where they lie, the person's identity [K], and expressions [2, E] and cameras [2, 25]."""
+
+    frames: tuple[StoredFrame, StoredFrame]
+    identity: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    camera: NDArray[np.float32]
+
+
+class DrawnPair(NamedTuple):
+    """One entry of `image_pairs.Twosomes` as arrays: the same fields in the same order."""
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    region: NDArray[np.uint8]
+    secc: NDArray[np.uint8]
+    camera: NDArray[np.float32]
+    surface: NDArray[np.float16]
+
+
+@cache
+def clip_face_model() -> FaceModel:
+    """The face model of all prepared clips, which ships with hidenerf."""
+    return load_face_model(default_face_model_path())
+
+
+def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> DrawnPair:
+    """Read two frames and draw their SECCs."""
+    views = list(zip(pair.expression, pair.camera, strict=True))
+    pictures, masks, regions = zip(*(stored.read() for stored in pair.frames), strict=True)
+    return DrawnPair(
+        picture=np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)),
+        mask=np.stack(masks)[:, None],
+        region=np.stack(regions)[:, None],
+        secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
+        camera=pair.camera,
+        surface=_draw_surface(pair, secc_size // 2),
+    )
+
+
+def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
+    """[2, 6, size, size], see `Twosomes`: of the face model's surface, so without hair and body."""
+    model = clip_face_model()
+    vertices = np.stack([model.vertices(pair.identity, expression) for expression in pair.expression])
+    rasteriser = _rasteriser(size)
+    triangle, barycentric = np.empty((size, size), np.int16), np.empty((2, size, size), np.uint8)
+    all_triangles = np.arange(len(model.triangles))
+    surfaces = []
+    for both, camera in zip((vertices, vertices[::-1]), pair.camera, strict=True):
+        rasteriser.draw(both[0], camera, all_triangles, len(all_triangles), triangle, barycentric)
+        surfaces.append(surface_points(model.triangles, both, triangle, barycentric))
+    return np.stack(surfaces)
+
+
+@cache
+def _rasteriser(size: int) -> Rasteriser:
+    return Rasteriser(clip_face_model().triangles, size)

@@ -1,0 +1,245 @@
+"""A prepared clip of one person, and its file.
+
+The file (format `hidenerf-clip`, version 1) is an uncompressed NumPy archive, read without pickle, so that a frame is
+read without reading the rest:
+
+| key                | dtype, shape     | meaning                                                                      |
+|--------------------|------------------|------------------------------------------------------------------------------|
+| `format`           | str              | `hidenerf-clip`                                                              |
+| `version`          | int              | 1                                                                            |
+| `source`           | str              | file name of the clip                                                        |
+| `origin`           | str              | what it was prepared from, and how (JSON): tells whether to prepare it again |
+| `face_model`       | str              | name of the face model the coefficients belong to                            |
+| `expression_names` | str [E]          | the names of its expressions                                                 |
+| `size`             | int              | S                                                                            |
+| `fps`              | int64 [2]        | the clip's frame rate, numerator and denominator                             |
+| `number`           | int64 [T]        | which frame of the clip each one is, from 0 on, rising                       |
+| `identity`         | float32 [K]      | one for all frames                                                           |
+| `expression`       | float32 [T, E]   |                                                                              |
+| `camera`           | float32 [T, 25]  | see `hidenerf.runtime.camera`                                                |
+| `frames`           | uint8            | for each frame the JPEG of its picture and the PNG of its masks, end to end  |
+| `ends`             | int64 [T, 2]     | where in `frames` the two end                                                |
+| `checksums`        | uint32 [T]       | CRC-32 of a frame's part of `frames`                                         |
+
+The PNG is grey, [2S, S]: the mask above the region. No part of this imports torch.
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_path
+
+CLIP_FORMAT = "hidenerf-clip"
+CLIP_VERSION = 1
+CLIP_SUFFIX = ".npz"
+
+# Colours at full resolution, since lips and irises are small; off by about 0.6 of 255 on average.
+_JPEG = (
+    cv2.IMWRITE_JPEG_QUALITY,
+    95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+)
+
+
+# Whatever zipfile, zlib and NumPy raise on damaged bytes.
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+class ClipFrame(NamedTuple):
+    """picture [S, S, 3] uint8 RGB over black; mask, region [S, S] uint8: see `hidenerf.training.data.batch.Batch`."""
+
+    picture: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    region: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """All of a prepared clip but its pictures; the fields are those of the file, T frames."""
+
+    source: str
+    origin: str
+    face_model: str
+    expression_names: tuple[str, ...]
+    size: int
+    fps: Fraction
+    number: NDArray[np.int64]
+    identity: NDArray[np.float32]
+    expression: NDArray[np.float32]
+    camera: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        frames = len(self.number)
+        expected = {"expression": (frames, len(self.expression_names)), "camera": (frames, 25)}
+        for key, shape in expected.items():
+            found = getattr(self, key).shape
+            if found != shape:
+                raise ValueError(f"its {key} has shape {list(found)} where {list(shape)} is needed")
+        for key in ("identity", "expression", "camera"):
+            if not np.isfinite(getattr(self, key)).all():
+                raise ValueError(f"its {key} has values that are not finite")
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+
+class StoredFrame(NamedTuple):
+    """Where a frame lies: its JPEG at [start, middle) of the file `path`, its PNG at [middle, end)."""
+
+    path: Path
+    start: int
+    middle: int
+    end: int
+    checksum: int
+
+    def read(self) -> ClipFrame:
+        """The frame. Errors: the file is gone, or damaged there."""
+        try:
+            with self.path.open("rb") as stream:
+                stream.seek(self.start)
+                stored = stream.read(self.end - self.start)
+        except OSError as error:
+            raise HideNerfError(
+                f"{self.path}: this clip can no longer be read ({error.strerror}); prepare it again."
+            ) from None
+        if zlib.crc32(stored) != self.checksum:
+            raise HideNerfError(f"{self.path}: the prepared clip is damaged at byte {self.start}; prepare it again.")
+        return decode_frame(stored, self.middle - self.start)
+
+
+@dataclass(frozen=True)
+class ClipFile:
+    """A prepared clip as it lies in a file, its pictures still there.
+
+    ends [T, 2]: of each frame's JPEG and PNG, from the file's beginning; start: of the first frame; checksums [T].
+    """
+
+    path: Path
+    clip: Clip
+    start: int
+    ends: NDArray[np.int64]
+    checksums: NDArray[np.uint32]
+
+    def frame(self, index: int) -> StoredFrame:
+        """Where frame `index` of T lies."""
+        start = self.start if index == 0 else int(self.ends[index - 1, 1])
+        middle, end = self.ends[index].tolist()
+        return StoredFrame(self.path, start, middle, end, int(self.checksums[index]))
+
+
+def encode_frame(frame: ClipFrame) -> tuple[bytes, int]:
+    """A frame's JPEG and PNG end to end, and where the JPEG ends."""
+    _, picture = cv2.imencode(".jpg", frame.picture[..., ::-1], _JPEG)
+    _, masks = cv2.imencode(".png", np.vstack([frame.mask, frame.region]))
+    return picture.tobytes() + masks.tobytes(), len(picture)
+
+
+def decode_frame(stored: bytes, middle: int) -> ClipFrame:
+    """Inverse of `encode_frame`, but for the JPEG's losses; black again where nobody is."""
+    both = np.frombuffer(stored, np.uint8)
+    colours = np.asarray(cv2.imdecode(both[:middle], cv2.IMREAD_COLOR_RGB), np.uint8)
+    masks = np.asarray(cv2.imdecode(both[middle:], cv2.IMREAD_GRAYSCALE), np.uint8)
+    mask, region = np.split(masks, 2)
+    return ClipFrame(colours * (mask > 0)[..., None], mask, region)
+
+
+def save_clip(clip: Clip, frames: Sequence[tuple[bytes, int]], path: Path) -> None:
+    """Write a prepared clip with T frames as `encode_frame` makes them; the file appears whole or not at all."""
+    stops = np.cumsum([len(stored) for stored, _ in frames])
+    middles = stops + [middle - len(stored) for stored, middle in frames]
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.savez(
+            stream,
+            format=CLIP_FORMAT,
+            version=CLIP_VERSION,
+            source=clip.source,
+            origin=clip.origin,
+            face_model=clip.face_model,
+            expression_names=np.array(clip.expression_names),
+            size=clip.size,
+            fps=np.array([clip.fps.numerator, clip.fps.denominator], np.int64),
+            number=clip.number,
+            identity=clip.identity,
+            expression=clip.expression,
+            camera=clip.camera,
+            frames=np.frombuffer(b"".join(stored for stored, _ in frames), np.uint8),
+            ends=np.stack([middles, stops], 1),
+            checksums=np.array([zlib.crc32(stored) for stored, _ in frames], np.uint32),
+        )
+
+
+def open_clip(path: Path) -> ClipFile:
+    """Read a prepared clip but for its pictures.
+
+    Errors: no such file, another kind of file, another version, damage other than to pictures.
+    """
+    try:
+        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
+            if "format" not in archive or str(archive["format"]) != CLIP_FORMAT:
+                raise HideNerfError(f"{path}: not a prepared clip; make one with hidenerf-clips.")
+            version = int(archive["version"])
+            if version != CLIP_VERSION:
+                raise HideNerfError(
+                    f"{path}: prepared clip of version {version}, but this hidenerf reads version {CLIP_VERSION}; "
+                    "prepare it again."
+                )
+            return _read(path, stream, archive)
+    except FileNotFoundError:
+        raise HideNerfError(f"{path}: no such file; give the path of a prepared clip ({CLIP_SUFFIX}).") from None
+    except _DAMAGE as error:
+        raise HideNerfError(f"{path}: not a readable prepared clip ({error}); prepare it again.") from None
+
+
+def _read(path: Path, stream: BinaryIO, archive: np.lib.npyio.NpzFile) -> ClipFile:
+    assert archive.zip is not None
+    numerator, denominator = archive["fps"].tolist()
+    clip = Clip(
+        source=str(archive["source"]),
+        origin=str(archive["origin"]),
+        face_model=str(archive["face_model"]),
+        expression_names=tuple(str(name) for name in archive["expression_names"]),
+        size=int(archive["size"]),
+        fps=Fraction(numerator, denominator),
+        number=np.asarray(archive["number"], np.int64),
+        identity=np.asarray(archive["identity"], np.float32),
+        expression=np.asarray(archive["expression"], np.float32),
+        camera=np.asarray(archive["camera"], np.float32),
+    )
+    ends, checksums = np.asarray(archive["ends"], np.int64), np.asarray(archive["checksums"], np.uint32)
+    start, length = _place_of_bytes(stream, archive.zip, "frames.npy")
+    if ends.shape != (len(clip), 2) or checksums.shape != (len(clip),):
+        raise ValueError(f"it places {len(ends)} and checks {len(checksums)} of {len(clip)} frames")
+    if len(clip) == 0 or ends[0, 0] <= 0 or (np.diff(ends.ravel()) <= 0).any() or ends[-1, 1] != length:
+        raise ValueError("its frames do not lie end to end")
+    return ClipFile(path, clip, start, ends + start, checksums)
+
+
+def _place_of_bytes(stream: BinaryIO, archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+    """Where in a ZIP file the bytes of an uncompressed array of bytes begin, and how many they are."""
+    entry = archive.getinfo(name)
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    # The last two fields of an entry's own header are the lengths of what comes between it and the content.
+    stream.seek(entry.header_offset + 26)
+    between = sum(struct.unpack("<2H", stream.read(4)))
+    stream.seek(between, 1)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = header[np.lib.format.read_magic(stream)](stream)
+    if len(shape) != 1 or dtype != np.uint8:
+        raise ValueError(f"{name} holds {dtype} of shape {list(shape)}")
+    return stream.tell(), shape[0]

@@ -1,0 +1,176 @@
+"""The CPU's share of a pair: vertices, visible triangles and SECCs, written where the painter finds them.
+
+No part of this imports torch: worker processes do nothing else than this.
+"""
+
+import os
+import queue
+from collections.abc import Sequence
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Event
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
+from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.secc import secc
+from hidenerf.training.data.surface_points import pixels_of_rays, surface_points
+from hidenerf.training.data.synthetic.heads import HeadMesh, load_head_mesh
+from hidenerf.training.data.synthetic.people import LOOK_SIZES, Pair, make_pair, pack_look
+from hidenerf.training.data.synthetic.rasterise import Rasteriser
+from hidenerf.training.data.worker_processes import begin_worker
+
+SUPERSAMPLING = 2
+_ALIGNMENT = 16
+_POLL_SECONDS = 1.0
+
+
+class SeccChoice(NamedTuple):
+    """What the two SECCs of a pair show.
+
+    own_expression: whether the canonical one has the source's own expression (Eq. 3 as read in DESIGN §8) rather than
+    none, as the paper has it. posed: whether both are drawn as their pictures' cameras see the face, with its rotation
+    and translation, rather than from in front: the paper's ablation "w/o SECC".
+    """
+
+    own_expression: bool
+    posed: bool
+
+    @property
+    def at_rest(self) -> int:
+        """How many SECCs without an expression two pictures of a person need: either may be the source."""
+        if self.own_expression:
+            return 0
+        return 2 if self.posed else 1
+
+
+# What pairs have unless they are told otherwise.
+DEFAULT_SECCS = SeccChoice(own_expression=True, posed=False)
+
+
+class PairLayout:
+    """How one pair lies in a row of bytes. Of everything that is there twice, the source's comes first.
+
+    vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
+    uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
+    does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `twosomes.Twosomes`.
+    """
+
+    def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int, seccs: SeccChoice) -> None:
+        size, vertices = SUPERSAMPLING * image_size, len(mesh.mean)
+        self.fields: dict[str, tuple[tuple[int, ...], np.dtype, int]] = {}
+        self.bytes = 0
+        for name, shape, kind in (
+            ("vertices", (2, vertices, 3), np.float32),
+            ("hair_depth", (vertices,), np.float32),
+            ("look", (sum(LOOK_SIZES.values()),), np.float32),
+            ("cameras", (2, 25), np.float32),
+            ("secc", (seccs.at_rest + 2, 3, secc_size, secc_size), np.uint8),
+            ("triangle", (2, size, size), np.int16),
+            ("barycentric", (2, 2, size, size), np.uint8),
+            ("surface", (2, 6, secc_size // 2, secc_size // 2), np.float16),
+        ):
+            dtype = np.dtype(kind)
+            self.fields[name] = (shape, dtype, self.bytes)
+            used = int(np.prod(shape)) * dtype.itemsize
+            self.bytes += -(-used // _ALIGNMENT) * _ALIGNMENT
+
+    def views(self, row: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The arrays of the pair in a row of `bytes` bytes."""
+        return {
+            name: row[start : start + int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape)
+            for name, (shape, dtype, start) in self.fields.items()
+        }
+
+
+def shared_rows(memory: Any, layout: PairLayout) -> NDArray[np.uint8]:
+    """Shared memory of bytes as rows [n, bytes], one for a pair."""
+    return np.frombuffer(memory, np.uint8).reshape(-1, layout.bytes)
+
+
+def draw_pair(
+    mesh: HeadMesh, rasteriser: Rasteriser, pair: Pair, seccs: SeccChoice, arrays: dict[str, NDArray[Any]]
+) -> None:
+    """Work out a pair into the arrays of its row."""
+    style = pair.person.style
+    hair_depth = mesh.hair_depth(style)
+    shape = mesh.shape(style, hair_depth)
+    triangles = mesh.visible_triangles(style)
+    arrays["hair_depth"][:] = hair_depth
+    arrays["look"][:] = pack_look(pair.person.look)
+    views = ((pair.source_expression, pair.source_camera), (pair.expression, pair.camera))
+    for view, (expression, camera) in enumerate(views):
+        vertices = mesh.vertices(shape, pair.person.identity, expression)
+        arrays["vertices"][view] = vertices
+        arrays["cameras"][view] = camera
+        rasteriser.draw(
+            vertices, camera, triangles, mesh.curtain_start, arrays["triangle"][view], arrays["barycentric"][view]
+        )
+    size = arrays["surface"].shape[-1]
+    for view, both in enumerate((arrays["vertices"], arrays["vertices"][::-1])):
+        seen = pixels_of_rays(arrays["triangle"][view], size), pixels_of_rays(arrays["barycentric"][view], size)
+        arrays["surface"][view] = surface_points(mesh.triangles, both, *seen)
+    arrays["secc"][:] = draw_seccs(mesh.face_model, pair.person.identity, views, seccs, arrays["secc"].shape[-1])
+
+
+def draw_seccs(
+    model: FaceModel,
+    identity: NDArray[np.float32],
+    views: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    seccs: SeccChoice,
+    size: int,
+) -> NDArray[np.uint8]:
+    """The SECCs [k, 3, size, size] of a person's two pictures: those without an expression, then one of each picture.
+
+    identity [K]; views: of each picture the expression [E] and the camera [25].
+    """
+    at_rest = [(np.zeros_like(expression), camera) for expression, camera in views[: seccs.at_rest]]
+    drawn = []
+    for expression, camera in (*at_rest, *views):
+        face = model.vertices(identity, expression)
+        drawn.append(secc(seen_through(camera, face) if seccs.posed else face, model, size))
+    return np.rint(255 * np.stack(drawn)).astype(np.uint8)
+
+
+def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) -> NDArray[np.float32]:
+    """World vertices [V, 3] moved to where the SECC's own view, of [-1, 1]², shows them as the camera [25] does.
+
+    Straight lines stay straight, and what is nearer to the camera has the larger z: about as much as it is nearer.
+    """
+    points = np.asarray(vertices, np.float64)
+    world2cam = invert_rigid(unpack_camera(camera)[0])
+    depth = points @ world2cam[2, :3] + world2cam[2, 3]
+    right, down = project(points, camera).T
+    distance = world2cam[2, 3]
+    return np.stack([2 * right - 1, 1 - 2 * down, distance * (distance / depth - 1)], axis=-1).astype(np.float32)
+
+
+def work(
+    image_size: int,
+    secc_size: int,
+    seccs: SeccChoice,
+    seed: int,
+    first: int,
+    stride: int,
+    memory: Any,
+    free: "Queue[int]",
+    ready: "Queue[int]",
+    stopped: Event,
+) -> None:
+    """A worker process: pairs number first, first + stride, … into the rows of shared memory that are free."""
+    begin_worker(os.getppid())
+    mesh = load_head_mesh()
+    layout = PairLayout(mesh, image_size, secc_size, seccs)
+    rows = shared_rows(memory, layout)
+    rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * image_size)
+    number = first
+    while not stopped.is_set():
+        try:
+            row = free.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            continue
+        draw_pair(mesh, rasteriser, make_pair(mesh.face_model, number, seed), seccs, layout.views(rows[row]))
+        ready.put(row)
+        number += stride

@@ -1,0 +1,67 @@
+"""Two pictures each of several people, and the pairs of source and target that they make."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.data.synthetic.geometry import SeccChoice
+
+
+class Twosomes(NamedTuple):
+    """Two pictures each of n people, either of which may be the source of the other.
+
+    picture [n, 2, 3, S, S], mask and region [n, 2, 1, S, S], secc [n, k, 3, Q, Q] (see `draw_seccs`): uint8. camera
+    [n, 2, 25] float32. surface [n, 2, 6, R, R] float16: where the points of the head's surface that the picture's rays
+    meet are, and where they are with the other picture's expression; 0 where a ray meets none.
+    """
+
+    picture: Tensor
+    mask: Tensor
+    region: Tensor
+    secc: Tensor
+    camera: Tensor
+    surface: Tensor
+
+    def batch(self, index: Tensor, source: Tensor, seccs: SeccChoice) -> Batch:
+        """Pairs of the people `index` [B] with picture `source` [B] (0 or 1) as the source."""
+        target = 1 - source
+        # SECCs with an expression come last; those without one are two, one or none.
+        canonical = source - 2 if seccs.own_expression else source * (seccs.at_rest - 1)
+        surface, source_surface = self.surface[index, target].float().chunk(2, 1)
+        return Batch(
+            source_image=_unit_range(self.picture[index, source]),
+            source_camera=self.camera[index, source],
+            secc_canonical=_unit_range(self.secc[index, canonical]),
+            secc_driving=_unit_range(self.secc[index, target - 2]),
+            camera=self.camera[index, target],
+            target=_unit_range(self.picture[index, target]),
+            mask=_unit_range(self.mask[index, target]),
+            region=_unit_range(self.region[index, target]),
+            source_mask=_unit_range(self.mask[index, source]),
+            surface=surface,
+            source_surface=source_surface,
+        )
+
+
+def room_for_twosomes(config: ModelConfig, seccs: SeccChoice, count: int, device: torch.device) -> Twosomes:
+    """Twosomes of so many people in pictures of a model's sizes, whose values are yet to be set."""
+    size, secc_size = config.image_size, config.secc_size
+
+    def room(*shape: int) -> Tensor:
+        return torch.empty(count, *shape, dtype=torch.uint8, device=device)
+
+    return Twosomes(
+        picture=room(2, 3, size, size),
+        mask=room(2, 1, size, size),
+        region=room(2, 1, size, size),
+        secc=room(seccs.at_rest + 2, 3, secc_size, secc_size),
+        camera=torch.empty(count, 2, 25, device=device),
+        surface=torch.empty(count, 2, 6, config.render_size, config.render_size, dtype=torch.float16, device=device),
+    )
+
+
+def _unit_range(values: Tensor) -> Tensor:
+    return values.float() / 255

@@ -1,0 +1,138 @@
+"""Twosomes in the device's memory, of which batches are drawn while new ones take the place of the oldest."""
+
+import contextlib
+import threading
+import time
+
+import torch
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.data.batch import Batch, mirrored
+from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
+from hidenerf.training.data.synthetic.image_pairs import Twosomes, room_for_twosomes
+
+# Twosomes that are put in together, unless there is little room.
+_CHUNK = 32
+
+
+class TwosomePool:
+    """Room for twosomes, filled in chunks of `chunk` by one thread and drawn from by another.
+
+    Each twosome makes two pairs. capacity: pairs kept at most; each takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of
+    two pictures. seed: of what is drawn. seccs: those that the twosomes have.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        capacity: int,
+        seed: int,
+        seccs: SeccChoice = DEFAULT_SECCS,
+    ) -> None:
+        if capacity < 4:
+            raise HideNerfError(f"There is to be room for {capacity} training pairs; give a capacity of at least 4.")
+        self.chunk = min(_CHUNK, capacity // 4)
+        self._device = device
+        self._seccs = seccs
+        # In people, of whom whole chunks are kept.
+        self._capacity = capacity // 2 // self.chunk * self.chunk
+        self._kept = room_for_twosomes(config, seccs, self._capacity, device)
+        self._draws = torch.Generator().manual_seed(seed)
+        self._lock = threading.Condition()
+        # People [0, filled) are whole, but for `busy` of them from `next` on, which are being replaced.
+        self._filled = self._next = self._busy = 0
+        self._replacing = False
+        self._made = 0
+        self._first_time = self._last_time = 0.0
+        self._error: BaseException | None = None
+        on_gpu = device.type == "cuda"
+        self._filling_stream = torch.cuda.Stream(device) if on_gpu else None
+        self._sampling_stream = torch.cuda.Stream(device) if on_gpu else None
+
+    def filling(self) -> contextlib.AbstractContextManager[object]:
+        """On a GPU, the stream on which what `replace` gets is to be made."""
+        return torch.cuda.stream(self._filling_stream)
+
+    def replace(self, twosomes: Twosomes) -> None:
+        """Put a chunk in place of the oldest if there is no room left, on the stream of `filling`.
+
+        Until `publish` neither is drawn. twosomes: on the CPU or the device.
+        """
+        with self._lock:
+            start = self._next
+            self._busy = self.chunk if self._filled >= start + self.chunk else 0
+        with self.filling():
+            if self._filling_stream is not None and self._sampling_stream is not None:
+                # Batches drawn earlier may still be reading what is replaced now.
+                self._filling_stream.wait_stream(self._sampling_stream)
+            for kept, values in zip(self._kept, twosomes, strict=True):
+                kept[start : start + self.chunk] = values.to(self._device)
+        self._replacing = True
+
+    def publish(self) -> None:
+        """Once the chunk that is being put in is there, if there is one, let it be drawn."""
+        if not self._replacing:
+            return
+        if self._filling_stream is not None:
+            self._filling_stream.synchronize()
+        now = time.monotonic()
+        with self._lock:
+            self._replacing = False
+            self._busy = 0
+            self._filled = max(self._filled, self._next + self.chunk)
+            self._next = (self._next + self.chunk) % self._capacity
+            self._made += self.chunk
+            self._first_time = self._first_time or now
+            self._last_time = now
+            self._lock.notify_all()
+
+    def fail(self, error: BaseException) -> None:
+        """Let all that wait or draw from now on meet this error."""
+        with self._lock:
+            self._error = error
+            self._lock.notify_all()
+
+    def warm_up(self, pairs: int) -> None:
+        """Return once this many pairs (at most those that fit) are there."""
+        with self._lock:
+            enough = min(pairs, 2 * self._capacity)
+            self._lock.wait_for(lambda: self._error is not None or 2 * self._filled >= enough)
+            self._raise_error()
+
+    def sample(self, batch_size: int) -> Batch:
+        """Pairs drawn at random, with replacement, half of them mirrored. Waits for no new ones."""
+        with self._lock:
+            self._raise_error()
+            if self._filled - self._busy < 1:
+                raise HideNerfError("There are no pairs yet; call warm_up first.")
+            drawn = torch.randint(self._filled - self._busy, (batch_size,), generator=self._draws)
+            source, mirror = torch.rand(2, batch_size, generator=self._draws)
+            chosen = (self._next + self._busy + drawn) % self._filled if self._busy else drawn
+            with torch.cuda.stream(self._sampling_stream):
+                source_picture = (source < 0.5).long().to(self._device)
+                batch = self._kept.batch(chosen.to(self._device), source_picture, self._seccs)
+        with torch.cuda.stream(self._sampling_stream):
+            batch = mirrored(batch, (mirror < 0.5).to(self._device))
+        if self._sampling_stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._sampling_stream)
+            for values in batch:
+                values.record_stream(current)
+        return batch
+
+    @property
+    def pairs_made(self) -> int:
+        """How many pairs have been put in so far."""
+        return 2 * self._made
+
+    @property
+    def pairs_per_second(self) -> float:
+        """How fast pairs were put in from the first ones on."""
+        seconds = self._last_time - self._first_time
+        return 2 * (self._made - self.chunk) / seconds if seconds > 0 else 0.0
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,93 @@
+"""A model tried on synthetic people it has never seen."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from hidenerf.model.hidenerf import HideNerf, Output
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.data.synthetic.drawing import PairDrawing
+from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, PairLayout, SeccChoice
+from hidenerf.training.data.synthetic.heads import load_head_mesh
+from hidenerf.training.data.synthetic.pair_rendering import paint_pairs, render_pairs
+from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
+
+# Few, since on a CPU a batch of these fills gigabytes.
+BATCH = 4
+GPU_BATCH = 32
+
+Say = Callable[[str], None]
+
+
+class Trial:
+    """A model on a device, and the pairs it is tried on.
+
+    say: is told how far each series of batches is. seccs: those of the pairs. drawing: processes that draw pairs with
+    these SECCs; without them this process does.
+    """
+
+    def __init__(
+        self,
+        model: HideNerf,
+        device: torch.device,
+        say: Say,
+        seccs: SeccChoice = DEFAULT_SECCS,
+        drawing: PairDrawing | None = None,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.device = device
+        self.face_model = load_head_mesh().face_model
+        self._say = say
+        self._seccs = seccs
+        self._drawing = drawing
+
+    def person(self, index: int) -> Pair:
+        """A pair of a person never seen in training, the same for the same index."""
+        return make_held_out_pair(self.face_model, index)
+
+    def batches(self, pairs: Sequence[Pair], what: str) -> Iterator[tuple[Sequence[Pair], Batch]]:
+        """Given pairs, some at a time. what: they are, for `say`."""
+        size = GPU_BATCH if self.device.type == "cuda" else BATCH
+        parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
+        progress = Progress(self._say, what, len(pairs))
+        done = 0
+        for part, batch in zip(parts, self._rendered(parts), strict=True):
+            yield part, batch
+            done += len(part)
+            progress(done)
+
+    @torch.no_grad()
+    def output(self, batch: Batch) -> Output:
+        """What the model makes of a batch."""
+        output: Output = self.model(
+            batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
+        )
+        return output
+
+    def _rendered(self, parts: Sequence[Sequence[Pair]]) -> Iterator[Batch]:
+        config = self.model.config
+        if self._drawing is None:
+            return (render_pairs(config, self.device, part, self._seccs) for part in parts)
+        layout = PairLayout(load_head_mesh(), config.image_size, config.secc_size, self._seccs)
+        return (paint_pairs(layout, self.device, rows, self._seccs) for rows in self._drawing.rows(parts))
+
+
+class Progress:
+    """Says how much of something is done and about how long the rest takes."""
+
+    def __init__(self, say: Say, what: str, total: int) -> None:
+        self._say, self._what, self._total = say, what, total
+        self._start = time.monotonic()
+        say(f"{what}: 0 of {total}")
+
+    def __call__(self, done: int) -> None:
+        """So many of the total are done."""
+        rest = (time.monotonic() - self._start) * (self._total - done) / done
+        left = f", {time_left(rest)} left" if done < self._total else ""
+        self._say(f"{self._what}: {done} of {self._total}{left}")
+
+
+def time_left(seconds: float) -> str:
+    """A time in seconds or minutes, rounded up."""
+    return f"{int(seconds) + 1} s" if seconds < 90 else f"{int(seconds / 60) + 1} min"

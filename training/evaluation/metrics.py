@@ -1,0 +1,133 @@
+"""How near a picture is to the truth: one number a picture. Pictures are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.loop.losses import octave
+
+_C1, _C2 = 0.01**2, 0.03**2
+_WINDOW, _SIGMA = 11, 1.5
+# How far inside the mask gradients are counted, in pixels: its edge against the background is no detail.
+_EDGE = 3
+
+
+def psnr(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio in dB [B], over the pixels that the mask covers."""
+    return -10.0 * torch.log10(_mean((picture - truth).square(), mask).clamp_min(1e-10))
+
+
+def ssim(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Structural similarity [B] (Wang et al. 2004: Gaussian windows, σ 1.5, per colour channel), over the mask."""
+    return _mean(ssim_map(picture, truth), mask)
+
+
+def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
+    """SSIM of the window around each pixel [B, 3, H, W]; beyond the edges pictures go on with their last pixels."""
+    products = torch.cat([picture, truth, picture.square(), truth.square(), picture * truth], 1)
+    mean_x, mean_y, square_x, square_y, product = _blurred(products).chunk(5, 1)
+    covariance = product - mean_x * mean_y
+    variances = square_x - mean_x.square() + square_y - mean_y.square()
+    means_term = (2 * mean_x * mean_y + _C1) / (mean_x.square() + mean_y.square() + _C1)
+    return means_term * (2 * covariance + _C2) / (variances + _C2)
+
+
+def flip(picture: Tensor, truth: Tensor) -> Tensor:
+    """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole picture, at its default
+    67 pixels per degree of view (Andersson et al. 2020). Needs the package flip-evaluator."""
+    import flip_evaluator
+
+    means = []
+    for pair in zip(picture, truth, strict=True):
+        found, wanted = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
+        means.append(flip_evaluator.evaluate(wanted, found, "LDR")[1])
+    return torch.tensor(means)
+
+
+def picture_figures(picture: Tensor, coverage: Tensor, batch: Batch) -> list[dict[str, float]]:
+    """The figures of each picture of a batch by its pixels; NaN for the region of a target that shows none."""
+    truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
+    true_energy = gradient_energy(truth, mask)
+    shown = region.sum((1, 2, 3)) > 0
+    columns = {
+        "silhouette IoU": silhouette_iou(coverage, mask),
+        "SSIM": ssim(picture, truth),
+        "SSIM masked": ssim(picture, truth, mask),
+        "PSNR": psnr(picture, truth),
+        "PSNR masked": psnr(picture, truth, mask),
+        "PSNR mouth+eyes": torch.where(shown, psnr(picture, truth, region), math.nan),
+        "gradient energy": gradient_energy(picture, mask) / true_energy.clamp_min(1e-6),
+        "checkerboard energy": checkerboard_energy(picture, mask) / checkerboard_energy(truth, mask).clamp_min(1e-6),
+    }
+    lists = [values.tolist() for values in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def rounded(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures [B, 3, S, S] in [0, 1] as [B, S, S, 3] uint8."""
+    return (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def gradient_energy(picture: Tensor, mask: Tensor) -> Tensor:
+    """Sum of squared differences between neighbouring pixels [B] inside the mask, its edge left out."""
+    inside = _inside(mask)
+    across = (picture[..., 1:] - picture[..., :-1]).square() * inside[..., 1:]
+    along = (picture[..., 1:, :] - picture[..., :-1, :]).square() * inside[..., 1:, :]
+    return across.sum((1, 2, 3)) + along.sum((1, 2, 3))
+
+
+def checkerboard_energy(picture: Tensor, mask: Tensor) -> Tensor:
+    """Sum of squares [B], inside the mask, of the part that alternates from pixel to pixel both ways.
+
+    More of it than the truth has is a fine grid, which gradient energy takes for detail.
+    """
+    *_, both_ways = octave(picture)
+    return (both_ways.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
+
+
+def silhouette_iou(coverage: Tensor, mask: Tensor) -> Tensor:
+    """Intersection over union [B] of what is covered more than half."""
+    one, other = coverage > 0.5, mask > 0.5
+    both, either = (one & other).sum((1, 2, 3)), (one | other).sum((1, 2, 3))
+    return both / either.clamp_min(1)
+
+
+def change_response(change: Tensor, true_change: Tensor) -> tuple[float, float]:
+    """Correlation of a picture's change with the true one, and gain: by how much the true one is in it.
+
+    Any shape. Both are NaN where nothing truly changes.
+    """
+    x, y = change.double().flatten(), true_change.double().flatten()
+    energy = float(y @ y)
+    if energy == 0:
+        return float("nan"), float("nan")
+    centred_x, centred_y = x - x.mean(), y - y.mean()
+    scale = float(centred_x.norm() * centred_y.norm())
+    return float(centred_x @ centred_y) / scale if scale > 0 else 0.0, float(x @ y) / energy
+
+
+def _inside(mask: Tensor) -> Tensor:
+    """The mask without its edge."""
+    return -F.max_pool2d(-mask, 2 * _EDGE + 1, 1, _EDGE)
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.mean((1, 2, 3))
+    return (values * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * values.shape[1]).clamp_min(1e-6)
+
+
+def _blurred(pictures: Tensor) -> Tensor:
+    offsets = torch.arange(_WINDOW, device=pictures.device, dtype=pictures.dtype) - _WINDOW // 2
+    weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
+    weights = weights / weights.sum()
+    batch, channels, height, width = pictures.shape
+    edge = _WINDOW // 2
+    padded = F.pad(pictures, (edge, edge, edge, edge), mode="replicate").flatten(0, 1)[:, None]
+    across = F.conv2d(padded, weights[None, None, None, :])
+    return F.conv2d(across, weights[None, None, :, None]).reshape(batch, channels, height, width)

@@ -1,0 +1,53 @@
+"""By how much the heads in pictures are turned from where they should be, found by turning the true ones."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hidenerf.runtime.camera import turn_head
+from hidenerf.training.data.synthetic.people import Pair
+from hidenerf.training.evaluation.held_out import Trial
+
+POSE_AXES = ("yaw", "pitch", "roll")
+# Turns of the true head, degrees, among which the pose of a picture is found.
+POSE_TURNS = (-4.0, -2.0, 0.0, 2.0, 4.0)
+
+
+def pose_errors(trial: Trial, pairs: Sequence[Pair], frames: Tensor) -> NDArray[np.float64]:
+    """By how many degrees the heads in frames [B, 3, S, S] are turned from the pairs' targets: [3, B] by axis.
+
+    What fits a frame best, in mean square, is the true head turned so.
+    """
+    turned = [turned_target(pair, axis, turn) for axis in POSE_AXES for turn in POSE_TURNS for pair in pairs]
+    repeated = itertools.cycle(frames)
+    mismatch = [
+        (frame - truth).square().mean()
+        for _, batch in trial.batches(turned, "poses")
+        for truth, frame in zip(batch.target, repeated, strict=False)
+    ]
+    table = torch.stack(mismatch).reshape(len(POSE_AXES), len(POSE_TURNS), len(pairs)).cpu().numpy()
+    return np.stack([best_turn(of_axis.T.astype(np.float64)) for of_axis in table])
+
+
+def turned_target(pair: Pair, axis: str, degrees: float) -> Pair:
+    """The pair with its target's head turned on the spot by an angle more."""
+    angles = {name: degrees if name == axis else 0.0 for name in POSE_AXES}
+    return dataclasses.replace(pair, camera=turn_head(pair.camera, **angles))
+
+
+def best_turn(mismatch: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turns [B], in degrees, at which the mismatches [B, turns] at POSE_TURNS (evenly spaced) are least.
+
+    Between the turns by a parabola through the least mismatch and its neighbours, at most one step beyond the ends.
+    """
+    step = POSE_TURNS[1] - POSE_TURNS[0]
+    middle = mismatch.argmin(1).clip(1, len(POSE_TURNS) - 2)
+    before, at, after = (mismatch[np.arange(len(mismatch)), middle + offset] for offset in (-1, 0, 1))
+    curvature = np.maximum(before - 2 * at + after, 1e-12)
+    turn = np.array(POSE_TURNS)[middle] + step * 0.5 * (before - after) / curvature
+    return turn.clip(POSE_TURNS[0] - step, POSE_TURNS[-1] + step)

@@ -1,0 +1,150 @@
+"""MLP and compositing of training on a GPU in one pass: what `rendering.triplane_render` does after its look-ups.
+
+Between two layers PyTorch writes a map of all samples of all rays, half a gigabyte in the preset `demo` with 32 pairs,
+and reads it again. The Triton kernels here keep a sample in registers, forward and backward. Without Triton or a GPU,
+in FP32, and while torch.compile traces, plain functions run: they are the definition.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
+from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
+
+# Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
+# the presets' widths, what a program shares then fits every GPU with tensor cores for bfloat16.
+BLOCK = 64
+WARPS = 4
+TILE = 4096
+BFLOAT16_FROM = (8, 0)
+# The smallest width of a product on tensor cores.
+NARROWEST = 16
+
+
+def render_field(
+    features: Tensor,
+    points: Tensor,
+    length: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor]:
+    """Looked-up features [B, N, P, F], the samples' points [B, N, 3, P] in the observed space, interval lengths
+    [B, 1, P] and the MLP's weights as in `rendering.triplane_render` → rendered [B, K, P], alpha [B, P].
+
+    The layers' products are of the features' type, the rest and the result of the points'. Differentiable in features
+    and weights.
+    """
+    steps = _Field.apply if _fits(features) else plain_field
+    return steps(features, points, length, first, first_bias, second, second_bias, octaves)
+
+
+def plain_field(
+    features: Tensor,
+    points: Tensor,
+    length: Tensor,
+    first: Tensor,
+    first_bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor]:
+    """`render_field` in PyTorch's functions, channels innermost. The positional encoding has its own half of the first
+    layer, since no gradient flows into it."""
+    encoding = positional_encoding(points.transpose(1, 2), octaves).permute(0, 2, 3, 1)
+    from_features, from_encoding = first.split([features.shape[-1], encoding.shape[-1]], 1)
+    hidden = F.linear(features, from_features) + F.linear(encoding.to(features.dtype), from_encoding, first_bias)
+    raw = F.linear(F.relu(hidden), second, second_bias).to(length.dtype).permute(0, 3, 1, 2)
+    sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
+    return composite(sigma, torch.sigmoid(raw[:, :-1]), length)
+
+
+def _fits(features: Tensor) -> bool:
+    """Whether the kernels can take these; not in FP32, whose products on a GPU would spill most of their registers."""
+    if not kernels_fit(features) or features.dtype == torch.float32:
+        return False
+    return not features.is_cuda or torch.cuda.get_device_capability(features.device) >= BFLOAT16_FROM
+
+
+class _Field(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        points: Tensor,
+        length: Tensor,
+        first: Tensor,
+        first_bias: Tensor,
+        second: Tensor,
+        second_bias: Tensor,
+        octaves: int,
+    ) -> tuple[Tensor, Tensor]:
+        from hidenerf.training.kernels import field_kernels as kernels
+
+        batch, _, pixels, _ = features.shape
+        inputs = features.contiguous(), points.contiguous(), length.contiguous()
+        low = first.to(features.dtype).contiguous(), second.to(features.dtype).contiguous()
+        weights = low[0], first_bias, low[1], second_bias
+        rendered = torch.empty(batch, pixels, len(second) - 1, device=points.device, dtype=points.dtype)
+        alpha = torch.empty(batch, pixels, device=points.device, dtype=points.dtype)
+        ctx.sizes = _sizes(features, len(first), len(second), 6 * octaves)
+        kernels.field_forward[_grid(batch, pixels, ctx.sizes)](*inputs, *weights, rendered, alpha, **ctx.sizes)
+        ctx.save_for_backward(*inputs, *weights, rendered, alpha)
+        ctx.types = first.dtype, second.dtype
+        return rendered.transpose(1, 2), alpha
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        from hidenerf.training.kernels import field_kernels as kernels
+
+        features, points, _, first, first_bias, second, second_bias, *_ = ctx.saved_tensors
+        grid = _grid(len(features), features.shape[2], ctx.sizes)
+        parts = [
+            torch.empty(grid[0] * grid[1], *weight.shape, device=points.device, dtype=points.dtype)
+            for weight in (first, first_bias, second, second_bias)
+        ]
+        grad_features = torch.empty_like(features)
+        of_outputs = gradients[0].transpose(1, 2).contiguous(), gradients[1].contiguous()
+        kernels.field_backward[grid](*ctx.saved_tensors, *of_outputs, grad_features, *parts, **ctx.sizes)
+        sums = [part.sum(0) for part in parts]
+        sums[0], sums[2] = sums[0].to(ctx.types[0]), sums[2].to(ctx.types[1])
+        return grad_features, None, None, *sums, None
+
+
+def rays_a_program(channels: int) -> int:
+    """How many rays with so many features at a sample one program takes."""
+    return min(BLOCK, max(NARROWEST, TILE // _width(channels)))
+
+
+def _width(size: int) -> int:
+    return max(NARROWEST, power_of_two(size))
+
+
+def _grid(batch: int, pixels: int, sizes: dict[str, Any]) -> tuple[int, int]:
+    return -(-pixels // sizes["BLOCK"]), batch
+
+
+def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[str, Any]:
+    """What both kernels are told besides the tensors."""
+    _, samples, pixels, channels = features.shape
+    sizes = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
+    widths = {name: _width(size) for name, size in sizes.items()}
+    return {
+        "pixels": pixels,
+        "feature_channels": channels,
+        "encoding_channels": encoding,
+        "hidden_channels": hidden,
+        "outputs": outputs,
+        "scale": DENSITY_SCALE,
+        "SAMPLES": samples,
+        **widths,
+        "BLOCK": rays_a_program(channels),
+        "num_warps": WARPS,
+    }

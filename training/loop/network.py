@@ -1,0 +1,85 @@
+"""The forward pass of training: the model's own networks, with ray samples jittered and LED's points perturbed.
+
+Without noise it computes what `HideNerf.forward` computes; a test holds that.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from hidenerf.model.geometry import ray_points, rays_from_camera
+from hidenerf.model.hidenerf import HideNerf, Output
+from hidenerf.model.rendering import Renderer
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.kernels.field import render_field
+from hidenerf.training.kernels.sampling import plane_features
+
+
+class Noise(NamedTuple):
+    """Amounts as tensors without dimensions on the device, so that a recorded step can be given others.
+
+    jitter in [0, 1]: each ray sample moves along its ray within this share of its interval (stratified sampling), and
+    takes the Δ of the interval with it. perturbation: standard deviation, world units, of what is added to the points
+    that LED sees; Δ is added to the unperturbed points (supplement 6.1).
+    """
+
+    jitter: Tensor
+    perturbation: Tensor
+    generator: torch.Generator
+
+
+def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest: int = 0) -> tuple[Output, Tensor]:
+    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32.
+
+    Second, of the first `at_rest` pairs, the Δ [at_rest, 3N, R, R] on the target's rays for the source's own expression
+    (where the canonical SECC has that). LED sees them in one batch with the others, so that its norms do as well.
+    """
+    rays = rays_from_camera(batch.camera, model.config.render_size)
+    middle, length = ray_points(rays, model.config.samples_per_ray)
+    seen = drawn = middle
+    if noise is not None:
+        normal = torch.randn(middle.shape, generator=noise.generator, device=middle.device)
+        uniform = torch.rand(middle[:, :, :1].shape, generator=noise.generator, device=middle.device)
+        seen = middle + noise.perturbation * normal
+        shift = noise.jitter * (uniform - 0.5)
+        drawn = middle + rays.direction[:, None] * (shift * length[:, None])
+    with _InterpolationInItsOwnType():
+        planes = model.appearance(batch.source_image, batch.source_camera)
+        own = batch.secc_canonical[:at_rest]
+        driving, canonical = torch.cat([batch.secc_driving, own]), torch.cat([batch.secc_canonical, own])
+        both = model.deformation(driving, canonical, torch.cat([seen, seen[:at_rest]]))
+        deformation, deformation_at_rest = both.split([len(seen), at_rest])
+        rendered, rendered_alpha = render(model.renderer, drawn, length, deformation, planes)
+        frame, alpha = model.refiner(rendered, rendered_alpha, model.id_encoder(batch.source_image))
+    return Output(frame, alpha, rendered, rendered_alpha, deformation), deformation_at_rest
+
+
+class _InterpolationInItsOwnType(TorchFunctionMode):
+    """Autocast runs every interpolation in FP32, and all that follows up to the next convolution with it."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.interpolate:
+            with torch.autocast(args[0].device.type, enabled=False):
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def render(
+    renderer: Renderer, points: Tensor, length: Tensor, deformation: Tensor, planes: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """`rendering.triplane_render` at given points.
+
+    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R].
+    """
+    batch, _, _, size, _ = points.shape
+    moved = points + deformation.reshape(points.shape).to(points.dtype)
+    features = plane_features(planes, moved.flatten(3))
+    mlp = renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias
+    rendered, alpha = render_field(features, points.flatten(3), length.flatten(2), *mlp, renderer.octaves)
+    return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)

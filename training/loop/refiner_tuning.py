@@ -1,0 +1,164 @@
+"""The refine network and the ID encoder trained alone, on what the other networks make of synthetic pairs once."""
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.data.synthetic.drawing import PairDrawing
+from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, PairLayout
+from hidenerf.training.data.synthetic.heads import load_head_mesh
+from hidenerf.training.data.synthetic.pair_rendering import painted
+from hidenerf.training.data.synthetic.people import make_pair
+from hidenerf.training.evaluation.held_out import Progress, Say
+from hidenerf.training.loop.config import TrainingConfig
+from hidenerf.training.loop.losses import pixel_weights, structure_loss
+from hidenerf.training.loop.trainer import average_in, learning_rate_factor, new_statistics, optimizer_of, picture_terms
+
+PEOPLE_AT_ONCE = 4
+RECALIBRATION_BATCHES = 32
+
+
+class RefinerPairs(NamedTuple):
+    """What the refine network gets for n pairs, and what it should draw.
+
+    source_image, target [n, 3, S, S], mask, region [n, 1, S, S]: uint8. rendered [n, K, R, R], rendered_alpha
+    [n, 1, R, R]: float16.
+    """
+
+    source_image: Tensor
+    rendered: Tensor
+    rendered_alpha: Tensor
+    target: Tensor
+    mask: Tensor
+    region: Tensor
+
+    def chosen(self, index: Tensor) -> "RefinerPairs":
+        """The pairs `index` [B] as float32, pictures in [0, 1]."""
+        some = (values[index] for values in self)
+        return RefinerPairs(*(v.float() / 255 if v.dtype == torch.uint8 else v.float() for v in some))
+
+
+@torch.no_grad()
+def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int, say: Say) -> RefinerPairs:
+    """Two pairs of each of so many people that this seed draws, either picture the source of the other.
+
+    workers: processes that draw them. Errors: a model whose pictures are not finite.
+    """
+    sizes = model.config.image_size, model.config.secc_size
+    mesh = load_head_mesh()
+    layout = PairLayout(mesh, *sizes, DEFAULT_SECCS)
+    pairs = [make_pair(mesh.face_model, number, seed) for number in range(people)]
+    parts = [pairs[start : start + PEOPLE_AT_ONCE] for start in range(0, people, PEOPLE_AT_ONCE)]
+    made, filled = _room_for_pairs(model.config, 2 * people), 0
+    progress = Progress(say, "pairs", 2 * people)
+    with PairDrawing(*sizes, DEFAULT_SECCS, workers) as drawing:
+        for rows in drawing.rows(parts):
+            twosomes = painted(layout, torch.device("cpu"), rows)
+            for source in (0, 1):
+                batch = twosomes.batch(torch.arange(len(rows)), torch.full((len(rows),), source), DEFAULT_SECCS)
+                for kept, values in zip(made, refiner_inputs(model, batch), strict=True):
+                    kept[filled : filled + len(rows)] = values
+                filled += len(rows)
+            progress(filled)
+    return made
+
+
+def refiner_inputs(model: HideNerf, batch: Batch) -> RefinerPairs:
+    """What the model's other networks make of a batch. Errors: values that are not finite."""
+    planes = model.appearance(batch.source_image, batch.source_camera)
+    deformation = model.deformation(batch.secc_driving, batch.secc_canonical, model.ray_points(batch.camera))
+    rendered, alpha = model.renderer(deformation, batch.camera, planes)
+    if not rendered.isfinite().all():
+        raise HideNerfError("The checkpoint renders values that are not finite; its training went wrong: take another.")
+    pictures = batch.source_image, batch.target, batch.mask, batch.region
+    source_image, *truths = ((255 * one).round().to(torch.uint8) for one in pictures)
+    return RefinerPairs(source_image, rendered.half(), alpha.half(), *truths)
+
+
+def _room_for_pairs(config: ModelConfig, count: int) -> RefinerPairs:
+    def room(channels: int, size: int, kind: torch.dtype = torch.uint8) -> Tensor:
+        return torch.empty(count, channels, size, size, dtype=kind)
+
+    whole, small = config.image_size, config.render_size
+    rendered, alpha = (room(channels, small, torch.half) for channels in (config.render_channels, 1))
+    return RefinerPairs(room(3, whole), rendered, alpha, room(3, whole), room(1, whole), room(1, whole))
+
+
+class RefinerTuning:
+    """A model whose refine network and ID encoder learn from pairs; its other networks stay as they are.
+
+    config: steps, batch_size, learning_rate and its schedule, weight_decay, gradient_clip, average, seed and the losses
+    of the refined picture; the rest, which concerns other networks, counts for nothing. Errors: see `step`.
+    """
+
+    def __init__(self, model: HideNerf, pairs: RefinerPairs, config: TrainingConfig) -> None:
+        self._pairs, self._config = pairs, config
+        self._networks: nn.ModuleDict = _refining(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average_model = copy.deepcopy(model).requires_grad_(False)
+        self._average = _refining(self._average_model)
+        self._originals = [weight.clone() for weight in self._average.parameters()]
+        self._optimizer = optimizer_of(self._networks.parameters(), config)
+        self._draws = torch.Generator().manual_seed(config.seed)
+        self._networks.train()
+        self.done = 0
+
+    def step(self) -> dict[str, float]:
+        """One batch, one step; the value of each term of the loss. Errors: a gradient that is not finite."""
+        config = self._config
+        pairs = self._drawn(self._draws)
+        frame, alpha = _refined(self._networks, pairs)
+        weight = pixel_weights(pairs.mask, pairs.region, config.losses.head, config.losses.region)
+        terms = picture_terms("refined", frame, pairs.target, weight, config.losses, structure_loss)
+        terms.append(("alpha_refined", config.losses.alpha, (alpha - pairs.mask).abs().mean()))
+        self._optimizer.zero_grad()
+        torch.stack([factor * value for _, factor, value in terms]).sum().backward()
+        if not clip_grad_norm_(self._networks.parameters(), config.gradient_clip).isfinite():
+            raise HideNerfError(
+                f"Step {self.done + 1}: the gradient is not finite; give a learning_rate below "
+                f"{config.learning_rate:g} in the config."
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.learning_rate * learning_rate_factor(config, self.done / config.steps)
+        self._optimizer.step()
+        average_in(self._average, self._networks, config, self.done)
+        self.done += 1
+        return {name: value.item() for name, _, value in terms}
+
+    @torch.no_grad()
+    def tuned(self, original_share: float) -> HideNerf:
+        """A copy of the model with the average of its weights over the steps so far, and this share of those before.
+
+        Between both a network keeps more of what it had learned from other pairs (Wortsman et al. 2022, WiSE-FT).
+        """
+        model = copy.deepcopy(self._average_model)
+        networks = _refining(model)
+        for weight, original in zip(networks.parameters(), self._originals, strict=True):
+            weight.lerp_(original, original_share)
+        draws = torch.Generator().manual_seed(self._config.seed)
+        with new_statistics(networks):
+            for _ in range(RECALIBRATION_BATCHES):
+                _refined(networks, self._drawn(draws))
+        return model
+
+    def _drawn(self, draws: torch.Generator) -> RefinerPairs:
+        index = torch.randint(len(self._pairs.target), (self._config.batch_size,), generator=draws)
+        return self._pairs.chosen(index)
+
+
+def _refining(model: HideNerf) -> nn.ModuleDict:
+    return nn.ModuleDict({"refiner": model.refiner, "id_encoder": model.id_encoder})
+
+
+def _refined(networks: nn.ModuleDict, pairs: RefinerPairs) -> tuple[Tensor, Tensor]:
+    """Frame [B, 3, S, S] and its alpha [B, 1, S, S], float32; convolutions run in bfloat16, as on a GPU."""
+    with torch.autocast("cpu", torch.bfloat16):
+        source_image = pairs.source_image.contiguous(memory_format=torch.channels_last)
+        frame, alpha = networks["refiner"](pairs.rendered, pairs.rendered_alpha, networks["id_encoder"](source_image))
+    return frame.float().contiguous(), alpha.float().contiguous()

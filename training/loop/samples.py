@@ -1,0 +1,39 @@
+"""A picture of what a model makes of a few pairs."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from hidenerf.model.hidenerf import Output
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_path
+from hidenerf.training.data.batch import Batch
+
+
+def sample_grid(batch: Batch, output: Output) -> NDArray[np.uint8]:
+    """One row a pair: source, driving, driving SECC, rendered, refined, and twice the error, [B·S, 6·S, 3] RGB."""
+    size = batch.target.shape[-1]
+
+    def enlarged(picture: Tensor) -> Tensor:
+        return F.interpolate(picture.float(), size=(size, size), mode="nearest")
+
+    error = 2.0 * (output.frame.float().clamp(0, 1) - batch.target).abs()
+    columns = [batch.source_image, batch.target, enlarged(batch.secc_driving), enlarged(output.rendered[:, :3])]
+    columns += [output.frame.float(), error]
+    grid = torch.cat(columns, 3).clamp(0, 1).permute(0, 2, 3, 1).flatten(0, 1)
+    rounded: NDArray[np.uint8] = (grid * 255.0).round().to(torch.uint8).cpu().numpy()
+    return rounded
+
+
+def write_png(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write an RGB picture [H, W, 3]; the file appears whole or not at all."""
+    done, encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    if not done:
+        raise HideNerfError(f"{path}: OpenCV cannot encode a picture of shape {list(picture.shape)} as PNG.")
+    with atomic_path(path) as partial:
+        partial.write_bytes(encoded.tobytes())

@@ -1,0 +1,171 @@
+"""A run on disk: one folder, whole or not there, that holds the checkpoint so far and all that is needed to go on.
+
+`checkpoint.safetensors` is the weights' average, a checkpoint as any other, its weights rounded to FP16;
+`state-K.safetensors` hold the rest in parts of at most 15.5 MiB: weights in FP32, the optimisers' moments in BF16.
+Of a moment only the size matters, so that a run goes on as if nothing had been, within rounding.
+"""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from hidenerf.model.checkpoint import load_checkpoint, save_checkpoint
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_folder
+from hidenerf.training.loop.trainer import Trainer
+
+STATE_FORMAT = "hidenerf-training-state"
+STATE_VERSION = "1"
+CHECKPOINT_NAME = "checkpoint.safetensors"
+PART_BYTES = 31 << 19
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def save_state(trainer: Trainer, folder: Path) -> None:
+    """Write the run; the folder's earlier content is replaced at once."""
+    tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    tensors |= _moments("optimizer", trainer.model, trainer.optimizer)
+    if trainer.discriminators is not None:
+        networks = trainer.discriminators.networks
+        tensors |= {f"discriminators.{name}": tensor for name, tensor in networks.state_dict().items()}
+        tensors |= _moments("discriminator_optimizer", networks, trainer.discriminators.optimizer)
+    tensors["generator"] = trainer.noise.generator.get_state()
+    run = {
+        "step": trainer.step,
+        "seconds": trainer.seconds,
+        "skipped": int(trainer.skipped),
+        "optimizer_steps": _steps_of(trainer.optimizer),
+        "discriminator_steps": _steps_of(trainer.discriminators.optimizer) if trainer.discriminators else 0,
+        "config": trainer.config.to_dict(),
+    }
+    parts = _split({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
+    with atomic_folder(folder) as partial:
+        save_checkpoint(half_weights(trainer.average), partial / CHECKPOINT_NAME)
+        for index, part in enumerate(parts):
+            metadata = {
+                "format": STATE_FORMAT,
+                "version": STATE_VERSION,
+                "part": str(index),
+                "parts": str(len(parts)),
+                "run": json.dumps(run),
+            }
+            safetensors.torch.save_file(part, partial / f"state-{index}.safetensors", metadata)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What a saved run says of itself: step, seconds, skipped, config, …"""
+    run: dict[str, Any] = json.loads(_part_metadata(folder / "state-0.safetensors")["run"])
+    return run
+
+
+def load_state(trainer: Trainer, folder: Path) -> None:
+    """Put a saved run into a trainer of the same model.
+
+    Discriminators that the run did not have yet start untrained; those it had are left out if the trainer has none.
+    """
+    first = _part_metadata(folder / "state-0.safetensors")
+    run = json.loads(first["run"])
+    tensors: dict[str, Tensor] = {}
+    for index in range(int(first["parts"])):
+        path = folder / f"state-{index}.safetensors"
+        if _part_metadata(path)["run"] != first["run"]:
+            raise HideNerfError(f"{path}: belongs to another moment of the run than part 0; copy the folder anew.")
+        tensors |= safetensors.torch.load_file(path)
+    average = load_checkpoint(folder / CHECKPOINT_NAME)
+    if average.config != trainer.model.config:
+        raise HideNerfError(
+            f"{folder}: the run trains model '{average.config.name}' with other sizes than '"
+            f"{trainer.model.config.name}'; resume with the run's own preset."
+        )
+    trainer.model.load_state_dict(_below("model", tensors))
+    trainer.average.load_state_dict(average.state_dict())
+    _restore_moments("optimizer", trainer.model, trainer.optimizer, tensors, run["optimizer_steps"])
+    if trainer.discriminators is not None and run["discriminator_steps"] > 0:
+        networks = trainer.discriminators.networks
+        networks.load_state_dict(_below("discriminators", tensors))
+        optimizer = trainer.discriminators.optimizer
+        _restore_moments("discriminator_optimizer", networks, optimizer, tensors, run["discriminator_steps"])
+    trainer.step, trainer.seconds = run["step"], run["seconds"]
+    trainer.skipped.fill_(run["skipped"])
+    saved = tensors["generator"]
+    if trainer.processes.rank == 0 and saved.shape == trainer.noise.generator.get_state().shape:
+        trainer.noise.generator.set_state(saved)
+    else:
+        # Another rank, or another kind of device than the run was on: any fresh numbers will do.
+        trainer.noise.generator.manual_seed(trainer.config.seed + (trainer.processes.rank << 32) + trainer.step)
+
+
+def _part_metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        raise HideNerfError(f"{path}: no such file, so there is no run to resume; give the folder of a saved run.")
+    try:
+        with safe_open(path, framework="pt") as archive:
+            metadata: dict[str, str] = archive.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise HideNerfError(f"{path}: not a readable safetensors file ({error}); it may be damaged.") from None
+    if metadata.get("format") != STATE_FORMAT or metadata.get("version") != STATE_VERSION:
+        raise HideNerfError(f"{path}: not a saved run of this version of hidenerf-train; give the folder of one.")
+    return metadata
+
+
+def half_weights(model: HideNerf) -> HideNerf:
+    """A copy whose weights are FP16; running statistics keep their type, since variances may be far from 1."""
+    rounded = copy.deepcopy(model)
+    for parameter in rounded.parameters():
+        parameter.data = parameter.data.half()
+    return rounded
+
+
+def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Parts in the order of the tensors, none above PART_BYTES unless a single tensor is."""
+    parts: list[dict[str, Tensor]] = [{}]
+    filled = 0
+    for name, tensor in tensors.items():
+        if parts[-1] and filled + tensor.nbytes > PART_BYTES:
+            parts.append({})
+            filled = 0
+        parts[-1][name] = tensor
+        filled += tensor.nbytes
+    return parts
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def _steps_of(optimizer: torch.optim.Optimizer) -> int:
+    """How many steps an AdamW has made; all its parameters have made the same number."""
+    return max((int(state["step"]) for state in optimizer.state.values()), default=0)
+
+
+def _moments(prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.{kind}.{name}": optimizer.state[parameter][kind].to(torch.bfloat16)
+        for name, parameter in network.named_parameters()
+        if parameter in optimizer.state
+        for kind in _MOMENTS
+    }
+
+
+def _restore_moments(
+    prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], steps: int
+) -> None:
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            # Fused AdamW wants each moment laid out in memory as its weight, and its count beside it.
+            state = {kind: torch.zeros_like(parameter, memory_format=torch.preserve_format) for kind in _MOMENTS}
+            for kind, moment in state.items():
+                name = f"{prefix}.{kind}.{names[parameter]}"
+                if name in tensors:
+                    moment.copy_(tensors[name])
+            state["step"] = torch.tensor(float(steps), device=parameter.device)
+            optimizer.state[parameter] = state

@@ -1,0 +1,396 @@
+"""One training run: networks, weights' average, optimisers, and the step that advances them."""
+
+import contextlib
+import copy
+import functools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf, Output, random_model
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.kernels.norm import use_fused_norms
+from hidenerf.training.kernels.sampling import use_fast_sampling
+from hidenerf.training.kernels.volume import use_fast_volumes
+from hidenerf.training.loop.config import LossWeights, TrainingConfig
+from hidenerf.training.loop.cuda_graphs import Phases, RecordedPhases, Terms, run_phases
+from hidenerf.training.loop.discriminator import Discriminator, discriminator_loss, generator_loss, r1_penalty
+from hidenerf.training.loop.losses import (
+    VggLoss,
+    absolute_error,
+    coverage_entropy,
+    deformation_norm,
+    pixel_weights,
+    resized,
+    sharpness_loss,
+    squared_error,
+    structure_loss,
+    surface_loss,
+)
+from hidenerf.training.loop.network import Noise, training_forward
+from hidenerf.training.loop.processes import Processes
+
+RECALIBRATION_BATCHES = 16
+STEPS_BEFORE_RECORDING = 3
+DISCRIMINATOR_GRADIENT_CLIP = 10.0
+# Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
+REST_SHARE = 0.25
+
+# Of a picture, the truth and the pixels' weights.
+PictureLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+# A term of the loss by name, its weight, and its value.
+WeightedTerm = tuple[str, float, Tensor]
+
+
+class PairSource(Protocol):
+    """Where batches come from; `replay.PairReplay` is one."""
+
+    def sample(self, batch_size: int) -> Batch: ...
+
+
+class PhaseClock:
+    """How long each phase of a step takes, on the device's own time line; it does not hold the device up."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._marks: list[tuple[str, float | torch.cuda.Event]] = []
+        self._steps = 0
+
+    def mark(self, phase: str) -> None:
+        """What follows belongs to `phase`."""
+        if self._cuda:
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append((phase, event))
+        else:
+            self._marks.append((phase, time.perf_counter()))
+        self._steps += phase == "data"
+
+    def take(self) -> dict[str, float]:
+        """Mean milliseconds per step of each phase since the last call."""
+        self.mark("end")
+        if self._cuda:
+            torch.cuda.synchronize()
+        spent: dict[str, float] = {}
+        for (phase, begin), (_, end) in zip(self._marks, self._marks[1:], strict=False):
+            if isinstance(begin, torch.cuda.Event) and isinstance(end, torch.cuda.Event):
+                duration = begin.elapsed_time(end)
+            elif isinstance(begin, float) and isinstance(end, float):
+                duration = 1e3 * (end - begin)
+            if phase != "pause":
+                spent[phase] = spent.get(phase, 0.0) + duration
+        steps = max(self._steps, 1)
+        self._marks, self._steps = [], 0
+        return {phase: milliseconds / steps for phase, milliseconds in spent.items()}
+
+
+class Discriminators:
+    """The one for refined pictures and the one for rendered ones, with their optimiser."""
+
+    def __init__(self, model_config: ModelConfig, learning_rate: float, device: torch.device) -> None:
+        self.networks = nn.ModuleDict(
+            {
+                "refined": Discriminator(model_config.image_size),
+                "rendered": Discriminator(model_config.render_size),
+            }
+        ).to(device)
+        self.optimizer = torch.optim.AdamW(
+            self.networks.parameters(), learning_rate, (0.0, 0.99), weight_decay=0.0, fused=True
+        )
+
+    def logits(self, pictures: dict[str, Tensor], camera: Tensor) -> dict[str, Tensor]:
+        """Pictures by network name → logits [B] by network name."""
+        return {name: self.networks[name](picture, camera) for name, picture in pictures.items()}
+
+
+class Trainer:
+    """The state of a run. `train_step` advances it by one batch; `training.state` saves and restores it.
+
+    initial: a model of the same sizes whose weights the run begins with, instead of random ones.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TrainingConfig,
+        processes: Processes,
+        vgg: VggLoss | None = None,
+        initial: HideNerf | None = None,
+    ) -> None:
+        self.config = config
+        self.processes = processes
+        device = processes.device
+        model = random_model(model_config, config.seed) if initial is None else initial
+        use_fast_sampling(model)
+        use_fast_volumes(model)
+        use_fused_norms(model)
+        memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
+        self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.optimizer = optimizer_of(self.model.parameters(), config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed + 1)
+            self.discriminators = (
+                Discriminators(model_config, config.discriminator_learning_rate, device)
+                if config.losses.adversarial > 0
+                else None
+            )
+        self.perceptual = structure_loss if vgg is None else vgg.to(device)
+        generator = torch.Generator(device)
+        generator.manual_seed(config.seed + processes.rank)
+        self.noise = Noise(torch.zeros((), device=device), torch.zeros((), device=device), generator)
+        self.step = 0
+        self.seconds = 0.0
+        self.skipped = torch.zeros((), device=device)
+        self._recorder = _Recorder(self) if device.type == "cuda" else None
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is done, in [0, 1]."""
+        done = self.step / self.config.steps if self.config.steps else self.seconds / self.config.seconds
+        return min(done, 1.0)
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """bfloat16 for the networks on a GPU; single precision on a CPU."""
+        kind = self.processes.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
+
+    def train_step(self, pairs: PairSource, clock: PhaseClock) -> dict[str, Tensor]:
+        """One batch, one step of each network; the value of each loss term, on the device, until the next step.
+
+        A network whose gradient is not finite keeps its weights and moments; for the generator that counts in
+        `skipped`. Nothing here waits for the GPU.
+        """
+        config, progress = self.config, self.progress
+        clock.mark("data")
+        batch = pairs.sample(config.batch_size)
+        fade = min(1.0, (1.0 - progress) / config.fade) if config.fade > 0 else 1.0
+        self.noise.jitter.fill_(config.jitter * fade)
+        self.noise.perturbation.fill_(config.perturbation * fade)
+        adversarial = self.discriminators is not None and progress >= config.adversarial_start
+        penalty = adversarial and self.step % config.r1_interval == 0
+        phases = functools.partial(self._phases, adversarial=adversarial, penalty=penalty)
+        if self._recorder is None:
+            terms = run_phases(phases, batch, clock.mark)
+        else:
+            terms = self._recorder.run(phases, (adversarial, penalty), batch, clock.mark)
+        clock.mark("optimiser")
+        rate = config.learning_rate * learning_rate_factor(config, progress)
+        self.skipped += self._apply(self.optimizer, self.model, config.gradient_clip, rate)
+        if adversarial and self.discriminators is not None:
+            networks, optimizer = self.discriminators.networks, self.discriminators.optimizer
+            self._apply(optimizer, networks, DISCRIMINATOR_GRADIENT_CLIP, config.discriminator_learning_rate)
+        average_in(self.average, self.model, config, self.step)
+        self.step += 1
+        clock.mark("pause")
+        return terms
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Those of the generator and, if there are any, of the discriminators."""
+        others = self.discriminators.networks.parameters() if self.discriminators is not None else ()
+        return [*self.model.parameters(), *others]
+
+    def _phases(self, batch: Batch, terms: Terms, adversarial: bool, penalty: bool) -> Iterator[str]:
+        """Leave the gradients of one batch in the parameters, and the loss terms in `terms`."""
+        yield "forward"
+        with self.autocast():
+            at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
+            output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
+        # Columns innermost as in the truths: the losses go over both together.
+        shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
+        pictures = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
+        size = output.rendered.shape[-1]
+        truths = {"refined": batch.target, "rendered": resized(batch.target, size)}
+        total = self._loss(batch, output, deformation_at_rest, pictures, truths, terms)
+        if adversarial:
+            total = total + self._adversarial_loss(pictures, batch.camera, terms)
+        yield "backward"
+        for parameter in self.trained_parameters():
+            parameter.grad = None
+        total.backward()
+        if adversarial:
+            yield "discriminators"
+            fakes = {name: picture.detach() for name, picture in pictures.items()}
+            self._discriminator_loss(truths, fakes, batch.camera, penalty, terms).backward()
+
+    def _loss(
+        self,
+        batch: Batch,
+        output: Output,
+        deformation_at_rest: Tensor,
+        pictures: dict[str, Tensor],
+        truths: dict[str, Tensor],
+        terms: Terms,
+    ) -> Tensor:
+        weights = self.config.losses
+        weight = pixel_weights(batch.mask, batch.region, weights.head, weights.region)
+        size = output.rendered.shape[-1]
+        per_pixel = {"refined": weight, "rendered": resized(weight, size)}
+        weighted: list[WeightedTerm] = []
+        for name, picture in pictures.items():
+            weighted += picture_terms(name, picture, truths[name], per_pixel[name], weights, self.perceptual)
+        refined, rendered = output.alpha.float(), output.rendered_alpha.float()
+        weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
+        weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))
+        weighted.append(("deformation", weights.deformation, deformation_norm(output.deformation)))
+        if weights.surface > 0:
+            some = slice(len(deformation_at_rest))
+            surface = surface_loss(
+                *(output.deformation[some], deformation_at_rest, batch.camera[some]),
+                *(batch.surface[some], batch.source_surface[some], per_pixel["rendered"][some]),
+            )
+            weighted.append(("surface", weights.surface, surface))
+        terms.update({name: value.detach() for name, _, value in weighted})
+        return torch.stack([factor * value for _, factor, value in weighted]).sum()
+
+    def _adversarial_loss(self, pictures: dict[str, Tensor], camera: Tensor, terms: Terms) -> Tensor:
+        assert self.discriminators is not None
+        with _frozen(self.discriminators.networks), self.autocast():
+            logits = self.discriminators.logits(pictures, camera)
+        values = {f"adversarial_{name}": generator_loss(logit) for name, logit in logits.items()}
+        terms.update({name: value.detach() for name, value in values.items()})
+        return self.config.losses.adversarial * torch.stack(list(values.values())).sum()
+
+    def _discriminator_loss(
+        self, reals: dict[str, Tensor], fakes: dict[str, Tensor], camera: Tensor, penalty: bool, terms: Terms
+    ) -> Tensor:
+        assert self.discriminators is not None
+        config, networks = self.config, self.discriminators.networks
+        with self.autocast():
+            of_fakes = self.discriminators.logits(fakes, camera)
+            of_reals = self.discriminators.logits(reals, camera)
+        values = {f"discriminator_{name}": discriminator_loss(of_reals[name], of_fakes[name]) for name in networks}
+        terms.update({name: value.detach() for name, value in values.items()})
+        total = torch.stack(list(values.values())).sum()
+        if penalty:
+            for name, picture in reals.items():
+                # Taken at every r1_interval-th step only, so weighted by that much.
+                gamma = config.r1_weight * picture.shape[-1] ** 2 / len(picture) * config.r1_interval
+                total = total + gamma * r1_penalty(networks[name], picture, camera)  # type: ignore[arg-type]
+        return total
+
+    def _apply(self, optimizer: torch.optim.AdamW, network: nn.Module, clip: float, rate: float) -> Tensor:
+        """One step of an optimiser from the gradients, unless they are not finite; 1 if they are not, else 0."""
+        parameters = list(network.parameters())
+        self.processes.average_gradients(parameters)
+        norm = clip_grad_norm_(parameters, clip, foreach=True)
+        broken = (~torch.isfinite(norm)).float()
+        # What GradScaler tells a fused optimiser: it skips the step on the device, without the host's looking.
+        optimizer.grad_scale, optimizer.found_inf = None, broken  # type: ignore[attr-defined]
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        return broken
+
+
+class _Recorder:
+    """Runs each kind of step as it is for the first few times, records it then, and repeats the recording."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._runs: dict[object, int] = {}
+        self._recorded: dict[object, RecordedPhases] = {}
+        self._stream = torch.cuda.Stream(trainer.processes.device)
+
+    def run(self, phases: Phases, kind: object, batch: Batch, mark: Callable[[str], None]) -> Terms:
+        if kind in self._recorded:
+            return self._recorded[kind](batch, mark)
+        self._runs[kind] = self._runs.get(kind, 0) + 1
+        if self._runs[kind] <= STEPS_BEFORE_RECORDING:
+            # PyTorch wants what is recorded later to have run on another stream than the default one.
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                terms = run_phases(phases, batch, mark)
+            torch.cuda.current_stream().wait_stream(self._stream)
+            return terms
+        trainer = self._trainer
+        recorded = RecordedPhases(phases, batch, trainer.trained_parameters(), trainer.noise.generator)
+        self._recorded[kind] = recorded
+        return recorded(batch, mark)
+
+
+def picture_terms(
+    name: str, picture: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: PictureLoss
+) -> list[WeightedTerm]:
+    """What the picture called `name`, "refined" or "rendered", adds to the loss; all float32, `weight` by pixel."""
+    arguments = picture, truth, weight
+    terms = [
+        (f"mse_{name}", weights.mse, squared_error(*arguments)),
+        (f"absolute_{name}", weights.absolute, absolute_error(*arguments)),
+    ]
+    half = isinstance(perceptual, VggLoss) and picture.is_cuda
+    with torch.autocast("cuda", torch.bfloat16) if half else contextlib.nullcontext():
+        terms.append((f"perceptual_{name}", weights.perceptual, perceptual(*arguments)))
+    if name == "refined" and weights.sharpness > 0:
+        terms.append((f"sharpness_{name}", weights.sharpness, sharpness_loss(*arguments)))
+    return terms
+
+
+def average_in(average: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
+    """Let the average follow the network's weights after step `step`, faster at first than config.average says."""
+    update = get_ema_multi_avg_fn(min(config.average, (1 + step) / (10 + step)))
+    update(list(average.parameters()), list(network.parameters()), step)
+
+
+@torch.no_grad()
+def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
+    """Take the running statistics of all batch norms anew, as plain means over these batches.
+
+    The average of the weights has never been run, so the statistics of the trained weights would not fit it.
+    """
+    with new_statistics(model):
+        for batch in batches:
+            with autocast:
+                training_forward(model, batch, None)
+
+
+@contextlib.contextmanager
+def new_statistics(network: nn.Module) -> Iterator[None]:
+    """Within, forward passes make the running statistics of all batch norms anew; afterwards the network evaluates."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.eval()
+
+
+def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
+    """Factor on the learning rate at a progress in [0, 1]: a linear rise, then the schedule."""
+    rise = min(1.0, (progress + 1e-3) / config.warm_up) if config.warm_up > 0 else 1.0
+    if config.schedule == "constant":
+        return rise
+    fall = 0.5 * (1.0 + math.cos(math.pi * progress))
+    return rise * (config.final_share + (1.0 - config.final_share) * fall)
+
+
+def optimizer_of(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW; only weights of layers decay, not biases and norms."""
+    trained = list(parameters)
+    weights = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, config.learning_rate, (0.9, 0.99), fused=True)
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Let gradients pass through a network without reaching its weights."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
