@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+PACKAGE = "hidenerf"
 FOLDERS = ("assets", "calibration", "commands", "export", "model", "runtime", "training")
 # Packages that only machines with a GPU have; a module that needs one of them may fail for that reason alone.
 FOR_GPUS = {"triton", "cuda", "tensorrt", "tensorrt_rtx"}
@@ -28,10 +29,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("setuptools", reason="setuptools is not installed (extra [dev])")
     copy = tmp_path_factory.mktemp("copy")
     ignore = shutil.ignore_patterns("__pycache__")
-    for folder in FOLDERS:
-        if (CHECKOUT / folder).is_dir():
-            shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignore)
-    for name in ("pyproject.toml", "README.md"):
+    for folder in (PACKAGE, *FOLDERS):
+        shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(CHECKOUT / name, copy / name)
     target = tmp_path_factory.mktemp("wheel")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(target)]
@@ -97,7 +97,7 @@ def test_every_module_of_the_product_is_inside(wheel: Path) -> None:
 def test_nothing_but_the_product_is_inside(wheel: Path) -> None:
     top = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {"hidenerf"}
-    product = {f"hidenerf/{path.as_posix()}" for folder in FOLDERS for path in product_files("")}
+    product = {f"hidenerf/{path.as_posix()}" for path in product_files("")} | {"hidenerf/__init__.py"}
     strangers = [n for n in zipfile.ZipFile(wheel).namelist() if n.startswith("hidenerf/") and n not in product]
     assert strangers == []
     assert not any("/tests/" in name or "__pycache__" in name for name in zipfile.ZipFile(wheel).namelist())
@@ -140,3 +140,19 @@ def test_every_command_leads_to_a_module_of_the_wheel(installed: Path) -> None:
     assert all(target.endswith(":main") for target in commands.values())
     _, failed = import_from(installed, [target.split(":")[0] for target in commands.values()])
     assert failed == {}
+
+
+def test_the_version_is_the_one_that_the_package_states(installed: Path) -> None:
+    found, failed = import_from(installed, ["hidenerf"])
+    assert failed == {}
+    assert found == {"hidenerf": str(installed / "hidenerf" / "__init__.py")}
+    (metadata,) = installed.glob("hidenerf-*.dist-info/METADATA")
+    stated = (CHECKOUT / PACKAGE / "__init__.py").read_text(encoding="utf-8").split('__version__ = "')[1].split('"')[0]
+    assert f"Version: {stated}\n" in metadata.read_text(encoding="utf-8")
+
+
+def test_the_licence_is_inside(installed: Path) -> None:
+    (folder,) = installed.glob("hidenerf-*.dist-info/licenses")
+    assert {path.name for path in folder.iterdir()} == {"LICENSE", "NOTICE"}
+    (metadata,) = installed.glob("hidenerf-*.dist-info/METADATA")
+    assert "License-Expression: Apache-2.0\n" in metadata.read_text(encoding="utf-8")
