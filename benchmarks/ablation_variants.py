@@ -18,7 +18,7 @@ from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
 from hidenerf.training.data.synthetic.replay import PairReplay
 from hidenerf.training.evaluation.expression_response import EXPRESSIONS, expression_responses
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.metrics import picture_figures, rounded
 from hidenerf.training.kernels.sampling import FastCameraToWorld
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
@@ -89,7 +89,7 @@ def variants(preset: ModelConfig) -> dict[str, Variant]:
         "with the surface loss": Variant(
             "LED is told where the head's surface moves", preset, losses=LossWeights(surface=SURFACE_WEIGHT)
         ),
-        "colours only": sized("the refiner sees colours and coverage, without rendered features", render_channels=3),
+        "colours only": sized("the refiner sees colours and alpha, without rendered features", render_channels=3),
         "deep volumes": sized(
             "feature volumes of twice as many slices, looked up twice as often along each normal",
             volume_depths=tuple(2 * depth for depth in preset.volume_depths),
@@ -122,7 +122,7 @@ def ignore_source_camera(model: HideNerf, device: torch.device) -> None:
 def run_variant(
     variant: Variant, length: Length, workers: int, device: torch.device, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
-    """Train a variant and evaluate its weights' average; figures as JSON values, and pictures by name.
+    """Train a variant and evaluate the EMA of its weights; figures as JSON values, and pictures by name.
 
     people: each figure of each held-out person, NaN where there is none. losses: means over the last tenth of the
     steps. The pictures [SHOWN, S, S, 3]: source, target and frame of the first people.
@@ -133,7 +133,7 @@ def run_variant(
     settings = TrainingConfig(steps=length.steps, batch_size=length.batch_size, seed=length.seed, losses=variant.losses)
     trainer = Trainer(variant.config, settings, Processes(device))
     if not variant.source_camera:
-        for model in (trainer.model, trainer.average):
+        for model in (trainer.model, trainer.ema):
             ignore_source_camera(model, device)
     drawn = length.steps * length.batch_size
     capacity = max(4, min(CAPACITY, drawn))
@@ -143,10 +143,10 @@ def run_variant(
         say(f"ready after {ready - began:.1f} s")
         result = train(trainer, pairs, say)
         batches = (pairs.sample(length.batch_size) for _ in range(min(RECALIBRATION_BATCHES, length.steps)))
-        recalibrate(trainer.average, batches, trainer.autocast())
+        recalibrate(trainer.ema, batches, trainer.autocast())
         result["pairs_drawn_per_second"] = pairs.pairs_per_second
         trained = time.monotonic()
-    people, pictures = evaluate(Trial(trainer.average, device, say, variant.seccs), length.people)
+    people, pictures = evaluate(HeldOutEvaluation(trainer.ema, device, say, variant.seccs), length.people)
     done = time.monotonic()
     result |= {
         "what": variant.what,
@@ -181,22 +181,22 @@ def train(trainer: Trainer, pairs: PairSource, say: Callable[[str], None]) -> di
     }
 
 
-def evaluate(trial: Trial, people: int) -> tuple[Figures, dict[str, NDArray[np.uint8]]]:
+def evaluate(held_out: HeldOutEvaluation, people: int) -> tuple[Figures, dict[str, NDArray[np.uint8]]]:
     """Each figure by name for each of so many held-out people, a quarter of them for expressions; and pictures.
 
     "NAME r" and "NAME gain" are those of `change_response` for an expression, NaN where it does not show.
     """
     figures: Figures = {}
     shown: dict[str, list[Tensor]] = {"source": [], "target": [], "frame": []}
-    for _, batch in trial.batches([trial.person(index) for index in range(people)], "people"):
-        output = trial.output(batch)
+    for _, batch in held_out.batches([held_out.person(index) for index in range(people)], "people"):
+        output = held_out.output(batch)
         frame = output.frame.clamp(0, 1)
         for row in picture_figures(frame, output.alpha, batch):
             for name, value in row.items():
                 figures.setdefault(name, []).append(value)
         for name, values in (("source", batch.source_image), ("target", batch.target), ("frame", frame)):
             shown[name].append(values)
-    for responses in expression_responses(trial, EXPRESSIONS, max(1, people // 4)):
+    for responses in expression_responses(held_out, EXPRESSIONS, max(1, people // 4)):
         for name in EXPRESSIONS:
             found = responses[name][:2] if name in responses else (math.nan, math.nan)
             for part, value in zip(("r", "gain"), found, strict=True):

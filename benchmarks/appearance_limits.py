@@ -27,7 +27,7 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import render_pairs
 from hidenerf.training.data.synthetic.people import make_held_out_pair
 from hidenerf.training.evaluation.metrics import psnr, silhouette_iou
-from hidenerf.training.loop.losses import coverage_entropy, resized
+from hidenerf.training.loop.losses import alpha_cross_entropy, resized
 from hidenerf.training.loop.network import render
 
 PLANES_RATE, VOLUMES_RATE = 0.02, 0.1
@@ -74,7 +74,7 @@ def ways(model: HideNerf, batch: Batch, steps: int) -> dict[str, tuple[Tensor, T
         for _ in range(steps):
             rendered, alpha = draw(make(free))
             error = rendered - target
-            loss = 10 * error.square().mean() + error.abs().mean() + 0.3 * coverage_entropy(alpha, mask)
+            loss = 10 * error.square().mean() + error.abs().mean() + 0.3 * alpha_cross_entropy(alpha, mask)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -115,9 +115,9 @@ def figures(rendered: Tensor, alpha: Tensor, batch: Batch) -> list[float]:
     """PSNR inside the mask at R and at S, and silhouette IoU at S."""
     size, full = rendered.shape[-1], batch.target.shape[-1]
     small = psnr(rendered, resized(batch.target, size), (resized(batch.mask, size) > 0.5).float())
-    large, coverage = (F.interpolate(t, size=(full, full), mode="bilinear") for t in (rendered, alpha))
+    large, large_alpha = (F.interpolate(t, size=(full, full), mode="bilinear") for t in (rendered, alpha))
     mask = (batch.mask > 0.5).float()
-    values = small, psnr(large, batch.target, mask), silhouette_iou(coverage, mask)
+    values = small, psnr(large, batch.target, mask), silhouette_iou(large_alpha, mask)
     return [math.nan if value.isnan() else float(value) for value in values]
 
 

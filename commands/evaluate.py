@@ -14,7 +14,7 @@ from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
     from hidenerf.runtime.face_model import FaceModel
-    from hidenerf.training.evaluation.scores import Judges
+    from hidenerf.training.evaluation.scores import Metrics
 
 _SAMPLES = 4
 
@@ -70,7 +70,7 @@ def main(
     from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
     from hidenerf.training.evaluation.evaluate import PARTS, Evaluation, scope_of
     from hidenerf.training.evaluation.goals import goals
-    from hidenerf.training.evaluation.held_out import Trial
+    from hidenerf.training.evaluation.held_out import HeldOutEvaluation
     from hidenerf.training.evaluation.report import markdown
     from hidenerf.training.loop.samples import sample_grid, write_png
 
@@ -84,7 +84,7 @@ def main(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     model = load_checkpoint(checkpoint).to(place)
     with contextlib.ExitStack() as stack:
-        judges, left_out = _judges(stack, load_head_mesh().face_model, recognition, inception, face_landmarker)
+        metrics, left_out = _metrics(stack, load_head_mesh().face_model, recognition, inception, face_landmarker)
         require_writable_parent(out / "evaluation.md")
         for remark in left_out:
             click.echo(remark)
@@ -93,32 +93,32 @@ def main(
             processes = max(1, (os.cpu_count() or 1) - 2)
             drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
             stack.enter_context(drawing)
-        trial = Trial(model, place, click.echo, drawing=drawing)
-        tables = {"left_out": left_out, **Evaluation(trial, judges).all(scope_of(people, chosen))}
+        held_out = HeldOutEvaluation(model, place, click.echo, drawing=drawing)
+        tables = {"left_out": left_out, **Evaluation(held_out, metrics).all(scope_of(people, chosen))}
     tables["goals"] = [goal._asdict() for goal in goals(tables)]
     page = markdown(tables, checkpoint.name)
     shown = held_out_pairs(model.config, place, range(_SAMPLES))
-    write_png(sample_grid(shown, trial.output(shown)), out / "samples.png")
+    write_png(sample_grid(shown, held_out.output(shown)), out / "samples.png")
     for name, text in (("evaluation.json", json.dumps(tables, indent=1) + "\n"), ("evaluation.md", page)):
         with atomic_path(out / name) as partial:
             partial.write_text(text, encoding="utf-8")
     click.echo(page)
 
 
-def _judges(
+def _metrics(
     stack: contextlib.ExitStack,
     face_model: "FaceModel",
     recognition: Path | None,
     inception: Path | None,
     face_landmarker: Path | None,
-) -> tuple["Judges", list[str]]:
-    """What there is to judge pictures by, closed with the stack, and a sentence for each figure left out.
+) -> tuple["Metrics", list[str]]:
+    """The metrics at hand, closed with the stack, and a sentence for each figure left out.
 
     What was asked for by an option and is not to be had is an error.
     """
     from hidenerf.training.evaluation.frechet import inception_network
     from hidenerf.training.evaluation.recognition import recognition_network
-    from hidenerf.training.evaluation.scores import Judges
+    from hidenerf.training.evaluation.scores import Metrics
     from hidenerf.training.evaluation.tracking import FaceRetracker
 
     left_out = []
@@ -138,7 +138,7 @@ def _judges(
         if face_landmarker is not None:
             raise
         left_out.append(f"What a face tracker finds (AUCON, PRMSE, AVD) is left out: {error}")
-    return Judges(flip, recogniser, observer, tracker), left_out
+    return Metrics(flip, recogniser, observer, tracker), left_out
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from hidenerf.runtime.files import require_writable_parent
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run, see above.")
 @click.option("--preset", default="demo", help="Sizes of the networks: demo or base.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
-@click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sittings together.")
+@click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sessions together.")
 @click.option("--steps", type=int, help="Length of the whole run in steps instead.")
-@click.option("--stop-after", type=float, default=float("inf"), help="Seconds after which this sitting ends.")
+@click.option("--stop-after", type=float, default=float("inf"), help="Seconds after which this session ends.")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run saved in this folder (OUT/run).")
 @click.option(
     "--initial", type=click.Path(path_type=Path), help="Begin with this checkpoint's weights, not with random ones."
@@ -71,10 +71,10 @@ def main(
 ) -> None:
     """Train HiDe-NeRF on synthetic talking heads, or on prepared clips.
 
-    OUT/run holds the latest checkpoint.safetensors and what --resume needs, OUT/curve.csv the figures, OUT/samples.png
-    rows of source, driving, SECC, rendered, refined and error. A run may be split into sittings: give --stop-after,
-    then --resume with the same --out; the schedule goes on where it was. Several GPUs: torchrun --nproc-per-node N -m
-    hidenerf.commands.train …
+    OUT/run holds the latest checkpoint.safetensors and what --resume needs, OUT/metrics.csv the metrics log,
+    OUT/samples.png rows of source, driving, SECC, rendered, refined and error. A run may be split into sessions: give
+    --stop-after, then --resume with the same --out; the schedule goes on where it was. Several GPUs: torchrun
+    --nproc-per-node N -m hidenerf.commands.train …
     """
     import torch
 
@@ -126,7 +126,7 @@ def main(
         trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
         if resume is not None:
             load_state(trainer, resume)
-        # Each sitting and each rank draws pairs of its own.
+        # Each session and each rank draws pairs of its own.
         seed = config.seed + trainer.step + (processes.rank << 32)
         shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers
         kinds = 2 if synthetic_share > 0 else 1

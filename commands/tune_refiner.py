@@ -89,10 +89,10 @@ def _train(tuning: "RefinerTuning", steps: int, original_share: float, output: P
 
 def _save(tuning: "RefinerTuning", original_share: float, output: Path) -> None:
     from hidenerf.model.checkpoint import save_checkpoint
-    from hidenerf.training.loop.state import half_weights
+    from hidenerf.training.loop.state import fp16_weights
 
     click.echo(f"saving step {tuning.done} …")
-    save_checkpoint(half_weights(tuning.tuned(original_share)), output)
+    save_checkpoint(fp16_weights(tuning.tuned(original_share)), output)
     click.echo(f"saved step {tuning.done} in {output}")
 
 

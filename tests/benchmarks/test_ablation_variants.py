@@ -11,7 +11,7 @@ from hidenerf.model.config import PRESETS
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.kernels.sampling import use_fast_sampling
 from hidenerf.training.loop.config import LossWeights
 from tests.support.tiny import TINY, tiny_inputs, tiny_model
@@ -86,7 +86,9 @@ def test_a_tiny_run_from_the_first_step_to_its_figures() -> None:
 
 def test_variants_are_evaluated_on_the_same_people() -> None:
     posed = DEFAULT_SECCS._replace(posed=True)
-    one, other = (evaluate(Trial(tiny_model(), CPU, lambda _: None, seccs), 2)[1] for seccs in (DEFAULT_SECCS, posed))
+    one, other = (
+        evaluate(HeldOutEvaluation(tiny_model(), CPU, lambda _: None, seccs), 2)[1] for seccs in (DEFAULT_SECCS, posed)
+    )
     assert (one["source"] == other["source"]).all()
     assert (one["target"] == other["target"]).all()
     assert (one["frame"] != other["frame"]).any()

@@ -18,16 +18,16 @@ from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.people import Pair
 from hidenerf.training.evaluation.expression_response import EXPRESSIONS, expression_responses
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.pose_error import POSE_AXES, pose_errors
 from hidenerf.training.evaluation.scores import (
+    BatchScorer,
     Figures,
-    Judgement,
-    Judges,
-    Verdict,
-    source_sitter,
+    Metrics,
+    Scores,
+    source_subject,
     summary,
-    target_sitter,
+    target_subject,
 )
 
 PARTS = ("reconstruction", "cross", "free-view", "expressions")
@@ -43,7 +43,7 @@ DRIVER = "the driver's own picture"
 RESPONSE_COLUMNS = ("correlation", "gain", "correlation, coarse", "gain, coarse", "gain of the truth, coarse")
 
 Rows = dict[str, Figures]
-Verdicts = dict[str, list[Verdict]]
+ScoresByName = dict[str, list[Scores]]
 
 
 class Scope(NamedTuple):
@@ -62,17 +62,17 @@ def scope_of(people: int, parts: Sequence[str]) -> Scope:
 
 
 class Evaluation:
-    """A model's trial before its judges; each method gives one table of figures."""
+    """A model's scores on held-out people; each method gives one table of figures."""
 
-    def __init__(self, trial: Trial, judges: Judges) -> None:
-        self._trial = trial
-        self._judges = judges
+    def __init__(self, held_out: HeldOutEvaluation, metrics: Metrics) -> None:
+        self._held_out = held_out
+        self._metrics = metrics
 
     def all(self, scope: Scope) -> dict[str, Any]:
         """Every table, by name."""
         tables: dict[str, Any] = {"people": scope._asdict()}
-        if self._judges.inception is not None:
-            tables["inception_dimensions"] = self._judges.inception.dimensions
+        if self._metrics.inception is not None:
+            tables["inception_dimensions"] = self._metrics.inception.dimensions
         if scope.pairs:
             tables["reconstruction"] = self.reconstruction(scope.pairs)
         if scope.cross:
@@ -80,7 +80,7 @@ class Evaluation:
         if scope.views:
             tables["free_view"] = self.free_view(scope.views)
         if scope.expressions:
-            actions = {name: (name,) for name in self._trial.face_model.expression_names}
+            actions = {name: (name,) for name in self._held_out.face_model.expression_names}
             responses = self.expressions({**EXPRESSIONS, **actions}, scope.expressions)
             tables["expressions"] = {name: responses[name] for name in EXPRESSIONS if name in responses}
             tables["actions"] = {name: responses[name] for name in actions if name in responses}
@@ -88,8 +88,8 @@ class Evaluation:
 
     def reconstruction(self, count: int) -> Rows:
         """Self-reenactment: figures of the model's two pictures and of the trivial ones, by name."""
-        pairs = [self._trial.person(index) for index in range(count)]
-        return _summaries(self._verdicts(pairs, "reconstruction"))
+        pairs = [self._held_out.person(index) for index in range(count)]
+        return _summaries(self._scores(pairs, "reconstruction"))
 
     def cross(self, count: int) -> Rows:
         """Cross-identity reenactment: each person with the next one's expression and camera, against the truth.
@@ -97,22 +97,24 @@ class Evaluation:
         The driver's own picture, of another person, stands beside. Pose errors are degrees: by how far the true head
         has to be turned to fit the output best.
         """
-        people = [self._trial.person(index) for index in range(count + 1)]
+        people = [self._held_out.person(index) for index in range(count + 1)]
         pairs = [
             dataclasses.replace(own, expression=other.expression, camera=other.camera)
             for own, other in itertools.pairwise(people)
         ]
-        drivers = self._trial.batches(people[1:], "cross-identity, drivers")
-        verdicts: Verdicts = {}
+        drivers = self._held_out.batches(people[1:], "cross-identity, drivers")
+        scores: ScoresByName = {}
         frames = []
-        for (some, batch), (others, driver) in zip(self._trial.batches(pairs, "cross-identity"), drivers, strict=True):
-            output = self._trial.output(batch)
+        for (some, batch), (others, driver) in zip(
+            self._held_out.batches(pairs, "cross-identity"), drivers, strict=True
+        ):
+            output = self._held_out.output(batch)
             frames.append(output.frame.clamp(0, 1))
-            judgement = self._judge(some, batch, output, verdicts)
-            sitters = [target_sitter(other) for other in others]
-            verdicts.setdefault(DRIVER, []).extend(judgement.verdicts(driver.target, driver.mask, sitters))
-        figures = _summaries(verdicts)
-        errors = pose_errors(self._trial, pairs, torch.cat(frames))
+            scorer = self._score(some, batch, output, scores)
+            subjects = [target_subject(other) for other in others]
+            scores.setdefault(DRIVER, []).extend(scorer.scores(driver.target, driver.mask, subjects))
+        figures = _summaries(scores)
+        errors = pose_errors(self._held_out, pairs, torch.cat(frames))
         for axis, error in zip(POSE_AXES, np.abs(errors).mean(1), strict=True):
             figures[REFINED][f"{axis} error"] = float(error)
         figures[REFINED]["pose error"] = float(np.linalg.norm(errors, axis=0).mean())
@@ -121,13 +123,13 @@ class Evaluation:
     def free_view(self, count: int) -> dict[str, Rows]:
         """Each person's target expression from in front and from the sides, by yaw in degrees, and all together."""
         figures: dict[str, Rows] = {}
-        together: Verdicts = {}
-        people = [self._trial.person(index) for index in range(count)]
+        together: ScoresByName = {}
+        people = [self._held_out.person(index) for index in range(count)]
         for yaw in FREE_VIEW_YAWS:
             pairs = [dataclasses.replace(person, camera=canonical_camera(yaw=yaw)) for person in people]
-            verdicts = self._verdicts(pairs, f"free view {yaw:+d}°")
-            figures[f"{yaw:+d}"] = _summaries(verdicts)
-            for name, found in verdicts.items():
+            scores = self._scores(pairs, f"free view {yaw:+d}°")
+            figures[f"{yaw:+d}"] = _summaries(scores)
+            for name, found in scores.items():
                 together.setdefault(name, []).extend(found)
         return {**figures, ALL_VIEWS: _summaries(together)}
 
@@ -136,7 +138,7 @@ class Evaluation:
 
         An expression that does not show on anybody is left out.
         """
-        people = expression_responses(self._trial, expressions, count)
+        people = expression_responses(self._held_out, expressions, count)
         found = {name: [responses[name] for responses in people if name in responses] for name in expressions}
         return {
             name: dict(zip(RESPONSE_COLUMNS, np.mean(responses, axis=0).tolist(), strict=True))
@@ -144,32 +146,32 @@ class Evaluation:
             if responses
         }
 
-    def _verdicts(self, pairs: Sequence[Pair], what: str) -> Verdicts:
-        """Verdicts on the pictures of pairs, by name."""
-        verdicts: Verdicts = {}
-        for some, batch in self._trial.batches(pairs, what):
-            self._judge(some, batch, self._trial.output(batch), verdicts)
-        return verdicts
+    def _scores(self, pairs: Sequence[Pair], what: str) -> ScoresByName:
+        """ScoresByName on the pictures of pairs, by name."""
+        scores: ScoresByName = {}
+        for some, batch in self._held_out.batches(pairs, what):
+            self._score(some, batch, self._held_out.output(batch), scores)
+        return scores
 
-    def _judge(self, pairs: Sequence[Pair], batch: Batch, output: Output, verdicts: Verdicts) -> Judgement:
-        """Add verdicts on the pictures of a batch, those of the model and the trivial ones, by name."""
-        judgement = Judgement(self._judges, self._trial.face_model, batch, pairs)
-        sitters = {
-            REFINED: [target_sitter(pair) for pair in pairs],
-            SOURCE: [source_sitter(pair) for pair in pairs],
+    def _score(self, pairs: Sequence[Pair], batch: Batch, output: Output, scores: ScoresByName) -> BatchScorer:
+        """Add scores on the pictures of a batch, those of the model and the trivial ones, by name."""
+        scorer = BatchScorer(self._metrics, self._held_out.face_model, batch, pairs)
+        subjects = {
+            REFINED: [target_subject(pair) for pair in pairs],
+            SOURCE: [source_subject(pair) for pair in pairs],
         }
-        for name, (pictures, coverage) in candidates(batch, output).items():
-            verdicts.setdefault(name, []).extend(judgement.verdicts(pictures, coverage, sitters.get(name)))
-        verdicts.setdefault(TRUTH, []).extend(judgement.truth_verdicts())
-        return judgement
+        for name, (pictures, alpha) in candidates(batch, output).items():
+            scores.setdefault(name, []).extend(scorer.scores(pictures, alpha, subjects.get(name)))
+        scores.setdefault(TRUTH, []).extend(scorer.truth_scores())
+        return scorer
 
 
-def _summaries(verdicts: Verdicts) -> Rows:
-    return {name: summary(found) for name, found in verdicts.items()}
+def _summaries(scores: ScoresByName) -> Rows:
+    return {name: summary(found) for name, found in scores.items()}
 
 
 def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pictures of the target [B, 3, S, S] with their coverage [B, 1, S, S], by name: the model's and three that need
+    """Pictures of the target [B, 3, S, S] with their alpha [B, 1, S, S], by name: the model's and three that need
     no model."""
     source, covered = batch.source_image, batch.source_mask
     colour = (source * covered).sum((2, 3), keepdim=True) / covered.sum((2, 3), keepdim=True).clamp_min(1.0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.metrics import change_response
 from hidenerf.training.loop.losses import resized
 
@@ -38,23 +38,23 @@ class Response(NamedTuple):
 
 
 def expression_responses(
-    trial: Trial, expressions: Mapping[str, Sequence[str]], people: int
+    held_out: HeldOutEvaluation, expressions: Mapping[str, Sequence[str]], people: int
 ) -> list[dict[str, Response]]:
     """For each of the first held-out people, responses by expression; without those that do not show."""
-    names = trial.face_model.expression_names
+    names = held_out.face_model.expression_names
     # The first picture of each person is the one at rest.
     chosen = {"": (), **expressions}
     pairs = [
         dataclasses.replace(
-            trial.person(index), expression=np.isin(names, actions).astype(np.float32), camera=canonical_camera()
+            held_out.person(index), expression=np.isin(names, actions).astype(np.float32), camera=canonical_camera()
         )
         for index in range(people)
         for actions in chosen.values()
     ]
     pictures = (
         picture
-        for _, batch in trial.batches(pairs, "expressions")
-        for picture in zip(batch.target, trial.output(batch).frame.clamp(0, 1), strict=True)
+        for _, batch in held_out.batches(pairs, "expressions")
+        for picture in zip(batch.target, held_out.output(batch).frame.clamp(0, 1), strict=True)
     )
     responses: list[dict[str, Response]] = []
     for name, (truth, frame) in zip(itertools.cycle(chosen), pictures, strict=False):
@@ -62,7 +62,7 @@ def expression_responses(
             rest_truth, rest_frame = truth, frame
             responses.append({})
         elif (truth - rest_truth).square().mean() >= _VISIBLE_CHANGE:
-            responses[-1][name] = response(frame - rest_frame, truth - rest_truth, trial.model.config.render_size)
+            responses[-1][name] = response(frame - rest_frame, truth - rest_truth, held_out.model.config.render_size)
     return responses
 
 

@@ -20,7 +20,7 @@ class FeatureNetwork:
 
     def __init__(self, path: Path, side: int, option: str, purpose: str) -> None:
         self._where = f"{path}: {option} wants {purpose}"
-        self._wanted = f"one input [B, 3, {side}, {side}] of float32 and one output [B, D]"
+        self._expected = f"one input [B, 3, {side}, {side}] of float32 and one output [B, D]"
         if not path.is_file():
             raise HideNerfError(f"{path}: no such file ({option}); give {purpose} in ONNX, or leave the option out.")
         self._session = self._open(path)
@@ -54,12 +54,12 @@ class FeatureNetwork:
     def _checked_input(self, side: int) -> Any:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         shape = list(inputs[0].shape) if len(inputs) == 1 else []
-        wanted = [1, 3, side, side]
+        expected = [1, 3, side, side]
         # Sizes that are no numbers are free.
-        fits = len(shape) == 4 and all(not isinstance(a, int) or a == b for a, b in zip(shape, wanted, strict=True))
+        fits = len(shape) == 4 and all(not isinstance(a, int) or a == b for a, b in zip(shape, expected, strict=True))
         if not fits or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             found = ", ".join(f"{value.name} {value.shape} {value.type}" for value in (*inputs, *outputs))
-            raise HideNerfError(f"{self._where} with {self._wanted}, but this file has {found}; export it so.")
+            raise HideNerfError(f"{self._where} with {self._expected}, but this file has {found}; export it so.")
         return inputs[0]
 
     def _run(self, pictures: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -67,7 +67,7 @@ class FeatureNetwork:
             (found,) = self._session.run(None, {self._input.name: np.ascontiguousarray(pictures, np.float32)})
         except Exception as error:
             raise HideNerfError(
-                f"{self._where} with {self._wanted}, but running it fails ({_first_line(error)}); export it anew."
+                f"{self._where} with {self._expected}, but running it fails ({_first_line(error)}); export it anew."
             ) from None
         features = np.asarray(found, np.float64)
         if features.ndim == 4 and features.shape[2:] == (1, 1):
@@ -75,7 +75,7 @@ class FeatureNetwork:
             features = features[:, :, 0, 0]
         if features.ndim != 2 or len(features) != len(pictures):
             raise HideNerfError(
-                f"{self._where} with {self._wanted}, but a batch of {len(pictures)} gave {list(np.shape(found))}; "
+                f"{self._where} with {self._expected}, but a batch of {len(pictures)} gave {list(np.shape(found))}; "
                 "export it so."
             )
         if not np.isfinite(features).all():

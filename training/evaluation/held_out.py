@@ -20,7 +20,7 @@ GPU_BATCH = 32
 Say = Callable[[str], None]
 
 
-class Trial:
+class HeldOutEvaluation:
     """A model on a device, and the pairs it is tried on.
 
     say: is told how far each series of batches is. seccs: those of the pairs. drawing: processes that draw pairs with

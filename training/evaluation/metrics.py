@@ -44,18 +44,18 @@ def flip(picture: Tensor, truth: Tensor) -> Tensor:
 
     means = []
     for pair in zip(picture, truth, strict=True):
-        found, wanted = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
-        means.append(flip_evaluator.evaluate(wanted, found, "LDR")[1])
+        found, expected = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
+        means.append(flip_evaluator.evaluate(expected, found, "LDR")[1])
     return torch.tensor(means)
 
 
-def picture_figures(picture: Tensor, coverage: Tensor, batch: Batch) -> list[dict[str, float]]:
+def picture_figures(picture: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, float]]:
     """The figures of each picture of a batch by its pixels; NaN for the region of a target that shows none."""
     truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
     true_energy = gradient_energy(truth, mask)
     shown = region.sum((1, 2, 3)) > 0
     columns = {
-        "silhouette IoU": silhouette_iou(coverage, mask),
+        "silhouette IoU": silhouette_iou(alpha, mask),
         "SSIM": ssim(picture, truth),
         "SSIM masked": ssim(picture, truth, mask),
         "PSNR": psnr(picture, truth),
@@ -90,9 +90,9 @@ def checkerboard_energy(picture: Tensor, mask: Tensor) -> Tensor:
     return (both_ways.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
 
 
-def silhouette_iou(coverage: Tensor, mask: Tensor) -> Tensor:
+def silhouette_iou(alpha: Tensor, mask: Tensor) -> Tensor:
     """Intersection over union [B] of what is covered more than half."""
-    one, other = coverage > 0.5, mask > 0.5
+    one, other = alpha > 0.5, mask > 0.5
     both, either = (one & other).sum((1, 2, 3)), (one | other).sum((1, 2, 3))
     return both / either.clamp_min(1)
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from hidenerf.runtime.camera import turn_head
 from hidenerf.training.data.synthetic.people import Pair
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 
 POSE_AXES = ("yaw", "pitch", "roll")
 # Turns of the true head, degrees, among which the pose of a picture is found.
 POSE_TURNS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 
 
-def pose_errors(trial: Trial, pairs: Sequence[Pair], frames: Tensor) -> NDArray[np.float64]:
+def pose_errors(held_out: HeldOutEvaluation, pairs: Sequence[Pair], frames: Tensor) -> NDArray[np.float64]:
     """By how many degrees the heads in frames [B, 3, S, S] are turned from the pairs' targets: [3, B] by axis.
 
     What fits a frame best, in mean square, is the true head turned so.
@@ -27,7 +27,7 @@ def pose_errors(trial: Trial, pairs: Sequence[Pair], frames: Tensor) -> NDArray[
     repeated = itertools.cycle(frames)
     mismatch = [
         (frame - truth).square().mean()
-        for _, batch in trial.batches(turned, "poses")
+        for _, batch in held_out.batches(turned, "poses")
         for truth, frame in zip(batch.target, repeated, strict=False)
     ]
     table = torch.stack(mismatch).reshape(len(POSE_AXES), len(POSE_TURNS), len(pairs)).cpu().numpy()

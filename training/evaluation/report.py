@@ -87,8 +87,8 @@ def markdown(tables: dict[str, Any], checkpoint: str) -> str:
     remarks = [*tables["left_out"], *_warnings(tables)]
     if remarks:
         page.append("\n".join(f"- {remark}" for remark in remarks))
-    if wanted := goals(tables):
-        page += ["## Goals", goal_table(wanted)]
+    if expected := goals(tables):
+        page += ["## Goals", goal_table(expected)]
     if "reconstruction" in tables:
         page += ["## Self-reenactment: one person twice, and what needs no model"]
         page += part_tables(tables["reconstruction"], "picture")

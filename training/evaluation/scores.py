@@ -1,4 +1,4 @@
-"""Figures of pictures that should show given truths: by pixels, and by what else is at hand to judge them."""
+"""Scores of pictures against given truths: by pixels, and by the optional metrics that are at hand."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ Picture = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Judges:
-    """What there is to judge pictures by, beside their pixels; what is None or False is left out.
+class Metrics:
+    """The optional metrics, beside those of pixels; what is None or False is left out.
 
     flip: ꟻLIP. recognition: CSIM's network. inception: FID's network. tracker: for AUCON's counterpart, PRMSE, AVD.
     """
@@ -36,7 +36,7 @@ class Judges:
     tracker: FaceRetracker | None = None
 
 
-class Sitter(NamedTuple):
+class Subject(NamedTuple):
     """Who is in a picture: identity [K], expression [E], and the camera [25] it is seen through."""
 
     identity: NDArray[np.float32]
@@ -44,18 +44,18 @@ class Sitter(NamedTuple):
     camera: NDArray[np.float32]
 
 
-def source_sitter(pair: Pair) -> Sitter:
+def source_subject(pair: Pair) -> Subject:
     """Who is in a pair's source picture."""
-    return Sitter(pair.person.identity, pair.source_expression, pair.source_camera)
+    return Subject(pair.person.identity, pair.source_expression, pair.source_camera)
 
 
-def target_sitter(pair: Pair) -> Sitter:
+def target_subject(pair: Pair) -> Subject:
     """Who is in a pair's target."""
-    return Sitter(pair.person.identity, pair.expression, pair.camera)
+    return Subject(pair.person.identity, pair.expression, pair.camera)
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Scores:
     """Of one picture: figures, NaN where it has none; Inception's features [D] of it and of the truth; if it was
     tracked, the faces found in it, in the truth and in the source; and the camera [25] the truth is seen through."""
 
@@ -69,51 +69,51 @@ class Verdict:
     camera: NDArray[np.float32]
 
 
-class Judgement:
-    """Judges pictures for the targets of one batch of pairs; what concerns source and target is worked out once."""
+class BatchScorer:
+    """Metrics pictures for the targets of one batch of pairs; what concerns source and target is worked out once."""
 
-    def __init__(self, judges: Judges, face_model: FaceModel, batch: Batch, pairs: Sequence[Pair]) -> None:
-        self._judges = judges
+    def __init__(self, metrics: Metrics, face_model: FaceModel, batch: Batch, pairs: Sequence[Pair]) -> None:
+        self._metrics = metrics
         self._face_model = face_model
         self._batch = batch
         self._pairs = pairs
-        sources, targets = [source_sitter(pair) for pair in pairs], [target_sitter(pair) for pair in pairs]
+        sources, targets = [source_subject(pair) for pair in pairs], [target_subject(pair) for pair in pairs]
         self._source_embeddings = self._embeddings(batch.source_image, sources)
         self._source_faces = self._faces(batch.source_image, sources)
         self._true_faces = self._faces(batch.target, targets)
         self._true_features = self._features(batch.target)
 
-    def verdicts(self, pictures: Tensor, coverage: Tensor, sitters: Sequence[Sitter] | None) -> list[Verdict]:
-        """One verdict for each of the pictures [B, 3, S, S] in [0, 1] that cover so much of each pixel [B, 1, S, S].
+    def scores(self, pictures: Tensor, alpha: Tensor, subjects: Sequence[Subject] | None) -> list[Scores]:
+        """The scores of each of the pictures [B, 3, S, S] in [0, 1] that cover so much of each pixel [B, 1, S, S].
 
-        sitters [B]: who is in them; None if they show no face.
+        subjects [B]: who is in them; None if they show no face.
         """
-        rows = picture_figures(pictures, coverage, self._batch)
-        if self._judges.flip:
+        rows = picture_figures(pictures, alpha, self._batch)
+        if self._metrics.flip:
             for row, value in zip(rows, flip(pictures, self._batch.target).tolist(), strict=True):
                 row["ꟻLIP"] = value
-        return self._verdicts(pictures, sitters, rows, self._features(pictures))
+        return self._scores(pictures, subjects, rows, self._features(pictures))
 
-    def truth_verdicts(self) -> list[Verdict]:
-        """Verdicts on the targets themselves, but for what compares with the targets' own pixels."""
-        sitters = [target_sitter(pair) for pair in self._pairs]
-        nothing = [None] * len(sitters)
-        return self._verdicts(self._batch.target, sitters, [{} for _ in sitters], nothing)
+    def truth_scores(self) -> list[Scores]:
+        """ScoresByName on the targets themselves, but for what compares with the targets' own pixels."""
+        subjects = [target_subject(pair) for pair in self._pairs]
+        nothing = [None] * len(subjects)
+        return self._scores(self._batch.target, subjects, [{} for _ in subjects], nothing)
 
-    def _verdicts(
-        self, pictures: Tensor, sitters: Sequence[Sitter] | None, rows: list[Figures], features: Features
-    ) -> list[Verdict]:
-        embedded = self._embeddings(pictures, sitters)
+    def _scores(
+        self, pictures: Tensor, subjects: Sequence[Subject] | None, rows: list[Figures], features: Features
+    ) -> list[Scores]:
+        embedded = self._embeddings(pictures, subjects)
         if embedded is not None and self._source_embeddings is not None:
             for row, own, source in zip(rows, embedded, self._source_embeddings, strict=True):
                 row["CSIM"] = float(own @ source)
-        faces = self._faces(pictures, sitters)
+        faces = self._faces(pictures, subjects)
         return [
-            Verdict(
+            Scores(
                 figures=rows[index],
                 features=features[index],
                 true_features=self._true_features[index],
-                tracked=sitters is not None and self._judges.tracker is not None,
+                tracked=subjects is not None and self._metrics.tracker is not None,
                 face=faces[index],
                 true_face=self._true_faces[index],
                 source_face=self._source_faces[index],
@@ -122,43 +122,43 @@ class Judgement:
             for index, pair in enumerate(self._pairs)
         ]
 
-    def _embeddings(self, pictures: Tensor, sitters: Sequence[Sitter] | None) -> NDArray[np.float64] | None:
-        if self._judges.recognition is None or sitters is None:
+    def _embeddings(self, pictures: Tensor, subjects: Sequence[Subject] | None) -> NDArray[np.float64] | None:
+        if self._metrics.recognition is None or subjects is None:
             return None
-        points = [face_points(self._face_model, *sitter) for sitter in sitters]
-        return embeddings(self._judges.recognition, rounded(pictures), points)
+        points = [face_points(self._face_model, *subject) for subject in subjects]
+        return embeddings(self._metrics.recognition, rounded(pictures), points)
 
     def _features(self, pictures: Tensor) -> Features:
-        if self._judges.inception is None:
+        if self._metrics.inception is None:
             return [None] * len(pictures)
-        return list(inception_features(self._judges.inception, pictures))
+        return list(inception_features(self._metrics.inception, pictures))
 
-    def _faces(self, pictures: Tensor, sitters: Sequence[Sitter] | None) -> Sequence[TrackedFace | None]:
-        tracker = self._judges.tracker
-        if tracker is None or sitters is None:
+    def _faces(self, pictures: Tensor, subjects: Sequence[Subject] | None) -> Sequence[TrackedFace | None]:
+        tracker = self._metrics.tracker
+        if tracker is None or subjects is None:
             return [None] * len(pictures)
         return [
-            tracker.track(picture, sitter.identity, sitter.camera)
-            for picture, sitter in zip(rounded(pictures), sitters, strict=True)
+            tracker.track(picture, subject.identity, subject.camera)
+            for picture, subject in zip(rounded(pictures), subjects, strict=True)
         ]
 
 
-def summary(verdicts: Sequence[Verdict]) -> Figures:
+def summary(scores: Sequence[Scores]) -> Figures:
     """The figures of all pictures of a candidate: means, FID with the number of pictures (of two or more), and those
     of the tracked faces. A figure that no picture has is left out."""
-    figures = means([verdict.figures for verdict in verdicts])
-    features = [verdict.features for verdict in verdicts if verdict.features is not None]
-    true_features = [verdict.true_features for verdict in verdicts if verdict.true_features is not None]
+    figures = means([score.figures for score in scores])
+    features = [score.features for score in scores if score.features is not None]
+    true_features = [score.true_features for score in scores if score.true_features is not None]
     if len(features) > 1:
         figures["FID"] = frechet_distance(np.stack(features), np.stack(true_features))
         figures["FID pictures"] = len(features)
-    if all(verdict.tracked for verdict in verdicts):
+    if all(score.tracked for score in scores):
         figures.update(
             tracked_figures(
-                [verdict.face for verdict in verdicts],
-                [verdict.true_face for verdict in verdicts],
-                [verdict.source_face for verdict in verdicts],
-                [verdict.camera for verdict in verdicts],
+                [score.face for score in scores],
+                [score.true_face for score in scores],
+                [score.source_face for score in scores],
+                [score.camera for score in scores],
             )
         )
     return figures

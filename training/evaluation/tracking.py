@@ -1,7 +1,7 @@
 """What a face tracker finds in pictures of ours, and how that compares: AUCON's counterpart, PRMSE and AVD.
 
 The paper's §4.1 and supplement 7.2 name these figures and give no formulas. Ours are computed with one tracker on all
-pictures, MediaPipe's, over the pictures in which it finds a face both in the one judged and in the true one.
+pictures, MediaPipe's, over the pictures in which it finds a face, and whose true pictures show one to it as well.
 """
 
 import hashlib

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hidenerf.runtime.errors import HideNerfError
 
-_wanted = True
+_expected = True
 
 
 @functools.cache
@@ -26,7 +26,7 @@ def kernels_fit(tensor: Tensor) -> bool:
 
     Not while torch.compile traces, which makes kernels of its own, nor within `without_triton`.
     """
-    if not _wanted or torch.compiler.is_compiling():
+    if not _expected or torch.compiler.is_compiling():
         return False
     return triton_installed() and (tensor.is_cuda or os.environ.get("TRITON_INTERPRET") == "1")
 
@@ -34,12 +34,12 @@ def kernels_fit(tensor: Tensor) -> bool:
 @contextlib.contextmanager
 def without_triton() -> Iterator[None]:
     """Within, in all threads, PyTorch's own functions run: the definitions of what the kernels compute."""
-    global _wanted
-    before, _wanted = _wanted, False
+    global _expected
+    before, _expected = _expected, False
     try:
         yield
     finally:
-        _wanted = before
+        _expected = before
 
 
 @contextlib.contextmanager

@@ -35,12 +35,12 @@ class LossWeights:
 class TrainingConfig:
     """One run. Everything that follows a schedule follows its progress in [0, 1]: steps done, or seconds spent.
 
-    Exactly one of seconds and steps is not 0; both count all sittings of a run together. schedule: "cosine" falls from
+    Exactly one of seconds and steps is not 0; both count all sessions of a run together. schedule: "cosine" falls from
     learning_rate to final_share of it, "constant" stays; both rise over the first warm_up of the progress.
     discriminator_*: adversarial training begins at adversarial_start, R1 is taken every r1_interval steps with γ =
     r1_weight · pixels / batch (StyleGAN2-ADA's rule with its factor). jitter, perturbation: see
     `network.training_forward`; both fade out over the last `fade` of the progress, so that the network ends on the
-    very points that it will see. average: decay of the weights' average.
+    very points that it will see. ema_decay: decay of the EMA of the weights.
     """
 
     seconds: float = 0.0
@@ -52,7 +52,7 @@ class TrainingConfig:
     final_share: float = 0.02
     weight_decay: float = 0.01
     gradient_clip: float = 1.0
-    average: float = 0.998
+    ema_decay: float = 0.998
     jitter: float = 1.0
     perturbation: float = 0.005
     fade: float = 0.2
@@ -64,7 +64,7 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        shares = ("warm_up", "final_share", "average", "jitter", "fade", "adversarial_start")
+        shares = ("warm_up", "final_share", "ema_decay", "jitter", "fade", "adversarial_start")
         rules = {
             "give either seconds or steps, above 0": (self.seconds > 0) != (self.steps > 0),
             "seconds and steps must not be negative": self.seconds >= 0 and self.steps >= 0,

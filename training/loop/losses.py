@@ -203,8 +203,8 @@ def _within(x: Tensor, axis: int, margin: int) -> Tensor:
     return x.narrow(axis, margin, x.shape[axis] - 2 * margin)
 
 
-def coverage_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of the rendered coverage [B, 1, R, R] against the mask's at that size."""
+def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy of the rendered alpha [B, 1, R, R] against the mask's at that size."""
     sure = alpha.clamp(1e-4, 1.0 - 1e-4)
     return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()
 

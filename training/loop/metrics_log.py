@@ -1,4 +1,4 @@
-"""The curves of a run: a CSV file that a resumed run goes on with, and TensorBoard's events where wanted."""
+"""The curves of a run: a CSV file that a resumed run goes on with, and TensorBoard's events where asked for."""
 
 import csv
 from pathlib import Path
@@ -11,14 +11,14 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
 
 
-class Curve:
-    """Rows of numbers in `curve.csv` in a folder; use as a context manager.
+class MetricsLog:
+    """Rows of numbers in `metrics.csv` in a folder; use as a context manager.
 
     A file that is there is gone on with, without the rows of steps above `step`: a resumed run makes them anew.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
-        self._path = folder / "curve.csv"
+        self._path = folder / "metrics.csv"
         self._rows: list[dict[str, Any]] = []
         self._events: Any = None
         if self._path.is_file():
@@ -33,7 +33,7 @@ class Curve:
                 ) from None
             self._events = SummaryWriter(str(folder / "tensorboard"))
 
-    def __enter__(self) -> "Curve":
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:

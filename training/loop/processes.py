@@ -18,7 +18,7 @@ class Processes:
     rank: int = 0
     count: int = 1
 
-    def agree(self, value: float) -> float:
+    def broadcast(self, value: float) -> float:
         """Rank 0's value, for all."""
         if self.count == 1:
             return value

@@ -19,7 +19,7 @@ from hidenerf.training.data.synthetic.people import make_pair
 from hidenerf.training.evaluation.held_out import Progress, Say
 from hidenerf.training.loop.config import TrainingConfig
 from hidenerf.training.loop.losses import pixel_weights, structure_loss
-from hidenerf.training.loop.trainer import average_in, learning_rate_factor, new_statistics, optimizer_of, picture_terms
+from hidenerf.training.loop.trainer import learning_rate_factor, new_statistics, optimizer_of, picture_terms, update_ema
 
 PEOPLE_AT_ONCE = 4
 RECALIBRATION_BATCHES = 32
@@ -60,9 +60,9 @@ def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int, say: Sa
     progress = Progress(say, "pairs", 2 * people)
     with PairDrawing(*sizes, DEFAULT_SECCS, workers) as drawing:
         for rows in drawing.rows(parts):
-            twosomes = painted(layout, torch.device("cpu"), rows)
+            image_pairs = painted(layout, torch.device("cpu"), rows)
             for source in (0, 1):
-                batch = twosomes.batch(torch.arange(len(rows)), torch.full((len(rows),), source), DEFAULT_SECCS)
+                batch = image_pairs.batch(torch.arange(len(rows)), torch.full((len(rows),), source), DEFAULT_SECCS)
                 for kept, values in zip(made, refiner_inputs(model, batch), strict=True):
                     kept[filled : filled + len(rows)] = values
                 filled += len(rows)
@@ -94,16 +94,16 @@ def _room_for_pairs(config: ModelConfig, count: int) -> RefinerPairs:
 class RefinerTuning:
     """A model whose refine network and ID encoder learn from pairs; its other networks stay as they are.
 
-    config: steps, batch_size, learning_rate and its schedule, weight_decay, gradient_clip, average, seed and the losses
-    of the refined picture; the rest, which concerns other networks, counts for nothing. Errors: see `step`.
+    config: only steps, batch_size, learning_rate and its schedule, weight_decay, gradient_clip, ema_decay, seed and the
+    losses of the refined picture are used. Errors: see `step`.
     """
 
     def __init__(self, model: HideNerf, pairs: RefinerPairs, config: TrainingConfig) -> None:
         self._pairs, self._config = pairs, config
         self._networks: nn.ModuleDict = _refining(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._average_model = copy.deepcopy(model).requires_grad_(False)
-        self._average = _refining(self._average_model)
-        self._originals = [weight.clone() for weight in self._average.parameters()]
+        self._ema_model = copy.deepcopy(model).requires_grad_(False)
+        self._ema = _refining(self._ema_model)
+        self._originals = [weight.clone() for weight in self._ema.parameters()]
         self._optimizer = optimizer_of(self._networks.parameters(), config)
         self._draws = torch.Generator().manual_seed(config.seed)
         self._networks.train()
@@ -127,17 +127,17 @@ class RefinerTuning:
         for group in self._optimizer.param_groups:
             group["lr"] = config.learning_rate * learning_rate_factor(config, self.done / config.steps)
         self._optimizer.step()
-        average_in(self._average, self._networks, config, self.done)
+        update_ema(self._ema, self._networks, config, self.done)
         self.done += 1
         return {name: value.item() for name, _, value in terms}
 
     @torch.no_grad()
     def tuned(self, original_share: float) -> HideNerf:
-        """A copy of the model with the average of its weights over the steps so far, and this share of those before.
+        """A copy of the model with the EMA of its weights over the steps so far, and this share of those before.
 
         Between both a network keeps more of what it had learned from other pairs (Wortsman et al. 2022, WiSE-FT).
         """
-        model = copy.deepcopy(self._average_model)
+        model = copy.deepcopy(self._ema_model)
         networks = _refining(model)
         for weight, original in zip(networks.parameters(), self._originals, strict=True):
             weight.lerp_(original, original_share)

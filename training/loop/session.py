@@ -1,4 +1,4 @@
-"""A sitting at a run: steps until it is done or the sitting's time is up, with reports and saved states."""
+"""A session at a run: steps until it is done or the session's time is up, with reports and saved states."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hidenerf.training.data.batch import Batch
-from hidenerf.training.loop.metrics_log import Curve
+from hidenerf.training.loop.metrics_log import MetricsLog
 from hidenerf.training.loop.network import training_forward
 from hidenerf.training.loop.samples import sample_grid, write_png
 from hidenerf.training.loop.state import save_state
@@ -33,39 +33,39 @@ def train(
 ) -> None:
     """Train until the run's progress is 1, or for `stop_after` seconds, whichever comes first.
 
-    Every `report_every` seconds a line is said and a row appended to the curve; every `save_every` seconds, at the end
+    Every `report_every` seconds a line is said and a row appended to the log; every `save_every` seconds, at the end
     and when interrupted, the state is saved in `out`/run and a picture of the pairs `shown` in `out`/samples.png.
     """
     main = trainer.processes.rank == 0
-    with Curve(out, trainer.step, tensorboard and main) as curve:
-        sitting = _Sitting(trainer, pairs, shown, out, curve, say if main else _silent)
+    with MetricsLog(out, trainer.step, tensorboard and main) as log:
+        session = _Session(trainer, pairs, shown, out, log, say if main else _silent)
         begun, before = time.monotonic(), trainer.seconds
         reported = saved = begun
         try:
             while trainer.progress < 1.0 and trainer.seconds - before < stop_after:
-                sitting.step()
+                session.step()
                 if trainer.processes.count == 1 or trainer.step % STEPS_BETWEEN_CLOCKS == 0:
-                    trainer.seconds = before + trainer.processes.agree(time.monotonic() - begun)
+                    trainer.seconds = before + trainer.processes.broadcast(time.monotonic() - begun)
                 now = begun + trainer.seconds - before
                 if now - reported >= report_every:
                     reported = now
-                    sitting.report()
+                    session.report()
                 if now - saved >= save_every:
                     saved = now
-                    sitting.save()
+                    session.save()
         finally:
             # Also after Ctrl-C and an error: what has been learned is kept.
-            sitting.report()
-            sitting.save()
+            session.report()
+            session.save()
 
 
-class _Sitting:
+class _Session:
     """What lies between two reports."""
 
     def __init__(
-        self, trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, curve: Curve, say: Callable[[str], None]
+        self, trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, log: MetricsLog, say: Callable[[str], None]
     ) -> None:
-        self.trainer, self.pairs, self.shown, self.out, self.curve, self.say = trainer, pairs, shown, out, curve, say
+        self.trainer, self.pairs, self.shown, self.out, self.log, self.say = trainer, pairs, shown, out, log, say
         self.clock = PhaseClock(trainer.processes.device)
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -95,24 +95,24 @@ class _Sitting:
             }
             self.say(_line(row, trainer.progress))
             if trainer.processes.rank == 0:
-                self.curve.add(row)
+                self.log.add(row)
         self.sums, self.counts = {}, {}
         self.first_step, self.since = trainer.step, now
 
     def save(self) -> None:
-        """Make the average fit to be used, show what it draws, and save the run."""
+        """Make the EMA fit to be used, show what it draws, and save the run."""
         trainer = self.trainer
         if trainer.processes.rank != 0:
             return
         began = time.monotonic()
         batches = (self.pairs.sample(trainer.config.batch_size) for _ in range(RECALIBRATION_BATCHES))
-        recalibrate(trainer.average, batches, trainer.autocast())
+        recalibrate(trainer.ema, batches, trainer.autocast())
         # Without cuDNN's search for the fastest kernels, which takes longer than one use of them.
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
-            output, _ = training_forward(trainer.average, self.shown, None)
+            output, _ = training_forward(trainer.ema, self.shown, None)
         picture = sample_grid(self.shown, output)
         write_png(picture, self.out / SAMPLES_NAME)
-        self.curve.add_picture(picture, trainer.step)
+        self.log.add_picture(picture, trainer.step)
         save_state(trainer, self.out / STATE_FOLDER)
         spent = time.monotonic() - began
         self.say(f"saved step {trainer.step} in {self.out / STATE_FOLDER} ({spent:.1f} s)")

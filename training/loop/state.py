@@ -1,6 +1,6 @@
 """A run on disk: one folder, whole or not there, that holds the checkpoint so far and all that is needed to go on.
 
-`checkpoint.safetensors` is the weights' average, a checkpoint as any other, its weights rounded to FP16;
+`checkpoint.safetensors` is the EMA of the weights, a checkpoint as any other, its weights rounded to FP16;
 `state-K.safetensors` hold the rest in parts of at most 15.5 MiB: weights in FP32, the optimisers' moments in BF16.
 Of a moment only the size matters, so that a run goes on as if nothing had been, within rounding.
 """
@@ -48,7 +48,7 @@ def save_state(trainer: Trainer, folder: Path) -> None:
     }
     parts = _split({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()})
     with atomic_folder(folder) as partial:
-        save_checkpoint(half_weights(trainer.average), partial / CHECKPOINT_NAME)
+        save_checkpoint(fp16_weights(trainer.ema), partial / CHECKPOINT_NAME)
         for index, part in enumerate(parts):
             metadata = {
                 "format": STATE_FORMAT,
@@ -79,14 +79,14 @@ def load_state(trainer: Trainer, folder: Path) -> None:
         if _part_metadata(path)["run"] != first["run"]:
             raise HideNerfError(f"{path}: belongs to another moment of the run than part 0; copy the folder anew.")
         tensors |= safetensors.torch.load_file(path)
-    average = load_checkpoint(folder / CHECKPOINT_NAME)
-    if average.config != trainer.model.config:
+    ema = load_checkpoint(folder / CHECKPOINT_NAME)
+    if ema.config != trainer.model.config:
         raise HideNerfError(
-            f"{folder}: the run trains model '{average.config.name}' with other sizes than '"
+            f"{folder}: the run trains model '{ema.config.name}' with other sizes than '"
             f"{trainer.model.config.name}'; resume with the run's own preset."
         )
     trainer.model.load_state_dict(_below("model", tensors))
-    trainer.average.load_state_dict(average.state_dict())
+    trainer.ema.load_state_dict(ema.state_dict())
     _restore_moments("optimizer", trainer.model, trainer.optimizer, tensors, run["optimizer_steps"])
     if trainer.discriminators is not None and run["discriminator_steps"] > 0:
         networks = trainer.discriminators.networks
@@ -116,7 +116,7 @@ def _part_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
-def half_weights(model: HideNerf) -> HideNerf:
+def fp16_weights(model: HideNerf) -> HideNerf:
     """A copy whose weights are FP16; running statistics keep their type, since variances may be far from 1."""
     rounded = copy.deepcopy(model)
     for parameter in rounded.parameters():

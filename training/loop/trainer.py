@@ -1,4 +1,4 @@
-"""One training run: networks, weights' average, optimisers, and the step that advances them."""
+"""One training run: networks, EMA of the weights, optimisers, and the step that advances them."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ from hidenerf.training.loop.discriminator import Discriminator, discriminator_lo
 from hidenerf.training.loop.losses import (
     VggLoss,
     absolute_error,
-    coverage_entropy,
+    alpha_cross_entropy,
     deformation_norm,
     pixel_weights,
     resized,
@@ -133,7 +133,7 @@ class Trainer:
         use_fused_norms(model)
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
         self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
-        self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = optimizer_of(self.model.parameters(), config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
@@ -187,7 +187,7 @@ class Trainer:
         if adversarial and self.discriminators is not None:
             networks, optimizer = self.discriminators.networks, self.discriminators.optimizer
             self._apply(optimizer, networks, DISCRIMINATOR_GRADIENT_CLIP, config.discriminator_learning_rate)
-        average_in(self.average, self.model, config, self.step)
+        update_ema(self.ema, self.model, config, self.step)
         self.step += 1
         clock.mark("pause")
         return terms
@@ -238,7 +238,7 @@ class Trainer:
             weighted += picture_terms(name, picture, truths[name], per_pixel[name], weights, self.perceptual)
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
-        weighted.append(("alpha_rendered", weights.alpha, coverage_entropy(rendered, resized(batch.mask, size))))
+        weighted.append(("alpha_rendered", weights.alpha, alpha_cross_entropy(rendered, resized(batch.mask, size))))
         weighted.append(("deformation", weights.deformation, deformation_norm(output.deformation)))
         if weights.surface > 0:
             some = slice(len(deformation_at_rest))
@@ -333,17 +333,17 @@ def picture_terms(
     return terms
 
 
-def average_in(average: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
-    """Let the average follow the network's weights after step `step`, faster at first than config.average says."""
-    update = get_ema_multi_avg_fn(min(config.average, (1 + step) / (10 + step)))
-    update(list(average.parameters()), list(network.parameters()), step)
+def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
+    """Let the EMA follow the network's weights after step `step`, faster at first than config.ema_decay says."""
+    update = get_ema_multi_avg_fn(min(config.ema_decay, (1 + step) / (10 + step)))
+    update(list(ema.parameters()), list(network.parameters()), step)
 
 
 @torch.no_grad()
 def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
     """Take the running statistics of all batch norms anew, as plain means over these batches.
 
-    The average of the weights has never been run, so the statistics of the trained weights would not fit it.
+    The EMA of the weights has never been run, so the statistics of the trained weights would not fit it.
     """
     with new_statistics(model):
         for batch in batches:

@@ -19,9 +19,9 @@ from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.model.hidenerf import Output
 from hidenerf.training.evaluation.evaluate import Evaluation, Scope, candidates, scope_of
 from hidenerf.training.evaluation.expression_response import expression_responses
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.report import markdown
-from hidenerf.training.evaluation.scores import Judges
+from hidenerf.training.evaluation.scores import Metrics
 from tests.support.tiny import tiny_model
 from tests.support.tiny_training import tiny_batch
 from tests.support.training_networks import write_channel_means
@@ -59,10 +59,10 @@ def test_trivial_pictures_by_hand() -> None:
 
 
 def test_expressions_are_means_over_the_people_they_show_on() -> None:
-    trial = Trial(tiny_model(), CPU, lambda _: None)
+    held_out = HeldOutEvaluation(tiny_model(), CPU, lambda _: None)
     chosen = {"jaw": ("jawOpen",), "nothing": ()}
-    found = Evaluation(trial, Judges()).expressions(chosen, 2)
-    first, second = (responses["jaw"] for responses in expression_responses(trial, chosen, 2))
+    found = Evaluation(held_out, Metrics()).expressions(chosen, 2)
+    first, second = (responses["jaw"] for responses in expression_responses(held_out, chosen, 2))
     assert found.keys() == {"jaw"}
     assert found["jaw"]["correlation"] == pytest.approx((first[0] + second[0]) / 2)
     assert found["jaw"]["gain"] == pytest.approx((first[1] + second[1]) / 2)

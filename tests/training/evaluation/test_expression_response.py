@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from hidenerf.model.hidenerf import Output
 from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
 from hidenerf.training.evaluation.expression_response import Response, expression_responses, response
-from hidenerf.training.evaluation.held_out import Trial
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from tests.support.tiny import TINY
 
 CPU = torch.device("cpu")
@@ -26,8 +26,8 @@ class Oracle(nn.Module):
         return Output(frame=driving, alpha=driving, rendered=driving, rendered_alpha=driving, deformation=driving)
 
 
-class OthersFirst(Trial):
-    """A trial whose first person is the second."""
+class OthersFirst(HeldOutEvaluation):
+    """An evaluation whose first person is the second."""
 
     def person(self, index: int) -> Pair:
         return make_held_out_pair(self.face_model, index + 1)
@@ -46,12 +46,12 @@ def test_a_response_with_and_without_fine_detail_by_hand() -> None:
     assert found.gain_of_coarse_truth == pytest.approx(0.25)
 
 
-def responses(kind: type[Trial], people: int, **chosen: tuple[str, ...]) -> list[dict[str, Response]]:
+def responses(kind: type[HeldOutEvaluation], people: int, **chosen: tuple[str, ...]) -> list[dict[str, Response]]:
     return expression_responses(kind(Oracle(), CPU, lambda _: None), chosen, people)  # type: ignore[arg-type]
 
 
 def test_what_the_secc_shows_has_a_response_and_nothing_has_none() -> None:
-    (found,) = responses(Trial, 1, jaw=("jawOpen",), nothing=())
+    (found,) = responses(HeldOutEvaluation, 1, jaw=("jawOpen",), nothing=())
     assert found.keys() == {"jaw"}
     assert 0 < abs(found["jaw"].correlation) < 1
     assert found["jaw"].gain != 0
@@ -59,9 +59,9 @@ def test_what_the_secc_shows_has_a_response_and_nothing_has_none() -> None:
 
 def test_responses_are_of_each_person_against_the_same_person_at_rest() -> None:
     """Batches reach over both people."""
-    (first,), (second,) = responses(Trial, 1, **CHOSEN), responses(OthersFirst, 1, **CHOSEN)
-    together = responses(Trial, 2, **CHOSEN)
+    (first,), (second,) = responses(HeldOutEvaluation, 1, **CHOSEN), responses(OthersFirst, 1, **CHOSEN)
+    together = responses(HeldOutEvaluation, 2, **CHOSEN)
     assert first["jaw"] != second["jaw"]
-    for found, wanted in zip(together, (first, second), strict=True):
+    for found, expected in zip(together, (first, second), strict=True):
         for name in CHOSEN:
-            assert found[name] == pytest.approx(wanted[name], abs=1e-6)
+            assert found[name] == pytest.approx(expected[name], abs=1e-6)

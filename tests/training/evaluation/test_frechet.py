@@ -36,8 +36,8 @@ def test_against_scipys_matrix_root() -> None:
     covariances = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
     root = sqrtm(covariances[0] @ covariances[1]).real
     shift = np.square(one.mean(0) - other.mean(0)).sum()
-    wanted = shift + np.trace(covariances[0] + covariances[1] - 2 * root)
-    assert frechet_distance(one, other) == pytest.approx(wanted, rel=1e-9)
+    expected = shift + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert frechet_distance(one, other) == pytest.approx(expected, rel=1e-9)
 
 
 def test_inception_sees_pictures_enlarged_and_from_minus_one_to_one(tmp_path: Path) -> None:

@@ -88,9 +88,9 @@ def test_gradient_energy_counts_inside_the_mask_but_not_at_its_edge() -> None:
 
 
 def test_silhouette_iou_by_hand() -> None:
-    coverage = torch.tensor([0.9, 0.6, 0.4, 0.0]).reshape(1, 1, 1, 4)
+    alpha = torch.tensor([0.9, 0.6, 0.4, 0.0]).reshape(1, 1, 1, 4)
     mask = torch.tensor([1.0, 0.3, 0.8, 0.0]).reshape(1, 1, 1, 4)
-    assert silhouette_iou(coverage, mask).item() == pytest.approx(1 / 3)
+    assert silhouette_iou(alpha, mask).item() == pytest.approx(1 / 3)
 
 
 def test_change_response_by_hand() -> None:

@@ -105,6 +105,6 @@ def test_the_network_sees_rgb_from_minus_one_to_one(tmp_path: Path) -> None:
     colours = np.array([[255, 127, 0], [0, 255, 255], [255, 255, 255]], np.uint8)
     pictures = np.broadcast_to(colours[:, None, None], (3, 112, 112, 3)).copy()
     found = embeddings(network, pictures, [(TEMPLATE + 0.5) / 112] * 3)
-    wanted = (colours - 127.5) / 127.5
-    np.testing.assert_allclose(found, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+    expected = (colours - 127.5) / 127.5
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
     assert float(found[0] @ found[2]) == pytest.approx(0, abs=0.01)

@@ -1,4 +1,4 @@
-"""Judges of pictures: the real tracker on a synthetic person, and what a summary makes of verdicts."""
+"""Metrics of pictures: the real tracker on a synthetic person, and what a summary makes of scores."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import render_pairs
 from hidenerf.training.data.synthetic.people import make_held_out_pair
 from hidenerf.training.evaluation.metrics import rounded
-from hidenerf.training.evaluation.scores import Judgement, Judges, Verdict, source_sitter, summary
+from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, source_subject, summary
 from hidenerf.training.evaluation.tracking import FaceRetracker
 
 CPU = torch.device("cpu")
@@ -27,11 +27,11 @@ def test_a_synthetic_person_who_does_not_move_is_tracked_as_the_same(face_landma
     pair = dataclasses.replace(pair, expression=pair.source_expression, camera=pair.source_camera)
     batch = render_pairs(PRESETS["demo"], CPU, [pair])
     with FaceRetracker(face_landmarker, face_model) as tracker:
-        judgement = Judgement(Judges(tracker=tracker), face_model, batch, [pair])
-        source = summary(judgement.verdicts(batch.source_image, batch.source_mask, [source_sitter(pair)]))
-        truth = summary(judgement.truth_verdicts())
-        faceless = summary(judgement.verdicts(torch.zeros_like(batch.target), batch.mask, [source_sitter(pair)]))
-        untracked = summary(judgement.verdicts(batch.source_image, batch.source_mask, None))
+        scorer = BatchScorer(Metrics(tracker=tracker), face_model, batch, [pair])
+        source = summary(scorer.scores(batch.source_image, batch.source_mask, [source_subject(pair)]))
+        truth = summary(scorer.truth_scores())
+        faceless = summary(scorer.scores(torch.zeros_like(batch.target), batch.mask, [source_subject(pair)]))
+        untracked = summary(scorer.scores(batch.source_image, batch.source_mask, None))
     same = {"face found": 1, "AUCON": 1, "AUCON shown": 1, "PRMSE": 0, "AVD": 0}
     assert {name: truth[name] for name in same} == {name: source[name] for name in same} == same
     assert source["silhouette IoU"] == 1
@@ -42,8 +42,8 @@ def test_a_synthetic_person_who_does_not_move_is_tracked_as_the_same(face_landma
     assert "face found" not in untracked
 
 
-def verdict(ssim: float, feature: float, true_feature: float) -> Verdict:
-    return Verdict(
+def score(ssim: float, feature: float, true_feature: float) -> Scores:
+    return Scores(
         figures={"SSIM": ssim, "PSNR mouth+eyes": math.nan},
         features=np.array([feature]),
         true_features=np.array([true_feature]),
@@ -57,9 +57,9 @@ def verdict(ssim: float, feature: float, true_feature: float) -> Verdict:
 
 def test_a_summary_by_hand() -> None:
     """FID in one dimension: (m₁ - m₂)² + (σ₁ - σ₂)²."""
-    figures = summary([verdict(0.5, 1.0, 0.0), verdict(0.7, 3.0, 0.0)])
+    figures = summary([score(0.5, 1.0, 0.0), score(0.7, 3.0, 0.0)])
     assert figures == pytest.approx({"SSIM": 0.6, "FID": 4 + 2, "FID pictures": 2})
-    assert summary([verdict(0.5, 1.0, 0.0)]) == {"SSIM": 0.5}
+    assert summary([score(0.5, 1.0, 0.0)]) == {"SSIM": 0.5}
 
 
 def test_pictures_are_rounded() -> None:

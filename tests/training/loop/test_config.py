@@ -28,7 +28,7 @@ def test_entries_left_out_keep_their_defaults_and_whole_numbers_do_for_others() 
         ({"steps": -5}, "either seconds or steps"),
         ({"steps": 5, "batch_size": 0}, "batch_size"),
         ({"steps": 5, "schedule": "linear"}, "'cosine' or 'constant'"),
-        ({"steps": 5, "average": 1.5}, r"must lie in \[0, 1\]"),
+        ({"steps": 5, "ema_decay": 1.5}, r"must lie in \[0, 1\]"),
         ({"steps": 5, "losses": {"alpha": -1}}, "loss weights"),
         ({"steps": 5, "learningrate": 1e-3}, "unknown entry 'learningrate'"),
         ({"steps": 5, "losses": {"l1": 1}}, "unknown entry 'l1'"),

@@ -17,7 +17,7 @@ def two_steps(rank: int, folder: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (Path(folder) / "port").read_text()}
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     with joined_processes("cpu") as processes:
-        assert processes.agree(5.0 + rank) == 5.0
+        assert processes.broadcast(5.0 + rank) == 5.0
         parameter = torch.nn.Parameter(torch.zeros(2, 3))
         parameter.grad = torch.full((2, 3), 1.0 + 2 * rank)
         processes.average_gradients([parameter])
@@ -46,4 +46,4 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with joined_processes("cpu") as processes:
         assert processes == Processes(torch.device("cpu"), 0, 1)
-        assert processes.agree(3.0) == 3.0
+        assert processes.broadcast(3.0) == 3.0

@@ -26,7 +26,7 @@ def tiny_pairs(count: int = 4) -> RefinerPairs:
 def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
     model = tiny_model()
     before = copy.deepcopy(dict(model.named_parameters()))
-    config = TrainingConfig(steps=40, batch_size=4, learning_rate=5e-3, average=0.5)
+    config = TrainingConfig(steps=40, batch_size=4, learning_rate=5e-3, ema_decay=0.5)
     tuning = RefinerTuning(model, tiny_pairs(), config)
     terms = [tuning.step() for _ in range(config.steps)]
     assert terms[-1]["absolute_refined"] < 0.7 * terms[0]["absolute_refined"]
@@ -36,9 +36,9 @@ def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
 
 
 def test_the_tuned_model_draws_what_was_learned() -> None:
-    """In evaluation mode and single precision, with the average's own statistics."""
+    """In evaluation mode and single precision, with the EMA's own statistics."""
     pairs = tiny_pairs()
-    config = TrainingConfig(steps=60, batch_size=4, learning_rate=5e-3, average=0.5)
+    config = TrainingConfig(steps=60, batch_size=4, learning_rate=5e-3, ema_decay=0.5)
     tuning = RefinerTuning(tiny_model(), pairs, config)
     terms = [tuning.step() for _ in range(config.steps)]
     model = tuning.tuned(0.0)
@@ -54,7 +54,7 @@ def test_the_tuned_model_draws_what_was_learned() -> None:
 def test_a_share_of_the_weights_before_is_kept() -> None:
     model = tiny_model()
     before = model.refiner.head.weight.detach().clone()
-    tuning = RefinerTuning(model, tiny_pairs(), TrainingConfig(steps=5, batch_size=2, average=0.5))
+    tuning = RefinerTuning(model, tiny_pairs(), TrainingConfig(steps=5, batch_size=2, ema_decay=0.5))
     for _ in range(5):
         tuning.step()
     after, between, all_before = (tuning.tuned(share).refiner.head.weight for share in (0.0, 0.25, 1.0))

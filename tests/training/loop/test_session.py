@@ -1,4 +1,4 @@
-"""A sitting's files and reports, and the command's refusals."""
+"""A session's files and reports, and the command's refusals."""
 
 import csv
 import math
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from hidenerf.commands.train import main
 from hidenerf.model.checkpoint import default_checkpoint_path
 from hidenerf.training.data.batch import Batch
-from hidenerf.training.loop.metrics_log import Curve
+from hidenerf.training.loop.metrics_log import MetricsLog
 from hidenerf.training.loop.session import train
 from hidenerf.training.loop.state import load_state, read_run
 from tests.support.tiny_training import Pairs, tiny_batch, tiny_trainer
@@ -24,7 +24,7 @@ def sit(out: Path, trainer, pairs, said: list[str], stop_after: float = math.inf
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
-    with (out / "curve.csv").open(newline="") as stream:
+    with (out / "metrics.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -36,7 +36,7 @@ def test_a_run_leaves_a_state_a_curve_and_a_picture(tmp_path: Path) -> None:
     assert read_run(tmp_path / "run")["step"] == 3
     picture = cv2.imread(str(tmp_path / "samples.png"))
     assert picture.shape == (2 * 32, 6 * 32, 3)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["curve.csv", "run", "samples.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "run", "samples.png"]
     rows = rows_of(tmp_path)
     assert [row["step"] for row in rows] == ["1", "2", "3"]
     assert float(rows[0]["absolute_refined"]) > 0
@@ -56,7 +56,7 @@ def test_the_picture_has_source_target_secc_and_the_models(tmp_path: Path) -> No
         torch.testing.assert_close(found, expected, atol=0.5 / 255 + 1e-6, rtol=0)
 
 
-def test_two_sittings_make_one_run(tmp_path: Path) -> None:
+def test_two_sessions_make_one_run(tmp_path: Path) -> None:
     first, pairs = tiny_trainer(4), Pairs()
     sit(tmp_path, first, pairs, [], stop_after=1e-9)
     assert first.step == 1
@@ -84,11 +84,11 @@ def test_an_interrupted_run_is_saved(tmp_path: Path) -> None:
 
 
 def test_a_curve_goes_on_where_the_saved_state_was(tmp_path: Path) -> None:
-    with Curve(tmp_path, 0, False) as curve:
+    with MetricsLog(tmp_path, 0, False) as log:
         for step in (1.0, 2.0, 3.0):
-            curve.add({"step": step, "loss": step / 8})
-    with Curve(tmp_path, 2, False) as curve:
-        curve.add({"step": 4.0, "loss": 0.5, "late": 7.0})
+            log.add({"step": step, "loss": step / 8})
+    with MetricsLog(tmp_path, 2, False) as log:
+        log.add({"step": 4.0, "loss": 0.5, "late": 7.0})
     assert rows_of(tmp_path) == [
         {"step": "1", "loss": "0.125", "late": ""},
         {"step": "2", "loss": "0.25", "late": ""},

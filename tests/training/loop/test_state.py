@@ -38,7 +38,7 @@ def test_a_resumed_run_has_the_same_next_losses(tmp_path: Path, settings: dict[s
     assert found[0] == pytest.approx(expected[0], rel=1e-6)
     for one, other in zip(found[1:], expected[1:], strict=True):
         assert one == pytest.approx(other, rel=5e-3)
-    for one, other in zip(resumed.average.parameters(), whole.average.parameters(), strict=True):
+    for one, other in zip(resumed.ema.parameters(), whole.ema.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
@@ -55,20 +55,18 @@ def test_without_its_moments_a_run_would_not_go_on_the_same(tmp_path: Path, monk
     assert found[2] != pytest.approx(expected[2], rel=5e-3)
 
 
-def test_the_checkpoint_is_the_average_in_half_precision(tmp_path: Path) -> None:
+def test_the_checkpoint_is_the_ema_in_half_precision(tmp_path: Path) -> None:
     trainer = tiny_trainer()
     losses(trainer, Pairs(), 2)
     save_state(trainer, tmp_path / "run")
     model = load_checkpoint(tmp_path / "run" / CHECKPOINT_NAME)
     assert model.config == trainer.model.config
-    average = dict(trainer.average.named_parameters())
+    ema = dict(trainer.ema.named_parameters())
     for name, parameter in model.named_parameters():
         assert parameter.dtype == torch.float32
-        assert torch.equal(parameter, average[name].half().float()), name
+        assert torch.equal(parameter, ema[name].half().float()), name
     with torch.no_grad():
-        torch.testing.assert_close(
-            model(**tiny_inputs()).frame, trainer.average(**tiny_inputs()).frame, atol=5e-3, rtol=0
-        )
+        torch.testing.assert_close(model(**tiny_inputs()).frame, trainer.ema(**tiny_inputs()).frame, atol=5e-3, rtol=0)
 
 
 def test_parts_are_small_and_hold_everything_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,18 +54,18 @@ def test_the_same_seed_gives_the_same_losses() -> None:
     assert run(tiny_trainer(seed=1), Pairs(), 1) != run(tiny_trainer(), Pairs(), 1)
 
 
-def test_the_average_follows_the_weights_by_its_decay() -> None:
-    trainer = tiny_trainer(average=0.5)
-    weight, average = trainer.model.refiner.head.weight, trainer.average.refiner.head.weight
-    before = average.clone()
+def test_the_ema_follows_the_weights_by_its_decay() -> None:
+    trainer = tiny_trainer(ema_decay=0.5)
+    weight, ema = trainer.model.refiner.head.weight, trainer.ema.refiner.head.weight
+    before = ema.clone()
     torch.testing.assert_close(before, weight)
     run(trainer, Pairs(), 1)  # the decay begins at 0.1, so that the first weights are soon forgotten
     after = before + 0.9 * (weight.detach() - before)
-    torch.testing.assert_close(average, after)
+    torch.testing.assert_close(ema, after)
     trainer.step = 100
     run(trainer, Pairs(), 1)
-    torch.testing.assert_close(average, 0.5 * after + 0.5 * weight.detach())
-    assert not average.requires_grad
+    torch.testing.assert_close(ema, 0.5 * after + 0.5 * weight.detach())
+    assert not ema.requires_grad
 
 
 class Broken(Pairs):
@@ -101,12 +101,12 @@ def test_a_step_with_a_broken_gradient_changes_no_weight_and_the_next_one_goes_o
 def test_adversarial_training_begins_at_its_time() -> None:
     trainer = tiny_trainer(4, losses={"adversarial": 0.1}, adversarial_start=0.5)
     assert trainer.discriminators is not None
-    judge = trainer.discriminators.networks["refined"].stem.weight
-    before = judge.detach().clone()
+    discriminator = trainer.discriminators.networks["refined"].stem.weight
+    before = discriminator.detach().clone()
     terms = run(trainer, Pairs(), 4)
     assert ["adversarial_refined" in row for row in terms] == [False, False, True, True]
     assert terms[2]["discriminator_rendered"] == pytest.approx(2 * math.log(2), abs=0.2)
-    assert not torch.equal(judge, before)
+    assert not torch.equal(discriminator, before)
 
 
 def test_discriminators_learn_to_tell_pictures_apart() -> None:
@@ -147,20 +147,20 @@ def test_noise_fades_out_at_the_end() -> None:
 
 def test_recalibrated_statistics_are_those_of_the_batches() -> None:
     trainer = tiny_trainer()
-    stem = trainer.average.id_encoder.stem[1]
+    stem = trainer.ema.id_encoder.stem[1]
     assert isinstance(stem, nn.BatchNorm2d)
     seen: list[Tensor] = []
     stem.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     batches = [tiny_batch(2, seed) for seed in (1, 2)]
-    recalibrate(trainer.average, batches, trainer.autocast())
+    recalibrate(trainer.ema, batches, trainer.autocast())
     assert stem.running_mean is not None
     assert stem.running_var is not None
     torch.testing.assert_close(stem.running_mean, torch.stack([x.mean((0, 2, 3)) for x in seen]).mean(0))
     torch.testing.assert_close(stem.running_var, torch.stack([x.var((0, 2, 3)) for x in seen]).mean(0))
     assert stem.momentum == 0.1
-    assert not trainer.average.training
+    assert not trainer.ema.training
     with torch.no_grad():
-        assert torch.isfinite(training_forward(trainer.average, batches[0], None)[0].frame).all()
+        assert torch.isfinite(training_forward(trainer.ema, batches[0], None)[0].frame).all()
 
 
 def test_the_clock_gives_means_a_step_and_leaves_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,4 +176,4 @@ def test_a_run_may_begin_with_given_weights() -> None:
     trainer = Trainer(TINY, TrainingConfig(steps=10), CPU, initial=random_model(TINY, 5))
     for name, weight in random_model(TINY, 5).named_parameters():
         torch.testing.assert_close(dict(trainer.model.named_parameters())[name].data, weight.data)
-        torch.testing.assert_close(dict(trainer.average.named_parameters())[name], weight.data)
+        torch.testing.assert_close(dict(trainer.ema.named_parameters())[name], weight.data)

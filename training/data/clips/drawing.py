@@ -26,7 +26,7 @@ class FramePair(NamedTuple):
 
 
 class DrawnPair(NamedTuple):
-    """One entry of `image_pairs.Twosomes` as arrays: the same fields in the same order."""
+    """One entry of `image_pairs.ImagePairs` as arrays: the same fields in the same order."""
 
     picture: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -57,7 +57,7 @@ def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> Drawn
 
 
 def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
-    """[2, 6, size, size], see `Twosomes`: of the face model's surface, so without hair and body."""
+    """[2, 6, size, size], see `ImagePairs`: of the face model's surface, so without hair and body."""
     model = clip_face_model()
     vertices = np.stack([model.vertices(pair.identity, expression) for expression in pair.expression])
     rasteriser = _rasteriser(size)

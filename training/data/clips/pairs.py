@@ -16,8 +16,8 @@ from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.clips.drawing import DrawnPair, FramePair, clip_face_model, draw_frame_pair
 from hidenerf.training.data.clips.file import CLIP_SUFFIX, ClipFile, open_clip
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
-from hidenerf.training.data.synthetic.image_pairs import Twosomes
-from hidenerf.training.data.synthetic.pool import TwosomePool
+from hidenerf.training.data.synthetic.image_pairs import ImagePairs
+from hidenerf.training.data.synthetic.pool import ImagePairPool
 from hidenerf.training.data.worker_processes import WorkerProcesses
 
 # Pairs of frames that a worker has ahead of it.
@@ -82,11 +82,11 @@ def shown_pairs(
         file = clips[number * len(clips) // count]
         first, second = random.choice(len(file.clip), 2, replace=False)
         drawn.append(draw_frame_pair(frame_pair(file, first, second), config.secc_size, seccs))
-    twosomes = Twosomes(*(values.to(device) for values in _together(drawn)))
-    return twosomes.batch(torch.arange(count), torch.zeros(count, dtype=torch.long), seccs)
+    image_pairs = ImagePairs(*(values.to(device) for values in _together(drawn)))
+    return image_pairs.batch(torch.arange(count), torch.zeros(count, dtype=torch.long), seccs)
 
 
-class ClipPairs(TwosomePool):
+class ClipPairs(ImagePairPool):
     """A pool of pairs of clips' frames that worker processes keep reading, for `sample` to draw from.
 
     Each pair is two frames of a clip; every clip is as likely as every other, and so is every frame in it. What a frame
@@ -150,5 +150,5 @@ class ClipPairs(TwosomePool):
             self.fail(error)
 
 
-def _together(drawn: Sequence[DrawnPair]) -> Twosomes:
-    return Twosomes(*(torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True)))
+def _together(drawn: Sequence[DrawnPair]) -> ImagePairs:
+    return ImagePairs(*(torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True)))

@@ -257,11 +257,11 @@ def _cut_frames(
 
     index_of = {number: index for index, number in enumerate(clip.number.tolist())}
     pictures = ((index_of[number], item[0]) for number, item in enumerate(reader) if number in index_of)
-    wanted = itertools.islice(pictures, len(clip))
+    expected = itertools.islice(pictures, len(clip))
     frames: list[tuple[bytes, int]] = []
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        while chunk := list(itertools.islice(wanted, _FRAMES_AT_ONCE * workers)):
+        while chunk := list(itertools.islice(expected, _FRAMES_AT_ONCE * workers)):
             for frame in pool.map(lambda item: cut(*item), chunk):
                 frames.append(frame)
                 frame_done()

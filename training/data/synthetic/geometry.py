@@ -55,7 +55,7 @@ class PairLayout:
 
     vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
     uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
-    does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `twosomes.Twosomes`.
+    does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `image_pairs.ImagePairs`.
     """
 
     def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int, seccs: SeccChoice) -> None:

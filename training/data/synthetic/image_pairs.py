@@ -10,7 +10,7 @@ from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.geometry import SeccChoice
 
 
-class Twosomes(NamedTuple):
+class ImagePairs(NamedTuple):
     """Two pictures each of n people, either of which may be the source of the other.
 
     picture [n, 2, 3, S, S], mask and region [n, 2, 1, S, S], secc [n, k, 3, Q, Q] (see `draw_seccs`): uint8. camera
@@ -46,14 +46,14 @@ class Twosomes(NamedTuple):
         )
 
 
-def room_for_twosomes(config: ModelConfig, seccs: SeccChoice, count: int, device: torch.device) -> Twosomes:
-    """Twosomes of so many people in pictures of a model's sizes, whose values are yet to be set."""
+def room_for_image_pairs(config: ModelConfig, seccs: SeccChoice, count: int, device: torch.device) -> ImagePairs:
+    """ImagePairs of so many people in pictures of a model's sizes, whose values are yet to be set."""
     size, secc_size = config.image_size, config.secc_size
 
     def room(*shape: int) -> Tensor:
         return torch.empty(count, *shape, dtype=torch.uint8, device=device)
 
-    return Twosomes(
+    return ImagePairs(
         picture=room(2, 3, size, size),
         mask=room(2, 1, size, size),
         region=room(2, 1, size, size),

@@ -134,7 +134,7 @@ class PointPainter:
     def paint(
         self, on_mesh: Tensor, on_head: Tensor, part: Tensor, packed_look: Tensor, camera_position: Tensor
     ) -> Tensor:
-        """[5, M]: sRGB colour times coverage, coverage, and region times coverage.
+        """[5, M]: sRGB colour times alpha, alpha, and region times alpha.
 
         on_mesh [8, M]: place, sheet, lips, mouth bag and ambient light of the points; on_head [9, M]: their position
         and so on, see `Painter._moving_attributes`. part [M]. packed_look [L, M]. camera_position [3, M].
@@ -202,9 +202,9 @@ class PointPainter:
         gleam = gleam + hair * _hair_gleam(look, across, normal, towards, strands) * key
         srgb = _to_srgb(color * light + look["key"] * gleam)
 
-        coverage = self._coverage(look, place, position, skin, body)
+        alpha = self._alpha(look, place, position, skin, body)
         region = (skin & on_mouth_or_eyes(side, y, z)) | eye | tongue | teeth
-        return torch.cat([srgb * coverage, coverage, region * coverage])
+        return torch.cat([srgb * alpha, alpha, region * alpha])
 
     def _lashes(self, side: Tensor, y: Tensor, z: Tensor) -> Tensor:
         """The rims of the lids, which touch the eyeball; the upper one is much darker."""
@@ -227,7 +227,7 @@ class PointPainter:
         under_the_lid = _step(0.0, 0.045, up)
         return color * (1 - 0.5 * under_the_lid)
 
-    def _coverage(self, look: dict[str, Tensor], place: Tensor, position: Tensor, skin: Tensor, body: Tensor) -> Tensor:
+    def _alpha(self, look: dict[str, Tensor], place: Tensor, position: Tensor, skin: Tensor, body: Tensor) -> Tensor:
         """Everything ends softly at the bottom and sides of the box that is rendered, and some necks at their end."""
         within_box = _step(-1.0, -0.9, position[1:2]) * _step(1.0, 0.92, position[:1].abs())
         x, y, z, offset = self._neck_plane

@@ -12,7 +12,7 @@ from hidenerf.model.config import ModelConfig
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SUPERSAMPLING, PairLayout, SeccChoice, draw_pair
 from hidenerf.training.data.synthetic.heads import load_head_mesh
-from hidenerf.training.data.synthetic.image_pairs import Twosomes
+from hidenerf.training.data.synthetic.image_pairs import ImagePairs
 from hidenerf.training.data.synthetic.painting import Painter, Views
 from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
@@ -48,11 +48,11 @@ def render_pairs(
 
 def paint_pairs(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8], seccs: SeccChoice) -> Batch:
     """Pairs that `draw_pair` has put into rows [n, bytes] as a batch, in their order."""
-    twosomes = painted(layout, device, rows)
-    return twosomes.batch(torch.arange(len(rows)), torch.zeros(len(rows), dtype=torch.long), seccs)
+    image_pairs = painted(layout, device, rows)
+    return image_pairs.batch(torch.arange(len(rows)), torch.zeros(len(rows), dtype=torch.long), seccs)
 
 
-def painted(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8]) -> Twosomes:
+def painted(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8]) -> ImagePairs:
     """What `draw_pair` has put into rows [n, bytes], painted on a device."""
     return paint_rows(_painter(device), layout, torch.from_numpy(rows).to(device))
 
@@ -62,7 +62,7 @@ def _painter(device: torch.device) -> Painter:
     return Painter(load_head_mesh(), device)
 
 
-def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> Twosomes:
+def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs:
     """What `draw_pair` has put into rows [n, bytes] of uint8, painted; all on the painter's device."""
     arrays = {}
     for name, (shape, dtype, start) in layout.fields.items():
@@ -80,4 +80,4 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> Twosomes:
     color, mask, region = (
         (values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painter.paint(views)
     )
-    return Twosomes(color, mask, region, arrays["secc"], arrays["cameras"], arrays["surface"])
+    return ImagePairs(color, mask, region, arrays["secc"], arrays["cameras"], arrays["surface"])

@@ -1,4 +1,4 @@
-"""Twosomes in the device's memory, of which batches are drawn while new ones take the place of the oldest."""
+"""Image pairs in the device's memory, of which batches are drawn while new ones take the place of the oldest."""
 
 import contextlib
 import threading
@@ -10,17 +10,17 @@ from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.batch import Batch, mirrored
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
-from hidenerf.training.data.synthetic.image_pairs import Twosomes, room_for_twosomes
+from hidenerf.training.data.synthetic.image_pairs import ImagePairs, room_for_image_pairs
 
-# Twosomes that are put in together, unless there is little room.
+# Image pairs that are put in together, unless there is little room.
 _CHUNK = 32
 
 
-class TwosomePool:
-    """Room for twosomes, filled in chunks of `chunk` by one thread and drawn from by another.
+class ImagePairPool:
+    """Room for image pairs, filled in chunks of `chunk` by one thread and drawn from by another.
 
-    Each twosome makes two pairs. capacity: pairs kept at most; each takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of
-    two pictures. seed: of what is drawn. seccs: those that the twosomes have.
+    Each image pair makes two training pairs, since either picture may be the source. capacity: pairs kept at most; each
+    takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of two pictures. seed: of the random draws. seccs: those of the pairs.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TwosomePool:
         self._seccs = seccs
         # In people, of whom whole chunks are kept.
         self._capacity = capacity // 2 // self.chunk * self.chunk
-        self._kept = room_for_twosomes(config, seccs, self._capacity, device)
+        self._kept = room_for_image_pairs(config, seccs, self._capacity, device)
         self._draws = torch.Generator().manual_seed(seed)
         self._lock = threading.Condition()
         # People [0, filled) are whole, but for `busy` of them from `next` on, which are being replaced.
@@ -55,10 +55,10 @@ class TwosomePool:
         """On a GPU, the stream on which what `replace` gets is to be made."""
         return torch.cuda.stream(self._filling_stream)
 
-    def replace(self, twosomes: Twosomes) -> None:
+    def replace(self, image_pairs: ImagePairs) -> None:
         """Put a chunk in place of the oldest if there is no room left, on the stream of `filling`.
 
-        Until `publish` neither is drawn. twosomes: on the CPU or the device.
+        Until `publish` neither is drawn. image_pairs: on the CPU or the device.
         """
         with self._lock:
             start = self._next
@@ -67,7 +67,7 @@ class TwosomePool:
             if self._filling_stream is not None and self._sampling_stream is not None:
                 # Batches drawn earlier may still be reading what is replaced now.
                 self._filling_stream.wait_stream(self._sampling_stream)
-            for kept, values in zip(self._kept, twosomes, strict=True):
+            for kept, values in zip(self._kept, image_pairs, strict=True):
                 kept[start : start + self.chunk] = values.to(self._device)
         self._replacing = True
 

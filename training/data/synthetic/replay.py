@@ -18,7 +18,7 @@ from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, PairLayout,
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.painting import Painter
 from hidenerf.training.data.synthetic.pair_rendering import paint_rows
-from hidenerf.training.data.synthetic.pool import TwosomePool
+from hidenerf.training.data.synthetic.pool import ImagePairPool
 from hidenerf.training.data.worker_processes import one_thread_a_process
 
 _ROWS_PER_WORKER = 4
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.5
 _STOP_SECONDS = 10.0
 
 
-class PairReplay(TwosomePool):
+class PairReplay(ImagePairPool):
     """A pool of synthetic pairs that worker processes and the device keep making, for `sample` to draw from.
 
     workers: processes, one CPU core each. Different seeds make different pairs. Which pairs a seed draws depends on how

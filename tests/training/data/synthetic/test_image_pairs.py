@@ -3,7 +3,7 @@ import torch
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.training.data.synthetic.geometry import SeccChoice
-from hidenerf.training.data.synthetic.image_pairs import Twosomes, room_for_twosomes
+from hidenerf.training.data.synthetic.image_pairs import ImagePairs, room_for_image_pairs
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,8 @@ def test_either_picture_as_the_source_has_its_own_seccs(
     secc = torch.arange(faces, dtype=torch.uint8).reshape(1, faces, 1, 1, 1).expand(1, -1, 3, 2, 2)
     picture = torch.zeros(1, 2, 3, 4, 4, dtype=torch.uint8)
     surface = torch.arange(4.0, dtype=torch.float16).reshape(1, 2, 2, 1, 1).repeat_interleave(3, 2)
-    twosomes = Twosomes(picture, picture[:, :, :1], picture[:, :, :1], secc, torch.zeros(1, 2, 25), surface)
-    batch = twosomes.batch(torch.tensor([0, 0]), torch.tensor([0, 1]), choice)
+    image_pairs = ImagePairs(picture, picture[:, :, :1], picture[:, :, :1], secc, torch.zeros(1, 2, 25), surface)
+    batch = image_pairs.batch(torch.tensor([0, 0]), torch.tensor([0, 1]), choice)
     assert (255 * batch.secc_canonical[:, 0, 0, 0]).round().tolist() == canonical
     assert (255 * batch.secc_driving[:, 0, 0, 0]).round().tolist() == driving
     assert batch.surface.flatten(1).tolist() == [[2.0] * 3, [0.0] * 3]
@@ -34,7 +34,7 @@ def test_either_picture_as_the_source_has_its_own_seccs(
 @pytest.mark.parametrize("posed", [False, True])
 def test_room_is_for_what_is_put_into_it(small_config: ModelConfig, own_expression: bool, posed: bool) -> None:
     choice = SeccChoice(own_expression, posed)
-    room = room_for_twosomes(small_config, choice, 5, torch.device("cpu"))
+    room = room_for_image_pairs(small_config, choice, 5, torch.device("cpu"))
     shapes = [(5, 2, 3, 64, 64), (5, 2, 1, 64, 64), (5, 2, 1, 64, 64), (5, choice.at_rest + 2, 3, 32, 32), (5, 2, 25)]
     shapes.append((5, 2, 6, 16, 16))
     assert [tuple(values.shape) for values in room] == shapes

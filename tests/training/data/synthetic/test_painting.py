@@ -34,7 +34,7 @@ def batch(small_config: ModelConfig, pairs: list[Pair]) -> Batch:
 
 
 def test_everything_is_over_black(batch: Batch) -> None:
-    """Colour times coverage: nothing is brighter than its coverage allows, and the region is part of the head."""
+    """Colour times alpha: nothing is brighter than its alpha allows, and the region is part of the head."""
     for picture, mask in ((batch.source_image, batch.source_mask), (batch.target, batch.mask)):
         assert (picture <= mask + 1.01 / 255).all()
         assert picture.amax() > 0.3
@@ -62,10 +62,10 @@ def test_mask_is_the_coverage_of_the_supersampled_picture(
         fine,
         np.empty((2, *fine.shape), np.uint8),
     )
-    coverage = (fine > 0).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
+    alpha = (fine > 0).reshape(size, SUPERSAMPLING, size, SUPERSAMPLING).mean(axis=(1, 3))
     painted = render_pairs(small_config, CPU, [pair]).mask[0, 0].numpy()
-    np.testing.assert_allclose(painted, coverage, atol=0.5 / 255 + 1e-6)
-    assert len(np.unique(coverage)) == 5
+    np.testing.assert_allclose(painted, alpha, atol=0.5 / 255 + 1e-6)
+    assert len(np.unique(alpha)) == 5
 
 
 def test_a_pair_looks_the_same_in_any_batch(small_config: ModelConfig, pairs: list[Pair], batch: Batch) -> None:

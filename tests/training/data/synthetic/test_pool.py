@@ -7,8 +7,8 @@ import torch
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.synthetic.geometry import SeccChoice
-from hidenerf.training.data.synthetic.image_pairs import Twosomes
-from hidenerf.training.data.synthetic.pool import TwosomePool
+from hidenerf.training.data.synthetic.image_pairs import ImagePairs
+from hidenerf.training.data.synthetic.pool import ImagePairPool
 from tests.support.tiny import TINY
 
 CPU = torch.device("cpu")
@@ -16,11 +16,11 @@ PLAIN = SeccChoice(own_expression=False, posed=False)
 SIZE, SECC = TINY.image_size, TINY.secc_size
 
 
-def twosomes(first: int, count: int = 2) -> Twosomes:
+def image_pairs(first: int, count: int = 2) -> ImagePairs:
     """People numbered from `first` on: the number is in every picture's colour, the view in its mask."""
     number = torch.arange(first, first + count, dtype=torch.uint8)[:, None, None, None, None]
     view = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None]
-    return Twosomes(
+    return ImagePairs(
         picture=number.expand(count, 2, 3, SIZE, SIZE),
         mask=view.expand(count, 2, 1, SIZE, SIZE),
         region=view.expand(count, 2, 1, SIZE, SIZE),
@@ -30,12 +30,12 @@ def twosomes(first: int, count: int = 2) -> Twosomes:
     )
 
 
-def put(pool: TwosomePool, new: Twosomes) -> None:
+def put(pool: ImagePairPool, new: ImagePairs) -> None:
     pool.replace(new)
     pool.publish()
 
 
-def people_in(pool: TwosomePool) -> set[int]:
+def people_in(pool: ImagePairPool) -> set[int]:
     batch = pool.sample(200)
     assert torch.equal(batch.source_image, batch.target)
     # Source and target are different views, either way round.
@@ -45,15 +45,15 @@ def people_in(pool: TwosomePool) -> set[int]:
 
 
 def test_the_oldest_make_room() -> None:
-    pool = TwosomePool(TINY, CPU, capacity=11, seed=0, seccs=PLAIN)
+    pool = ImagePairPool(TINY, CPU, capacity=11, seed=0, seccs=PLAIN)
     with pytest.raises(HideNerfError, match="call warm_up first"):
         pool.sample(1)
     assert pool.chunk == 2
-    put(pool, twosomes(0))
+    put(pool, image_pairs(0))
     assert people_in(pool) == {0, 1}
-    put(pool, twosomes(2))
+    put(pool, image_pairs(2))
     assert people_in(pool) == {0, 1, 2, 3}
-    pool.replace(twosomes(4))
+    pool.replace(image_pairs(4))
     assert people_in(pool) == {2, 3}
     pool.publish()
     assert people_in(pool) == {2, 3, 4, 5}
@@ -63,8 +63,8 @@ def test_the_oldest_make_room() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     def draws(seed: int) -> torch.Tensor:
-        pool = TwosomePool(TINY, CPU, capacity=32, seed=seed, seccs=PLAIN)
-        put(pool, twosomes(0, 8))
+        pool = ImagePairPool(TINY, CPU, capacity=32, seed=seed, seccs=PLAIN)
+        put(pool, image_pairs(0, 8))
         return torch.cat([values.flatten() for values in pool.sample(20)])
 
     assert torch.equal(draws(1), draws(1))
@@ -72,13 +72,13 @@ def test_the_same_seed_draws_the_same() -> None:
 
 
 def test_warm_up_waits_for_pairs_and_errors_end_the_wait() -> None:
-    pool = TwosomePool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
-    filling = threading.Timer(0.1, lambda: [put(pool, twosomes(number)) for number in (0, 2)])
+    pool = ImagePairPool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
+    filling = threading.Timer(0.1, lambda: [put(pool, image_pairs(number)) for number in (0, 2)])
     filling.start()
     # More than fit are not waited for.
     pool.warm_up(1000)
     assert people_in(pool) == {0, 1, 2, 3}
-    fresh = TwosomePool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
+    fresh = ImagePairPool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
     failing = threading.Timer(0.1, lambda: fresh.fail(HideNerfError("no more")))
     failing.start()
     with pytest.raises(HideNerfError, match="no more"):
@@ -88,9 +88,9 @@ def test_warm_up_waits_for_pairs_and_errors_end_the_wait() -> None:
 
 
 def test_nothing_is_published_that_was_not_put_in() -> None:
-    pool = TwosomePool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
+    pool = ImagePairPool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
     pool.publish()
-    put(pool, twosomes(0))
+    put(pool, image_pairs(0))
     pool.publish()
     assert pool.pairs_made == 4
     assert people_in(pool) == {0, 1}
