@@ -23,7 +23,7 @@ lint: $(TOOLS)
 # The folders are the package's parts, so the checker gets a tree in which they stand under their import name.
 types: $(TOOLS)
 	mkdir -p build/typing/hidenerf
-	ln -sfn ../../../hidenerf/__init__.py build/typing/hidenerf/__init__.py
+	ln -sfn ../../../package/__init__.py build/typing/hidenerf/__init__.py
 	for part in $(PACKAGES); do ln -sfn ../../../$$part build/typing/hidenerf/$$part; done
 	MYPYPATH=build/typing $(BIN)/mypy -p hidenerf
 

@@ -59,7 +59,7 @@ esac
 
 package=$(mktemp -d)/hidenerf
 mkdir "$package" "$(dirname "$package")/hidenerf-0.dist-info"
-ln -s "$PWD/hidenerf/__init__.py" "$package/__init__.py"
+ln -s "$PWD/package/__init__.py" "$package/__init__.py"
 for part in assets calibration commands export model runtime training; do ln -s "$PWD/$part" "$package/$part"; done
 printf 'Metadata-Version: 2.1\nName: hidenerf\nVersion: 0\n' >"$(dirname "$package")/hidenerf-0.dist-info/METADATA"
 export PYTHONPATH="$(dirname "$package"):$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1

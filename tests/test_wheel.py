@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PACKAGE = "hidenerf"
+PACKAGE = "package"
 FOLDERS = ("assets", "calibration", "commands", "export", "model", "runtime", "training")
 # Packages that only machines with a GPU have; a module that needs one of them may fail for that reason alone.
 FOR_GPUS = {"triton", "cuda", "tensorrt", "tensorrt_rtx"}
