@@ -19,7 +19,7 @@ from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, SeccChoice
 from hidenerf.training.data.synthetic.replay import PairReplay
 from hidenerf.training.evaluation.expression_response import EXPRESSIONS, expression_responses
 from hidenerf.training.evaluation.held_out import HeldOutEvaluation
-from hidenerf.training.evaluation.metrics import picture_figures, rounded
+from hidenerf.training.evaluation.metrics import image_scores, rounded
 from hidenerf.training.kernels.sampling import FastCameraToWorld
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
 from hidenerf.training.loop.processes import Processes
@@ -191,7 +191,7 @@ def evaluate(held_out: HeldOutEvaluation, people: int) -> tuple[Figures, dict[st
     for _, batch in held_out.batches([held_out.person(index) for index in range(people)], "people"):
         output = held_out.output(batch)
         frame = output.frame.clamp(0, 1)
-        for row in picture_figures(frame, output.alpha, batch):
+        for row in image_scores(frame, output.alpha, batch):
             for name, value in row.items():
                 figures.setdefault(name, []).append(value)
         for name, values in (("source", batch.source_image), ("target", batch.target), ("frame", frame)):

@@ -87,14 +87,14 @@ class Evaluation:
         return tables
 
     def reconstruction(self, count: int) -> Rows:
-        """Self-reenactment: figures of the model's two pictures and of the trivial ones, by name."""
+        """Self-reenactment: figures of the model's two images and of the trivial ones, by name."""
         pairs = [self._held_out.person(index) for index in range(count)]
         return _summaries(self._scores(pairs, "reconstruction"))
 
     def cross(self, count: int) -> Rows:
         """Cross-identity reenactment: each person with the next one's expression and camera, against the truth.
 
-        The driver's own picture, of another person, stands beside. Pose errors are degrees: by how far the true head
+        The driver's own image, of another person, stands beside. Pose errors are degrees: by how far the true head
         has to be turned to fit the output best.
         """
         people = [self._held_out.person(index) for index in range(count + 1)]
@@ -134,7 +134,7 @@ class Evaluation:
         return {**figures, ALL_VIEWS: _summaries(together)}
 
     def expressions(self, expressions: dict[str, Sequence[str]], count: int) -> Rows:
-        """How a frontal picture follows when actions alone go from 0 to 1, by expression: see `Response`.
+        """How a frontal image follows when actions alone go from 0 to 1, by expression: see `Response`.
 
         An expression that does not show on anybody is left out.
         """
@@ -147,21 +147,21 @@ class Evaluation:
         }
 
     def _scores(self, pairs: Sequence[Pair], what: str) -> ScoresByName:
-        """ScoresByName on the pictures of pairs, by name."""
+        """Scores of the images of pairs, by name."""
         scores: ScoresByName = {}
         for some, batch in self._held_out.batches(pairs, what):
             self._score(some, batch, self._held_out.output(batch), scores)
         return scores
 
     def _score(self, pairs: Sequence[Pair], batch: Batch, output: Output, scores: ScoresByName) -> BatchScorer:
-        """Add scores on the pictures of a batch, those of the model and the trivial ones, by name."""
+        """Add scores of the images of a batch, those of the model and the trivial ones, by name."""
         scorer = BatchScorer(self._metrics, self._held_out.face_model, batch, pairs)
         subjects = {
             REFINED: [target_subject(pair) for pair in pairs],
             SOURCE: [source_subject(pair) for pair in pairs],
         }
-        for name, (pictures, alpha) in candidates(batch, output).items():
-            scores.setdefault(name, []).extend(scorer.scores(pictures, alpha, subjects.get(name)))
+        for name, (images, alpha) in candidates(batch, output).items():
+            scores.setdefault(name, []).extend(scorer.scores(images, alpha, subjects.get(name)))
         scores.setdefault(TRUTH, []).extend(scorer.truth_scores())
         return scorer
 
@@ -171,7 +171,7 @@ def _summaries(scores: ScoresByName) -> Rows:
 
 
 def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]:
-    """Pictures of the target [B, 3, S, S] with their alpha [B, 1, S, S], by name: the model's and three that need
+    """Images of the target [B, 3, S, S] with their alpha [B, 1, S, S], by name: the model's and three that need
     no model."""
     source, covered = batch.source_image, batch.source_mask
     colour = (source * covered).sum((2, 3), keepdim=True) / covered.sum((2, 3), keepdim=True).clamp_min(1.0)
@@ -188,6 +188,6 @@ def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]
     }
 
 
-def enlarged(picture: Tensor, batch: Batch) -> Tensor:
-    """A rendered picture at the target's size."""
-    return F.interpolate(picture, size=batch.target.shape[-2:], mode="bilinear", align_corners=False)
+def enlarged(image: Tensor, batch: Batch) -> Tensor:
+    """A rendered image at the target's size."""
+    return F.interpolate(image, size=batch.target.shape[-2:], mode="bilinear", align_corners=False)

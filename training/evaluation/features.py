@@ -1,4 +1,4 @@
-"""Networks of the user's own that turn a picture into a vector of features: one ONNX file each, run on the CPU."""
+"""Networks of the user's own that turn an image into a vector of features: one ONNX file each, run on the CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ class FeatureNetwork:
         self._batch = _BATCH if free else 1
         self.dimensions = self(np.zeros((1, 3, side, side), np.float32)).shape[1]
 
-    def __call__(self, pictures: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The features [B, D] of pictures [B, 3, side, side], as large as the network makes them."""
-        parts = [self._run(pictures[start : start + self._batch]) for start in range(0, len(pictures), self._batch)]
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The features [B, D] of images [B, 3, side, side], as large as the network makes them."""
+        parts = [self._run(images[start : start + self._batch]) for start in range(0, len(images), self._batch)]
         return np.concatenate(parts)
 
     def _open(self, path: Path) -> Any:
@@ -62,9 +62,9 @@ class FeatureNetwork:
             raise HideNerfError(f"{self._where} with {self._expected}, but this file has {found}; export it so.")
         return inputs[0]
 
-    def _run(self, pictures: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _run(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
         try:
-            (found,) = self._session.run(None, {self._input.name: np.ascontiguousarray(pictures, np.float32)})
+            (found,) = self._session.run(None, {self._input.name: np.ascontiguousarray(images, np.float32)})
         except Exception as error:
             raise HideNerfError(
                 f"{self._where} with {self._expected}, but running it fails ({_first_line(error)}); export it anew."
@@ -73,9 +73,9 @@ class FeatureNetwork:
         if features.ndim == 4 and features.shape[2:] == (1, 1):
             # As pytorch-fid's network gives them.
             features = features[:, :, 0, 0]
-        if features.ndim != 2 or len(features) != len(pictures):
+        if features.ndim != 2 or len(features) != len(images):
             raise HideNerfError(
-                f"{self._where} with {self._expected}, but a batch of {len(pictures)} gave {list(np.shape(found))}; "
+                f"{self._where} with {self._expected}, but a batch of {len(images)} gave {list(np.shape(found))}; "
                 "export it so."
             )
         if not np.isfinite(features).all():

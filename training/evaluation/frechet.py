@@ -1,4 +1,4 @@
-"""FID: the distance between two sets of pictures as an Inception network of the user's own sees them."""
+"""FID: the distance between two sets of images as an Inception network of the user's own sees them."""
 
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def inception_network(path: Path) -> FeatureNetwork:
     return FeatureNetwork(path, INCEPTION_SIZE, "--inception", "an Inception network")
 
 
-def inception_features(network: FeatureNetwork, pictures: Tensor) -> NDArray[np.float64]:
-    """Features [B, D] of pictures [B, 3, H, W] in [0, 1], which are enlarged bilinearly and stretched to [-1, 1], as
+def inception_features(network: FeatureNetwork, images: Tensor) -> NDArray[np.float64]:
+    """Features [B, D] of images [B, 3, H, W] in [0, 1], which are enlarged bilinearly and stretched to [-1, 1], as
     pytorch-fid does."""
-    enlarged = F.interpolate(pictures, size=(INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear", align_corners=False)
+    enlarged = F.interpolate(images, size=(INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear", align_corners=False)
     return network((2 * enlarged - 1).float().cpu().numpy())
 
 
@@ -28,7 +28,7 @@ def frechet_distance(one: NDArray[np.floating], other: NDArray[np.floating]) -> 
     """‖m₁ − m₂‖² + Tr(C₁ + C₂ − 2 (C₁C₂)^½) of the Gaussians with the means and covariances of features [n, D], [m, D].
 
     Heusel et al. 2017, in FP64; covariances are over n - 1, as pytorch-fid's. Both n and m are at least 2. With centred
-    features A = √(n−1) C^½ the root's trace is the nuclear norm of A₁A₂ᵀ / √((n−1)(m−1)), also for fewer pictures than
+    features A = √(n−1) C^½ the root's trace is the nuclear norm of A₁A₂ᵀ / √((n−1)(m−1)), also for fewer images than
     dimensions, where a matrix root is ill-conditioned.
     """
     x, y = np.asarray(one, np.float64), np.asarray(other, np.float64)

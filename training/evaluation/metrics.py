@@ -1,4 +1,4 @@
-"""How near a picture is to the truth: one number a picture. Pictures are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
+"""How near an image is to the truth: one number an image. Images are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
 
 import math
 
@@ -17,19 +17,19 @@ _WINDOW, _SIGMA = 11, 1.5
 _EDGE = 3
 
 
-def psnr(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB [B], over the pixels that the mask covers."""
-    return -10.0 * torch.log10(_mean((picture - truth).square(), mask).clamp_min(1e-10))
+    return -10.0 * torch.log10(_mean((image - truth).square(), mask).clamp_min(1e-10))
 
 
-def ssim(picture: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Structural similarity [B] (Wang et al. 2004: Gaussian windows, σ 1.5, per colour channel), over the mask."""
-    return _mean(ssim_map(picture, truth), mask)
+    return _mean(ssim_map(image, truth), mask)
 
 
-def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
-    """SSIM of the window around each pixel [B, 3, H, W]; beyond the edges pictures go on with their last pixels."""
-    products = torch.cat([picture, truth, picture.square(), truth.square(), picture * truth], 1)
+def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
+    """SSIM of the window around each pixel [B, 3, H, W]; beyond the edges images go on with their last pixels."""
+    products = torch.cat([image, truth, image.square(), truth.square(), image * truth], 1)
     mean_x, mean_y, square_x, square_y, product = _blurred(products).chunk(5, 1)
     covariance = product - mean_x * mean_y
     variances = square_x - mean_x.square() + square_y - mean_y.square()
@@ -37,56 +37,56 @@ def ssim_map(picture: Tensor, truth: Tensor) -> Tensor:
     return means_term * (2 * covariance + _C2) / (variances + _C2)
 
 
-def flip(picture: Tensor, truth: Tensor) -> Tensor:
-    """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole picture, at its default
+def flip(image: Tensor, truth: Tensor) -> Tensor:
+    """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole image, at its default
     67 pixels per degree of view (Andersson et al. 2020). Needs the package flip-evaluator."""
     import flip_evaluator
 
     means = []
-    for pair in zip(picture, truth, strict=True):
+    for pair in zip(image, truth, strict=True):
         found, expected = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
         means.append(flip_evaluator.evaluate(expected, found, "LDR")[1])
     return torch.tensor(means)
 
 
-def picture_figures(picture: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, float]]:
-    """The figures of each picture of a batch by its pixels; NaN for the region of a target that shows none."""
+def image_scores(image: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, float]]:
+    """The figures of each image of a batch by its pixels; NaN for the region of a target that shows none."""
     truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
     true_energy = gradient_energy(truth, mask)
     shown = region.sum((1, 2, 3)) > 0
     columns = {
         "silhouette IoU": silhouette_iou(alpha, mask),
-        "SSIM": ssim(picture, truth),
-        "SSIM masked": ssim(picture, truth, mask),
-        "PSNR": psnr(picture, truth),
-        "PSNR masked": psnr(picture, truth, mask),
-        "PSNR mouth+eyes": torch.where(shown, psnr(picture, truth, region), math.nan),
-        "gradient energy": gradient_energy(picture, mask) / true_energy.clamp_min(1e-6),
-        "checkerboard energy": checkerboard_energy(picture, mask) / checkerboard_energy(truth, mask).clamp_min(1e-6),
+        "SSIM": ssim(image, truth),
+        "SSIM masked": ssim(image, truth, mask),
+        "PSNR": psnr(image, truth),
+        "PSNR masked": psnr(image, truth, mask),
+        "PSNR mouth+eyes": torch.where(shown, psnr(image, truth, region), math.nan),
+        "gradient energy": gradient_energy(image, mask) / true_energy.clamp_min(1e-6),
+        "checkerboard energy": checkerboard_energy(image, mask) / checkerboard_energy(truth, mask).clamp_min(1e-6),
     }
     lists = [values.tolist() for values in columns.values()]
     return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def rounded(pictures: Tensor) -> NDArray[np.uint8]:
-    """Pictures [B, 3, S, S] in [0, 1] as [B, S, S, 3] uint8."""
-    return (pictures * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def rounded(images: Tensor) -> NDArray[np.uint8]:
+    """Images [B, 3, S, S] in [0, 1] as [B, S, S, 3] uint8."""
+    return (images * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def gradient_energy(picture: Tensor, mask: Tensor) -> Tensor:
+def gradient_energy(image: Tensor, mask: Tensor) -> Tensor:
     """Sum of squared differences between neighbouring pixels [B] inside the mask, its edge left out."""
     inside = _inside(mask)
-    across = (picture[..., 1:] - picture[..., :-1]).square() * inside[..., 1:]
-    along = (picture[..., 1:, :] - picture[..., :-1, :]).square() * inside[..., 1:, :]
+    across = (image[..., 1:] - image[..., :-1]).square() * inside[..., 1:]
+    along = (image[..., 1:, :] - image[..., :-1, :]).square() * inside[..., 1:, :]
     return across.sum((1, 2, 3)) + along.sum((1, 2, 3))
 
 
-def checkerboard_energy(picture: Tensor, mask: Tensor) -> Tensor:
+def checkerboard_energy(image: Tensor, mask: Tensor) -> Tensor:
     """Sum of squares [B], inside the mask, of the part that alternates from pixel to pixel both ways.
 
     More of it than the truth has is a fine grid, which gradient energy takes for detail.
     """
-    *_, both_ways = octave(picture)
+    *_, both_ways = octave(image)
     return (both_ways.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
 
 
@@ -98,7 +98,7 @@ def silhouette_iou(alpha: Tensor, mask: Tensor) -> Tensor:
 
 
 def change_response(change: Tensor, true_change: Tensor) -> tuple[float, float]:
-    """Correlation of a picture's change with the true one, and gain: by how much the true one is in it.
+    """Correlation of an image's change with the true one, and gain: by how much the true one is in it.
 
     Any shape. Both are NaN where nothing truly changes.
     """
@@ -122,12 +122,12 @@ def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return (values * mask).sum((1, 2, 3)) / (mask.sum((1, 2, 3)) * values.shape[1]).clamp_min(1e-6)
 
 
-def _blurred(pictures: Tensor) -> Tensor:
-    offsets = torch.arange(_WINDOW, device=pictures.device, dtype=pictures.dtype) - _WINDOW // 2
+def _blurred(images: Tensor) -> Tensor:
+    offsets = torch.arange(_WINDOW, device=images.device, dtype=images.dtype) - _WINDOW // 2
     weights = torch.exp(-offsets.square() / (2 * _SIGMA**2))
     weights = weights / weights.sum()
-    batch, channels, height, width = pictures.shape
+    batch, channels, height, width = images.shape
     edge = _WINDOW // 2
-    padded = F.pad(pictures, (edge, edge, edge, edge), mode="replicate").flatten(0, 1)[:, None]
+    padded = F.pad(images, (edge, edge, edge, edge), mode="replicate").flatten(0, 1)[:, None]
     across = F.conv2d(padded, weights[None, None, None, :])
     return F.conv2d(across, weights[None, None, :, None]).reshape(batch, channels, height, width)

@@ -1,4 +1,4 @@
-"""Scores of pictures against given truths: by pixels, and by the optional metrics that are at hand."""
+"""Scores of images against given truths: by pixels, and by the optional metrics that are at hand."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.people import Pair
 from hidenerf.training.evaluation.features import FeatureNetwork
 from hidenerf.training.evaluation.frechet import frechet_distance, inception_features
-from hidenerf.training.evaluation.metrics import flip, picture_figures, rounded
+from hidenerf.training.evaluation.metrics import flip, image_scores, rounded
 from hidenerf.training.evaluation.recognition import embeddings, face_points
 from hidenerf.training.evaluation.tracking import FaceRetracker, TrackedFace, tracked_figures
 
@@ -37,7 +37,7 @@ class Metrics:
 
 
 class Subject(NamedTuple):
-    """Who is in a picture: identity [K], expression [E], and the camera [25] it is seen through."""
+    """Who is in an image: identity [K], expression [E], and the camera [25] it is seen through."""
 
     identity: NDArray[np.float32]
     expression: NDArray[np.float32]
@@ -45,7 +45,7 @@ class Subject(NamedTuple):
 
 
 def source_subject(pair: Pair) -> Subject:
-    """Who is in a pair's source picture."""
+    """Who is in a pair's source image."""
     return Subject(pair.person.identity, pair.source_expression, pair.source_camera)
 
 
@@ -56,7 +56,7 @@ def target_subject(pair: Pair) -> Subject:
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Of one picture: figures, NaN where it has none; Inception's features [D] of it and of the truth; if it was
+    """Of one image: figures, NaN where it has none; Inception's features [D] of it and of the truth; if it was
     tracked, the faces found in it, in the truth and in the source; and the camera [25] the truth is seen through."""
 
     figures: Figures
@@ -70,7 +70,7 @@ class Scores:
 
 
 class BatchScorer:
-    """Metrics pictures for the targets of one batch of pairs; what concerns source and target is worked out once."""
+    """Scores images against the targets of one batch of pairs; what concerns source and target is worked out once."""
 
     def __init__(self, metrics: Metrics, face_model: FaceModel, batch: Batch, pairs: Sequence[Pair]) -> None:
         self._metrics = metrics
@@ -83,16 +83,16 @@ class BatchScorer:
         self._true_faces = self._faces(batch.target, targets)
         self._true_features = self._features(batch.target)
 
-    def scores(self, pictures: Tensor, alpha: Tensor, subjects: Sequence[Subject] | None) -> list[Scores]:
-        """The scores of each of the pictures [B, 3, S, S] in [0, 1] that cover so much of each pixel [B, 1, S, S].
+    def scores(self, images: Tensor, alpha: Tensor, subjects: Sequence[Subject] | None) -> list[Scores]:
+        """The scores of each of the images [B, 3, S, S] in [0, 1] that cover so much of each pixel [B, 1, S, S].
 
         subjects [B]: who is in them; None if they show no face.
         """
-        rows = picture_figures(pictures, alpha, self._batch)
+        rows = image_scores(images, alpha, self._batch)
         if self._metrics.flip:
-            for row, value in zip(rows, flip(pictures, self._batch.target).tolist(), strict=True):
+            for row, value in zip(rows, flip(images, self._batch.target).tolist(), strict=True):
                 row["ꟻLIP"] = value
-        return self._scores(pictures, subjects, rows, self._features(pictures))
+        return self._scores(images, subjects, rows, self._features(images))
 
     def truth_scores(self) -> list[Scores]:
         """ScoresByName on the targets themselves, but for what compares with the targets' own pixels."""
@@ -101,13 +101,13 @@ class BatchScorer:
         return self._scores(self._batch.target, subjects, [{} for _ in subjects], nothing)
 
     def _scores(
-        self, pictures: Tensor, subjects: Sequence[Subject] | None, rows: list[Figures], features: Features
+        self, images: Tensor, subjects: Sequence[Subject] | None, rows: list[Figures], features: Features
     ) -> list[Scores]:
-        embedded = self._embeddings(pictures, subjects)
+        embedded = self._embeddings(images, subjects)
         if embedded is not None and self._source_embeddings is not None:
             for row, own, source in zip(rows, embedded, self._source_embeddings, strict=True):
                 row["CSIM"] = float(own @ source)
-        faces = self._faces(pictures, subjects)
+        faces = self._faces(images, subjects)
         return [
             Scores(
                 figures=rows[index],
@@ -122,30 +122,30 @@ class BatchScorer:
             for index, pair in enumerate(self._pairs)
         ]
 
-    def _embeddings(self, pictures: Tensor, subjects: Sequence[Subject] | None) -> NDArray[np.float64] | None:
+    def _embeddings(self, images: Tensor, subjects: Sequence[Subject] | None) -> NDArray[np.float64] | None:
         if self._metrics.recognition is None or subjects is None:
             return None
         points = [face_points(self._face_model, *subject) for subject in subjects]
-        return embeddings(self._metrics.recognition, rounded(pictures), points)
+        return embeddings(self._metrics.recognition, rounded(images), points)
 
-    def _features(self, pictures: Tensor) -> Features:
+    def _features(self, images: Tensor) -> Features:
         if self._metrics.inception is None:
-            return [None] * len(pictures)
-        return list(inception_features(self._metrics.inception, pictures))
+            return [None] * len(images)
+        return list(inception_features(self._metrics.inception, images))
 
-    def _faces(self, pictures: Tensor, subjects: Sequence[Subject] | None) -> Sequence[TrackedFace | None]:
+    def _faces(self, images: Tensor, subjects: Sequence[Subject] | None) -> Sequence[TrackedFace | None]:
         tracker = self._metrics.tracker
         if tracker is None or subjects is None:
-            return [None] * len(pictures)
+            return [None] * len(images)
         return [
-            tracker.track(picture, subject.identity, subject.camera)
-            for picture, subject in zip(rounded(pictures), subjects, strict=True)
+            tracker.track(image, subject.identity, subject.camera)
+            for image, subject in zip(rounded(images), subjects, strict=True)
         ]
 
 
 def summary(scores: Sequence[Scores]) -> Figures:
-    """The figures of all pictures of a candidate: means, FID with the number of pictures (of two or more), and those
-    of the tracked faces. A figure that no picture has is left out."""
+    """The figures of all images of a candidate: means, FID with the number of images (of two or more), and those
+    of the tracked faces. A figure that no image has is left out."""
     figures = means([score.figures for score in scores])
     features = [score.features for score in scores if score.features is not None]
     true_features = [score.true_features for score in scores if score.true_features is not None]

@@ -13,7 +13,7 @@ _EMBEDDING = 32
 
 
 class DownBlock(nn.Module):
-    """Residual block that halves the picture, its blurred shortcut an average."""
+    """Residual block that halves the image, its blurred shortcut an average."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -28,10 +28,10 @@ class DownBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """How real a picture looks for its camera: residual blocks down to 4×4, then the projection of the last features
+    """How real an image looks for its camera: residual blocks down to 4×4, then the projection of the last features
     on the camera's embedding.
 
-    Adaptive augmentation, StyleGAN2-ADA's cure for few pictures, is left out: the pairs here never repeat for long.
+    Adaptive augmentation, StyleGAN2-ADA's cure for few images, is left out: the pairs here never repeat for long.
     """
 
     def __init__(self, size: int) -> None:
@@ -44,9 +44,9 @@ class Discriminator(nn.Module):
         self.last = nn.Linear(widths[-1] * 16, _EMBEDDING)
         self.camera = nn.Sequential(nn.Linear(25, 64), nn.LeakyReLU(LEAK), nn.Linear(64, _EMBEDDING))
 
-    def forward(self, picture: Tensor, camera: Tensor) -> Tensor:
-        """picture [B, 3, size, size] in [0, 1], camera [B, 25] → logits [B], larger for what looks real."""
-        x = self.blocks(F.leaky_relu(self.stem(F.pixel_unshuffle(picture * 2.0 - 1.0, 2)), LEAK))
+    def forward(self, image: Tensor, camera: Tensor) -> Tensor:
+        """image [B, 3, size, size] in [0, 1], camera [B, 25] → logits [B], larger for what looks real."""
+        x = self.blocks(F.leaky_relu(self.stem(F.pixel_unshuffle(image * 2.0 - 1.0, 2)), LEAK))
         features = F.leaky_relu(self.last(x.flatten(1)), LEAK)
         return (features * self.camera(camera)).sum(1).float() / math.sqrt(_EMBEDDING)
 
@@ -61,8 +61,8 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-def r1_penalty(discriminator: Discriminator, picture: Tensor, camera: Tensor) -> Tensor:
-    """Half the mean squared length of the logit's slope at real pictures."""
-    picture = picture.detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(discriminator(picture, camera).sum(), picture, create_graph=True)
+def r1_penalty(discriminator: Discriminator, image: Tensor, camera: Tensor) -> Tensor:
+    """Half the mean squared length of the logit's slope at real images."""
+    image = image.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(discriminator(image, camera).sum(), image, create_graph=True)
     return 0.5 * slope.square().sum((1, 2, 3)).mean()

@@ -1,4 +1,4 @@
-"""The terms of the training loss (supplement 6.2; S1 as read in DESIGN §8). Pictures are float32 [B, 3, H, W]."""
+"""The terms of the training loss (supplement 6.2; S1 as read in DESIGN §8). Images are float32 [B, 3, H, W]."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from hidenerf.model.geometry import NEAREST, box_interval, split_camera
 from hidenerf.runtime.errors import HideNerfError
 
-# SSIM's constants for pictures in [0, 1].
+# SSIM's constants for images in [0, 1].
 _C1, _C2 = 0.01**2, 0.03**2
 _IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRUCTURE_SCALES = 3
@@ -28,67 +28,67 @@ def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> T
     return 1.0 + head * mask + detail * region
 
 
-def squared_error(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def squared_error(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean squared error, weighted by pixel."""
-    return ((picture - truth).square() * weight).mean()
+    return ((image - truth).square() * weight).mean()
 
 
-def absolute_error(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def absolute_error(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute error, weighted by pixel."""
-    return ((picture - truth).abs() * weight).mean()
+    return ((image - truth).abs() * weight).mean()
 
 
-def structure_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """The stated substitute for a VGG's perceptual loss, needing no download: at three scales, how far colour
     gradients and local structure (1 - SSIM) differ.
 
     Both punish blur, which the colour errors reward, and neither minds a small shift in brightness; that much of what a
     VGG's first layers see can be had from two formulas.
     """
-    scales = [(picture, truth, weight)]
+    scales = [(image, truth, weight)]
     # Two scales on, the pixels are the means of this scale's blocks.
     while len(scales) < _STRUCTURE_SCALES + 2 and min(scales[-1][0].shape[-2:]) > 1:
-        picture, truth, weight = (F.avg_pool2d(one, 2) for one in scales[-1])
-        scales.append((picture, truth, weight))
-    total = picture.new_zeros(())
-    for scale, (picture, truth, weight) in enumerate(scales[:_STRUCTURE_SCALES]):
-        difference = picture - truth
+        image, truth, weight = (F.avg_pool2d(one, 2) for one in scales[-1])
+        scales.append((image, truth, weight))
+    total = image.new_zeros(())
+    for scale, (image, truth, weight) in enumerate(scales[:_STRUCTURE_SCALES]):
+        difference = image - truth
         across, along = _Steps.apply(difference, -1), _Steps.apply(difference, -2)
         total = total + _weighted_size(across, weight[..., 1:]) + _weighted_size(along, weight[..., 1:, :])
-        if min(picture.shape[-2:]) >= _WINDOW:
+        if min(image.shape[-2:]) >= _WINDOW:
             mean, true_mean, windows = (_windows(blocks) for blocks in scales[scale + 2])
-            squares = _windows(_BlockSquares.apply(picture) + _BlockSquares.apply(truth))
+            squares = _windows(_BlockSquares.apply(image) + _BlockSquares.apply(truth))
             unlike = _unlikeness(mean, true_mean, squares, _windows(_BlockSquares.apply(difference)))
             total = total + 0.2 * (unlike * windows).mean()
     return total / _STRUCTURE_SCALES
 
 
-def sharpness_loss(picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """How far the strength of detail differs, wherever the detail itself lies: over the bands of two octaves, the sum
     of the weighted mean absolute differences of root mean squares in windows.
 
     All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as
     strong as the truth's. Bands are compared one by one since a fine grid of dots would make up for all of them.
     """
-    total = picture.new_zeros(())
+    total = image.new_zeros(())
     for _ in range(_SHARPNESS_OCTAVES):
-        (picture, *bands), (truth, *true_bands) = octave(picture), octave(truth)
+        (image, *bands), (truth, *true_bands) = octave(image), octave(truth)
         weight = weight[..., 1:-1, 1:-1]
         windows = _windows(F.avg_pool2d(weight, _BLOCK))
         for band, true_band in zip(bands, true_bands, strict=True):
             # The root of 0 has no slope.
             strengths = [(_windows(_BlockSquares.apply(one)) + 1e-6).sqrt() for one in (band, true_band)]
             total = total + _weighted_size(strengths[0] - strengths[1], windows)
-        picture, truth, weight = (one[..., ::2, ::2] for one in (picture, truth, weight))
+        image, truth, weight = (one[..., ::2, ::2] for one in (image, truth, weight))
     return total
 
 
-def octave(picture: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def octave(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """[B, 3, H, W] as the sum of four [B, 3, H - 2, W - 2]: what is smooth, detail across, along and both ways.
 
     Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.
     """
-    smooth_along, detail_along = _Halves.apply(picture, -2)
+    smooth_along, detail_along = _Halves.apply(image, -2)
     smooth, across = _Halves.apply(smooth_along, -1)
     along, both = _Halves.apply(detail_along, -1)
     return smooth, across, along, both
@@ -114,7 +114,7 @@ def _unlikeness(x: Tensor, y: Tensor, squares: Tensor, squared_difference: Tenso
     return 1.0 - means_term * (1.0 - (squared_difference - between) / (squares - means + _C2))
 
 
-# The gradients below are by hand: autograd would fill and add up a whole picture for each slice, and pass over one
+# The gradients below are by hand: autograd would fill and add up a whole image for each slice, and pass over one
 # thrice for a square. On a GPU these losses cost what they read and write.
 
 
@@ -252,9 +252,9 @@ def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tenso
     return found.reshape(points.shape)
 
 
-def resized(picture: Tensor, size: int) -> Tensor:
-    """The picture at a smaller size, each pixel the mean of those it covers."""
-    return F.interpolate(picture, size=(size, size), mode="area")
+def resized(image: Tensor, size: int) -> Tensor:
+    """The image at a smaller size, each pixel the mean of those it covers."""
+    return F.interpolate(image, size=(size, size), mode="area")
 
 
 class VggLoss(nn.Module):
@@ -278,10 +278,10 @@ class VggLoss(nn.Module):
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).reshape(1, 3, 1, 1))
         self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).reshape(1, 3, 1, 1))
 
-    def forward(self, picture: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-        batch = len(picture)
-        x = (torch.cat([picture, truth]) - self.mean) / self.deviation
-        total = picture.new_zeros(())
+    def forward(self, image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+        batch = len(image)
+        x = (torch.cat([image, truth]) - self.mean) / self.deviation
+        total = image.new_zeros(())
         for index, stage in enumerate(self.stages):
             if index > 0:
                 x, weight = F.max_pool2d(x, 2), F.avg_pool2d(weight, 2)

@@ -19,7 +19,7 @@ from hidenerf.training.data.synthetic.people import make_pair
 from hidenerf.training.evaluation.held_out import Progress, Say
 from hidenerf.training.loop.config import TrainingConfig
 from hidenerf.training.loop.losses import pixel_weights, structure_loss
-from hidenerf.training.loop.trainer import learning_rate_factor, new_statistics, optimizer_of, picture_terms, update_ema
+from hidenerf.training.loop.trainer import image_terms, learning_rate_factor, new_statistics, optimizer_of, update_ema
 
 PEOPLE_AT_ONCE = 4
 RECALIBRATION_BATCHES = 32
@@ -115,7 +115,7 @@ class RefinerTuning:
         pairs = self._drawn(self._draws)
         frame, alpha = _refined(self._networks, pairs)
         weight = pixel_weights(pairs.mask, pairs.region, config.losses.head, config.losses.region)
-        terms = picture_terms("refined", frame, pairs.target, weight, config.losses, structure_loss)
+        terms = image_terms("refined", frame, pairs.target, weight, config.losses, structure_loss)
         terms.append(("alpha_refined", config.losses.alpha, (alpha - pairs.mask).abs().mean()))
         self._optimizer.zero_grad()
         torch.stack([factor * value for _, factor, value in terms]).sum().backward()

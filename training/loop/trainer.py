@@ -43,8 +43,8 @@ DISCRIMINATOR_GRADIENT_CLIP = 10.0
 # Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
 REST_SHARE = 0.25
 
-# Of a picture, the truth and the pixels' weights.
-PictureLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Of an image, the truth and the pixels' weights.
+ImageLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 # A term of the loss by name, its weight, and its value.
 WeightedTerm = tuple[str, float, Tensor]
 
@@ -92,7 +92,7 @@ class PhaseClock:
 
 
 class Discriminators:
-    """The one for refined pictures and the one for rendered ones, with their optimiser."""
+    """The one for refined images and the one for rendered ones, with their optimiser."""
 
     def __init__(self, model_config: ModelConfig, learning_rate: float, device: torch.device) -> None:
         self.networks = nn.ModuleDict(
@@ -105,9 +105,9 @@ class Discriminators:
             self.networks.parameters(), learning_rate, (0.0, 0.99), weight_decay=0.0, fused=True
         )
 
-    def logits(self, pictures: dict[str, Tensor], camera: Tensor) -> dict[str, Tensor]:
-        """Pictures by network name → logits [B] by network name."""
-        return {name: self.networks[name](picture, camera) for name, picture in pictures.items()}
+    def logits(self, images: dict[str, Tensor], camera: Tensor) -> dict[str, Tensor]:
+        """Images by network name → logits [B] by network name."""
+        return {name: self.networks[name](image, camera) for name, image in images.items()}
 
 
 class Trainer:
@@ -205,19 +205,19 @@ class Trainer:
             output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
         # Columns innermost as in the truths: the losses go over both together.
         shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
-        pictures = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
+        images = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
         size = output.rendered.shape[-1]
         truths = {"refined": batch.target, "rendered": resized(batch.target, size)}
-        total = self._loss(batch, output, deformation_at_rest, pictures, truths, terms)
+        total = self._loss(batch, output, deformation_at_rest, images, truths, terms)
         if adversarial:
-            total = total + self._adversarial_loss(pictures, batch.camera, terms)
+            total = total + self._adversarial_loss(images, batch.camera, terms)
         yield "backward"
         for parameter in self.trained_parameters():
             parameter.grad = None
         total.backward()
         if adversarial:
             yield "discriminators"
-            fakes = {name: picture.detach() for name, picture in pictures.items()}
+            fakes = {name: image.detach() for name, image in images.items()}
             self._discriminator_loss(truths, fakes, batch.camera, penalty, terms).backward()
 
     def _loss(
@@ -225,7 +225,7 @@ class Trainer:
         batch: Batch,
         output: Output,
         deformation_at_rest: Tensor,
-        pictures: dict[str, Tensor],
+        images: dict[str, Tensor],
         truths: dict[str, Tensor],
         terms: Terms,
     ) -> Tensor:
@@ -234,8 +234,8 @@ class Trainer:
         size = output.rendered.shape[-1]
         per_pixel = {"refined": weight, "rendered": resized(weight, size)}
         weighted: list[WeightedTerm] = []
-        for name, picture in pictures.items():
-            weighted += picture_terms(name, picture, truths[name], per_pixel[name], weights, self.perceptual)
+        for name, image in images.items():
+            weighted += image_terms(name, image, truths[name], per_pixel[name], weights, self.perceptual)
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
         weighted.append(("alpha_rendered", weights.alpha, alpha_cross_entropy(rendered, resized(batch.mask, size))))
@@ -250,10 +250,10 @@ class Trainer:
         terms.update({name: value.detach() for name, _, value in weighted})
         return torch.stack([factor * value for _, factor, value in weighted]).sum()
 
-    def _adversarial_loss(self, pictures: dict[str, Tensor], camera: Tensor, terms: Terms) -> Tensor:
+    def _adversarial_loss(self, images: dict[str, Tensor], camera: Tensor, terms: Terms) -> Tensor:
         assert self.discriminators is not None
         with _frozen(self.discriminators.networks), self.autocast():
-            logits = self.discriminators.logits(pictures, camera)
+            logits = self.discriminators.logits(images, camera)
         values = {f"adversarial_{name}": generator_loss(logit) for name, logit in logits.items()}
         terms.update({name: value.detach() for name, value in values.items()})
         return self.config.losses.adversarial * torch.stack(list(values.values())).sum()
@@ -270,10 +270,10 @@ class Trainer:
         terms.update({name: value.detach() for name, value in values.items()})
         total = torch.stack(list(values.values())).sum()
         if penalty:
-            for name, picture in reals.items():
+            for name, image in reals.items():
                 # Taken at every r1_interval-th step only, so weighted by that much.
-                gamma = config.r1_weight * picture.shape[-1] ** 2 / len(picture) * config.r1_interval
-                total = total + gamma * r1_penalty(networks[name], picture, camera)  # type: ignore[arg-type]
+                gamma = config.r1_weight * image.shape[-1] ** 2 / len(image) * config.r1_interval
+                total = total + gamma * r1_penalty(networks[name], image, camera)  # type: ignore[arg-type]
         return total
 
     def _apply(self, optimizer: torch.optim.AdamW, network: nn.Module, clip: float, rate: float) -> Tensor:
@@ -316,16 +316,16 @@ class _Recorder:
         return recorded(batch, mark)
 
 
-def picture_terms(
-    name: str, picture: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: PictureLoss
+def image_terms(
+    name: str, image: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: ImageLoss
 ) -> list[WeightedTerm]:
-    """What the picture called `name`, "refined" or "rendered", adds to the loss; all float32, `weight` by pixel."""
-    arguments = picture, truth, weight
+    """What the image called `name`, "refined" or "rendered", adds to the loss; all float32, `weight` by pixel."""
+    arguments = image, truth, weight
     terms = [
         (f"mse_{name}", weights.mse, squared_error(*arguments)),
         (f"absolute_{name}", weights.absolute, absolute_error(*arguments)),
     ]
-    half = isinstance(perceptual, VggLoss) and picture.is_cuda
+    half = isinstance(perceptual, VggLoss) and image.is_cuda
     with torch.autocast("cuda", torch.bfloat16) if half else contextlib.nullcontext():
         terms.append((f"perceptual_{name}", weights.perceptual, perceptual(*arguments)))
     if name == "refined" and weights.sharpness > 0:

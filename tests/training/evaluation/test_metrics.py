@@ -12,7 +12,7 @@ from hidenerf.training.evaluation.metrics import (
     checkerboard_energy,
     flip,
     gradient_energy,
-    picture_figures,
+    image_scores,
     psnr,
     silhouette_iou,
     ssim,
@@ -117,7 +117,7 @@ def test_flip_is_zero_of_the_same_picture_and_nearly_one_of_black_and_white() ->
 
 def test_figures_of_the_truth_itself() -> None:
     batch = tiny_batch(2)
-    figures = picture_figures(batch.target, batch.mask, batch)[1]
+    figures = image_scores(batch.target, batch.mask, batch)[1]
     assert figures["silhouette IoU"] == 1
     assert figures["SSIM"] == pytest.approx(1, abs=1e-5)
     assert figures["PSNR masked"] == figures["PSNR mouth+eyes"] == pytest.approx(100)
@@ -127,6 +127,6 @@ def test_figures_of_the_truth_itself() -> None:
 def test_a_target_without_a_region_has_no_figure_for_it() -> None:
     batch = tiny_batch(2)
     batch.region[0] = 0
-    figures = picture_figures(batch.target * 0.5, batch.mask, batch)
+    figures = image_scores(batch.target * 0.5, batch.mask, batch)
     assert math.isnan(figures[0]["PSNR mouth+eyes"])
     assert not math.isnan(figures[1]["PSNR mouth+eyes"])
