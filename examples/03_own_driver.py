@@ -1,7 +1,7 @@
 """A driver of your own: 03_own_driver.py BUNDLE OUTPUT.mp4 [PORTRAIT].
 
-A driver is any object with the attributes and methods of `hidenerf.runtime.drivers.base.Driver`. This one nods and talks
-without a clip. docs/extending.md says how to make a driver that `hidenerf-run -d` knows.
+A driver is any object with the attributes and methods of `hidenerf.runtime.drivers.base.Driver`. This one nods and
+talks without a clip. docs/extending.md says how to make a driver that `hidenerf-run -d` knows.
 """
 
 import math
