@@ -101,9 +101,8 @@ def main(
         models = load_models(bundle)
         with Animator(bundle, "onnxruntime-cpu", face_landmarker) as animator:
             data = collect(animator, sources, motions, frames, click.echo)
-        octaves = int(bundle.manifest["model"]["encoding_octaves"])
         with quiet_exporter():
-            found = calibrate(models, octaves, data, min_psnr=min_psnr, method=ranges, report=click.echo)
+            found = calibrate(models, data, min_psnr=min_psnr, method=ranges, report=click.echo)
         content = plan_content(found, bundle, models, data, min_psnr)
     _store(content, found, output, min_psnr)
     share = content["share"]

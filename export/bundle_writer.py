@@ -61,11 +61,10 @@ def write_bundle(
         modules = graph_modules(model)
         for graph in (*modules, refiner_module(modules[-1])):
             start = time.perf_counter()
-            octaves = model.config.encoding_octaves
             if plan is None:
-                exported, islands[graph.name] = export_graph(graph, octaves, half)
+                exported, islands[graph.name] = export_graph(graph, half)
             else:
-                exported, islands[graph.name] = export_planned_graph(graph, octaves, plan)
+                exported, islands[graph.name] = export_planned_graph(graph, plan)
             path = partial / f"{graph.name}.onnx"
             onnx.save(exported, path)
             graphs[graph.name] = {
@@ -136,25 +135,23 @@ def check_replaceable(folder: Path) -> None:
             )
 
 
-def export_graph(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
+def export_graph(graph: GraphModule, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
     """One graph as a checked ONNX model, and how many nodes each island rule kept in FP32 (none for FP32)."""
     with quiet_exporter():
         exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
         islands = to_half(exported) if half else {}
-        attach_functions(exported, octaves)
+        attach_functions(exported)
     onnx.checker.check_model(exported, full_check=True)
     return exported, islands
 
 
-def export_planned_graph(
-    graph: GraphModule, octaves: int, plan: PrecisionPlan
-) -> tuple[onnx.ModelProto, dict[str, int]]:
+def export_planned_graph(graph: GraphModule, plan: PrecisionPlan) -> tuple[onnx.ModelProto, dict[str, int]]:
     """The same in the precision of a plan. Errors: the plan was made for another graph."""
     planned = PLANNED_GRAPH.get(graph.name, graph.name)
     with quiet_exporter():
         exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
         plan.require_graph(graph.name, graph_digest(exported.graph))
-        islands = to_planned(exported, octaves, plan.scales.get(planned, {}), plan.islands.get(graph.name, frozenset()))
+        islands = to_planned(exported, plan.scales.get(planned, {}), plan.islands.get(graph.name, frozenset()))
     onnx.checker.check_model(exported, full_check=True)
     return exported, islands
 

@@ -92,16 +92,14 @@ def load_models(bundle: Bundle) -> Models:
     return models | {"refiner": onnx.load(bundle.kernel_parts.refiner.path)}
 
 
-def calibrate(
-    models: Models, octaves: int, data: CalibrationData, *, min_psnr: float, method: str, report: Report
-) -> Calibration:
+def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method: str, report: Report) -> Calibration:
     """Find the plan. method: how activation ranges are chosen, or `MEASURED` for the best of each group.
 
     report is called with lines of progress. Errors: see `guard`; a budget that not even FP16 holds.
     """
     feeds = _graph_inputs(models, data)
-    graphs = {name: _examine(models[name], name, octaves, feeds[name], report) for name in GRAPH_NAMES}
-    refiner_guard = guard(models["refiner"], "refiner", octaves, feeds["refiner"])
+    graphs = {name: _examine(models[name], name, feeds[name], report) for name in GRAPH_NAMES}
+    refiner_guard = guard(models["refiner"], "refiner", feeds["refiner"])
     del feeds
     reference = whole_frames(models, data)
 
@@ -120,7 +118,7 @@ def calibrate(
         for name in GRAPH_NAMES:
             planned[name] = onnx.ModelProto()
             planned[name].CopyFrom(models[name])
-            to_planned(planned[name], octaves, scales[name], {o.node for o in graphs[name].guard.overflows})
+            to_planned(planned[name], scales[name], {o.node for o in graphs[name].guard.overflows})
         return frame_loss(reference, whole_frames(planned, data))
 
     half = verify([])
@@ -159,8 +157,8 @@ def calibrate(
     return Calibration(graphs, refiner_guard, sensitivities, steps, kept, half, loss)
 
 
-def _examine(model: onnx.ModelProto, name: str, octaves: int, feeds: list[Tensors], report: Report) -> GraphFindings:
-    found = guard(model, name, octaves, feeds)
+def _examine(model: onnx.ModelProto, name: str, feeds: list[Tensors], report: Report) -> GraphFindings:
+    found = guard(model, name, feeds)
     report(
         f"{name}: {found.tensors} tensors in FP16, the largest {found.largest.tensor} with "
         f"{found.largest.max_abs:.4g}; {len(found.overflows)} nodes must stay in FP32"

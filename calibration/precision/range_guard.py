@@ -47,12 +47,12 @@ class GuardResult:
     overflows: list[Overflow]
 
 
-def half_tensors(model: onnx.ModelProto, octaves: int) -> list[str]:
+def half_tensors(model: onnx.ModelProto) -> list[str]:
     """Names of the FP32 model's tensors, those of custom ops' bodies included, that are FP16 in the FP16 model."""
     half = onnx.ModelProto()
     half.CopyFrom(model)
     to_half(half)
-    attach_functions(half, octaves)
+    attach_functions(half)
     inlined = onnx.inliner.inline_local_functions(half)
     del inlined.graph.value_info[:]
     graph = onnx.shape_inference.infer_shapes(inlined, data_prop=True).graph
@@ -78,13 +78,13 @@ def tensor_ranges(model: onnx.ModelProto, names: list[str], feeds: Iterable[Tens
     return [TensorRange(name, makers[name], largest[name]) for name in names]
 
 
-def guard(model: onnx.ModelProto, name: str, octaves: int, feeds: Iterable[Tensors]) -> GuardResult:
+def guard(model: onnx.ModelProto, name: str, feeds: Iterable[Tensors]) -> GuardResult:
     """Check one FP32 graph on its inputs of every calibration frame.
 
     Errors: a tensor that is not finite in FP32, or one beyond the limit where no node of the graph can be kept in
     FP32: in a custom op, its reader's FP16 input, or passed from graph to graph.
     """
-    ranges = tensor_ranges(model, half_tensors(model, octaves), feeds)
+    ranges = tensor_ranges(model, half_tensors(model), feeds)
     overflows: dict[str, Overflow] = {}
     for found in ranges:
         if not np.isfinite(found.max_abs):

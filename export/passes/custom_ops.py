@@ -201,8 +201,8 @@ def _function(
     )
 
 
-def attach_functions(model: onnx.ModelProto, octaves: int) -> None:
-    """Add the bodies of the custom ops that `model` uses, for the shapes and types it has now."""
+def attach_functions(model: onnx.ModelProto) -> None:
+    """Add the bodies of the custom ops that `model` uses, for the shapes, types and attributes it has now."""
     values = {v.name: v for v in [*model.graph.input, *model.graph.value_info]}
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values.values()}
     types = {v.name: v.type.tensor_type.elem_type for v in values.values()}
@@ -217,6 +217,7 @@ def attach_functions(model: onnx.ModelProto, octaves: int) -> None:
         names = triplane_render_inputs(len(node.input) - 6)
         by_name = dict(zip(names, node.input, strict=True))
         half = types[by_name["weight_1"]] == TensorProto.FLOAT16
+        octaves = next(attribute.i for attribute in node.attribute if attribute.name == "octaves")
         model.functions.append(
             triplane_render_function({name: shapes[value] for name, value in by_name.items()}, octaves, half)
         )

@@ -10,9 +10,7 @@ from hidenerf.export.passes.half_precision import to_half
 from hidenerf.export.passes.quantisation import insert_int8
 
 
-def to_planned(
-    model: onnx.ModelProto, octaves: int, scales: Mapping[str, float], islands: Collection[str]
-) -> dict[str, int]:
+def to_planned(model: onnx.ModelProto, scales: Mapping[str, float], islands: Collection[str]) -> dict[str, int]:
     """Turn an FP32 model into the planned one in place, with the custom ops' bodies attached.
 
     scales: INT8 layer → scale of its activation. islands: nodes that stay FP32 besides those of the island rules.
@@ -20,6 +18,6 @@ def to_planned(
     """
     layers = convolutions(model.graph)
     counts = to_half(model, islands)
-    attach_functions(model, octaves)
+    attach_functions(model)
     insert_int8(model, layers, scales)
     return counts

@@ -38,8 +38,7 @@ def face_model() -> FaceModel:
 def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..., None]:
     """`write_bundle` for the tiny model; its graphs are exported once for all tests, since an export takes seconds."""
 
-    def exported(graph: GraphModule, octaves: int, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
-        assert octaves == TINY.encoding_octaves
+    def exported(graph: GraphModule, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
         return whole(graph.name, "fp16" if half else "fp32"), island_counts(graph.name) if half else {}
 
     monkeypatch.setattr(bundle_writer, "graph_modules", lambda _: list(tiny_graphs().values()))
@@ -320,7 +319,7 @@ import onnx
 from hidenerf.export import bundle_writer
 from hidenerf.commands import export as cli
 folder, graphs = Path(sys.argv[1]), Path(sys.argv[2])
-bundle_writer.export_graph = lambda graph, octaves, half: (onnx.load(graphs / f"{graph.name}.onnx"), {})
+bundle_writer.export_graph = lambda graph, half: (onnx.load(graphs / f"{graph.name}.onnx"), {})
 try:
     cli.main(["-o", str(folder / "bundle")])
 finally:
@@ -354,6 +353,6 @@ def test_the_manifest_of_a_checkpoint_has_its_hash(tmp_path: Path) -> None:
 
 def test_an_exported_graph_was_checked_and_is_what_the_bundle_holds() -> None:
     graph = tiny_graphs()["led"]
-    model, islands = export_graph(graph, TINY.encoding_octaves, half=True)
+    model, islands = export_graph(graph, half=True)
     assert model.SerializeToString() == whole("led", "fp16").SerializeToString()
     assert islands == island_counts("led")

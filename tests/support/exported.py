@@ -17,7 +17,7 @@ from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_mo
 from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.custom_ops import TRANSLATIONS, attach_functions
 from hidenerf.export.passes.half_precision import to_half
-from tests.support.tiny import TINY, tiny_inputs, tiny_model
+from tests.support.tiny import tiny_inputs, tiny_model
 
 NAMES = ("source_encoder", "led", "renderer_refiner")
 PRECISIONS = ("fp32", "fp16")
@@ -54,7 +54,7 @@ def plain(name: str) -> ModelProto:
 def _whole(name: str, precision: str) -> tuple[bytes, dict[str, int]]:
     model = plain(name)
     counts = to_half(model) if precision == "fp16" else {}
-    attach_functions(model, TINY.encoding_octaves)
+    attach_functions(model)
     return model.SerializeToString(), counts
 
 

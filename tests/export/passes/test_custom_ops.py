@@ -234,11 +234,11 @@ def test_functions_of_half_models_take_single_coordinates() -> None:
 def test_attaching_again_replaces_the_bodies() -> None:
     model = whole("renderer_refiner", "fp32")
     before = model.SerializeToString()
-    attach_functions(model, TINY.encoding_octaves)
+    attach_functions(model)
     assert model.SerializeToString() == before
 
 
 def test_a_model_without_custom_nodes_gets_no_bodies() -> None:
     model = plain("led")
-    attach_functions(model, TINY.encoding_octaves)
+    attach_functions(model)
     assert len(model.functions) == 0

@@ -19,7 +19,6 @@ from hidenerf.export.passes.planned_precision import to_planned
 from hidenerf.export.passes.quantisation import SMALLEST_SCALE, insert_int8, quantise, symmetric_scale, weight_scales
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.exported import NAMES, plain, reference_values, run_onnx, value_types
-from tests.support.tiny import TINY
 
 Float = NDArray[np.float32]
 
@@ -123,7 +122,7 @@ def planned(name: str) -> tuple[onnx.ModelProto, int]:
     """The tiny graph with every convolution INT8, in the range of the largest activation, and their number."""
     model = plain(name)
     scales = {layer.layer: 0.05 for layer in convolutions(model.graph)}
-    counts = to_planned(model, TINY.encoding_octaves, scales, [])
+    counts = to_planned(model, scales, [])
     assert counts[RANGE_GUARD] == 0
     return model, len(scales)
 
@@ -144,7 +143,7 @@ def test_real_graphs_check_run_and_keep_the_bodies(name: str) -> None:
 
 def _bodies(name: str) -> list[onnx.FunctionProto]:
     model = plain(name)
-    to_planned(model, TINY.encoding_octaves, {}, [])
+    to_planned(model, {}, [])
     return list(model.functions)
 
 
