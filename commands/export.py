@@ -131,6 +131,7 @@ def main(
         half=fp16,
         report=click.echo,
         plan=plan,
+        parity_waived=no_parity,
     )
     flops = frame_flops(model.config)
     click.echo(

@@ -70,7 +70,7 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--frames", type=click.IntRange(1), help="Stop after this many frames.")
 @click.option("--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task.")
-@click.option("--allow-failed-parity", is_flag=True, help="Run a bundle that failed hidenerf-parity.")
+@click.option("--allow-failed-parity", is_flag=True, help="Run a bundle that failed parity or was never compared.")
 @click.option("--profile", is_flag=True, help="Print the time of each stage: p50, p95, p99.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @user_errors

@@ -44,13 +44,15 @@ def write_bundle(
     half: bool,
     report: Callable[[str], None],
     plan: PrecisionPlan | None = None,
+    parity_waived: bool = False,
 ) -> None:
     """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
 
     Engines in the bundle that it replaces stay, those of changed graphs too: the next build tells them by their hashes.
     checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
     report is called with one line after each graph. plan: precision of every layer, in place of `half`; the bundle
-    takes a copy of its file. Errors: a plan made for other weights or graphs.
+    takes a copy of its file. parity_waived: the user wants this bundle to run without a comparison with PyTorch; the
+    manifest says so. Errors: a plan made for other weights or graphs.
     """
     check_replaceable(folder)
     if plan is not None:
@@ -89,7 +91,7 @@ def write_bundle(
             "kernel_parts": {"refiner": refiner, "renderer_mlp": MLP_FILE},
             "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
             "files": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
-            "parity": None,
+            "parity": {"waived": True} if parity_waived else None,
         }
         (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         _copy_engines(folder, partial)

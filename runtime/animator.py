@@ -52,7 +52,7 @@ class Animator:
 
     bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
     face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
-    allow_failed_parity: take a bundle too whose parity with the PyTorch model failed.
+    allow_failed_parity: take also a bundle that failed parity with the PyTorch model, or was never compared with it.
     notes: what opening the backend had to say: why `auto` passes over faster ones.
     """
 

@@ -17,11 +17,13 @@ Manifest, schema version 1:
 |                 | archive: `weight_1`, `bias_1`, `weight_2`, `bias_2`); missing from bundles of before           |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest                                           |
-| `parity`        | null, or parity's verdict on this bundle against PyTorch: `passed`; `failed`, null or what was |
+| `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |
+|                 | verdict on this bundle against PyTorch: `passed`; `failed`, null or what was                   |
 |                 | outside the thresholds in words; `precision`, `backend`, number of `frames`; `frame_psnr` and  |
 |                 | `flicker_psnr`, the worst in dB; `tensors_failed`; the `thresholds`; the file of its `report`  |
 """
 
+import enum
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -67,6 +69,15 @@ class KernelParts:
     mlp_path: Path
 
 
+class ParityState(enum.Enum):
+    """What a manifest says of the comparison with the PyTorch model."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    WAIVED = "waived"
+    NEVER_COMPARED = "never compared"
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle. image_size S, render_size R, secc_size Q, samples_per_ray N are the model's.
@@ -105,11 +116,21 @@ class Bundle:
         return "sha256" in self.manifest["checkpoint"]
 
     @property
-    def failed_parity(self) -> str | None:
-        """What parity found outside its thresholds, in words; None if nothing, or if it never ran."""
+    def parity(self) -> ParityState:
+        """What is known of the bundle's agreement with the PyTorch model."""
         entry = self.manifest.get("parity")
-        if entry is None or entry["passed"]:
+        if entry is None:
+            return ParityState.NEVER_COMPARED
+        if entry.get("waived") is True:
+            return ParityState.WAIVED
+        return ParityState.PASSED if entry["passed"] else ParityState.FAILED
+
+    @property
+    def failed_parity(self) -> str | None:
+        """What parity found outside its thresholds, in words; None unless the state is `FAILED`."""
+        if self.parity is not ParityState.FAILED:
             return None
+        entry = self.manifest["parity"]
         if "failed" in entry:
             return str(entry["failed"])
         # The verdict of a hidenerf that had no words for it.
@@ -146,22 +167,30 @@ def open_bundle(folder: Path) -> Bundle:
                 raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
         # Reading them finds out now, rather than in the middle of a run, whether they are there.
         _ = (bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.trained)
-        _ = (bundle.face_model_name, bundle.preset, bundle.failed_parity)
+        _ = (bundle.face_model_name, bundle.preset, bundle.parity, bundle.failed_parity)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
     return bundle
 
 
 def require_parity(bundle: Bundle) -> None:
-    """A `HideNerfError` if parity has run on this bundle and failed: it is not the model it was exported from."""
-    failed = bundle.failed_parity
-    if failed is None:
-        return
-    report = f", see {bundle.folder / PARITY_REPORT}" if PARITY_REPORT in bundle.manifest["files"] else ""
-    raise HideNerfError(
-        f"{bundle.folder}: parity with the model it was exported from failed: {failed}{report}; {EXPORT_AGAIN}, or use "
-        "it as it is with --allow-failed-parity."
-    )
+    """Raise `HideNerfError` unless the bundle passed parity or its export waived it.
+
+    Refused are a bundle that failed, and one that was never compared: an export whose gate could not run, or a
+    comparison that was interrupted while its verdict was stored.
+    """
+    folder = bundle.folder
+    if bundle.parity is ParityState.NEVER_COMPARED:
+        raise HideNerfError(
+            f"{folder}: this bundle was never compared with the model it was exported from; run hidenerf-parity "
+            f"{folder}, or use it as it is with --allow-failed-parity."
+        )
+    if bundle.parity is ParityState.FAILED:
+        report = f", see {folder / PARITY_REPORT}" if PARITY_REPORT in bundle.manifest["files"] else ""
+        raise HideNerfError(
+            f"{folder}: parity with the model it was exported from failed: {bundle.failed_parity}{report}; "
+            f"{EXPORT_AGAIN}, or use it as it is with --allow-failed-parity."
+        )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """`hidenerf-export` with its gate. The export itself is tested in tests/commands/test_export.py."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from hidenerf.commands.export import main
 from hidenerf.export import bundle_writer
-from hidenerf.runtime.bundle import PARITY_REPORT, open_bundle
+from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, ParityState, open_bundle, require_parity
+from hidenerf.runtime.errors import HideNerfError
 from tests.commands.test_parity import damage
 
 
@@ -20,9 +22,12 @@ def written(monkeypatch: pytest.MonkeyPatch, bundle_fp32: Path) -> list[Path]:
     """Where bundles were written: copies of one that was exported before, since exporting is slow."""
     folders: list[Path] = []
 
-    def copy(_model: Any, folder: Path, **_: Any) -> None:
+    def copy(_model: Any, folder: Path, *, parity_waived: bool, **_: Any) -> None:
         folders.append(folder)
         shutil.copytree(bundle_fp32, folder)
+        manifest = json.loads((folder / MANIFEST_NAME).read_text())
+        manifest["parity"] = {"waived": True} if parity_waived else None
+        (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
 
     monkeypatch.setattr(bundle_writer, "write_bundle", copy)
     return folders
@@ -54,8 +59,8 @@ def test_a_bundle_that_is_not_the_model_says_so(
         damage(folder, "led")
 
     monkeypatch.setattr(bundle_writer, "write_bundle", copy_and_damage)
-    result = run("-o", tmp_path / "bundle")
-    assert result.exit_code == 1
+    result = run("-o", tmp_path / "bundle", "--random-init", 0)
+    assert result.exit_code == 1, result.output
     assert "FAILED" in result.stdout
     assert "--allow-failed-parity" in result.stderr
     assert open_bundle(tmp_path / "bundle").failed_parity is not None
@@ -67,7 +72,9 @@ def test_the_gate_can_be_left_out(tmp_path: Path) -> None:
     result = run("-o", tmp_path / "bundle", "--no-parity")
     assert result.exit_code == 0
     assert "arity" not in result.output
-    assert open_bundle(tmp_path / "bundle").manifest["parity"] is None
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.parity is ParityState.WAIVED
+    require_parity(bundle)
 
 
 @pytest.mark.usefixtures("written")
@@ -86,7 +93,10 @@ def test_a_gate_that_cannot_run_leaves_the_bundle_without_a_verdict(
     result = run("-o", tmp_path / "bundle")
     assert result.exit_code == 0, result.output
     assert "Parity was not checked: it needs the package flip_evaluator" in result.stdout
-    assert open_bundle(tmp_path / "bundle").manifest["parity"] is None
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.parity is ParityState.NEVER_COMPARED
+    with pytest.raises(HideNerfError, match="never compared"):
+        require_parity(bundle)
 
 
 def test_an_export_that_fails_is_not_followed_by_a_gate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle, read_manifest, require_parity
+from hidenerf.runtime.bundle import GRAPH_NAMES, PARITY_REPORT, ParityState, open_bundle, read_manifest, require_parity
 from hidenerf.runtime.errors import HideNerfError
 
 Manifest = dict[str, Any]
@@ -265,16 +265,46 @@ def verdict(**entry: Any) -> Callable[[Manifest], None]:
 
 def test_a_failed_verdict_is_refused_in_its_words(tmp_path: Path) -> None:
     bundle = open_bundle(write(tmp_path / "failed", verdict(passed=False, failed="2 of 3 frames are green")))
+    assert bundle.parity is ParityState.FAILED
     assert bundle.failed_parity == "2 of 3 frames are green"
     with pytest.raises(HideNerfError, match=r"failed: 2 of 3 frames are green; .*--allow-failed-parity"):
         require_parity(bundle)
 
 
-@pytest.mark.parametrize("change", [None, verdict(passed=True, failed=None), lambda manifest: manifest.pop("parity")])
-def test_a_bundle_that_passed_or_was_never_asked_is_taken(
-    tmp_path: Path, change: Callable[[Manifest], Any] | None
+@pytest.mark.parametrize(
+    ("change", "state"),
+    [
+        (verdict(passed=True, failed=None), ParityState.PASSED),
+        (verdict(waived=True), ParityState.WAIVED),
+    ],
+)
+def test_a_bundle_that_passed_or_whose_parity_was_waived_is_taken(
+    tmp_path: Path, change: Callable[[Manifest], Any], state: ParityState
 ) -> None:
-    require_parity(open_bundle(write(tmp_path / "bundle", change)))
+    bundle = open_bundle(write(tmp_path / "bundle", change))
+    assert bundle.parity is state
+    assert bundle.failed_parity is None
+    require_parity(bundle)
+
+
+def interrupted_while_storing(manifest: Manifest) -> None:
+    """The report's files are there, but neither a verdict nor their hashes."""
+    manifest["parity"] = None
+
+
+@pytest.mark.parametrize(
+    "change", [None, lambda manifest: manifest.pop("parity"), interrupted_while_storing], ids=["null", "no key", "cut"]
+)
+def test_a_bundle_that_was_never_compared_is_refused(tmp_path: Path, change: Callable[[Manifest], Any] | None) -> None:
+    folder = write(tmp_path / "bundle", change)
+    if change is interrupted_while_storing:
+        (folder / PARITY_REPORT).parent.mkdir()
+        (folder / PARITY_REPORT).write_text("<html>")
+    bundle = open_bundle(folder)
+    assert bundle.parity is ParityState.NEVER_COMPARED
+    assert bundle.failed_parity is None
+    with pytest.raises(HideNerfError, match=r"never compared .*hidenerf-parity .*bundle, .*--allow-failed-parity\.$"):
+        require_parity(bundle)
 
 
 def test_a_failed_verdict_of_before_there_were_words(tmp_path: Path) -> None:
@@ -284,5 +314,6 @@ def test_a_failed_verdict_of_before_there_were_words(tmp_path: Path) -> None:
 
 
 def test_a_garbled_verdict_is_a_garbled_manifest(tmp_path: Path) -> None:
-    with pytest.raises(HideNerfError, match="lacks or garbles"):
-        open_bundle(write(tmp_path / "bundle", lambda manifest: manifest.update(parity="yes")))
+    for number, garbled in enumerate(("yes", {}, {"waived": False}, {"waived": "yes"})):
+        with pytest.raises(HideNerfError, match="lacks or garbles"):
+            open_bundle(write(tmp_path / f"{number}", lambda manifest, entry=garbled: manifest.update(parity=entry)))

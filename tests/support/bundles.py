@@ -41,14 +41,17 @@ SMALL = ModelConfig(
 
 
 def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
-    """A bundle of untrained weights from seed 0 with the shipped face model. how: `half`, `plan` of `write_bundle`."""
+    """A bundle of untrained weights from seed 0 with the shipped face model, its parity waived.
+
+    how: `half`, `plan` and `parity_waived` of `write_bundle`.
+    """
     bundle_writer.write_bundle(
         random_model(config, 0),
         folder,
         checkpoint={"random_init": 0},
         face_model=load_face_model(default_face_model_path()),
         report=lambda _: None,
-        **({"half": False} | how),
+        **({"half": False, "parity_waived": True} | how),
     )
     return folder
 

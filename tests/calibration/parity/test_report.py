@@ -12,7 +12,7 @@ from hidenerf.calibration.parity.metrics import TensorDifference
 from hidenerf.calibration.parity.report import PICTURE_FILE, REPORT_FILE, report, store, table, verdict
 from hidenerf.calibration.parity.tensors import TensorRow
 from hidenerf.calibration.parity.thresholds import Thresholds
-from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, open_bundle
+from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, ParityState, open_bundle, require_parity
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.video.pictures import read_picture
 
@@ -73,7 +73,7 @@ def test_the_stored_report_and_its_entry(own_bundle: Path) -> None:
         "thresholds": {"frame_psnr": 60.0, "flicker_psnr": 57.0, "tensor_cosine": 0.9999999, "tensor_psnr": 110.0},
         "report": REPORT_FILE,
     }
-    untouched = stored.manifest | {"parity": None, "files": bundle.manifest["files"]}
+    untouched = stored.manifest | {"parity": bundle.manifest["parity"], "files": bundle.manifest["files"]}
     assert untouched == bundle.manifest
 
     content = json.loads((own_bundle / REPORT_FILE).read_text(), parse_constant=no_constants)
@@ -148,14 +148,18 @@ def test_an_interruption_leaves_a_bundle_that_verifies(
         finished = False
     monkeypatch.undo()
 
-    verdict_then = open_bundle(own_bundle).manifest["parity"]
+    then = open_bundle(own_bundle)
     assert finished == (survivors >= 6)
     if finished:
-        assert verdict_then["frame_psnr"] == 30.0
-    elif verdict_then is not None:
-        assert with_old_report
-        assert verdict_then["frame_psnr"] == 96.5
+        assert then.manifest["parity"]["frame_psnr"] == 30.0
+    elif then.parity is ParityState.NEVER_COMPARED:
+        with pytest.raises(HideNerfError, match="never compared"):
+            require_parity(then)
+    elif with_old_report:
+        assert then.manifest["parity"]["frame_psnr"] == 96.5
         assert read_picture(own_bundle / PICTURE_FILE)[0, 0, 0] == 7
+    else:
+        assert then.parity is ParityState.WAIVED
     bundle = open_bundle(own_bundle)
     store(parity, bundle, report(parity, bundle, **CIRCUMSTANCES), PAGE)
     assert open_bundle(own_bundle).manifest["parity"]["frame_psnr"] == 30.0
