@@ -1,12 +1,12 @@
 """Real media in `../shared/data` beside the checkout, without which tests that need it skip, and small bundles."""
 
-import fcntl
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.support.made_once import MadeOnce, make_once
 
 # Started in the background by a shell, we ignore Ctrl-C, and so would the commands whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,23 +37,25 @@ def face_landmarker(shared_data: Path) -> Path:
     return path
 
 
-MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if WORKER is None else own.parent
 
 
 @pytest.fixture(scope="session")
-def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+def made_once(run_folder: Path) -> MadeOnce:
     """Folder `name`, filled by the first test process that asks for it, whole or not at all; the others wait."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own if WORKER is None else own.parent
+    return lambda name, fill: make_once(run_folder / name, fill)
 
-    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (shared / name).exists():
-                fill(shared / name)
-        return shared / name
 
-    return folder_of
+@pytest.fixture(scope="session")
+def emulated_kernels(run_folder: Path) -> Path:
+    """Where the emulated kernels' libraries lie (tests/support/kernels/emulated.py), each compiled once a run."""
+    folder = run_folder / "emulated-kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ class EmulatedTriplaneRenderer:
     folder: Path
 
     def __init__(self, sizes: RendererSizes) -> None:
-        self.library = build("renderer_emulated.cpp", self.folder, *sizes.definitions())
+        self.library = build("kernels/renderer_emulated.cpp", self.folder, *sizes.definitions())
 
     def merge_planes(
         self, planes: list[int], half: bool, feature_weight: int, merged: int, flags: int, stream: int
@@ -120,7 +120,7 @@ class EmulatedSeccDrawer:
     folder: Path
 
     def __init__(self, vertices: int, expressions: int, triangles: int, size: int) -> None:
-        self.library = build("others_emulated.cpp", self.folder)
+        self.library = build("kernels/others_emulated.cpp", self.folder)
         self.counts = vertices, expressions, triangles, size
 
     def vertices(self, neutral: int, basis: int, coefficients: int, vertices: int, stream: int) -> None:
@@ -142,10 +142,10 @@ def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str], stream: 
     return onnxruntime.InferenceSession(str(graph.path), session_options, providers=["CPUExecutionProvider"])
 
 
-def use_host_gpu(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """From here on `OnnxRuntimeCuda` runs without a GPU; the kernels' emulation is built in `folder`."""
-    monkeypatch.setattr(EmulatedTriplaneRenderer, "folder", folder, raising=False)
-    monkeypatch.setattr(EmulatedSeccDrawer, "folder", folder, raising=False)
+def use_host_gpu(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
+    """From here on `OnnxRuntimeCuda` runs without a GPU. kernels: the fixture `emulated_kernels`."""
+    monkeypatch.setattr(EmulatedTriplaneRenderer, "folder", kernels, raising=False)
+    monkeypatch.setattr(EmulatedSeccDrawer, "folder", kernels, raising=False)
     monkeypatch.setattr(onnxruntime_cuda, "import_onnxruntime", lambda: onnxruntime)
     monkeypatch.setattr(onnxruntime_cuda, "cuda_core", lambda: None)
     monkeypatch.setattr(onnxruntime_cuda, "nvrtc_version", lambda: "13.0")

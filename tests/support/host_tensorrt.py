@@ -185,8 +185,11 @@ class Log:
         self.failing: set[str] = set()
 
 
-def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str = "tensorrt") -> Log:
-    """From here on `TensorRtEngines` runs on the emulation; the SECC kernel's is built in `folder`."""
+def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, kernels: Path, cache: Path, module: str = "tensorrt") -> Log:
+    """From here on `TensorRtEngines` runs on the emulation.
+
+    kernels: the fixture `emulated_kernels`. cache: the folder that stands for the user's cache of compiled kernels.
+    """
     log = Log()
     emulated = SimpleNamespace(
         __name__=module,
@@ -199,12 +202,12 @@ def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, folder: Path, module: str
     def load_library(backend: str) -> Library:
         return Library(backend, VERSIONS[backend], emulated, log)
 
-    monkeypatch.setattr(EmulatedSeccDrawer, "folder", folder, raising=False)
+    monkeypatch.setattr(EmulatedSeccDrawer, "folder", kernels, raising=False)
     monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)
     monkeypatch.setattr(tensorrt_engines, "Device", HostDevice)
     monkeypatch.setattr(tensorrt_engines, "gpu_sm", lambda: SM)
     monkeypatch.setattr(tensorrt_engines, "load_library", load_library)
-    monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(cache))
     return log
 
 

@@ -43,11 +43,6 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return open_bundle(shutil.copytree(request.getfixturevalue(request.param), folder))
 
 
-@pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("emulation")
-
-
 @pytest.fixture(
     params=[
         "onnxruntime-cpu",
@@ -56,16 +51,22 @@ def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(pytest.param(name, marks=pytest.mark.gpu) for name in ("onnxruntime-cuda", "tensorrt", "tensorrt-rtx")),
     ],
 )
-def name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, emulation: Path, bundle: Bundle) -> str:
+def name(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    emulated_kernels: Path,
+    tmp_path: Path,
+    bundle: Bundle,
+) -> str:
     """A backend's name, which opens `bundle` here."""
     if backend := EMULATED_TENSORRT.get(request.param):
-        use_host_tensorrt(monkeypatch, emulation)
+        use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache")
         write_emulated_set(bundle, backend)
         return backend
     if request.param in EMULATED_TENSORRT.values():
         build_engines(bundle, request.param)
     if request.param == EMULATED:
-        use_host_gpu(monkeypatch, emulation)
+        use_host_gpu(monkeypatch, emulated_kernels)
         return "onnxruntime-cuda"
     if request.param == "onnxruntime-cuda":
         try:

@@ -39,14 +39,9 @@ from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
 CUDA = "onnxruntime-cuda"
 
 
-@pytest.fixture(scope="module")
-def emulation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("emulation")
-
-
 @pytest.fixture
-def host_gpu(monkeypatch: pytest.MonkeyPatch, emulation: Path) -> None:
-    use_host_gpu(monkeypatch, emulation)
+def host_gpu(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path) -> None:
+    use_host_gpu(monkeypatch, emulated_kernels)
 
 
 @pytest.fixture(scope="module")

@@ -60,8 +60,8 @@ def bundle(bundle_fp16: Path, tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Log:
-    return use_host_tensorrt(monkeypatch, tmp_path)
+def log(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path, tmp_path: Path) -> Log:
+    return use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache")
 
 
 def engines_of(bundle: Bundle, backend: str = "tensorrt") -> Path:
@@ -287,9 +287,9 @@ def test_a_plugin_beside_the_plan_is_loaded_from_there(bundle: Bundle, log: Log)
 
 
 def test_the_lean_runtime_takes_version_compatible_plans_alone(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path, tmp_path: Path
 ) -> None:
-    use_host_tensorrt(monkeypatch, tmp_path, module="tensorrt_lean")
+    use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache", module="tensorrt_lean")
     assert "tensorrt_lean loads version-compatible plans only" in refusal(bundle)
     write_emulated_set(bundle, "tensorrt", {"version_compatible": True})
     open_backend("tensorrt", bundle, StageTimes(), print).close()
@@ -448,10 +448,10 @@ def test_the_installed_module_has_what_else_is_used(installed: Library) -> None:
 
 
 def test_a_plan_that_the_installed_library_refuses_is_named(
-    bundle: Bundle, installed: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    bundle: Bundle, installed: Library, monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path, tmp_path: Path
 ) -> None:
     """The plan is a real one where it can be built here, then the reason is the missing driver."""
-    use_host_tensorrt(monkeypatch, tmp_path)
+    use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache")
     monkeypatch.setattr(tensorrt_engines, "load_library", lambda _: installed)
     folder = engines_of(bundle, "tensorrt-rtx")
     if folder.name != f"tensorrt-rtx-{installed.version}-sm86":

@@ -1,6 +1,7 @@
 """GridSample3d, Secc and the conversion to bytes on the host, against PyTorch, OpenCV and hand-made pictures."""
 
 import ctypes
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +15,8 @@ from tests.support.kernels.emulated import build, pointer
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build("others_emulated.cpp", tmp_path_factory.mktemp("emulated"))
+def library(emulated_kernels: Path) -> ctypes.CDLL:
+    return build("kernels/others_emulated.cpp", emulated_kernels)
 
 
 def sampled(

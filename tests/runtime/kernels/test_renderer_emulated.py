@@ -26,11 +26,6 @@ ALL = {"odd": ODD, "plain": PLAIN, "deep": DEEP, "wide": WIDE}
 LARGEST = 1.5e-3
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("emulated")
-
-
 def largest_error(scene: Scene, octaves: int, rendered: NDArray, alpha: NDArray) -> float:
     wanted, wanted_alpha = (t.numpy() for t in reference(scene, octaves))
     assert np.isfinite(rendered).all()
@@ -39,18 +34,18 @@ def largest_error(scene: Scene, octaves: int, rendered: NDArray, alpha: NDArray)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_matches_pytorch_in_fp64(name: str, folder: Path) -> None:
+def test_matches_pytorch_in_fp64(name: str, emulated_kernels: Path) -> None:
     sizes = ALL[name]
-    ready = EmulatedRenderer(sizes, random_scene(sizes, 11), folder)
+    ready = EmulatedRenderer(sizes, random_scene(sizes, 11), emulated_kernels)
     assert not np.isnan(ready.merged).any()
     assert largest_error(ready.scene, sizes.octaves, *ready.render()) < LARGEST
     assert largest_error(ready.scene, sizes.octaves, *ready.render_direct()) < LARGEST
     assert ready.flags[0] == 0
 
 
-def test_light_that_is_left_where_a_ray_ends_is_below_the_bound(folder: Path) -> None:
+def test_light_that_is_left_where_a_ray_ends_is_below_the_bound(emulated_kernels: Path) -> None:
     """An opaque head: most of what it hides is never computed, and 0.1 % of the light is all that may be missing."""
-    ready = EmulatedRenderer(DEEP, head_scene(DEEP, 1), folder)
+    ready = EmulatedRenderer(DEEP, head_scene(DEEP, 1), emulated_kernels)
     rendered, alpha = ready.render()
     wanted, wanted_alpha = reference(ready.scene, DEEP.octaves)
     assert (wanted_alpha > 0.999).double().mean() > 0.15
@@ -59,28 +54,28 @@ def test_light_that_is_left_where_a_ray_ends_is_below_the_bound(folder: Path) ->
     assert np.abs(rendered - wanted.numpy()).mean() < 3e-4
 
 
-def test_fp16_output_is_the_fp32_output_rounded(folder: Path) -> None:
-    ready = EmulatedRenderer(ODD, random_scene(ODD, 2), folder)
+def test_fp16_output_is_the_fp32_output_rounded(emulated_kernels: Path) -> None:
+    ready = EmulatedRenderer(ODD, random_scene(ODD, 2), emulated_kernels)
     full, alpha = ready.render()
     half, half_alpha = ready.render(half=True)
     np.testing.assert_array_equal(half, full.astype(np.float16))
     np.testing.assert_array_equal(alpha, half_alpha)
 
 
-def test_points_outside_the_box_have_no_features(folder: Path) -> None:
+def test_points_outside_the_box_have_no_features(emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 3)
-    ready = EmulatedRenderer(ODD, scene._replace(deformation=scene.deformation * 20), folder)
+    ready = EmulatedRenderer(ODD, scene._replace(deformation=scene.deformation * 20), emulated_kernels)
     assert largest_error(ready.scene, ODD.octaves, *ready.render()) < LARGEST
     assert largest_error(ready.scene, ODD.octaves, *ready.render_direct()) < LARGEST
     assert ready.flags[0] == 0
 
 
-def test_what_is_not_finite_lies_outside_and_is_said(folder: Path) -> None:
+def test_what_is_not_finite_lies_outside_and_is_said(emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 3)
     bad = scene.deformation.clone()
     bad[0, 0, 2, 2], bad[0, 4, 3, 5], bad[0, 2, 4, 4] = math.nan, math.inf, -math.inf
     outside = scene._replace(deformation=torch.where(torch.isfinite(bad), bad, torch.full_like(bad, 50.0)))
-    ready = EmulatedRenderer(ODD, scene._replace(deformation=bad), folder)
+    ready = EmulatedRenderer(ODD, scene._replace(deformation=bad), emulated_kernels)
     assert largest_error(outside, ODD.octaves, *ready.render()) < LARGEST
     assert ready.flags[0] == 1
     ready.flags[0] = 0
@@ -89,12 +84,12 @@ def test_what_is_not_finite_lies_outside_and_is_said(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_camera_that_is_not_finite_sees_nothing(value: float, folder: Path) -> None:
+def test_a_camera_that_is_not_finite_sees_nothing(value: float, emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 3)
     for entry in (0, 3, 11, 16, 20):
         camera = scene.camera.clone()
         camera[0, entry] = value
-        rendered, alpha = EmulatedRenderer(ODD, scene._replace(camera=camera), folder).render()
+        rendered, alpha = EmulatedRenderer(ODD, scene._replace(camera=camera), emulated_kernels).render()
         # An infinite focal length is a narrow view, and that is finite.
         if not (math.isinf(value) and entry >= 16):
             assert (rendered == 0).all()
@@ -102,27 +97,27 @@ def test_a_camera_that_is_not_finite_sees_nothing(value: float, folder: Path) ->
         assert np.isfinite(rendered).all()
 
 
-def test_a_camera_that_looks_away_sees_nothing(folder: Path) -> None:
+def test_a_camera_that_looks_away_sees_nothing(emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 3)
     camera = scene.camera.clone()
     camera[0, [0, 2, 4, 6, 8, 10]] *= -1
-    rendered, alpha = EmulatedRenderer(ODD, scene._replace(camera=camera), folder).render()
+    rendered, alpha = EmulatedRenderer(ODD, scene._replace(camera=camera), emulated_kernels).render()
     assert (rendered == 0).all()
     assert (alpha == 0).all()
 
 
-def test_planes_beyond_fp16_are_said(folder: Path) -> None:
+def test_planes_beyond_fp16_are_said(emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 3)
     scene.planes[0][0, 0, 0, 3, 3] = 1e7
-    ready = EmulatedRenderer(ODD, scene, folder)
+    ready = EmulatedRenderer(ODD, scene, emulated_kernels)
     assert ready.flags[0] == 2
     assert np.isfinite(ready.merged).all()
 
 
-def test_merged_planes_are_the_first_layer_of_the_sampled_planes(folder: Path) -> None:
+def test_merged_planes_are_the_first_layer_of_the_sampled_planes(emulated_kernels: Path) -> None:
     """At any point of the box: bilinear in the merged planes = first layer of the mean of bilinear samples."""
     scene = random_scene(DEEP, 4)
-    ready = EmulatedRenderer(DEEP, scene, folder)
+    ready = EmulatedRenderer(DEEP, scene, emulated_kernels)
     points = torch.rand(1, 3, 1, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
     from hidenerf.model.rendering import sample_planes
     from hidenerf.runtime.kernels.packing import unit_order
@@ -139,8 +134,8 @@ def test_merged_planes_are_the_first_layer_of_the_sampled_planes(folder: Path) -
 
 
 @pytest.fixture(scope="module")
-def parts(folder: Path) -> ctypes.CDLL:
-    library = build("renderer_emulated.cpp", folder, *ODD.definitions())
+def parts(emulated_kernels: Path) -> ctypes.CDLL:
+    library = build("kernels/renderer_emulated.cpp", emulated_kernels, *ODD.definitions())
     library.to_half.restype, library.to_half.argtypes = ctypes.c_ushort, [ctypes.c_float]
     library.from_half.restype, library.from_half.argtypes = ctypes.c_float, [ctypes.c_ushort]
     for name in ("exact_sigmoid", "exact_softplus"):

@@ -14,21 +14,26 @@ from hidenerf.runtime.kernels.compile import FOLDER
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.scenes import Scene
+from tests.support.made_once import make_once
 
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1]
 
 
 def build(source: str, folder: Path, *definitions: tuple[str, int]) -> ctypes.CDLL:
-    """A library of one of this folder's .cpp files; skips where there is no C++ compiler."""
+    """A library of one of the .cpp files under tests/support; skips where there is no C++ compiler.
+
+    folder: the fixture `emulated_kernels`. definitions: the macros the source is compiled for.
+    """
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed: the kernels cannot be emulated")
-    library = folder / f"{Path(source).stem}-{abs(hash(definitions))}.so"
-    if not library.exists():
-        flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{FOLDER}"]
-        defined = [f"-D{name}={value}" for name, value in definitions]
-        command = ["g++", *flags, *defined, str(HERE / source), "-o", str(library)]
-        subprocess.run(command, check=True)
-    return ctypes.CDLL(str(library))
+    name = "-".join([Path(source).stem, *(str(value) for _, value in definitions)])
+    return ctypes.CDLL(str(make_once(folder / f"{name}.so", lambda library: _compile(source, library, definitions))))
+
+
+def _compile(source: str, library: Path, definitions: tuple[tuple[str, int], ...]) -> None:
+    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{FOLDER}"]
+    defined = [f"-D{name}={value}" for name, value in definitions]
+    subprocess.run(["g++", *flags, *defined, str(SUPPORT / source), "-o", str(library)], check=True)
 
 
 def pointer(array: NDArray[Any]) -> ctypes.c_void_p:
@@ -54,7 +59,7 @@ class EmulatedRenderer:
 
     def __init__(self, sizes: RendererSizes, scene: Scene, folder: Path) -> None:
         self.sizes, self.scene = sizes, scene
-        self.library = build("renderer_emulated.cpp", folder, *sizes.definitions())
+        self.library = build("kernels/renderer_emulated.cpp", folder, *sizes.definitions())
         self.flags = np.zeros(1, np.int32)
         packed = pack_mlp(sizes, *[t.double().numpy() for t in scene.mlp])
         self.operands, self.direct_operands = aligned(packed.operands), aligned(packed.direct_operands)

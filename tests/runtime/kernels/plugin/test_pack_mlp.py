@@ -13,12 +13,12 @@ from tests.support.kernels.scenes import BASE, DEMO, ODD, random_scene
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 @pytest.mark.parametrize("sizes", [ODD, DEMO, BASE], ids=["odd", "demo", "base"])
-def test_words_are_the_hosts(sizes: RendererSizes, kind: type, tmp_path: Path) -> None:
+def test_words_are_the_hosts(sizes: RendererSizes, kind: type, emulated_kernels: Path) -> None:
     small = RendererSizes(**{**vars(sizes), "render_size": 9, "samples": 6, "finest": 16})
     scene = random_scene(small, 1)
     weights = [np.ascontiguousarray(t.numpy().astype(kind)) for t in scene.mlp]
     wanted = pack_mlp(small, *weights).direct_operands
-    library = build("plugin/pack_mlp_emulated.cpp", tmp_path, *small.definitions())
+    library = build("plugin/pack_mlp_emulated.cpp", emulated_kernels, *small.definitions())
     assert library.words() == len(wanted)
     found, flags = aligned(np.full(len(wanted), 0xFFFFFFFF, np.uint32)), np.zeros(1, np.int32)
     pack = library.pack_fp16 if kind is np.float16 else library.pack_fp32
@@ -36,11 +36,11 @@ def test_words_are_the_hosts(sizes: RendererSizes, kind: type, tmp_path: Path) -
     np.testing.assert_array_equal(found[-small.outputs :], wanted[-small.outputs :])
 
 
-def test_a_weight_beyond_fp16_is_clamped_and_said(tmp_path: Path) -> None:
+def test_a_weight_beyond_fp16_is_clamped_and_said(emulated_kernels: Path) -> None:
     scene = random_scene(ODD, 1)
     scene.weight_2[2, 3] = -1e6
     weights = [np.ascontiguousarray(t.numpy()) for t in scene.mlp]
-    library = build("plugin/pack_mlp_emulated.cpp", tmp_path, *ODD.definitions())
+    library = build("plugin/pack_mlp_emulated.cpp", emulated_kernels, *ODD.definitions())
     found, flags = aligned(np.zeros(library.words(), np.uint32)), np.zeros(1, np.int32)
     library.pack_fp32(*map(pointer, [*weights, found, flags]))
     assert flags[0] == 2
