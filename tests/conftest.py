@@ -2,10 +2,12 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.exported_presets import Exported, export_preset
 from tests.support.made_once import MadeOnce, make_once
 
 # Started in the background by a shell, we ignore Ctrl-C, and so would the commands whose Ctrl-C is tested.
@@ -76,3 +78,9 @@ def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
             write_untrained(SMALL, folder, half=True)
 
     return made_once("bundle-fp16", fill)
+
+
+@pytest.fixture(scope="session")
+def exported_preset(made_once: MadeOnce) -> Callable[[str], Exported]:
+    """Preset → what `hidenerf-export` makes of it."""
+    return lambda preset: export_preset(preset, made_once)

@@ -19,8 +19,8 @@ from hidenerf.export import bundle_writer
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.files import sha256_of
-from tests.export.conftest import Exported
 from tests.support.exported import island_counts, tiny_graphs, whole
+from tests.support.exported_presets import Exported
 from tests.support.tiny import tiny_model
 
 EXPORT = [sys.executable, "-m", "hidenerf.commands.export"]

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from hidenerf.commands.export import main
 from hidenerf.export import bundle_writer
 from hidenerf.runtime.bundle import open_bundle
-from tests.export.engines.test_writer import contents, set_of
+from tests.support.engine_builds import set_of
 from tests.support.exported import island_counts, tiny_graphs, whole
+from tests.support.files import contents
 from tests.support.networks import bundle_of, convolution, rtx
 from tests.support.tiny import tiny_model
 

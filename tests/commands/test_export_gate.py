@@ -14,7 +14,7 @@ from hidenerf.commands.export import main
 from hidenerf.export import bundle_writer
 from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, ParityState, open_bundle, require_parity
 from hidenerf.runtime.errors import HideNerfError
-from tests.commands.test_parity import damage
+from tests.support.bundles import damage
 
 
 @pytest.fixture

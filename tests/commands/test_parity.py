@@ -4,10 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx
 import pytest
 from click.testing import CliRunner, Result
-from onnx import numpy_helper
 
 from hidenerf.commands.parity import main
 from hidenerf.commands.run import main as run_main
@@ -18,25 +16,11 @@ from hidenerf.runtime.bundle import GRAPH_NAMES, MANIFEST_NAME, PARITY_REPORT, o
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.video.pictures import read_picture
+from tests.support.bundles import damage
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def damage(bundle: Path, graph: str) -> None:
-    """Scale the weights of the graph's last convolution by 1.05, and make the hashes fit again."""
-    path = bundle / f"{graph}.onnx"
-    model = onnx.load(path)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    node = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights][-1]
-    tensor = weights[node.input[1]]
-    values = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array((values * 1.05).astype(values.dtype), tensor.name))
-    onnx.save(model, path)
-    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
-    manifest["files"][path.name] = sha256_of(path)
-    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])

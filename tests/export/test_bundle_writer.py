@@ -21,7 +21,7 @@ from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
-from tests.runtime.tensorrt.test_engine_set import write_set
+from tests.support.engine_sets import write_set
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.full_disk import run_on_small_disk
 from tests.support.tiny import TINY, tiny_model

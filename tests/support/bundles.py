@@ -1,5 +1,6 @@
 """Bundles that several tests read, made once, and the graphs of one bundle used for another of the same model."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import Any
 
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from hidenerf.export import bundle_writer
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import random_model
+from hidenerf.runtime.bundle import MANIFEST_NAME
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.files import sha256_of
 
 SMALL = ModelConfig(
     name="small",
@@ -73,3 +77,18 @@ def graphs_of(bundle: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle_writer, "export_module", exported_before)
         yield
+
+
+def damage(bundle: Path, graph: str) -> None:
+    """Scale the weights of the graph's last convolution by 1.05, and make the hashes fit again."""
+    path = bundle / f"{graph}.onnx"
+    model = onnx.load(path)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    node = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights][-1]
+    tensor = weights[node.input[1]]
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array((values * 1.05).astype(values.dtype), tensor.name))
+    onnx.save(model, path)
+    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
+    manifest["files"][path.name] = sha256_of(path)
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))

@@ -1,14 +1,7 @@
-import numpy as np
 import pytest
 
 from hidenerf.calibration.precision.groups import layer_groups
-from hidenerf.export.passes.convolutions import Convolution
-
-
-def layer(name: str, size: int = 1) -> Convolution:
-    """2 · size² FLOPs."""
-    return Convolution(name, name, "x", np.ones((1, 1, 1, 1), np.float32), (1, 1, 1, 1), (1, 1, size, size))
-
+from tests.support.convolutions import layer
 
 LAYERS = [layer("net.down.0"), layer("net.down.1", 3), layer("net.up.0", 2), layer("net.up.1"), layer("node_conv")]
 

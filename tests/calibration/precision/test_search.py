@@ -8,7 +8,7 @@ import pytest
 from hidenerf.calibration.precision.frame_loss import FrameLoss
 from hidenerf.calibration.precision.groups import LayerGroup
 from hidenerf.calibration.precision.search import Sensitivity, greedy_order, greedy_search, sensitivity, take_back
-from tests.calibration.precision.test_groups import layer
+from tests.support.convolutions import layer
 
 SQUARES = {"a": 0.1, "b": 0.4, "c": 5.0, "d": 0.2}
 GROUPS = {name: LayerGroup("led", name, (layer(name, size),)) for name, size in zip("abcd", (1, 4, 10, 1), strict=True)}

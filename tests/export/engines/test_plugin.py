@@ -1,8 +1,6 @@
 """The plugin library as `hidenerf-export` asks for it: built, kept, described, and one sentence where it cannot be."""
 
 import dataclasses
-import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,7 @@ from hidenerf.export.engines.plugin import (
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.sizes import RendererSizes
-
-SMALL = RendererSizes(render_size=9, samples=6, rendered=5, levels=2, channels=16, finest=16, width=24, octaves=3)
-OTHER = dataclasses.replace(SMALL, samples=8)
-VERSION = "10.12.0.36"
+from tests.support.plugin.sizes import OTHER, SMALL, VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +24,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("HIDENERF_PLUGIN", raising=False)
     monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    for tool in ("cmake", "nvcc", "c++"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed: the plugin cannot be built")
-    if "TENSORRT_REPOSITORY" not in os.environ:
-        pytest.skip("TENSORRT_REPOSITORY names no clone or address of github.com/NVIDIA/TensorRT to take headers from")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path_factory.mktemp("plugins")))
-        return plugin_library([SMALL, OTHER], VERSION, ["75"])
 
 
 def test_a_library_says_what_it_was_built_for(library: Path) -> None:

@@ -29,10 +29,9 @@ from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.tensorrt.engine_set import find_engines
 from hidenerf.runtime.tensorrt.library import Library
 from hidenerf.runtime.tensorrt.messages import plugin_refusal
-from tests.export.engines.test_plugin import library  # noqa: F401 - a fixture
-from tests.export.engines.test_process import job
-from tests.runtime.tensorrt.test_engine_set import sidecar as sidecar_of
-from tests.runtime.tensorrt.test_engine_set import write_set
+from tests.support.engine_builds import job
+from tests.support.engine_sets import sidecar as sidecar_of
+from tests.support.engine_sets import write_set
 from tests.support.networks import convolution, rtx
 
 DEMO = RendererSizes.of_model(PRESETS["demo"].to_dict())
@@ -183,7 +182,7 @@ def test_a_plugin_that_the_real_registry_does_not_load_is_one_sentence(tmp_path:
 
 
 def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
-    library: Path,  # noqa: F811
+    library: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     trt, logger = rtx().trt, rtx().logger
@@ -220,7 +219,7 @@ def test_what_the_plugin_says_on_stderr_is_the_sentence(tmp_path: Path, monkeypa
 
 
 def test_a_graph_without_nodes_of_ours_builds_with_the_library_registered(
-    library: Path,  # noqa: F811
+    library: Path,
     tmp_path: Path,
 ) -> None:
     """With the real builder, which puts the whole library into the plan, though it is not version-compatible."""

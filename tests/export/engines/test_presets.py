@@ -20,9 +20,10 @@ from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.tensorrt.engine_set import read_sidecar
-from tests.export.conftest import Exported
-from tests.export.engines.test_writer import contents, set_of
 from tests.support.bundles import graphs_of, write_untrained
+from tests.support.engine_builds import set_of
+from tests.support.exported_presets import Exported
+from tests.support.files import contents
 from tests.support.networks import rtx
 
 LIMIT_SECONDS = 60.0

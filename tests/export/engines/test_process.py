@@ -1,11 +1,6 @@
 """One engine in a process of its own: what comes back, Ctrl-C by a real signal, and a process that dies."""
 
-import os
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,33 +9,9 @@ from onnx import TensorProto, helper
 from hidenerf.export.engines import process
 from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.process import build_engine
-from hidenerf.export.engines.worker import Job
-from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
+from tests.support.engine_builds import interrupting_bar, job
 from tests.support.networks import SHAPE, convolution, graph_of, quantised_convolution, rtx
-
-
-def job(graph: GraphSpec, folder: Path, sm: int = 86) -> Job:
-    tensors = [
-        [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype.name} for t in specs.values()]
-        for specs in (graph.inputs, graph.outputs)
-    ]
-    (folder / "out").mkdir()
-    plan = str(folder / "out" / "net.plan")
-    return Job("tensorrt-rtx", sm, "net", str(graph.path), *tensors, reduced=False, plan=plan)
-
-
-@contextmanager
-def interrupting_bar(_label: str) -> Iterator[Callable[[float], None]]:
-    sent: list[float] = []
-
-    def interrupt(part: float) -> None:
-        if not sent:
-            sent.append(part)
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.3)
-
-    yield interrupt
 
 
 def test_the_plan_is_written_and_the_network_described(tmp_path: Path) -> None:

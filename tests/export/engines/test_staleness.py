@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hidenerf.export.engines.staleness import MISSING, Origin, stale_reason
-from tests.runtime.tensorrt.test_engine_set import sha256, sidecar, source, write_set
+from tests.support.engine_sets import graph_bytes, sha256, sidecar, write_set
 
-ORIGIN = Origin(sha256(source("led")), {}, {"tensorrt-rtx": "1.7.1"})
+ORIGIN = Origin(sha256(graph_bytes("led")), {}, {"tensorrt-rtx": "1.7.1"})
 
 
 @pytest.fixture

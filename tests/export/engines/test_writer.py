@@ -15,8 +15,9 @@ from hidenerf.export.engines.writer import write_engines
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.tensorrt.engine_set import find_engines, read_sidecar, set_folder
-from tests.export.engines.test_process import interrupting_bar
+from hidenerf.runtime.tensorrt.engine_set import find_engines, read_sidecar
+from tests.support.engine_builds import interrupting_bar, set_of
+from tests.support.files import contents
 from tests.support.networks import bundle_of, convolution, quantised_convolution, replace_graph, rtx, targets
 
 
@@ -35,14 +36,6 @@ def built(folder: Path, *sms: int) -> list[str]:
     lines: list[str] = []
     write_engines(folder, targets(*sms), lines.append)
     return lines
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def set_of(bundle: Path, sm: int) -> Path:
-    return set_folder(bundle, "tensorrt-rtx", rtx().version, sm)
 
 
 def test_a_set_is_found_with_the_tensors_of_the_manifest_and_the_audit(own_fp16: Path) -> None:

@@ -21,15 +21,14 @@ from hidenerf.runtime.backends import tensorrt as tensorrt_engines
 from hidenerf.runtime.backends.base import Backend
 from hidenerf.runtime.backends.onnxruntime_cuda import import_onnxruntime
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
-from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
-from hidenerf.runtime.tensorrt.api import gpu_sm, load_library
+from tests.support.engine_builds import build_engines
 from tests.support.host_gpu import use_host_gpu
 from tests.support.host_tensorrt import use_host_tensorrt, write_emulated_set
+from tests.support.model_inputs import Float, motion, source
 
-Float = NDArray[np.float32]
 EMULATED = "onnxruntime-cuda, emulated"
 EMULATED_TENSORRT = {"tensorrt, emulated": "tensorrt", "tensorrt-rtx, emulated": "tensorrt-rtx"}
 # The CUDA backend's kernel computes in FP16 what the graph computes in FP32.
@@ -77,21 +76,6 @@ def name(
     return str(request.param)
 
 
-def build_engines(bundle: Bundle, backend: str) -> None:
-    """For this machine's GPU; skips where the library does not run here."""
-    from hidenerf.export.engines.libraries import load_library as load_builder
-    from hidenerf.export.engines.targets import choose_targets
-    from hidenerf.export.engines.writer import write_engines
-
-    try:
-        load_library(backend)
-        Device().close()
-        sm = str(gpu_sm()) if backend == "tensorrt-rtx" else None
-        write_engines(bundle.folder, choose_targets(load_builder(backend), sm), print)
-    except HideNerfError as error:
-        pytest.skip(f"{error}")
-
-
 def opened(name: str, bundle: Bundle, times: StageTimes | None = None) -> Backend:
     return open_backend(name, bundle, times or StageTimes(), lambda line: pytest.fail(line))
 
@@ -109,18 +93,6 @@ def agree(backend: str, frame: NDArray, expected: NDArray) -> bool:
     if backend == "onnxruntime-cpu":
         return bool(difference.max() <= 1)
     return bool(10 * np.log10(255.0**2 / max(np.square(difference).mean(), 1e-9)) >= LEAST_PSNR)
-
-
-def source(bundle: Bundle, seed: int = 0) -> tuple[Float, Float, Float]:
-    rng = np.random.default_rng(seed)
-    picture = rng.random((1, 3, bundle.image_size, bundle.image_size), np.float32)
-    secc = rng.random((1, 3, bundle.secc_size, bundle.secc_size), np.float32)
-    return picture, canonical_camera(5, -3, 1)[None], secc
-
-
-def motion(bundle: Bundle, seed: int = 0, yaw: float = 10.0) -> tuple[Float, Float]:
-    secc = np.random.default_rng(100 + seed).random((1, 3, bundle.secc_size, bundle.secc_size), np.float32)
-    return secc, canonical_camera(yaw, 2, 0)[None]
 
 
 def chained_by_hand(bundle: Bundle, source_: tuple[Float, ...], motion_: tuple[Float, ...]) -> dict[str, NDArray]:

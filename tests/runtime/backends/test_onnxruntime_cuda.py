@@ -33,8 +33,8 @@ from hidenerf.runtime.face_model import load_face_model
 from hidenerf.runtime.kernels import launch
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
-from tests.runtime.backends.test_backends import motion, source
 from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
+from tests.support.model_inputs import motion, source
 
 CUDA = "onnxruntime-cuda"
 

@@ -33,7 +33,7 @@ from hidenerf.runtime.tensorrt import api as tensorrt_library
 from hidenerf.runtime.tensorrt.api import load_library
 from hidenerf.runtime.tensorrt.engine_set import read_sidecar
 from hidenerf.runtime.tensorrt.library import Library
-from tests.runtime.backends.test_backends import build_engines, motion, source
+from tests.support.engine_builds import build_engines
 from tests.support.host_gpu import HostDevice
 from tests.support.host_tensorrt import (
     ACTIVATION_UNIT,
@@ -44,6 +44,7 @@ from tests.support.host_tensorrt import (
     write_emulated_set,
     write_sidecar,
 )
+from tests.support.model_inputs import motion, source
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
 RTX_CACHE = b"emulated kernels"

@@ -1,6 +1,5 @@
 """Finding engines: which set fits, and one sentence for each way in which none does. No library is needed for that."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -13,51 +12,14 @@ import pytest
 from hidenerf.runtime.bundle import Bundle, GraphSpec, TensorSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.engine_set import PLUGIN_FILE, build_command, find_engines, read_sidecar, set_folder
-
-GRAPHS = ("source_encoder", "led", "renderer_refiner")
-VERSION = "1.7.1"
-
-
-def sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def source(name: str) -> bytes:
-    return f"the graph {name}".encode()
+from tests.support.engine_sets import GRAPHS, VERSION, graph_bytes, sha256, sidecar, write_set
 
 
 def bundle_in(folder: Path) -> Bundle:
     """What `open_bundle` would give, of which the finder reads the graphs' files and hashes."""
-    files = {f"{name}.onnx": sha256(source(name)) for name in GRAPHS}
+    files = {f"{name}.onnx": sha256(graph_bytes(name)) for name in GRAPHS}
     graphs = {name: GraphSpec(name, folder / f"{name}.onnx", {}, {}) for name in GRAPHS}
     return Bundle(folder, {"files": files}, graphs, None)
-
-
-def sidecar(name: str) -> dict[str, Any]:
-    plan = name.encode() * 7
-    return {
-        "schema": "hidenerf-engine",
-        "schema_version": 1,
-        "graph": name,
-        "source": {"file": f"{name}.onnx", "sha256": sha256(source(name))},
-        "backend": "tensorrt-rtx",
-        "sm": 86,
-        "versions": {"tensorrt-rtx": VERSION},
-        "build": {},
-        "inputs": [{"name": "camera", "shape": [1, 25], "dtype": "float32"}],
-        "outputs": [{"name": "frame", "shape": [8, 8, 3], "dtype": "uint8"}],
-        "precision": {},
-        "plan": {"file": f"{name}.plan", "bytes": len(plan), "sha256": sha256(plan)},
-        "layers": [],
-    }
-
-
-def write_set(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    for name in GRAPHS:
-        (folder / f"{name}.plan").write_bytes(name.encode() * 7)
-        (folder / f"{name}.json").write_text(json.dumps(sidecar(name)))
-    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,63 @@
+"""Builds of engines: their jobs, where they go, and a progress bar that sends Ctrl-C."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hidenerf.export.engines.libraries import load_library
+from hidenerf.export.engines.targets import choose_targets
+from hidenerf.export.engines.worker import Job
+from hidenerf.export.engines.writer import write_engines
+from hidenerf.runtime.bundle import Bundle, GraphSpec
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.kernels.device import Device
+from hidenerf.runtime.tensorrt.api import gpu_sm
+from hidenerf.runtime.tensorrt.api import load_library as load_runtime
+from hidenerf.runtime.tensorrt.engine_set import set_folder
+from tests.support.networks import rtx
+
+
+def job(graph: GraphSpec, folder: Path, sm: int = 86) -> Job:
+    """The job of building `graph` with TensorRT-RTX into folder/out/net.plan."""
+    tensors = [
+        [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype.name} for t in specs.values()]
+        for specs in (graph.inputs, graph.outputs)
+    ]
+    (folder / "out").mkdir()
+    plan = str(folder / "out" / "net.plan")
+    return Job("tensorrt-rtx", sm, "net", str(graph.path), *tensors, reduced=False, plan=plan)
+
+
+def set_of(bundle: Path, sm: int) -> Path:
+    """Where a bundle's TensorRT-RTX engines for an SM lie."""
+    return set_folder(bundle, "tensorrt-rtx", rtx().version, sm)
+
+
+@contextmanager
+def interrupting_bar(_label: str) -> Iterator[Callable[[float], None]]:
+    """Stands for `build_bar`: at the first progress it interrupts this process."""
+    sent: list[float] = []
+
+    def interrupt(part: float) -> None:
+        if not sent:
+            sent.append(part)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
+
+    yield interrupt
+
+
+def build_engines(bundle: Bundle, backend: str) -> None:
+    """Build the engines for this machine's GPU; skips where the library does not run here."""
+    try:
+        load_runtime(backend)
+        Device().close()
+        sm = str(gpu_sm()) if backend == "tensorrt-rtx" else None
+        write_engines(bundle.folder, choose_targets(load_library(backend), sm), print)
+    except HideNerfError as error:
+        pytest.skip(f"{error}")
