@@ -51,7 +51,7 @@ Result = dict[str, Any]
 @click.option("--seed", type=int, default=0, help="Of the weights, the pairs and the jitter.")
 @click.option("--variant", "alone", hidden=True, help="Run this one in this process.")
 @click.option("--workers", type=int, default=1, hidden=True, help="Processes that draw heads, for --variant.")
-@user_errors
+@user_errors()
 def main(out: Path, chosen: str | None, preset: str, alone: str | None, workers: int, **length: int) -> None:
     """Train and evaluate variants of a preset, and write FOLDER/ablations.md, .json, .png and .log."""
     from benchmarks.ablation_variants import Length, variants

@@ -2,7 +2,7 @@
 # Run a command on a GPU machine without installing hidenerf there: the machine's own python3 and PyTorch, this
 # checkout as the package `hidenerf`, and wheels from .whl/, if any, for what the machine lacks.
 #
-#   bash benchmarks/gpu_session.sh python3 -m hidenerf.commands.train --preset demo --seconds 540 --out "$OUT"
+#   bash benchmarks/gpu_session.sh python3 -m hidenerf.commands.train --preset demo --seconds 540 --output "$OUT"
 #
 # Packages too large for one transfer travel in parts of 41 MB. Here, for CPython 3.12 on x86-64, without dependencies:
 #
@@ -14,7 +14,7 @@
 #
 # What shall go on when this command returns, from a copy of the checkout as it is now:
 #
-#   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.commands.train --seconds 1200 --out /tmp/run
+#   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.commands.train --seconds 1200 --output /tmp/run
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$HOME/hidenerf-parts

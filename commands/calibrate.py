@@ -1,4 +1,4 @@
-"""`hidenerf-calibrate`: which convolutions can be INT8, and what must stay in FP32."""
+"""`hidenerf-calibrate`: choose which convolutions are INT8 and what stays in FP32; writes a precision plan."""
 
 import json
 import math
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
@@ -20,38 +21,45 @@ if TYPE_CHECKING:
 METHOD_NAMES = ("measured", "max", "percentile", "entropy")
 DEFAULT_FILE = "precision.json"
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", metavar="[BUNDLE|CHECKPOINT]", required=False, type=_PATH)
-@click.option("-o", "--output", default=DEFAULT_FILE, show_default=True, type=_PATH, help="The plan (.json).")
-@click.option("-s", "--source", "sources", multiple=True, type=_PATH, help="Portrait or prepared source; repeatable.")
-@click.option("-d", "--driving", "motions", multiple=True, type=_PATH, help="Clip, take or motion file; repeatable.")
+@options.command(extra="export,cpu")
+@click.argument("model", metavar="[BUNDLE|CHECKPOINT]", required=False, type=options.PATH)
+@options.output("The plan (.json).", DEFAULT_FILE)
+@click.option(
+    "-s",
+    "--source",
+    "sources",
+    multiple=True,
+    type=options.PATH,
+    help="Portrait or prepared source (.npz); repeatable.  [default: a shipped one]",
+)
+@click.option(
+    "-d",
+    "--driving",
+    "motions",
+    multiple=True,
+    type=options.PATH,
+    help="Clip, take or motion file; repeatable.  [default: a shipped motion]",
+)
 @click.option(
     "--frames",
     type=click.IntRange(1),
     default=4,
-    show_default=True,
     help="Calibration frames of each source and motion.",
 )
 @click.option(
     "--min-psnr",
     type=click.FloatRange(10.0, 100.0),
     default=42.0,
-    show_default=True,
     help="Budget: the worst frame against FP32, in dB.",
 )
 @click.option(
     "--ranges",
     type=click.Choice(METHOD_NAMES),
     default="measured",
-    show_default=True,
-    help="Of activations; measured: max or percentile, whichever is better for the group.",
+    help="How ranges of activations are chosen; measured: max or percentile, whichever is better for the group.",
 )
-@click.option("--fp8", is_flag=True, help="Refused: see docs/precision.md.")
-@click.option("--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task.")
-@user_errors
+@options.face_landmarker
 def main(
     model: Path | None,
     output: Path,
@@ -60,30 +68,20 @@ def main(
     frames: int,
     min_psnr: float,
     ranges: str,
-    fp8: bool,
     face_landmarker: Path | None,
 ) -> None:
     """Make a precision plan for an FP32 BUNDLE or a CHECKPOINT (.safetensors; without it the shipped one).
 
-    Sources are moved by motions, the shipped ones by default, and the loss of the final frame is measured with groups
-    of convolutions in INT8. Writes the plan, which `hidenerf-export --precision` applies, and a picture beside it.
+    Animates each source with each motion, by default the shipped ones, and measures how much the frames lose with
+    groups of convolutions in INT8. Writes the plan, which `hidenerf-export --precision` applies, and a picture of the
+    trade-off beside it.
     """
-    if fp8:
-        raise HideNerfError(
-            "--fp8: FP8 convolutions are not offered, they lost more than INT8 in every graph at the same rate "
-            "(docs/precision.md); leave the option out."
-        )
     if output.suffix != ".json":
         raise HideNerfError(f"-o {output}: the plan's name must end in .json.")
-    try:
-        from hidenerf.calibration.precision.calibrate import calibrate, load_models
-        from hidenerf.calibration.precision.data import collect
-        from hidenerf.calibration.precision.plan import plan_content
-        from hidenerf.export.bundle_writer import quiet_exporter
-    except ModuleNotFoundError as error:
-        raise HideNerfError(
-            f"Calibrating needs the package {error.name}; install it with: pip install 'hidenerf[export,cpu]'"
-        ) from None
+    from hidenerf.calibration.precision.calibrate import calibrate, load_models
+    from hidenerf.calibration.precision.data import collect
+    from hidenerf.calibration.precision.plan import plan_content
+    from hidenerf.export.bundle_writer import quiet_exporter
     from hidenerf.runtime.animator import Animator
     from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
     from hidenerf.runtime.files import require_writable_parent
@@ -100,14 +98,14 @@ def main(
         bundle = _bundle(model, Path(stack.enter_context(TemporaryDirectory())))
         models = load_models(bundle)
         with Animator(bundle, "onnxruntime-cpu", face_landmarker) as animator:
-            data = collect(animator, sources, motions, frames, click.echo)
+            data = collect(animator, sources, motions, frames, logger.info)
         with quiet_exporter():
-            found = calibrate(models, data, min_psnr=min_psnr, method=ranges, report=click.echo)
+            found = calibrate(models, data, min_psnr=min_psnr, method=ranges, report=logger.info)
         content = plan_content(found, bundle, models, data, min_psnr)
     _store(content, found, output, min_psnr)
     share = content["share"]
-    click.echo(
-        f"\nPlan written to {output}: worst of {len(data.samples)} frames {found.plan.worst:.2f} dB (budget "
+    print_result(
+        f"Plan written to {output}: worst of {len(data.samples)} frames {found.plan.worst:.2f} dB (budget "
         f"{min_psnr:g}), INT8 {share['per_frame']:.1%} of a frame's convolution FLOPs and "
         f"{share['source_encoder']:.1%} of the source encoder's; estimated cost {content['cost']['plan']:g} against "
         f"{content['cost']['fp16']:g} in FP16.\nApply it with: hidenerf-export --precision {output}"
@@ -126,7 +124,7 @@ def _bundle(model: Path | None, scratch: Path) -> "Bundle":
     checkpoint = model or default_checkpoint_path()
     if not checkpoint.is_file():
         raise HideNerfError(f"{checkpoint}: no such bundle or checkpoint; check the path.")
-    click.echo(f"Exporting {checkpoint} in FP32.")
+    logger.info(f"Exporting {checkpoint} in FP32.")
     folder = scratch / "bundle"
     write_bundle(
         load_checkpoint(checkpoint),

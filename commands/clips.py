@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import is_quiet, logger, print_result
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import require_writable_parent
 from hidenerf.runtime.progress import progress_bar
@@ -16,23 +17,18 @@ VIDEO_SUFFIXES = (
     *(".flv", ".ogv", ".wmv", ".gif"),
 )
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("folder", type=_PATH)
-@click.option("--out", type=_PATH, required=True, help="Folder for the prepared clips, one .npz each.")
-@click.option("--preset", default="demo", show_default=True, help="The networks to train on them: demo or base.")
-@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Use one frame of so many.")
+@options.command(extra="export,track")
+@click.argument("folder", type=options.PATH)
+@options.output("Folder for the prepared clips, one .npz each.")
+@options.preset("Preset of the networks to train on them: demo or base.")
+@click.option("--every", type=click.IntRange(1), default=1, help="Use every N-th frame.", metavar="N")
 @click.option("--limit-frames", type=click.IntRange(2), help="Use no more frames of a clip, from its beginning.")
-@click.option("--face", type=click.IntRange(1), help="Which face of clips with several, counted from the left.")
-@click.option(
-    "--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task; found or downloaded if left out."
-)
-@user_errors
+@click.option("--face", type=click.IntRange(1), metavar="N", help="Which face of clips with several, from the left.")
+@options.face_landmarker
 def main(
     folder: Path,
-    out: Path,
+    output: Path,
     preset: str,
     every: int,
     limit_frames: int | None,
@@ -55,7 +51,7 @@ def main(
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
     paths = _clips_in(folder)
-    require_writable_parent(out / "clip")
+    require_writable_parent(output / "clip")
     options = ClipOptions(PRESETS[preset].image_size, every, limit_frames, face)
     face_model = load_face_model(default_face_model_path())
     began = time.monotonic()
@@ -64,32 +60,32 @@ def main(
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
         for path in paths:
             name = path.relative_to(folder)
-            target = out / name.with_name(name.name + CLIP_SUFFIX)
+            target = output / name.with_name(name.name + CLIP_SUFFIX)
             clip_began = time.monotonic()
             try:
                 if target.exists() and _origin_in(target) == origin_of(path, face_model, options):
                     skipped += 1
-                    click.echo(f"{name}: prepared already")
+                    logger.info(f"{name}: prepared already")
                     continue
-                with progress_bar(None, quiet=False) as frame_done:
+                with progress_bar(None, is_quiet()) as frame_done:
                     clip = prepare_clip(path, face_model, landmarker, options, frame_done)
             except HideNerfError as error:
                 failures.append(str(error))
-                click.echo(f"{name}: not prepared, see below")
+                logger.info(f"{name}: not prepared, see below")
                 continue
             # What keeps one clip from being written would keep the others, too.
             save_clip(clip.clip, clip.frames, target)
             prepared += 1
             frames += len(clip.frames)
             seconds = time.monotonic() - clip_began
-            click.echo(f"{name}: {len(clip.frames)} frames, fit error {clip.error:.2f} px, {seconds:.1f} s")
+            logger.info(f"{name}: {len(clip.frames)} frames, fit error {clip.error:.2f} px, {seconds:.1f} s")
     for failure in failures:
-        click.echo(failure, err=True)
+        logger.error(failure)
     if prepared + skipped == 0:
         raise HideNerfError(f"{folder}: none of its {len(paths)} clips could be prepared, for the reasons above.")
     seconds = time.monotonic() - began
-    click.echo(
-        f"{out}: {prepared} of {len(paths)} clips prepared, {skipped} before; {frames} frames in {seconds:.1f} s, "
+    print_result(
+        f"{output}: {prepared} of {len(paths)} clips prepared, {skipped} before; {frames} frames in {seconds:.1f} s, "
         f"{frames / seconds:.1f} frames/s"
     )
 
@@ -110,7 +106,7 @@ def _origin_in(target: Path) -> str:
     try:
         return open_clip(target).clip.origin
     except HideNerfError as error:
-        raise HideNerfError(f"{error} It is in the way here: move it or choose another --out.") from None
+        raise HideNerfError(f"{error} It is in the way here: move it or choose another --output.") from None
 
 
 if __name__ == "__main__":

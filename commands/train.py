@@ -7,50 +7,57 @@ from typing import Any
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import logger
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import require_writable_parent
 
 
-@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the run, see above.")
-@click.option("--preset", default="demo", help="Sizes of the networks: demo or base.")
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
+@options.command(extra="export")
+@options.output("Folder for the run.")
+@options.preset("Sizes of the networks: demo or base.")
+@click.option("--config", "config_path", type=options.PATH, help="JSON with entries of TrainingConfig.")
 @click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sessions together.")
 @click.option("--steps", type=int, help="Length of the whole run in steps instead.")
-@click.option("--stop-after", type=float, default=float("inf"), help="Seconds after which this session ends.")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run saved in this folder (OUT/run).")
 @click.option(
-    "--initial", type=click.Path(path_type=Path), help="Begin with this checkpoint's weights, not with random ones."
+    "--stop-after",
+    type=float,
+    default=float("inf"),
+    show_default="never",
+    help="Seconds after which this session ends.",
 )
-@click.option("--batch-size", type=int, help="Pairs a step and a GPU.")
-@click.option("--learning-rate", type=float, help="Of AdamW, at its highest.")
+@click.option("--resume", type=options.PATH, help="Go on with the run saved in this folder (OUTPUT/run).")
+@click.option("--initial", type=options.PATH, help="Begin with this checkpoint's weights, not with random ones.")
+@click.option("--batch-size", type=int, help="Image pairs per step and GPU.")
+@click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
 @click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")
-@click.option("--seed", type=int, help="Of the weights, the pairs and the jitter.")
-@click.option(
-    "--vgg", type=click.Path(path_type=Path), help="VGG-16 of torchvision as .safetensors, for perceptual loss."
-)
-@click.option("--clips", type=click.Path(path_type=Path), help="Train on clips that hidenerf-clips put in this folder.")
+@click.option("--seed", type=int, help="Seed of the weights, the pairs and the jitter.")
+@click.option("--vgg", type=options.PATH, help="VGG-16 of torchvision as .safetensors, for perceptual loss.")
+@click.option("--clips", type=options.PATH, help="Train on clips that hidenerf-clips put in this folder.")
 @click.option(
     "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic batches."
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    help="Processes that make pairs, each GPU's own. Default: its share of the cores.",
+    help="Processes that make image pairs, for each GPU.  [default: its share of the cores]",
 )
-@click.option("--capacity", type=click.IntRange(8), default=8192, help="Pairs kept on the GPU, to be drawn from.")
-@click.option("--warm-up", type=click.IntRange(1), default=1024, help="Pairs to wait for before the first step.")
-@click.option("--report-every", type=float, default=15.0, help="Seconds from one line of figures to the next.")
-@click.option("--save-every", type=float, default=120.0, help="Seconds from one saved state to the next.")
 @click.option(
-    "--triton/--no-triton", default=True, help="On a GPU: our Triton kernels, or PyTorch's functions in their place."
+    "--capacity",
+    type=click.IntRange(8),
+    default=8192,
+    help="Image pairs kept on the GPU, from which batches are drawn.",
+)
+@click.option("--warm-up", type=click.IntRange(1), default=1024, help="Image pairs to wait for before the first step.")
+@click.option("--report-every", type=float, default=15.0, help="Seconds between two lines of losses and speeds.")
+@click.option("--save-every", type=float, default=120.0, help="Seconds between two saved states.")
+@click.option(
+    "--triton/--no-triton", default=True, help="On a GPU: our Triton kernels, or PyTorch's functions instead."
 )
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard beside the CSV.")
-@click.option("--device", type=click.Choice(["cuda", "cpu"]), help="Default: a GPU if there is one.")
-@user_errors
+@options.device
 def main(
-    out: Path,
+    output: Path,
     preset: str,
     config_path: Path | None,
     stop_after: float,
@@ -71,10 +78,13 @@ def main(
 ) -> None:
     """Train HiDe-NeRF on synthetic talking heads, or on prepared clips.
 
-    OUT/run holds the latest checkpoint.safetensors and what --resume needs, OUT/metrics.csv the metrics log,
-    OUT/samples.png rows of source, driving, SECC, rendered, refined and error. A run may be split into sessions: give
-    --stop-after, then --resume with the same --out; the schedule goes on where it was. Several GPUs: torchrun
-    --nproc-per-node N -m hidenerf.commands.train …
+    In the folder OUTPUT, run/ holds the latest checkpoint.safetensors and what --resume needs, metrics.csv the metrics
+    log, and samples.png rows of source, driving, SECC, rendered, refined and error.
+
+    A run can be split into sessions: give --stop-after, then --resume with the same --output. The schedule goes on
+    where it was.
+
+    Several GPUs: torchrun --nproc-per-node N -m hidenerf.commands.train …
     """
     import torch
 
@@ -94,8 +104,10 @@ def main(
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
-    if resume is None and (out / STATE_FOLDER).exists():
-        raise HideNerfError(f"{out}: holds a run already; go on with --resume {out / STATE_FOLDER} or choose another.")
+    if resume is None and (output / STATE_FOLDER).exists():
+        raise HideNerfError(
+            f"{output}: holds a run already; go on with --resume {output / STATE_FOLDER} or choose another."
+        )
     if device == "cuda" and not torch.cuda.is_available():
         raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to train on the CPU.")
     values: dict[str, Any] = {}
@@ -117,7 +129,7 @@ def main(
     if clips is None and synthetic_share > 0:
         raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
     prepared = None if clips is None else read_clips(clips, model_config)
-    require_writable_parent(out / STATE_FOLDER)
+    require_writable_parent(output / STATE_FOLDER)
 
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
@@ -145,7 +157,7 @@ def main(
             pairs = opened(ClipPairs(prepared, model_config, *room))
             if synthetic_share > 0:
                 pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), synthetic_share, seed)
-        train(trainer, pairs, shown, out, stop_after, report_every, save_every, tensorboard, click.echo)
+        train(trainer, pairs, shown, output, stop_after, report_every, save_every, tensorboard, logger.info)
 
 
 def _with_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""python -m hidenerf.commands.tune_refiner CHECKPOINT OUTPUT: train a checkpoint's refine network alone."""
+"""`hidenerf-tune-refiner`: train a checkpoint's refine network alone."""
 
 import time
 from collections import defaultdict
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hidenerf.commands.errors import user_errors
+from hidenerf.commands import options
+from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
@@ -18,17 +19,19 @@ SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_SAVES = 600.0
 
 
-@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="JSON with entries of TrainingConfig.")
-@click.option("--steps", type=click.IntRange(1), help=f"Steps, unless the config has them: {STEPS}.")
-@click.option("--people", type=click.IntRange(1), default=640, help="Synthetic people, two pairs each.")
+@options.command(extra="export")
+@click.argument("checkpoint", type=options.PATH)
+@options.output("The tuned checkpoint (.safetensors), a new file.")
+@click.option("--config", "config_path", type=options.PATH, help="JSON with entries of TrainingConfig.")
+@click.option("--steps", type=click.IntRange(1), help=f"Number of steps.  [default: the config's, else {STEPS}]")
+@click.option("--people", type=click.IntRange(1), default=640, help="Synthetic people, two image pairs each.")
 @click.option(
-    "--original-share", type=click.FloatRange(0, 1), default=0.25, help="Of CHECKPOINT's own weights in OUTPUT's."
+    "--original-share",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    help="Share of CHECKPOINT's own weights in the tuned ones.",
 )
-@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that draw pairs.")
-@user_errors
+@click.option("--workers", type=click.IntRange(1), default=1, help="Processes that make image pairs.")
 def main(
     checkpoint: Path,
     output: Path,
@@ -40,8 +43,8 @@ def main(
 ) -> None:
     """Train the refine network and the ID encoder of CHECKPOINT alone, on the CPU.
 
-    OUTPUT is a checkpoint as any other, its weights rounded to FP16; it is written every ten minutes, at the end and
-    after Ctrl-C.
+    The output is a whole checkpoint with weights rounded to FP16. It is written every ten minutes, at the end and after
+    Ctrl-C.
     """
     from hidenerf.model.checkpoint import load_checkpoint
     from hidenerf.runtime.files import require_writable_parent
@@ -49,9 +52,9 @@ def main(
     from hidenerf.training.loop.refiner_tuning import RefinerTuning, refiner_pairs
 
     if output.suffix.lower() != ".safetensors" or output.is_dir():
-        raise HideNerfError(f"{output}: a checkpoint is a .safetensors file; give the name of one.")
+        raise HideNerfError(f"-o {output}: a checkpoint is a .safetensors file; give the name of one.")
     if output.exists():
-        raise HideNerfError(f"{output}: is there already; give another name.")
+        raise HideNerfError(f"-o {output}: is there already; give another name.")
     values = {} if config_path is None else read_config(config_path)
     if values.get("seconds"):
         raise HideNerfError(f"{config_path}: the refine network alone is trained by steps; give these, not seconds.")
@@ -59,7 +62,7 @@ def main(
     config = TrainingConfig.from_dict({"batch_size": BATCH_SIZE, "steps": STEPS, **values, **given})
     model = load_checkpoint(checkpoint)
     require_writable_parent(output)
-    pairs = refiner_pairs(model, people, config.seed, workers, click.echo)
+    pairs = refiner_pairs(model, people, config.seed, workers, logger.info)
     _train(RefinerTuning(model, pairs, config), config.steps, original_share, output)
 
 
@@ -74,7 +77,7 @@ def _train(tuning: "RefinerTuning", steps: int, original_share: float, output: P
             now, count = time.monotonic(), tuning.done - first
             if now - told >= SECONDS_BETWEEN_LINES or tuning.done == steps:
                 means = " ".join(f"{name} {total / count:.4f}" for name, total in sums.items())
-                click.echo(f"step {tuning.done} of {steps}, {(now - told) / count:.2f} s each | {means}")
+                logger.info(f"step {tuning.done} of {steps}, {(now - told) / count:.2f} s each | {means}")
                 sums.clear()
                 first, told = tuning.done, now
             if now - saved >= SECONDS_BETWEEN_SAVES and tuning.done < steps:
@@ -85,15 +88,16 @@ def _train(tuning: "RefinerTuning", steps: int, original_share: float, output: P
             _save(tuning, original_share, output)
         raise
     _save(tuning, original_share, output)
+    print_result(f"Checkpoint written to {output}.")
 
 
 def _save(tuning: "RefinerTuning", original_share: float, output: Path) -> None:
     from hidenerf.model.checkpoint import save_checkpoint
     from hidenerf.training.loop.state import fp16_weights
 
-    click.echo(f"saving step {tuning.done} …")
+    logger.info(f"saving step {tuning.done} …")
     save_checkpoint(fp16_weights(tuning.tuned(original_share)), output)
-    click.echo(f"saved step {tuning.done} in {output}")
+    logger.info(f"saved step {tuning.done} in {output}")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,6 @@ def test_the_exporters_command_line(plan_path: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--fp8"], "FP8 convolutions are not offered"),
         (["-s", "nowhere.png"], "nowhere.png: no such file"),
         (["-d", "nowhere.mp4"], "nowhere.mp4: no such file"),
         (["-d", "camera:0"], "camera:0: calibration needs input that can be repeated"),

@@ -46,17 +46,18 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     (folder / "broken.mov").write_bytes(b"not a film")
     (folder / "notes.txt").write_text("not a clip")
     options = ("--limit-frames", 3, "--every", 10, "--face-landmarker", face_landmarker)
-    result = run(folder, "--out", out, *options)
+    result = run(folder, "--output", out, *options)
     assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
+    lines = result.stderr.splitlines()
     assert lines[0] == "broken.mov: not prepared, see below"
     assert lines[1].startswith("drv_d0.mp4: 3 frames, fit error ")
     assert lines[1].endswith(" s")
     assert lines[2] == "faceless.mp4: not prepared, see below"
     assert lines[3].startswith("second/d10.MP4: 3 frames, fit error ")
-    assert lines[4].startswith(f"{out}: 2 of 4 clips prepared, 0 before; 6 frames in ")
-    assert lines[4].endswith(" frames/s")
-    failures = result.stderr.splitlines()
+    (summary,) = result.stdout.splitlines()
+    assert summary.startswith(f"{out}: 2 of 4 clips prepared, 0 before; 6 frames in ")
+    assert summary.endswith(" frames/s")
+    failures = lines[4:]
     assert failures[0].startswith(f"{folder / 'broken.mov'}: ")
     assert failures[1].startswith(f"{folder / 'faceless.mp4'}: a face was found in no frame")
     assert len(failures) == 2
@@ -65,34 +66,34 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     assert open_clip(out / written[0]).clip.number.tolist() == [0, 10, 20]
     before = [(out / name).read_bytes() for name in written]
 
-    result = run(folder, "--out", out, *options)
+    result = run(folder, "--output", out, *options)
     assert result.returncode == 0
-    assert "drv_d0.mp4: prepared already\n" in result.stdout
+    assert "drv_d0.mp4: prepared already\n" in result.stderr
     assert f"{out}: 0 of 4 clips prepared, 2 before; 0 frames" in result.stdout
     assert [(out / name).read_bytes() for name in written] == before
 
     # Other content under the same name, and a file that is none of ours.
     shutil.copy(shared_data / "drv_d10.mp4", folder / "drv_d0.mp4")
     np.savez(out / written[1], something=np.zeros(3))
-    result = run(folder, "--out", out, *options)
-    assert "drv_d0.mp4: 3 frames, fit error " in result.stdout
-    assert "second/d10.MP4: not prepared, see below" in result.stdout
+    result = run(folder, "--output", out, *options)
+    assert "drv_d0.mp4: 3 frames, fit error " in result.stderr
+    assert "second/d10.MP4: not prepared, see below" in result.stderr
     assert "d10.MP4.npz: not a prepared clip" in result.stderr
-    assert "It is in the way here: move it or choose another --out." in result.stderr
+    assert "It is in the way here: move it or choose another --output." in result.stderr
 
 
 def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert "no such folder" in refuse(tmp_path / "nowhere", "--out", out)
-    assert f"{Path(__file__)}: not a folder; give the folder that holds" in refuse(__file__, "--out", out)
-    assert "no clips in this folder (.mp4, " in refuse(tmp_path, "--out", out)
+    assert "no such folder" in refuse(tmp_path / "nowhere", "--output", out)
+    assert f"{Path(__file__)}: not a folder; give the folder that holds" in refuse(__file__, "--output", out)
+    assert "no clips in this folder (.mp4, " in refuse(tmp_path, "--output", out)
     assert not out.exists()
     (tmp_path / "broken.mp4").write_bytes(b"not a film")
     assert "none of its 1 clips could be prepared" in refuse(
-        tmp_path, "--out", out, "--face-landmarker", face_landmarker
+        tmp_path, "--output", out, "--face-landmarker", face_landmarker
     )
-    assert "--preset huge: no such preset" in refuse(tmp_path, "--out", out, "--preset", "huge")
-    assert "no such file (--face-landmarker)" in refuse(tmp_path, "--out", out, "--face-landmarker", "nowhere.task")
+    assert "--preset huge: no such preset" in refuse(tmp_path, "--output", out, "--preset", "huge")
+    assert "no such file (--face-landmarker)" in refuse(tmp_path, "--output", out, "--face-landmarker", "nowhere.task")
 
 
 def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
@@ -100,11 +101,10 @@ def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path
     folder.mkdir()
     for name in ("a.mp4", "b.mp4"):
         shutil.copy(shared_data / "drv_d0.mp4", folder / name)
-    command = [*CLIPS, str(folder), "--out", str(out), "--every", "12", "--face-landmarker", str(face_landmarker)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
+    command = [*CLIPS, str(folder), "--output", str(out), "--every", "12", "--face-landmarker", str(face_landmarker)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        assert process.stdout.readline().startswith("a.mp4: 7 frames")
+        assert process.stderr.readline().startswith("a.mp4: 7 frames")
         time.sleep(0.3)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130

@@ -1,3 +1,5 @@
+"""`hidenerf-parity` on small untrained bundles."""
+
 import json
 import shutil
 import subprocess
@@ -10,13 +12,13 @@ from click.testing import CliRunner, Result
 from hidenerf.commands.parity import main
 from hidenerf.commands.run import main as run_main
 from hidenerf.model.checkpoint import save_checkpoint
-from hidenerf.model.hidenerf import HideNerf
+from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import GRAPH_NAMES, MANIFEST_NAME, PARITY_REPORT, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.video.pictures import read_picture
-from tests.support.bundles import damage
+from tests.support.bundles import SMALL, damage
 
 
 def run(*arguments: object) -> Result:
@@ -28,9 +30,10 @@ def test_a_fresh_bundle_passes(request: pytest.FixtureRequest, tmp_path: Path, p
     bundle = Path(shutil.copytree(request.getfixturevalue(f"bundle_{precision}"), tmp_path / "bundle"))
     result = run(bundle, "--frames", 4)
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""
-    assert f"{precision.upper()} on onnxruntime-cpu" in result.stdout
-    assert "4 of" in result.stdout
+    (note,) = result.stderr.splitlines()
+    assert note.endswith(" frames of demo_motion.npz on demo_source.npz")
+    assert "4 of" in note
+    assert f"{precision.upper()} on onnxruntime-cpu" in note
     assert "Passed" in result.stdout
     manifest = open_bundle(bundle).manifest
     assert manifest["parity"]["passed"] is True
@@ -56,9 +59,9 @@ def test_one_damaged_convolution_fails_with_exit_code_1(own_bundle: Path, graph:
     assert json.loads((own_bundle / manifest["parity"]["report"]).read_text())["passed"] is False
 
 
-def test_a_checkpoints_bundle(own_bundle: Path, model: HideNerf, tmp_path: Path) -> None:
+def test_a_checkpoints_bundle(own_bundle: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "weights.safetensors"
-    save_checkpoint(model, checkpoint)
+    save_checkpoint(random_model(SMALL, 0), checkpoint)
     manifest = json.loads((own_bundle / MANIFEST_NAME).read_text())
     manifest["checkpoint"] = {"sha256": sha256_of(checkpoint), "name": checkpoint.name}
     (own_bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
@@ -89,7 +92,7 @@ def test_a_real_portrait_and_clip(own_bundle: Path, shared_data: Path, face_land
         (["--backend", "abacus"], "abacus"),
         (["--reference-backend", "onnxruntime-cpu"], "give a bundle as --reference"),
         (["--reference", "nowhere"], "nowhere: no such bundle"),
-        (["--report", "report.pdf"], "must end in .html"),
+        (["-o", "report.pdf"], "must end in .html"),
         (["--farmes", "3"], "--farmes"),
     ],
 )
@@ -189,11 +192,9 @@ def test_the_page_shows_the_worst_frame(own_bundle: Path) -> None:
 def test_another_bundle_as_reference(own_bundle: Path, bundle_fp32: Path, bundle_fp16: Path, tmp_path: Path) -> None:
     before = (own_bundle / MANIFEST_NAME).read_bytes()
     page = tmp_path / "page.html"
-    result = run(
-        own_bundle, "--reference", bundle_fp16, "--frames", 2, "--backend", "onnxruntime-cpu", "--report", page
-    )
+    result = run(own_bundle, "--reference", bundle_fp16, "--frames", 2, "--backend", "onnxruntime-cpu", "-o", page)
     assert result.exit_code == 0, result.output
-    assert f"FP32 on onnxruntime-cpu against {bundle_fp16.name}, FP16 on onnxruntime-cpu" in result.stdout
+    assert f"FP32 on onnxruntime-cpu against {bundle_fp16.name}, FP16 on onnxruntime-cpu" in result.stderr
     assert "frames ≥ 45 dB" in result.stdout
     assert f"reference: {bundle_fp16.name}, FP16 on onnxruntime-cpu" in page.read_text(encoding="utf-8")
     assert (own_bundle / MANIFEST_NAME).read_bytes() == before

@@ -8,23 +8,25 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from hidenerf.commands import tune_refiner as refiner_tuning_cli
+from hidenerf.commands import tune_refiner
 from hidenerf.commands.tune_refiner import main
 from hidenerf.model.checkpoint import load_checkpoint
 from hidenerf.training.loop.refiner_tuning import RefinerTuning
 
 Tune = Callable[..., Result]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def tune(small_checkpoint: Path, tmp_path: Path) -> Tune:
-    """The command, on two people, for OUTPUT new/tuned.safetensors and a config of these entries."""
+    """The command, on two people, OUTPUT new/tuned.safetensors, with a config of these entries."""
 
     def run(*options: str, output: str = "new/tuned.safetensors", **config: object) -> Result:
         path = tmp_path / "config.json"
         path.write_text(json.dumps({"batch_size": 2, **config}))
-        arguments = [str(small_checkpoint), str(tmp_path / output), "--people", "2", "--config", str(path), *options]
-        return CliRunner().invoke(main, arguments)
+        arguments = ["-o", str(tmp_path / output), "--people", "2", "--config", str(path), *options]
+        return CliRunner().invoke(main, [str(small_checkpoint), *arguments])
 
     return run
 
@@ -35,7 +37,8 @@ def test_it_writes_a_checkpoint_and_says_how_it_goes(tune: Tune, small_checkpoin
     output = tmp_path / "new" / "tuned.safetensors"
     assert "step 2 of 2" in result.output
     assert "sharpness_refined" in result.output
-    assert result.output.endswith(f"saved step 2 in {output}\n")
+    assert result.stderr.endswith(f"saved step 2 in {output}\n")
+    assert result.stdout == f"Checkpoint written to {output}.\n"
     before, after = (load_checkpoint(path).state_dict() for path in (small_checkpoint, output))
     kept = "deformation.head.weight"
     assert torch.equal(before[kept].half().float(), after[kept])
@@ -50,7 +53,7 @@ def test_an_option_comes_before_the_config(tune: Tune) -> None:
 def test_what_was_learned_is_kept_meanwhile_and_after_ctrl_c(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(refiner_tuning_cli, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(tune_refiner, "SECONDS_BETWEEN_SAVES", 0.0)
     step = RefinerTuning.step
 
     def interrupted(tuning: RefinerTuning) -> dict[str, float]:

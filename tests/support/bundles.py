@@ -60,6 +60,27 @@ def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
     return folder
 
 
+def damage(bundle: Path, graph: str) -> None:
+    """Scale the weights of the graph's last convolution by 1.05, and make the hashes fit again."""
+    path = bundle / f"{graph}.onnx"
+    model = onnx.load(path)
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    node = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights][-1]
+    tensor = weights[node.input[1]]
+    values = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array((values * 1.05).astype(values.dtype), tensor.name))
+    onnx.save(model, path)
+    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
+    manifest["files"][path.name] = sha256_of(path)
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+
+def set_parity(bundle: Path, entry: dict[str, Any] | None) -> None:
+    """Make this the manifest's entry on parity; None is that of a bundle that was never compared."""
+    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
+    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest | {"parity": entry}))
+
+
 @contextmanager
 def graphs_of(bundle: Path) -> Iterator[None]:
     """Meanwhile `write_bundle` takes the graphs of this FP32 bundle of the same model: exporting them takes seconds."""
@@ -77,18 +98,3 @@ def graphs_of(bundle: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundle_writer, "export_module", exported_before)
         yield
-
-
-def damage(bundle: Path, graph: str) -> None:
-    """Scale the weights of the graph's last convolution by 1.05, and make the hashes fit again."""
-    path = bundle / f"{graph}.onnx"
-    model = onnx.load(path)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    node = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights][-1]
-    tensor = weights[node.input[1]]
-    values = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array((values * 1.05).astype(values.dtype), tensor.name))
-    onnx.save(model, path)
-    manifest = json.loads((bundle / MANIFEST_NAME).read_text())
-    manifest["files"][path.name] = sha256_of(path)
-    (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))

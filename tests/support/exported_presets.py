@@ -27,7 +27,7 @@ def export_preset(preset: str, made_once: MadeOnce) -> Exported:
             assert result.returncode == 0, result.stderr
             assert "Traceback" not in result.stderr
             assert [path.name for path in partial.iterdir()] == ["bundle"]
-            (partial / "printed.txt").write_text(result.stdout)
+            (partial / "printed.txt").write_text(result.stdout + result.stderr)
 
     folder = made_once(f"exported-{preset}", fill)
     return Exported(folder / "bundle", (folder / "printed.txt").read_text())

@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import numpy as np
-from click.testing import CliRunner
 
-from hidenerf.training.data.synthetic.sample_sheet import CELL, COLUMNS, contact_sheet, main
+from hidenerf.training.data.synthetic.sample_sheet import CELL, COLUMNS, contact_sheet
 
 
 def test_samples_stand_side_by_side_in_rows() -> None:
@@ -13,9 +10,3 @@ def test_samples_stand_side_by_side_in_rows() -> None:
     assert sheet.shape == (2 * CELL, 2 * COLUMNS * CELL, 3)
     cells = sheet[CELL // 2 :: CELL, CELL // 2 :: CELL, 0]
     assert cells.tolist() == [[10, 110, 20, 120, 30, 130, 40, 140], [50, 150, 60, 160, 0, 0, 0, 0]]
-
-
-def test_another_format_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, [str(tmp_path / "sheet.jpg")])
-    assert result.exit_code == 2
-    assert "ends in .png" in result.output
