@@ -53,7 +53,7 @@ def bfm(mat: Path, output: Path) -> None:
     _report(output)
 
 
-@options.command("demo-assets")
+@options.command("demo-assets", extra="facemodel")
 @options.output("Folder for demo_source.npz and demo_motion.npz.", ".")
 def demo_assets(output: Path) -> None:
     """Paint the demonstration's portrait and write its motion."""

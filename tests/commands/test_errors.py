@@ -1,0 +1,95 @@
+"""Errors and exit codes of all commands."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hidenerf.commands.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, user_errors
+from hidenerf.runtime.errors import HideNerfError
+
+
+def exit_of(error: BaseException, extra: str | None = None) -> int | str | None:
+    with pytest.raises(SystemExit) as caught, user_errors(extra):
+        raise error
+    return caught.value.code
+
+
+def test_what_a_user_can_mend_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of(HideNerfError("x.png: no such file; check the path.")) == EXIT_USER_ERROR
+    assert capsys.readouterr() == ("", "Error: x.png: no such file; check the path.\n")
+    assert exit_of(OSError(errno.ENOSPC, "No space left on device", "out.mp4")) == EXIT_USER_ERROR
+    assert capsys.readouterr().err == "Error: The disk is full (out.mp4); free some space and run again.\n"
+    assert exit_of(KeyboardInterrupt()) == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_missing_package_is_named_with_the_extra_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_of(ModuleNotFoundError("No module named 'torch'", name="torch"), "export") == EXIT_USER_ERROR
+    assert capsys.readouterr().err == (
+        "Error: This command needs the package torch, which is not installed; install it with: "
+        "pip install 'hidenerf[export]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "extra"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "export"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), None),
+        (ModuleNotFoundError("No module named 'hidenerf.x'", name="hidenerf.x"), "export"),
+        (ValueError("a bug"), "export"),
+    ],
+)
+def test_bugs_keep_their_traceback(error: Exception, extra: str | None) -> None:
+    with pytest.raises(type(error)), user_errors(extra):
+        raise error
+
+
+BLOCKED = """
+import sys
+sys.modules[sys.argv.pop(1)] = None
+from hidenerf.commands.{command} import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "arguments", "extra"),
+    [
+        ("train", "torch", ["-o", "out"], "export"),
+        ("train", "safetensors", ["-o", "out"], "export"),
+        ("evaluate", "torch", ["x.safetensors", "-o", "out"], "export,cpu,track"),
+        ("evaluate", "safetensors", ["x.safetensors", "-o", "out"], "export,cpu,track"),
+        ("tune_refiner", "torch", ["x.safetensors", "-o", "new.safetensors"], "export"),
+        ("sample_sheet", "torch", ["-o", "x.png"], "export"),
+        ("export", "torch", ["-o", "bundle"], "export"),
+        ("export", "onnx", ["-o", "bundle"], "export"),
+        ("export", "onnxscript", ["-o", "bundle"], "export"),
+        ("calibrate", "torch", ["-o", "x.json"], "export,cpu"),
+        ("parity", "torch", ["bundle"], "export,cpu"),
+        ("clips", "mediapipe", ["clips", "-o", "out", "--face-landmarker", "x.task"], "track"),
+        ("facemodel", "mediapipe", ["bake", "--face-landmarker", "x.task"], "facemodel"),
+        ("facemodel", "scipy", ["bfm", "x.mat"], "track"),
+        ("facemodel", "scipy", ["demo-assets", "-o", "out"], "facemodel"),
+    ],
+)
+def test_commands_without_a_package_of_an_extra(
+    tmp_path: Path, command: str, package: str, arguments: list[str], extra: str
+) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "clip.mp4").write_bytes(b"not a film")
+    (tmp_path / "x.task").write_bytes(b"not a model")
+    script = BLOCKED.format(command=command)
+    result = subprocess.run(
+        [sys.executable, "-c", script, package, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    assert package.lower() in sentence.lower()
+    assert "pip install " in sentence
+    assert f"'hidenerf[{extra}]'" in sentence
+    assert [path.name for path in tmp_path.iterdir() if path.name != "x.task"] == ["clips"]
