@@ -56,6 +56,7 @@ class Job:
 
 
 def main() -> None:
+    """Read the job from stdin, build the engine, and answer on stdout, as the module says."""
     # Ctrl-C in a terminal reaches this process too; the parent is to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _keep_stdout_for_answers()
