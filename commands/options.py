@@ -11,7 +11,6 @@ import click
 from hidenerf import __version__
 from hidenerf.commands.console import logging_to_stderr
 from hidenerf.commands.errors import fail, user_errors
-from hidenerf.runtime.backends import BACKEND_NAMES
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -93,6 +92,9 @@ def output(help: str, default: str | None = None) -> Decorator:
 
 def backend(help: str) -> Decorator:
     """`--backend`: a name of `BACKEND_NAMES`, `auto` by default."""
+    # Here, since it imports NumPy: hidenerf-clips has to set the number of NumPy's threads before.
+    from hidenerf.runtime.backends import BACKEND_NAMES
+
     return click.option("--backend", type=click.Choice(BACKEND_NAMES), default="auto", help=help)
 
 
