@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from hidenerf.export.bundle_writer import write_bundle
 from hidenerf.export.flops import frame_flops
 from hidenerf.export.graph_modules import fold_batch_norms, graph_modules, refiner_module
+from hidenerf.export.precision import FloatPrecision
 from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
 from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
@@ -88,7 +89,8 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
     face = load_face_model(default_face_model_path())
     path = folder / preset
     if not path.is_dir():
-        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, half=True, report=print)
+        fp16 = FloatPrecision.FP16
+        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, precision=fp16, report=print)
     source, motion, config = load_source(demo_source_path()), load_motion(demo_motion_path()), model.config
     drawer = SeccDrawer(len(face.mean), len(face.expression_names), len(face.triangles), config.secc_size)
     fixed = [torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc)]

@@ -115,6 +115,7 @@ def main(
 def _bundle(model: Path | None, scratch: Path) -> "Bundle":
     """The given bundle, or one exported from the given or the shipped checkpoint."""
     from hidenerf.export.bundle_writer import describe_checkpoint, write_bundle
+    from hidenerf.export.precision import FloatPrecision
     from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
     from hidenerf.runtime.bundle import open_bundle
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
@@ -131,7 +132,7 @@ def _bundle(model: Path | None, scratch: Path) -> "Bundle":
         folder,
         checkpoint=describe_checkpoint(checkpoint, None),
         face_model=load_face_model(default_face_model_path()),
-        half=False,
+        precision=FloatPrecision.FP32,
         # Only compared with itself here; the export that applies the plan has the parity gate.
         parity_waived=True,
         report=lambda _: None,

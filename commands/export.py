@@ -100,6 +100,7 @@ def main(
             )
     from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, write_bundle
     from hidenerf.export.flops import frame_flops
+    from hidenerf.export.precision import FloatPrecision
     from hidenerf.export.precision_plan import read_plan
     from hidenerf.export.weights import load_weights
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
@@ -123,9 +124,8 @@ def main(
         output,
         checkpoint=describe_checkpoint(weights.checkpoint, weights.seed),
         face_model=shapes,
-        half=fp16,
+        precision=plan or (FloatPrecision.FP16 if fp16 else FloatPrecision.FP32),
         report=logger.info,
-        plan=plan,
         parity_waived=no_parity,
     )
     flops = frame_flops(model.config)

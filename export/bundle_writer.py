@@ -1,6 +1,5 @@
-"""Model → bundle folder, written atomically."""
+"""Bundle writer: exports a model's graphs and writes the bundle folder, which appears whole or not at all."""
 
-import importlib.metadata
 import json
 import logging
 import shutil
@@ -13,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper
 
+from hidenerf.export.convolutions import graph_digest
+from hidenerf.export.custom_ops import TRANSLATIONS
 from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
 from hidenerf.export.onnx_export import export_module
-from hidenerf.export.passes.convolutions import graph_digest
-from hidenerf.export.passes.custom_ops import TRANSLATIONS, attach_functions
-from hidenerf.export.passes.half_precision import to_half
-from hidenerf.export.passes.planned_precision import to_planned
-from hidenerf.export.precision_plan import PLANNED_GRAPH, PrecisionPlan
+from hidenerf.export.passes.base import apply_passes
+from hidenerf.export.passes.fp16 import island_counts
+from hidenerf.export.precision import FloatPrecision, Precision, passes_for
+from hidenerf.export.precision_plan import PrecisionPlan
+from hidenerf.export.versions import versions
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
@@ -41,32 +43,30 @@ def write_bundle(
     *,
     checkpoint: dict[str, Any],
     face_model: FaceModel,
-    half: bool,
+    precision: Precision,
     report: Callable[[str], None],
-    plan: PrecisionPlan | None = None,
     parity_waived: bool = False,
 ) -> None:
     """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
 
-    Engines in the bundle that it replaces stay, those of changed graphs too: the next build tells them by their hashes.
-    checkpoint: what the manifest says of the weights, `{"sha256": …}` or `{"random_init": seed}`. half: FP16.
-    report is called with one line after each graph. plan: precision of every layer, in place of `half`; the bundle
-    takes a copy of its file. parity_waived: the user wants this bundle to run without a comparison with PyTorch; the
-    manifest says so. Errors: a plan made for other weights or graphs.
+    Engines of a bundle that is replaced stay, also those of changed graphs: the next build finds them out of date by
+    their hashes.
+
+    checkpoint: the manifest's entry on the weights, see `describe_checkpoint`. face_model: goes into the bundle.
+    precision: FP32, FP16, or a precision plan, of which the bundle gets a copy. report: is called with one line after
+    each graph. parity_waived: the user wants this bundle to run without a comparison with PyTorch; the manifest says
+    so. Errors: a folder that holds something else, a plan made for other weights or graphs.
     """
     check_replaceable(folder)
-    if plan is not None:
-        plan.require_checkpoint(checkpoint)
+    if isinstance(precision, PrecisionPlan):
+        precision.require_checkpoint(checkpoint)
     with atomic_folder(folder) as partial:
         graphs: dict[str, Any] = {}
         islands: dict[str, dict[str, int]] = {}
         modules = graph_modules(model)
         for graph in (*modules, refiner_module(modules[-1])):
             start = time.perf_counter()
-            if plan is None:
-                exported, islands[graph.name] = export_graph(graph, half)
-            else:
-                exported, islands[graph.name] = export_planned_graph(graph, plan)
+            exported, islands[graph.name] = export_graph(graph, precision)
             path = partial / f"{graph.name}.onnx"
             onnx.save(exported, path)
             graphs[graph.name] = {
@@ -77,16 +77,16 @@ def write_bundle(
             report(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB  {time.perf_counter() - start:.1f} s")
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_mlp(model.renderer, partial / MLP_FILE)
-        if plan is not None:
-            (partial / PLAN_FILE).write_bytes(plan.text)
+        if isinstance(precision, PrecisionPlan):
+            (partial / PLAN_FILE).write_bytes(precision.text)
         refiner = graphs.pop("refiner")
         manifest = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
-            "generator": {name: importlib.metadata.version(name) for name in ("hidenerf", "torch", "onnx")},
+            "generator": versions(("torch", "onnx")),
             "model": model.config.to_dict(),
             "checkpoint": checkpoint,
-            "precision": _precision(half, plan, islands),
+            "precision": _precision_entry(precision, islands),
             "graphs": graphs,
             "kernel_parts": {"refiner": refiner, "renderer_mlp": MLP_FILE},
             "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
@@ -98,7 +98,7 @@ def write_bundle(
 
 
 def _copy_engines(bundle: Path, partial: Path) -> None:
-    """Links stay links, since sets of engines may lie on another disk."""
+    """Copy the engines of an old bundle. Links stay links, since engines may lie on another disk."""
     engines = bundle / ENGINES_FOLDER
     for path in (engines, *([] if engines.is_symlink() else sorted(engines.rglob("*")))):
         kept = partial / path.relative_to(bundle)
@@ -111,10 +111,10 @@ def _copy_engines(bundle: Path, partial: Path) -> None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse to overwrite what is not a bundle: only a new or empty folder, or another bundle, gives way.
+    """Check that `folder` is new, empty, or a bundle that can be replaced.
 
-    A file inside a bundle that its manifest does not name is someone's own, and keeps the bundle from giving way; the
-    folder of engines does not, since it goes over into the new bundle as it is.
+    Errors: a file, the working folder, a folder of something else, a bundle with files that its manifest does not list
+    (outside its folder of engines, which the new bundle takes over).
     """
     if folder.exists() and not folder.is_dir():
         raise HideNerfError(f"{folder}: this is a file; give the bundle a folder of its own with -o.")
@@ -125,9 +125,7 @@ def check_replaceable(folder: Path) -> None:
     try:
         ours = {MANIFEST_NAME, *read_manifest(folder).get("files", ())}
     except HideNerfError:
-        raise HideNerfError(
-            f"{folder}: this folder holds something else than a bundle; choose another with -o."
-        ) from None
+        raise HideNerfError(f"{folder}: this folder is not a bundle; choose another with -o.") from None
     for path in sorted(folder.rglob("*")):
         engine = folder / ENGINES_FOLDER in path.parents
         if path.is_file() and not engine and path.relative_to(folder).as_posix() not in ours:
@@ -137,46 +135,40 @@ def check_replaceable(folder: Path) -> None:
             )
 
 
-def export_graph(graph: GraphModule, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """One graph as a checked ONNX model, and how many nodes each island rule kept in FP32 (none for FP32)."""
-    with quiet_exporter():
-        exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
-        islands = to_half(exported) if half else {}
-        attach_functions(exported)
-    onnx.checker.check_model(exported, full_check=True)
-    return exported, islands
+def export_graph(graph: GraphModule, precision: Precision) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """One graph as a checked ONNX model, and how many nodes each rule kept in FP32 (all 0 in FP32).
 
-
-def export_planned_graph(graph: GraphModule, plan: PrecisionPlan) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The same in the precision of a plan. Errors: the plan was made for another graph."""
-    planned = PLANNED_GRAPH.get(graph.name, graph.name)
+    Errors: a precision plan made for another graph, a weight beyond FP16's range.
+    """
     with quiet_exporter():
-        exported = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
-        plan.require_graph(graph.name, graph_digest(exported.graph))
-        islands = to_planned(exported, plan.scales.get(planned, {}), plan.islands.get(graph.name, frozenset()))
+        model = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
+        if isinstance(precision, PrecisionPlan):
+            precision.require_graph(graph.name, graph_digest(model.graph))
+        apply_passes(model, passes_for(precision, graph.name))
+    exported = ir.to_proto(model)
     onnx.checker.check_model(exported, full_check=True)
-    return exported, islands
+    return exported, island_counts(model)
 
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Without PyTorch's warnings on its own exporter."""
+    """Silence PyTorch's warnings about its own exporter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         yield
 
 
-def _precision(half: bool, plan: PrecisionPlan | None, islands: dict[str, dict[str, int]]) -> dict[str, Any]:
-    if plan is None:
-        return {"name": "fp16" if half else "fp32", "fp32_islands": islands if half else {}}
-    int8 = {name: len(layers) for name, layers in plan.scales.items()}
-    entry = {"file": PLAN_FILE, "sha256": plan.sha256}
-    return {"name": "int8", "fp32_islands": islands, "int8_layers": int8, "plan": entry}
+def _precision_entry(precision: Precision, islands: dict[str, dict[str, int]]) -> dict[str, Any]:
+    if isinstance(precision, PrecisionPlan):
+        int8 = {name: len(layers) for name, layers in precision.scales.items()}
+        plan = {"file": PLAN_FILE, "sha256": precision.sha256}
+        return {"name": "int8", "fp32_islands": islands, "int8_layers": int8, "plan": plan}
+    return {"name": precision.value, "fp32_islands": {} if precision is FloatPrecision.FP32 else islands}
 
 
 def describe_checkpoint(path: Path | None, seed: int | None) -> dict[str, Any]:
-    """The manifest's entry on the weights."""
+    """The manifest's entry on the weights: `{"sha256": …, "name": …}` or `{"random_init": seed}`."""
     return {"sha256": sha256_of(path), "name": path.name} if path is not None else {"random_init": seed}
 
 

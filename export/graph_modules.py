@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hidenerf.export.passes.custom_ops import grid_sample_3d, triplane_render
+from hidenerf.export.custom_ops import grid_sample_3d, triplane_render
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics

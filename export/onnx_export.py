@@ -1,16 +1,15 @@
-"""PyTorch module → one clean ONNX file: opset 20, static shapes, no source paths, no external data."""
+"""Export of one PyTorch module to one ONNX graph: opset 20, static shapes, no source paths, no external data."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import onnx
-import onnx_ir
+import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
-# Opset 20 spells GridSample's mode "linear" for 4-D and 5-D alike; ONNX Runtime refuses IR versions it does not know.
+# From opset 20 on, GridSample's mode is "linear" for 4-D and 5-D. ONNX Runtime refuses IR versions it does not know.
 OPSET = 20
 IR_VERSION = 10
 FOLDED_BYTES = 64 << 20
@@ -21,10 +20,11 @@ def export_module(
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
     translations: Mapping[Any, Callable[..., Any]] | None = None,
-) -> onnx.ModelProto:
-    """Export `module` called with `inputs` in order; tensors carry the given names.
+) -> ir.Model:
+    """Export `module` called with `inputs` in order, in the precision of its weights.
 
-    translations: PyTorch op → function that makes its ONNX node, for custom ops.
+    inputs: example tensors by name. outputs: names, in order. translations: PyTorch op → function that makes its ONNX
+    node, for custom ops. Returns a graph without the bodies of custom ops (pass `FunctionBodies`).
     """
     program = torch.onnx.export(
         module.eval(),
@@ -38,11 +38,10 @@ def export_module(
     )
     if program is None:
         raise AssertionError("torch.onnx.export with dynamo=True returns a program")
-    # The exporter folds small constants only; what is computed from weights alone must not run per frame.
+    # The exporter folds small constants only. Nothing that depends on weights alone may be computed per frame.
     fold_constants(program.model, input_size_limit=FOLDED_BYTES, output_size_limit=FOLDED_BYTES)
     ClearMetadataAndDocStringPass()(program.model)
     RemoveUnusedNodesPass()(program.model)
-    model = onnx_ir.to_proto(program.model)
-    model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version = "hidenerf", ""
-    return model
+    program.model.ir_version = IR_VERSION
+    program.model.producer_name, program.model.producer_version = "hidenerf", ""
+    return program.model

@@ -1,16 +1,16 @@
-"""The precision plan: what `hidenerf-calibrate` writes and `hidenerf-export --precision` applies.
+"""Precision plans: the file that `hidenerf-calibrate` writes and `hidenerf-export --precision` applies.
 
-JSON, schema `hidenerf-precision-plan`, version 1. The exporter reads:
+A plan is JSON of the schema `hidenerf-precision-plan`, version 1. The exporter reads:
 
 - `schema`, `schema_version`: `hidenerf-precision-plan`, 1.
-- `checkpoint`: of the model it was made for, as in a bundle's manifest.
-- `graphs`: SHA-256 of each of its FP32 graphs (`hidenerf.export.passes.convolutions.graph_digest`).
-- `layers`: per convolution `graph`, `layer`, `group`, `precision` (`int8`, `fp16`, `fp32`), `gflops`, for INT8
-  `activation_range` and `activation_scale`, and the `reason` in words.
-- `islands`: nodes that FP16 would overflow: `graph`, `node`, `tensor`, `max_abs` and the `reason` in words.
+- `checkpoint`: the weights that the plan was made for, as in a bundle's manifest.
+- `graphs`: SHA-256 of each FP32 graph (`hidenerf.export.convolutions.graph_digest`).
+- `layers`: one entry a convolution with `graph`, `layer`, `group`, `precision` (`int8`, `fp16`, `fp32`), `gflops`, for
+  INT8 `activation_range` and `activation_scale`, and the `reason` in words.
+- `islands`: nodes that would overflow in FP16: `graph`, `node`, `tensor`, `max_abs` and the `reason` in words.
 
-The rest says how it came about: `calibration` (hashes of sources, motions and frames), `budget`, `ranges`, `reached`,
-`share`, `cost`, `guard`, `groups` and `steps`; see docs/precision.md.
+The other keys record how the plan was found: `calibration` (hashes of sources, motions and frames), `budget`,
+`ranges`, `reached`, `share`, `cost`, `guard`, `groups` and `steps`; see docs/precision.md.
 """
 
 import hashlib
@@ -27,16 +27,14 @@ SCHEMA = "hidenerf-precision-plan"
 SCHEMA_VERSION = 1
 PRECISIONS = ("int8", "fp16", "fp32")
 CALIBRATE = "make one with hidenerf-calibrate"
-# The refiner alone has the convolutions of `renderer_refiner` under the same layer names.
-PLANNED_GRAPH = {"refiner": "renderer_refiner"}
 
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """A plan as the exporter needs it.
+    """A precision plan as the exporter needs it.
 
-    checkpoint: the manifest's entry. digests: graph → SHA-256. scales: graph → layer → scale of the activation that
-    the INT8 layer reads. islands: graph → names of nodes that stay FP32. text: the file's bytes.
+    path: the file. checkpoint: the manifest's entry. digests: graph → SHA-256. scales: graph → INT8 layer → scale of
+    the activation that it reads. islands: graph → names of nodes that stay FP32. text: the file's bytes.
     """
 
     path: Path
@@ -48,10 +46,11 @@ class PrecisionPlan:
 
     @property
     def sha256(self) -> str:
+        """SHA-256 of the file."""
         return hashlib.sha256(self.text).hexdigest()
 
     def require_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Errors: the plan was made for other weights than the manifest entry `checkpoint` describes."""
+        """Check that the plan was made for the weights of the manifest entry `checkpoint`. Errors: it was not."""
         if _identity(self.checkpoint) != _identity(checkpoint):
             raise HideNerfError(
                 f"{self.path}: this plan was made for {_words(self.checkpoint)}, and not for {_words(checkpoint)}; "
@@ -59,7 +58,7 @@ class PrecisionPlan:
             )
 
     def require_graph(self, name: str, digest: str) -> None:
-        """Errors: the plan was made for another graph `name` than the FP32 graph of this digest."""
+        """Check that the plan was made for the FP32 graph `name` of this digest. Errors: it was not."""
         if self.digests.get(name) != digest:
             raise HideNerfError(
                 f"{self.path}: this plan was made for another graph {name} than is exported here, by other versions "
@@ -68,7 +67,7 @@ class PrecisionPlan:
 
 
 def read_plan(path: Path) -> PrecisionPlan:
-    """Read and check a plan. Errors: no such file, another kind of file or version, garbled entries."""
+    """Read and check a precision plan. Errors: no such file, another kind of file or version, invalid entries."""
     if not path.is_file():
         raise HideNerfError(f"{path}: no such precision plan; {CALIBRATE} -o {path}.")
     text = path.read_bytes()
@@ -86,7 +85,7 @@ def read_plan(path: Path) -> PrecisionPlan:
     try:
         return _plan(path, content, text)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HideNerfError(f"{path}: the plan lacks or garbles {error}; {CALIBRATE} anew.") from None
+        raise HideNerfError(f"{path}: {error} is missing or invalid in this plan; {CALIBRATE} anew.") from None
 
 
 def _plan(path: Path, content: dict[str, Any], text: bytes) -> PrecisionPlan:

@@ -71,11 +71,12 @@ def bundle_fp32(made_once: MadeOnce) -> Path:
 @pytest.fixture(scope="session")
 def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
     """The same in FP16."""
+    from hidenerf.export.precision import FloatPrecision
     from tests.support.bundles import SMALL, graphs_of, write_untrained
 
     def fill(folder: Path) -> None:
         with graphs_of(bundle_fp32):
-            write_untrained(SMALL, folder, half=True)
+            write_untrained(SMALL, folder, precision=FloatPrecision.FP16)
 
     return made_once("bundle-fp16", fill)
 

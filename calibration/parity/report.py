@@ -21,7 +21,6 @@
 Numbers that JSON lacks are the strings `"inf"` (the PSNR of what is identical) and `"nan"`.
 """
 
-import importlib.metadata
 import json
 import math
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ import numpy as np
 
 from hidenerf.calibration.parity.measurement import FlickerRow, FrameRow, Parity
 from hidenerf.calibration.parity.tensors import TensorRow
+from hidenerf.export.versions import versions
 from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, Bundle, read_manifest
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path, sha256_of
@@ -43,7 +43,7 @@ SCHEMA_VERSION = 1
 REPORT_FILE = "parity/report.json"
 PICTURE_FILE = "parity/worst_frame.png"
 FILES = REPORT_FILE, PARITY_REPORT, PICTURE_FILE
-GENERATORS = ("hidenerf", "torch", "onnxruntime", "polygraphy", "flip-evaluator")
+GENERATORS = ("torch", "onnxruntime", "polygraphy", "flip-evaluator")
 
 
 def table(parity: Parity) -> str:
@@ -117,7 +117,7 @@ def report(parity: Parity, bundle: Bundle, **circumstances: Any) -> dict[str, An
         "failed": failures(parity),
         "precision": bundle.precision,
         "checkpoint": bundle.manifest["checkpoint"],
-        "generator": {name: importlib.metadata.version(name) for name in GENERATORS},
+        "generator": versions(GENERATORS),
         "reference": parity.reference,
         "candidate": parity.candidate,
         **circumstances,

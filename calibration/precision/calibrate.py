@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import onnx
+import onnx_ir as ir
 
 from hidenerf.calibration.precision.cost import RUNS_PER_FRAME
 from hidenerf.calibration.precision.data import CalibrationData
@@ -12,17 +12,17 @@ from hidenerf.calibration.precision.frame_loss import (
     Int8,
     Int8Frames,
     frame_loss,
-    renderer_alone,
     whole_frames,
 )
 from hidenerf.calibration.precision.groups import LayerGroup, layer_groups
-from hidenerf.calibration.precision.onnx_graphs import Session, Tensors
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, renderer_alone
 from hidenerf.calibration.precision.range_guard import GuardResult, guard, tensor_ranges
 from hidenerf.calibration.precision.ranges import RANGE_METHODS, activation_histograms
 from hidenerf.calibration.precision.search import Sensitivity, Step, greedy_order, greedy_search, sensitivity, take_back
-from hidenerf.export.passes.convolutions import Convolution, all_convolution_flops, convolutions, output_layers
-from hidenerf.export.passes.planned_precision import to_planned
+from hidenerf.export.convolutions import Convolution, all_convolution_flops, convolutions, output_layers
+from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.quantisation import symmetric_scale
+from hidenerf.export.precision import planned_passes
 from hidenerf.runtime.bundle import EXPORT_AGAIN, GRAPH_NAMES, Bundle
 from hidenerf.runtime.errors import HideNerfError
 
@@ -33,7 +33,7 @@ MEASURED_METHODS = ("max", "percentile")
 OVERFLOW = "FP16 would overflow here (range guard), so it stays in FP32"
 OUTPUT = "its output is coordinates or pixels without another convolution in between, so it stays in FP16"
 
-Models = dict[str, onnx.ModelProto]
+Models = dict[str, ir.Model]
 Report = Callable[[str], None]
 
 
@@ -88,8 +88,8 @@ def load_models(bundle: Bundle) -> Models:
         )
     if bundle.kernel_parts is None:
         raise HideNerfError(f"{bundle.folder}: this bundle has no graph of the refiner alone; {EXPORT_AGAIN}.")
-    models = {name: onnx.load(bundle.graphs[name].path) for name in GRAPH_NAMES}
-    return models | {"refiner": onnx.load(bundle.kernel_parts.refiner.path)}
+    models = {name: ir.load(bundle.graphs[name].path) for name in GRAPH_NAMES}
+    return models | {"refiner": ir.load(bundle.kernel_parts.refiner.path)}
 
 
 def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method: str, report: Report) -> Calibration:
@@ -116,9 +116,8 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
         scales = scales_of(groups)
         planned: Models = {}
         for name in GRAPH_NAMES:
-            planned[name] = onnx.ModelProto()
-            planned[name].CopyFrom(models[name])
-            to_planned(planned[name], scales[name], {o.node for o in graphs[name].guard.overflows})
+            islands = {overflow.node for overflow in graphs[name].guard.overflows}
+            planned[name] = apply_passes(models[name].clone(), planned_passes(scales[name], islands))
         return frame_loss(reference, whole_frames(planned, data))
 
     half = verify([])
@@ -129,7 +128,7 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
             f"ask for less than {half.worst:.0f}."
         )
     seen = [number for number, sample in enumerate(data.samples) if not sample.held_out]
-    int8 = Int8Frames(models, {n: convolutions(m.graph) for n, m in models.items()}, data, seen)
+    int8 = Int8Frames(models, data, seen)
 
     def loss_of(scales: Int8) -> FrameLoss:
         return frame_loss([reference[number] for number in seen], int8.frames(scales))
@@ -157,7 +156,7 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
     return Calibration(graphs, refiner_guard, sensitivities, steps, kept, half, loss)
 
 
-def _examine(model: onnx.ModelProto, name: str, feeds: list[Tensors], report: Report) -> GraphFindings:
+def _examine(model: ir.Model, name: str, feeds: list[Tensors], report: Report) -> GraphFindings:
     found = guard(model, name, feeds)
     report(
         f"{name}: {found.tensors} tensors in FP16, the largest {found.largest.tensor} with "

@@ -8,7 +8,7 @@ once. The source encoder, which runs once per source, counts as 1/250.
 
 import math
 
-from hidenerf.export.passes.convolutions import Convolution
+from hidenerf.export.convolutions import Convolution
 
 RATES = {"fp32": 0.25, "fp16": 1.0, "int8": 2.0}
 READ_BYTES = {"fp32": 4, "fp16": 2, "int8": 1}

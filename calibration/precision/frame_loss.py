@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx import helper
 
 from hidenerf.calibration.parity.metrics import psnr
 from hidenerf.calibration.precision.data import CalibrationData
-from hidenerf.calibration.precision.onnx_graphs import Session, Tensors
-from hidenerf.export.passes.convolutions import Convolution
-from hidenerf.export.passes.custom_ops import DOMAIN
-from hidenerf.export.passes.quantisation import insert_int8
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, renderer_alone
+from hidenerf.export.passes.quantisation import Int8Convolutions
 from hidenerf.runtime.bundle import GRAPH_NAMES
 
 Picture = NDArray[np.uint8]
@@ -48,20 +45,19 @@ def frame_loss(reference: Sequence[Picture], frames: Sequence[Picture]) -> Frame
 class Int8Frames:
     """Frames of the calibration data with any set of INT8 convolutions in the FP32 graphs.
 
-    models: FP32, `source_encoder`, `led`, `renderer_refiner` and `refiner`, with their convolutions, layers. chosen:
-    numbers of the data's samples. What a change leaves as it was is not
-    computed again: the last few states of encoder and renderer are kept.
+    Results that a change does not affect are not computed again: the last few states of encoder and renderer are kept.
+
+    models: FP32, `source_encoder`, `led`, `renderer_refiner` and `refiner`. data: sources and samples. chosen: numbers
+    of the samples to render.
     """
 
     def __init__(
         self,
-        models: Mapping[str, onnx.ModelProto],
-        layers: Mapping[str, Sequence[Convolution]],
+        models: Mapping[str, ir.Model],
         data: CalibrationData,
         chosen: Sequence[int],
     ) -> None:
         self._models = dict(models) | {"renderer": renderer_alone(models["renderer_refiner"])}
-        self._layers = layers
         self._data = data
         self._samples = [data.samples[number] for number in chosen]
         self._states: OrderedDict[tuple[Any, ...], list[Tensors]] = OrderedDict()
@@ -92,10 +88,7 @@ class Int8Frames:
         return rendered
 
     def _session(self, name: str, scales: Mapping[str, float]) -> Session:
-        model = onnx.ModelProto()
-        model.CopyFrom(self._models[name])
-        insert_int8(model, list(self._layers[name]), scales)
-        return Session(model)
+        return Session(Int8Convolutions(scales)(self._models[name].clone()))
 
     def _state(self, key: tuple[Any, ...], make: Callable[[], list[Tensors]]) -> list[Tensors]:
         if key not in self._states:
@@ -109,7 +102,7 @@ class Int8Frames:
         return self._states[key]
 
 
-def whole_frames(models: Mapping[str, onnx.ModelProto], data: CalibrationData) -> list[Picture]:
+def whole_frames(models: Mapping[str, ir.Model], data: CalibrationData) -> list[Picture]:
     """One frame per sample, held out or not, by three graphs as a bundle holds them."""
     encoder, led, renderer = (Session(models[name]) for name in ("source_encoder", "led", "renderer_refiner"))
     encoded = [encoder.run(inputs) for inputs in data.sources]
@@ -118,25 +111,3 @@ def whole_frames(models: Mapping[str, onnx.ModelProto], data: CalibrationData) -
         tensors = encoded[sample.source] | sample.tensors
         frames.append(renderer.run(tensors | led.run(tensors))["frame"])
     return frames
-
-
-def renderer_alone(renderer_refiner: onnx.ModelProto) -> onnx.ModelProto:
-    """What comes before the graph `refiner`: TriplaneRender, with the outputs `rendered` and `rendered_alpha`."""
-    whole = renderer_refiner.graph
-    (source,) = [node for node in whole.node if node.domain == DOMAIN and node.op_type == "TriplaneRender"]
-    node = onnx.NodeProto()
-    node.CopyFrom(source)
-    node.output[:] = ["rendered", "rendered_alpha"]
-    graph = helper.make_graph(
-        [node],
-        "renderer",
-        [value for value in whole.input if value.name in node.input],
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in node.output],
-        [tensor for tensor in whole.initializer if tensor.name in node.input],
-    )
-    return helper.make_model(
-        graph,
-        functions=renderer_refiner.functions,
-        opset_imports=renderer_refiner.opset_import,
-        ir_version=renderer_refiner.ir_version,
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hidenerf.export.passes.convolutions import Convolution
+from hidenerf.export.convolutions import Convolution
 
 MAX_GROUPS = 10
 

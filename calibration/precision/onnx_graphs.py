@@ -1,13 +1,16 @@
-"""ONNX Runtime on the CPU for graphs in memory."""
+"""ONNX graphs in memory on ONNX Runtime's CPU provider, and copies of them that return inner tensors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -15,49 +18,69 @@ ERRORS_ONLY = 3
 
 
 class Session:
-    """One graph; inputs are taken by name from a larger set and cast to the types that the graph wants."""
+    """One graph, ready to run; inputs are taken by name from a larger set and cast to the types of the graph."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: ir.Model) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        self._inputs = {
-            value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
-        }
-        self._outputs = [value.name for value in model.graph.output]
+        self._inputs = {value.name or "": value.dtype.numpy() for value in model.graph.inputs if value.dtype}
+        self._outputs = [value.name or "" for value in model.graph.outputs]
 
     def run(self, tensors: Mapping[str, NDArray[Any]]) -> Tensors:
-        """All outputs by name."""
+        """All outputs by name. tensors: the graph's inputs by name, others are ignored."""
         feed = {name: np.ascontiguousarray(tensors[name], dtype) for name, dtype in self._inputs.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
 
-def with_values(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+def inlined(model: ir.Model) -> ir.Model:
+    """A copy with the bodies of custom ops in place of their nodes."""
+    return ir.from_proto(onnx.inliner.inline_local_functions(ir.to_proto(model)))
+
+
+def with_values(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """A copy of an FP32 model that returns these FP32 tensors, its inputs among them, as `NAME:value`."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
+    copy = model.clone()
+    values = ir.convenience.create_value_mapping(copy.graph)
+    copy.graph.outputs.clear()
     for name in names:
-        output = f"{name}:value"
-        copy.graph.node.append(helper.make_node("Identity", [name], [output], name=f"{output}_identity"))
-        copy.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+        _return(copy.graph, "Identity", values[name], f"{name}:value")
     return copy
 
 
-def with_extremes(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+def with_extremes(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """A copy of an FP32 model (functions inlined) that returns `NAME:max`, `NAME:min` and `NAME:sum` of these tensors.
 
-    Reduced to scalars in the graph, so that no more than its own peak of memory is needed. ONNX Runtime's maximum and
-    minimum overlook a NaN, its sum does not.
+    They are reduced to scalars in the graph, so that its tensors need not all be in memory at once. ONNX Runtime's
+    maximum and minimum ignore NaN, its sum does not.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.graph.output[:]
+    copy = model.clone()
+    values = ir.convenience.create_value_mapping(copy.graph)
+    copy.graph.outputs.clear()
     for name in names:
         for op, label in (("ReduceMax", "max"), ("ReduceMin", "min"), ("ReduceSum", "sum")):
-            output = f"{name}:{label}"
-            copy.graph.node.append(helper.make_node(op, [name], [output], name=f"{output}_reduce", keepdims=0))
-            copy.graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
+            _return(copy.graph, op, values[name], f"{name}:{label}", keepdims=0)
     return copy
+
+
+def _return(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: int) -> None:
+    """Apply `op` to `value`, and return the result as the FP32 output `name`."""
+    output = ir.val(name, ir.DataType.FLOAT)
+    graph.append(ir.node(op, [value], attributes, outputs=[output], name=f"{name}_{op}"))
+    graph.outputs.append(output)
+
+
+def renderer_alone(renderer_refiner: ir.Model) -> ir.Model:
+    """What comes before the graph `refiner`: TriplaneRender, with the outputs `rendered` and `rendered_alpha`."""
+    model = renderer_refiner.clone()
+    graph = model.graph
+    (node,) = [node for node in graph if node.domain == DOMAIN and node.op_type == TRIPLANE_RENDER]
+    for value, name in zip(node.outputs, ("rendered", "rendered_alpha"), strict=True):
+        value.name = name
+    graph.outputs[:] = node.outputs
+    RemoveUnusedNodesPass()(model)
+    for value in [value for value in graph.inputs if not value.uses()]:
+        graph.inputs.remove(value)
+    return model

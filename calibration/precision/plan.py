@@ -1,6 +1,5 @@
 """The plan's JSON from what the calibration found (`hidenerf.export.precision_plan` says what the exporter reads)."""
 
-import importlib.metadata
 import math
 from typing import Any
 
@@ -10,12 +9,13 @@ from hidenerf.calibration.precision.data import CalibrationData
 from hidenerf.calibration.precision.frame_loss import FrameLoss
 from hidenerf.calibration.precision.range_guard import LIMIT, MARGIN, GuardResult
 from hidenerf.calibration.precision.search import Sensitivity
-from hidenerf.export.passes.convolutions import Convolution, graph_digest
+from hidenerf.export.convolutions import Convolution, graph_digest
 from hidenerf.export.passes.quantisation import symmetric_scale, weight_scales
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION
+from hidenerf.export.versions import versions
 from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle
 
-GENERATORS = ("hidenerf", "onnx", "onnxruntime", "torch")
+GENERATORS = ("onnx", "onnxruntime", "torch")
 PER_FRAME = ("led", "renderer_refiner")
 
 
@@ -26,7 +26,7 @@ def plan_content(
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
-        "generator": {name: importlib.metadata.version(name) for name in GENERATORS},
+        "generator": versions(GENERATORS),
         "preset": bundle.preset,
         "checkpoint": bundle.manifest["checkpoint"],
         "graphs": {name: graph_digest(model.graph) for name, model in models.items()},

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnx.inliner
-from onnx import TensorProto
+import onnx_ir as ir
 
-from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, with_extremes
-from hidenerf.export.passes.custom_ops import DOMAIN, attach_functions
-from hidenerf.export.passes.half_precision import LARGEST_HALF, boundary_type, to_half
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, inlined, with_extremes
+from hidenerf.export.custom_ops import DOMAIN
+from hidenerf.export.passes.base import FP16, apply_passes
+from hidenerf.export.passes.fp16 import BEFORE_CAST, LARGEST_FP16, boundary_type
+from hidenerf.export.precision import planned_passes
 from hidenerf.runtime.errors import HideNerfError
 
 # Motions and sources other than the calibration's may reach twice as far.
 MARGIN = 2.0
-LIMIT = LARGEST_HALF / MARGIN
+LIMIT = LARGEST_FP16 / MARGIN
 SMALLEST_NORMAL = 2.0**-14
 
 
@@ -47,27 +48,28 @@ class GuardResult:
     overflows: list[Overflow]
 
 
-def half_tensors(model: onnx.ModelProto) -> list[str]:
-    """Names of the FP32 model's tensors, those of custom ops' bodies included, that are FP16 in the FP16 model."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    to_half(half)
-    attach_functions(half)
-    inlined = onnx.inliner.inline_local_functions(half)
-    del inlined.graph.value_info[:]
-    graph = onnx.shape_inference.infer_shapes(inlined, data_prop=True).graph
-    types = {v.name: v.type.tensor_type.elem_type for v in [*graph.input, *graph.output, *graph.value_info]}
-    types = {name.removesuffix("_before_cast"): kind for name, kind in types.items()}
-    made = [name for node in onnx.inliner.inline_local_functions(model).graph.node for name in node.output]
-    return [name for name in made if types.get(name) == TensorProto.FLOAT16]
+def fp16_tensors(model: ir.Model) -> list[str]:
+    """Names of the FP32 model's tensors, those of custom ops' bodies included, that are FP16 in the FP16 model.
+
+    The types of the bodies' tensors come from ONNX's shape inference, which takes protobuf.
+    """
+    fp16 = ir.to_proto(inlined(apply_passes(model.clone(), planned_passes({}, ()))))
+    del fp16.graph.value_info[:]
+    typed = ir.from_proto(onnx.shape_inference.infer_shapes(fp16, data_prop=True))
+    types = {
+        name.removesuffix(BEFORE_CAST): value.dtype
+        for name, value in ir.convenience.create_value_mapping(typed.graph).items()
+    }
+    names = [value.name or "" for node in inlined(model).graph for value in node.outputs]
+    return [name for name in names if types.get(name) == FP16]
 
 
-def tensor_ranges(model: onnx.ModelProto, names: list[str], feeds: Iterable[Tensors]) -> list[TensorRange]:
+def tensor_ranges(model: ir.Model, names: list[str], feeds: Iterable[Tensors]) -> list[TensorRange]:
     """Ranges of these tensors of an FP32 model over all feeds; infinite where a value is not finite."""
-    inlined = onnx.inliner.inline_local_functions(model)
-    makers = {value.name: "an input" for value in inlined.graph.input}
-    makers |= {name: node.name for node in inlined.graph.node for name in node.output}
-    session = Session(with_extremes(inlined, names))
+    whole = inlined(model)
+    makers = {value.name: "an input" for value in whole.graph.inputs}
+    makers |= {value.name: node.name or "" for node in whole.graph for value in node.outputs}
+    session = Session(with_extremes(whole, names))
     largest = dict.fromkeys(names, 0.0)
     for feed in feeds:
         values = session.run(feed)
@@ -78,13 +80,13 @@ def tensor_ranges(model: onnx.ModelProto, names: list[str], feeds: Iterable[Tens
     return [TensorRange(name, makers[name], largest[name]) for name in names]
 
 
-def guard(model: onnx.ModelProto, name: str, feeds: Iterable[Tensors]) -> GuardResult:
+def guard(model: ir.Model, name: str, feeds: Iterable[Tensors]) -> GuardResult:
     """Check one FP32 graph on its inputs of every calibration frame.
 
     Errors: a tensor that is not finite in FP32, or one beyond the limit where no node of the graph can be kept in
     FP32: in a custom op, its reader's FP16 input, or passed from graph to graph.
     """
-    ranges = tensor_ranges(model, half_tensors(model), feeds)
+    ranges = tensor_ranges(model, fp16_tensors(model), feeds)
     overflows: dict[str, Overflow] = {}
     for found in ranges:
         if not np.isfinite(found.max_abs):
@@ -101,13 +103,13 @@ def guard(model: onnx.ModelProto, name: str, feeds: Iterable[Tensors]) -> GuardR
     return GuardResult(len(ranges), largest, subnormal, list(overflows.values()))
 
 
-def _nodes_around(graph: onnx.GraphProto, found: TensorRange, name: str) -> list[str]:
-    around = [node for node in graph.node if found.tensor in node.output or found.tensor in node.input]
-    passed = any(value.name == found.tensor for value in graph.output)
-    passed = passed and boundary_type(found.tensor) == TensorProto.FLOAT16
+def _nodes_around(graph: ir.Graph, found: TensorRange, name: str) -> list[str]:
+    value = ir.convenience.create_value_mapping(graph).get(found.tensor)
+    around = [node for node in graph if value is not None and value in (*node.outputs, *node.inputs)]
+    passed = value in graph.outputs and boundary_type(found.tensor) == FP16
     if passed or not around or any(node.domain == DOMAIN for node in around):
         raise HideNerfError(
-            f"Tensor {found.tensor} of the graph {name} reaches {found.max_abs:g}, and FP16 holds {LARGEST_HALF:g} "
+            f"Tensor {found.tensor} of the graph {name} reaches {found.max_abs:g}, and FP16 holds {LARGEST_FP16:g} "
             f"(margin {MARGIN:g}), where no node can stay in FP32; export FP32, without a plan."
         )
-    return [node.name for node in around]
+    return [node.name or "" for node in around]

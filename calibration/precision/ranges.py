@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, with_values
@@ -33,7 +33,7 @@ class Histogram:
 
 
 def activation_histograms(
-    model: onnx.ModelProto, largest: Mapping[str, float], feeds: Sequence[Tensors]
+    model: ir.Model, largest: Mapping[str, float], feeds: Sequence[Tensors]
 ) -> dict[str, Histogram]:
     """Histograms of an FP32 model's tensors over all feeds. largest: tensor → its largest absolute value."""
     histograms = {name: Histogram(value) for name, value in largest.items()}

@@ -52,7 +52,7 @@ def content(plan_path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bundle_int8(bundle_fp32: Path, plan_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with graphs_of(bundle_fp32):
-        return write_untrained(SMALL, tmp_path_factory.mktemp("bundle") / "int8", plan=read_plan(plan_path))
+        return write_untrained(SMALL, tmp_path_factory.mktemp("bundle") / "int8", precision=read_plan(plan_path))
 
 
 def test_the_plan_says_what_it_is_for_and_why(content: dict[str, Any], plan_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_plan_for_another_model_is_refused_and_nothing_written(
 
     def export(checkpoint: dict[str, Any]) -> None:
         face_model, plan = load_face_model(default_face_model_path()), read_plan(plan_path)
-        arguments: dict[str, Any] = {"face_model": face_model, "half": False, "report": lambda _: None, "plan": plan}
+        arguments: dict[str, Any] = {"face_model": face_model, "report": lambda _: None, "precision": plan}
         write_bundle(other, tmp_path / "bundle", checkpoint=checkpoint, **arguments)
 
     with pytest.raises(HideNerfError, match="seed 0, and not for untrained weights from seed 1"):

@@ -17,6 +17,7 @@ import pytest
 from hidenerf.export import bundle_writer
 from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, export_graph, write_bundle
 from hidenerf.export.graph_modules import GraphModule
+from hidenerf.export.precision import FloatPrecision
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
@@ -38,8 +39,8 @@ def face_model() -> FaceModel:
 def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..., None]:
     """`write_bundle` for the tiny model; its graphs are exported once for all tests, since an export takes seconds."""
 
-    def exported(graph: GraphModule, half: bool) -> tuple[onnx.ModelProto, dict[str, int]]:
-        return whole(graph.name, "fp16" if half else "fp32"), island_counts(graph.name) if half else {}
+    def exported(graph: GraphModule, precision: FloatPrecision) -> tuple[onnx.ModelProto, dict[str, int]]:
+        return whole(graph.name, precision.value), island_counts(graph.name)
 
     monkeypatch.setattr(bundle_writer, "graph_modules", lambda _: list(tiny_graphs().values()))
     monkeypatch.setattr(bundle_writer, "export_graph", exported)
@@ -50,7 +51,8 @@ def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..
             "face_model": face_model,
             "report": lambda _: None,
         }
-        write_bundle(tiny_model(), folder, half=half, **(arguments | change))
+        precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
+        write_bundle(tiny_model(), folder, precision=precision, **(arguments | change))
 
     return run
 
@@ -164,7 +166,7 @@ def test_engines_in_a_folder_that_is_no_bundle_are_refused_and_untouched(
 ) -> None:
     write_set(tmp_path / "mine" / "engines" / "a set")
     before = snapshot(tmp_path)
-    with pytest.raises(HideNerfError, match="something else than a bundle"):
+    with pytest.raises(HideNerfError, match="not a bundle"):
         write(tmp_path / "mine")
     assert snapshot(tmp_path) == before
 
@@ -319,7 +321,7 @@ import onnx
 from hidenerf.export import bundle_writer
 from hidenerf.commands import export as cli
 folder, graphs = Path(sys.argv[1]), Path(sys.argv[2])
-bundle_writer.export_graph = lambda graph, half: (onnx.load(graphs / f"{graph.name}.onnx"), {})
+bundle_writer.export_graph = lambda graph, precision: (onnx.load(graphs / f"{graph.name}.onnx"), {})
 try:
     cli.main(["-o", str(folder / "bundle")])
 finally:
@@ -353,6 +355,6 @@ def test_the_manifest_of_a_checkpoint_has_its_hash(tmp_path: Path) -> None:
 
 def test_an_exported_graph_was_checked_and_is_what_the_bundle_holds() -> None:
     graph = tiny_graphs()["led"]
-    model, islands = export_graph(graph, half=True)
+    model, islands = export_graph(graph, FloatPrecision.FP16)
     assert model.SerializeToString() == whole("led", "fp16").SerializeToString()
     assert islands == island_counts("led")

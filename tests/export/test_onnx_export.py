@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import NodeProto, TensorProto
@@ -141,7 +142,7 @@ class FromWeightsAlone(nn.Module):
 
 
 def test_large_products_of_weights_are_folded() -> None:
-    model = export_module(FromWeightsAlone(), {"x": torch.ones(1, 200)}, ["y"])
+    model = ir.to_proto(export_module(FromWeightsAlone(), {"x": torch.ones(1, 200)}, ["y"]))
     assert [node.op_type for node in model.graph.node] == ["MatMul"]
     x = np.random.default_rng(0).standard_normal((1, 200))
     weight = (np.arange(40000).reshape(200, 200) / 4e4).astype(np.float32).astype(np.float64)
@@ -152,7 +153,7 @@ def test_large_products_of_weights_are_folded() -> None:
 def test_the_module_is_exported_as_in_evaluation() -> None:
     module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
     x = torch.randn(1, 1, 3, 3)
-    model = export_module(module, {"x": x}, ["y"])
+    model = ir.to_proto(export_module(module, {"x": x}, ["y"]))
     with torch.no_grad():
         expected = module.eval()(x)
     np.testing.assert_allclose(run_onnx(model, {"x": x.numpy()})["y"], expected, atol=1e-6)

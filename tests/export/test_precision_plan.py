@@ -65,7 +65,7 @@ def test_another_graph_is_refused(tmp_path: Path, name: str, digest: str) -> Non
         ({"layers": [{"graph": "led", "layer": "stem", "precision": "int8"}]}, "activation_scale"),
         ({"layers": [{"graph": "led", "layer": "stem", "precision": "int8", "activation_scale": -1.0}]}, "stem"),
         ({"layers": [{"graph": "ear", "layer": "stem", "precision": "int8", "activation_scale": 1.0}]}, "ear"),
-        ({"layers": 5}, "garbles"),
+        ({"layers": 5}, "missing or invalid"),
         ({"checkpoint": {}}, "random_init"),
     ],
 )

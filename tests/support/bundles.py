@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import onnx
+import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
 
 from hidenerf.export import bundle_writer
+from hidenerf.export.precision import FloatPrecision
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.bundle import MANIFEST_NAME
@@ -47,7 +47,7 @@ SMALL = ModelConfig(
 def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
     """A bundle of untrained weights from seed 0 with the shipped face model, its parity waived.
 
-    how: `half`, `plan` and `parity_waived` of `write_bundle`.
+    how: `precision` and `parity_waived` of `write_bundle`.
     """
     bundle_writer.write_bundle(
         random_model(config, 0),
@@ -55,7 +55,7 @@ def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
         checkpoint={"random_init": 0},
         face_model=load_face_model(default_face_model_path()),
         report=lambda _: None,
-        **({"half": False, "parity_waived": True} | how),
+        **({"precision": FloatPrecision.FP32, "parity_waived": True} | how),
     )
     return folder
 
@@ -63,13 +63,12 @@ def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
 def damage(bundle: Path, graph: str) -> None:
     """Scale the weights of the graph's last convolution by 1.05, and make the hashes fit again."""
     path = bundle / f"{graph}.onnx"
-    model = onnx.load(path)
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    node = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in weights][-1]
-    tensor = weights[node.input[1]]
-    values = numpy_helper.to_array(tensor)
-    tensor.CopyFrom(numpy_helper.from_array((values * 1.05).astype(values.dtype), tensor.name))
-    onnx.save(model, path)
+    model = ir.load(path)
+    weights = [node.inputs[1] for node in model.graph if node.op_type == "Conv"]
+    last = [value for value in weights if value is not None and value.const_value is not None][-1]
+    values = last.const_value.numpy()
+    last.const_value = ir.tensor((values * 1.05).astype(values.dtype), name=last.name)
+    ir.save(model, path)
     manifest = json.loads((bundle / MANIFEST_NAME).read_text())
     manifest["files"][path.name] = sha256_of(path)
     (bundle / MANIFEST_NAME).write_text(json.dumps(manifest))
@@ -84,15 +83,15 @@ def set_parity(bundle: Path, entry: dict[str, Any] | None) -> None:
 @contextmanager
 def graphs_of(bundle: Path) -> Iterator[None]:
     """Meanwhile `write_bundle` takes the graphs of this FP32 bundle of the same model: exporting them takes seconds."""
-    models = [onnx.load(path) for path in sorted(bundle.glob("*.onnx"))]
+    models = [ir.load(path) for path in sorted(bundle.glob("*.onnx"))]
 
-    def exported_before(_module: Any, inputs: Mapping[str, Any], outputs: Sequence[str], _: Any) -> onnx.ModelProto:
+    def exported_before(_module: Any, inputs: Mapping[str, Any], outputs: Sequence[str], _: Any) -> ir.Model:
         names = list(inputs), list(outputs)
-        (found,) = [m for m in models if ([v.name for v in m.graph.input], [v.name for v in m.graph.output]) == names]
-        copy = onnx.ModelProto()
-        copy.CopyFrom(found)
+        graphs = [(m, [v.name for v in m.graph.inputs], [v.name for v in m.graph.outputs]) for m in models]
+        (found,) = [model for model, *own in graphs if tuple(own) == names]
+        copy = found.clone()
         # As the exporter gives it: bodies of the custom ops are attached later.
-        del copy.functions[:]
+        copy.functions.clear()
         return copy
 
     with pytest.MonkeyPatch.context() as patch:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hidenerf.export.passes.convolutions import Convolution
+from hidenerf.export.convolutions import Convolution
 
 
 def layer(name: str, size: int = 1) -> Convolution:

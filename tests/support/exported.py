@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto
 
+from hidenerf.export.custom_ops import TRANSLATIONS
 from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
 from hidenerf.export.onnx_export import export_module
-from hidenerf.export.passes.custom_ops import TRANSLATIONS, attach_functions
-from hidenerf.export.passes.half_precision import to_half
+from hidenerf.export.passes.base import Pass, apply_passes
+from hidenerf.export.passes.fp16 import island_counts as counts_of
+from hidenerf.export.precision import FloatPrecision, passes_for
 from tests.support.tiny import tiny_inputs, tiny_model
 
 NAMES = ("source_encoder", "led", "renderer_refiner")
@@ -37,7 +40,8 @@ def export_plain(graph: GraphModule) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        return export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS).SerializeToString()
+        model = export_module(graph.module, graph.inputs, graph.outputs, TRANSLATIONS)
+    return ir.to_proto(model).SerializeToString()
 
 
 @functools.cache
@@ -50,12 +54,21 @@ def plain(name: str) -> ModelProto:
     return onnx.load_model_from_string(_plain(name))
 
 
+def plain_ir(name: str) -> ir.Model:
+    """The same as passes take it."""
+    return ir.from_proto(plain(name))
+
+
+def passed(model: ModelProto, *passes: Pass) -> tuple[ModelProto, dict[str, int]]:
+    """A copy of `model` after these passes, and how many of its nodes each rule kept in FP32."""
+    result = apply_passes(ir.from_proto(model), passes)
+    return ir.to_proto(result), counts_of(result)
+
+
 @functools.cache
 def _whole(name: str, precision: str) -> tuple[bytes, dict[str, int]]:
-    model = plain(name)
-    counts = to_half(model) if precision == "fp16" else {}
-    attach_functions(model)
-    return model.SerializeToString(), counts
+    model = apply_passes(plain_ir(name), passes_for(FloatPrecision(precision), name))
+    return ir.to_proto(model).SerializeToString(), counts_of(model)
 
 
 def whole(name: str, precision: str) -> ModelProto:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from hidenerf.calibration.precision.cost import convolution_cost
-from hidenerf.export.passes.convolutions import Convolution
+from hidenerf.export.convolutions import Convolution
 
 
 def test_arithmetic_bounds_a_heavy_convolution() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hidenerf.calibration.precision.calibrate import Models, load_models
 from hidenerf.calibration.precision.data import CalibrationData, Sample
 from hidenerf.calibration.precision.frame_loss import Int8Frames, frame_loss, whole_frames
-from hidenerf.export.passes.convolutions import convolutions
-from hidenerf.export.passes.quantisation import insert_int8
+from hidenerf.export.convolutions import convolutions
+from hidenerf.export.passes.quantisation import Int8Convolutions
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import canonical_camera
@@ -52,7 +52,7 @@ def data(animator: Animator) -> CalibrationData:
 
 def test_any_set_of_int8_layers_gives_the_frames_of_whole_graphs(models: Models, data: CalibrationData) -> None:
     layers = {name: convolutions(model.graph) for name, model in models.items()}
-    int8 = Int8Frames(models, layers, data, [0, 1, 3])
+    int8 = Int8Frames(models, data, [0, 1, 3])
     encoder, led, refiner = (layers[name][1].layer for name in ("source_encoder", "led", "renderer_refiner"))
     assert layers["refiner"][1].layer == refiner
     for scales in (
@@ -64,11 +64,7 @@ def test_any_set_of_int8_layers_gives_the_frames_of_whole_graphs(models: Models,
         {"led": {led: 0.5}},
         {},
     ):
-        whole = {}
-        for name, model in models.items():
-            whole[name] = type(model)()
-            whole[name].CopyFrom(model)
-            insert_int8(whole[name], layers[name], scales.get(name, {}))
+        whole = {name: Int8Convolutions(scales.get(name, {}))(model.clone()) for name, model in models.items()}
         expected = [frame for n, frame in enumerate(whole_frames(whole, data)) if n != 2]
         found = int8.frames(scales)
         assert len(found) == 3

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from hidenerf.calibration.precision.calibrate import load_models
-from hidenerf.calibration.precision.range_guard import LIMIT, guard, half_tensors
-from hidenerf.export.passes.planned_precision import to_planned
+from hidenerf.calibration.precision.range_guard import LIMIT, fp16_tensors, guard
+from hidenerf.export.precision import planned_passes
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.errors import HideNerfError
-from tests.support.exported import value_types
+from tests.support.exported import passed, value_types
 
 SHAPE = [1, 1, 2, 2]
 ONES = np.ones(SHAPE, np.float32)
@@ -41,13 +42,13 @@ def graph(factors: list[float], output: str = "maps") -> onnx.ModelProto:
 
 def test_a_planted_overflow_is_found_with_the_nodes_around_it() -> None:
     model = graph([1e4, 10.0, 1e-5])
-    found = guard(model, "led", [{"planes": ONES * 0.5}, {"planes": ONES * -0.7}])
+    found = guard(ir.from_proto(model), "led", [{"planes": ONES * 0.5}, {"planes": ONES * -0.7}])
     assert [(o.node, o.tensor) for o in found.overflows] == [("times_1", "product_1"), ("times_2", "product_1")]
     assert found.overflows[0].max_abs == pytest.approx(7e4, rel=1e-6)
     assert (found.largest.tensor, found.largest.node) == ("product_0", "times_0")
     assert found.largest.max_abs == pytest.approx(7e3, rel=1e-6)
     # And the exporter then has nothing beyond the limit in FP16.
-    to_planned(model, {}, {o.node for o in found.overflows})
+    model, _ = passed(model, *planned_passes({}, {o.node for o in found.overflows}))
     kinds = value_types(model)
     assert {kind for name, kind in kinds.items() if name.startswith("product_1")} == {TensorProto.FLOAT}
 
@@ -55,13 +56,13 @@ def test_a_planted_overflow_is_found_with_the_nodes_around_it() -> None:
 @pytest.mark.parametrize(("value", "count"), [(LIMIT, 0), (LIMIT * 1.001, 2)])
 def test_the_limit_is_half_of_fp16s(value: float, count: int) -> None:
     assert LIMIT == 32752.0
-    assert len(guard(graph([1.0, 1e-3]), "led", [{"planes": ONES}]).overflows) == 0
-    found = guard(graph([value, 1e-3]), "led", [{"planes": ONES}])
+    assert len(guard(ir.from_proto(graph([1.0, 1e-3])), "led", [{"planes": ONES}]).overflows) == 0
+    found = guard(ir.from_proto(graph([value, 1e-3])), "led", [{"planes": ONES}])
     assert len(found.overflows) == count
 
 
 def test_subnormal_tensors_are_noted() -> None:
-    found = guard(graph([1e-5, 1e4]), "led", [{"planes": ONES}])
+    found = guard(ir.from_proto(graph([1e-5, 1e4])), "led", [{"planes": ONES}])
     assert [(s.tensor, s.max_abs) for s in found.subnormal] == [("product_0", pytest.approx(1e-5))]
     assert found.overflows == []
 
@@ -72,32 +73,36 @@ def test_tensors_that_fp16_graphs_hold_in_fp32_are_not_looked_at() -> None:
     model.graph.node.append(helper.make_node("Neg", ["raw"], ["deformation"], name="negated"))
     model.graph.output[0].name = "deformation"
     model = onnx.shape_inference.infer_shapes(model)
-    assert half_tensors(model) == ["first", "product_0", "raw"]
+    assert fp16_tensors(ir.from_proto(model)) == ["first", "product_0", "raw"]
 
 
 def test_a_convolution_that_makes_coordinates_can_be_an_island() -> None:
     model = graph([1.0], "deformation")
-    found = guard(model, "led", [{"planes": ONES * 4e4}])
+    found = guard(ir.from_proto(model), "led", [{"planes": ONES * 4e4}])
     nodes = {o.node for o in found.overflows}
     assert nodes == {"conv_first", "times_0", "conv_last"}
-    to_planned(model, {}, nodes)
+    model, _ = passed(model, *planned_passes({}, nodes))
     onnx.checker.check_model(model, full_check=True)
 
 
 def test_what_passes_between_graphs_cannot_be_an_island() -> None:
     with pytest.raises(HideNerfError, match=r"maps of the graph led reaches 1e\+06"):
-        guard(graph([1.0]), "led", [{"planes": ONES * 1e6}])
+        guard(ir.from_proto(graph([1.0])), "led", [{"planes": ONES * 1e6}])
 
 
 def test_what_is_not_finite_in_fp32_is_refused() -> None:
     with pytest.raises(HideNerfError, match="not finite in FP32"):
-        guard(graph([6e4, 6e4]), "led", [{"planes": ONES * 1e32}])
+        guard(ir.from_proto(graph([6e4, 6e4])), "led", [{"planes": ONES * 1e32}])
     with pytest.raises(HideNerfError, match="not finite in FP32"):
-        guard(graph([1.0]), "led", [{"planes": np.array([1.0, np.nan, 0.0, 2.0]).reshape(SHAPE)}, {"planes": ONES}])
+        guard(
+            ir.from_proto(graph([1.0])),
+            "led",
+            [{"planes": np.array([1.0, np.nan, 0.0, 2.0]).reshape(SHAPE)}, {"planes": ONES}],
+        )
 
 
 def test_the_bodies_of_custom_ops_are_looked_into(bundle_fp32: Path) -> None:
     model = load_models(open_bundle(bundle_fp32))["renderer_refiner"]
-    names = half_tensors(model)
+    names = fp16_tensors(model)
     assert any("TriplaneRender" in name for name in names)
     assert any("conv" in name for name in names)

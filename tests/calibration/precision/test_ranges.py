@@ -1,4 +1,5 @@
 import numpy as np
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
@@ -59,6 +60,6 @@ def test_histograms_of_a_graph_add_up_over_its_feeds() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     feeds = [{"x": np.array([1.0, 2.0])}, {"x": np.array([4.0, 0.0])}]
-    found = activation_histograms(model, {"x": 4.0, "y": 4.0}, feeds)
+    found = activation_histograms(ir.from_proto(model), {"x": 4.0, "y": 4.0}, feeds)
     assert {name: int(h.counts.sum()) for name, h in found.items()} == {"x": 3, "y": 3}
     assert np.flatnonzero(found["y"].counts).tolist() == [BINS // 4, BINS // 2, BINS - 1]

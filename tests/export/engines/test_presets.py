@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
+import onnx_ir as ir
 import pytest
 
+from hidenerf.export.convolutions import convolutions, graph_digest, output_layers
 from hidenerf.export.engines.audit import CONVOLUTIONS
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.writer import write_engines
-from hidenerf.export.passes.convolutions import convolutions, graph_digest, output_layers
+from hidenerf.export.precision import FloatPrecision
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
@@ -46,12 +47,12 @@ def quick_plan(exported: Path, folder: Path) -> tuple[Path, Planned]:
     planned: Planned = {}
     digests = {}
     for path in exported.glob("*.onnx"):
-        graph = onnx.load(path).graph
+        graph = ir.load(path).graph
         digests[path.stem] = graph_digest(graph)
         if path.stem not in GRAPH_NAMES:
             continue
         last = output_layers(graph)
-        nodes = {node.name: "FP16" for node in graph.node if node.op_type in ("Conv", "ConvTranspose")}
+        nodes = {node.name: "FP16" for node in graph if node.op_type in ("Conv", "ConvTranspose")}
         for layer in convolutions(graph):
             nodes[layer.node] = "FP16" if layer.layer in last else "INT8"
             entry = {"graph": path.stem, "layer": layer.layer, "precision": nodes[layer.node].lower()}
@@ -68,8 +69,8 @@ def bundle_in(precision: str, preset: str, exported: Path, folder: Path) -> tupl
     """The preset's bundle in this precision, and what its convolutions should be built in."""
     path, planned = quick_plan(exported, folder)
     with graphs_of(exported):
-        how = {"fp32": {}, "fp16": {"half": True}, "int8": {"plan": read_plan(path)}}[precision]
-        bundle = write_untrained(PRESETS[preset], folder / NAMES[0], **how)
+        chosen = {"int8": read_plan(path)}.get(precision) or FloatPrecision(precision)
+        bundle = write_untrained(PRESETS[preset], folder / NAMES[0], precision=chosen)
     if precision != "int8":
         planned = {name: dict.fromkeys(nodes, precision.upper()) for name, nodes in planned.items()}
     return bundle, planned

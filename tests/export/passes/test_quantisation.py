@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
@@ -13,12 +14,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hidenerf.export.passes.convolutions import convolutions
-from hidenerf.export.passes.half_precision import RANGE_GUARD
-from hidenerf.export.passes.planned_precision import to_planned
-from hidenerf.export.passes.quantisation import SMALLEST_SCALE, insert_int8, quantise, symmetric_scale, weight_scales
+from hidenerf.export.convolutions import convolutions
+from hidenerf.export.passes.fp16 import RANGE_GUARD, Fp16
+from hidenerf.export.passes.quantisation import (
+    SMALLEST_SCALE,
+    Int8Convolutions,
+    quantise,
+    symmetric_scale,
+    weight_scales,
+)
+from hidenerf.export.precision import planned_passes
 from hidenerf.runtime.errors import HideNerfError
-from tests.support.exported import NAMES, plain, reference_values, run_onnx, value_types
+from tests.support.exported import NAMES, passed, plain, plain_ir, reference_values, run_onnx, value_types
 
 Float = NDArray[np.float32]
 
@@ -78,9 +85,8 @@ def test_a_graph_equals_the_fake_quantised_reference(seed: int, spread: float, l
     x = (random.standard_normal((1, 3, 5, 6)) * spread).astype(np.float32)
     weight = (random.standard_normal((4, 3, 3, 3)) * random.uniform(0.001, 2.0, (4, 1, 1, 1))).astype(np.float32)
     bias = random.standard_normal(4).astype(np.float32)
-    model = two_layers(weight, bias)
     scale = symmetric_scale(largest)
-    insert_int8(model, convolutions(model.graph), {"first": float(scale)})
+    model, _ = passed(two_layers(weight, bias), Int8Convolutions({"first": float(scale)}))
     onnx.checker.check_model(model, full_check=True)
 
     per_channel = weight_scales(weight)[:, None, None, None]
@@ -96,8 +102,8 @@ def test_a_graph_equals_the_fake_quantised_reference(seed: int, spread: float, l
 
 def test_only_what_a_convolution_reads_is_quantised_and_once() -> None:
     weight = np.ones((2, 2, 3, 3), np.float32)
-    model = two_layers(weight, np.zeros(2, np.float32))
-    insert_int8(model, convolutions(model.graph), {"first": 0.5, "second": 0.5})
+    both = Int8Convolutions({"first": 0.5, "second": 0.5})
+    model, _ = passed(two_layers(weight, np.zeros(2, np.float32)), both)
     counts = Counter(node.op_type for node in model.graph.node)
     assert counts == {"Conv": 2, "QuantizeLinear": 1, "DequantizeLinear": 3}
     made = {node.output[0]: node for node in model.graph.node}
@@ -111,18 +117,23 @@ def test_only_what_a_convolution_reads_is_quantised_and_once() -> None:
 
 
 def test_a_layer_that_the_graph_has_not_is_refused() -> None:
-    model = two_layers(np.ones((2, 2, 3, 3), np.float32), np.zeros(2, np.float32))
-    before = model.SerializeToString()
+    model = ir.from_proto(two_layers(np.ones((2, 2, 3, 3), np.float32), np.zeros(2, np.float32)))
+    before = ir.to_proto(model).SerializeToString()
     with pytest.raises(HideNerfError, match="third"):
-        insert_int8(model, convolutions(model.graph), {"third": 0.5})
-    assert model.SerializeToString() == before
+        Int8Convolutions({"third": 0.5})(model)
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_convolutions_in_fp16_are_refused() -> None:
+    model = two_layers(np.ones((2, 2, 3, 3), np.float32), np.zeros(2, np.float32))
+    with pytest.raises(HideNerfError, match="Convolution a is FP16"):
+        passed(model, Fp16(), Int8Convolutions({"first": 0.5}))
 
 
 def planned(name: str) -> tuple[onnx.ModelProto, int]:
     """The tiny graph with every convolution INT8, in the range of the largest activation, and their number."""
-    model = plain(name)
-    scales = {layer.layer: 0.05 for layer in convolutions(model.graph)}
-    counts = to_planned(model, scales, [])
+    scales = {layer.layer: 0.05 for layer in convolutions(plain_ir(name).graph)}
+    model, counts = passed(plain(name), *planned_passes(scales, ()))
     assert counts[RANGE_GUARD] == 0
     return model, len(scales)
 
@@ -142,8 +153,7 @@ def test_real_graphs_check_run_and_keep_the_bodies(name: str) -> None:
 
 
 def _bodies(name: str) -> list[onnx.FunctionProto]:
-    model = plain(name)
-    to_planned(model, {}, [])
+    model, _ = passed(plain(name), *planned_passes({}, ()))
     return list(model.functions)
 
 

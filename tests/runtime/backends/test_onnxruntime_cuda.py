@@ -415,6 +415,7 @@ def test_the_frame_is_one_cuda_graph(bundle: Bundle, capsys: pytest.CaptureFixtu
 def shipped(folder: Path) -> tuple[Bundle, Any]:
     """The shipped checkpoint as an FP16 bundle, and the model itself."""
     from hidenerf.export.bundle_writer import write_bundle
+    from hidenerf.export.precision import FloatPrecision
     from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
     from hidenerf.runtime.face_model import default_face_model_path
 
@@ -425,7 +426,7 @@ def shipped(folder: Path) -> tuple[Bundle, Any]:
         folder,
         checkpoint={"test": "shipped"},
         face_model=face_model,
-        half=True,
+        precision=FloatPrecision.FP16,
         report=lambda _: None,
         parity_waived=True,
     )

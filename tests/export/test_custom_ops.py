@@ -5,22 +5,17 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx_ir as ir
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import FunctionProto, ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto, helper
 
-from hidenerf.export.passes.custom_ops import (
-    attach_functions,
-    grid_sample_3d,
-    grid_sample_3d_function,
-    triplane_render,
-    triplane_render_function,
-    triplane_render_inputs,
-)
+from hidenerf.export.custom_ops import TRIPLANE_RENDER, grid_sample_3d, input_names, triplane_render
+from hidenerf.export.passes.function_bodies import FunctionBodies, grid_sample_3d_body, triplane_render_body
 from hidenerf.model import geometry, rendering
 from tests.support import reference
-from tests.support.exported import NAMES, PRECISIONS, is_real, plain, run_onnx, value_types, whole
+from tests.support.exported import NAMES, PRECISIONS, is_real, passed, plain, run_onnx, value_types, whole
 from tests.support.reference import frontal_camera, general_camera
 from tests.support.tiny import TINY
 
@@ -51,7 +46,7 @@ def expected_render(inputs: Arrays, octaves: int) -> tuple[NDArray[Any], NDArray
     return picture[None], alpha[None, None]
 
 
-def one_node(op: str, function: FunctionProto, inputs: Arrays, outputs: dict[str, tuple[int, list[int]]]) -> ModelProto:
+def one_node(op: str, function: ir.Function, inputs: Arrays, outputs: dict[str, tuple[int, list[int]]]) -> ModelProto:
     """A model of a single custom node, written as another program would write it."""
     attributes: dict[str, Any] = {"octaves": 2} if op == "TriplaneRender" else {}
     node = helper.make_node(op, list(inputs), list(outputs), domain="hidenerf", **attributes)
@@ -65,18 +60,18 @@ def one_node(op: str, function: FunctionProto, inputs: Arrays, outputs: dict[str
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("hidenerf", 1)]
-    model = helper.make_model(graph, opset_imports=opsets, functions=[function], ir_version=10)
+    model = helper.make_model(graph, opset_imports=opsets, functions=[ir.to_proto(function)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def render_model(inputs: Arrays) -> ModelProto:
     """TriplaneRender of two octaves alone, with the body for these inputs' shapes and types."""
-    shapes = {name: array.shape for name, array in inputs.items()}
-    half = inputs["weight_1"].dtype == np.float16
+    shapes = tuple(array.shape for array in inputs.values())
+    fp16 = inputs["weight_1"].dtype == np.float16
     size = inputs["deformation"].shape[-1]
     outputs = {"rendered": (TensorProto.FLOAT, [1, 5, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
-    return one_node("TriplaneRender", triplane_render_function(shapes, 2, half), inputs, outputs)
+    return one_node("TriplaneRender", triplane_render_body(shapes, 2, fp16), inputs, outputs)
 
 
 def test_the_ops_are_good_citizens_of_pytorch() -> None:
@@ -114,7 +109,7 @@ def test_triplane_renders_body_against_loops(
     size: int, samples: int, levels: tuple[int, ...], camera: NDArray[Any]
 ) -> None:
     inputs = field(size, samples, levels, 2, camera, seed=size)
-    assert list(inputs) == triplane_render_inputs(len(levels))
+    assert list(inputs) == input_names(TRIPLANE_RENDER, len(inputs))
     model = render_model(inputs)
     for seed in range(2):
         # Another camera than the body was exported with.
@@ -146,7 +141,7 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
     grid = rng.uniform(-1.3, 1.3, (1, 3, 4, 5, 3)).astype(np.float32)
     inputs: Arrays = {"volume": volume, "grid": grid}
     outputs = {"sampled": (int(helper.np_dtype_to_tensor_dtype(volume.dtype)), [1, 3, 3, 4, 5])}
-    found = run_onnx(one_node("GridSample3d", grid_sample_3d_function(), inputs, outputs), inputs)["sampled"]
+    found = run_onnx(one_node("GridSample3d", grid_sample_3d_body(), inputs, outputs), inputs)["sampled"]
     assert found.dtype == kind
     assert found.shape == (1, 3, 3, 4, 5)
     # FP32 places a sample among these 300 cells to 2e-5 of a cell; FP16 would move it by up to 0.15.
@@ -234,11 +229,9 @@ def test_functions_of_half_models_take_single_coordinates() -> None:
 def test_attaching_again_replaces_the_bodies() -> None:
     model = whole("renderer_refiner", "fp32")
     before = model.SerializeToString()
-    attach_functions(model)
-    assert model.SerializeToString() == before
+    assert passed(model, FunctionBodies())[0].SerializeToString() == before
 
 
 def test_a_model_without_custom_nodes_gets_no_bodies() -> None:
-    model = plain("led")
-    attach_functions(model)
+    model, _ = passed(plain("led"), FunctionBodies())
     assert len(model.functions) == 0
