@@ -1,25 +1,31 @@
-"""The demonstration's portrait and motion: a painted person who talks, so that nobody's picture has to be shipped."""
+"""The demonstration's portrait and motion: a made-up person who talks, so that nobody's picture has to be shipped.
 
+The shipped files in `runtime/data` are older than the painter in use: `make_demo_source` makes the same person in the
+same pose and expression, painted differently.
+"""
+
+import dataclasses
 from fractions import Fraction
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.assets.face_paint import Look, head_to_paint, paint
+from hidenerf.assets.portraits import BALD, PortraitPainter, make_look
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import Motion
 from hidenerf.runtime.sources.source import Source
+from hidenerf.training.data.synthetic.heads import make_head_mesh
+from hidenerf.training.data.synthetic.people import Person
 
 Array = NDArray[np.float64]
 
 SIZE = 256
 FPS = 25
 SECONDS = 5
-_SUPERSAMPLING = 4
-
-OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+# The painter's own supersampling comes on top.
+_SUPERSAMPLING = 2
 
 _IDENTITY = {
     "gender": -0.35,
@@ -41,19 +47,25 @@ _IDENTITY = {
     "head-scale-horiz-incr": -0.15,
 }
 _EXPRESSION = {"mouthSmileLeft": 0.18, "mouthSmileRight": 0.15, "browInnerUp": 0.08}
-_LOOK = Look(
-    skin=(0.74, 0.50, 0.38),
-    lip=(0.66, 0.30, 0.28),
-    hair=(0.115, 0.065, 0.04),
-    brow=(0.10, 0.06, 0.04),
-    iris=(0.20, 0.30, 0.20),
-    hair_strength=0.97,
-    lash_strength=0.8,
-    brow_strength=0.75,
-    blush=0.07,
-    grain=0.012,
-    light=(0.45, 0.4, 1.0),
-    ambient=0.38,
+_STYLE = dataclasses.replace(
+    BALD,
+    hairline=(-0.45, -0.30, -0.02, 0.24, 0.44, 0.48),
+    thickness=0.07,
+    top=0.05,
+    unevenness=0.25,
+    phase=(1.0, 2.0, 3.0),
+)
+_LOOK = make_look(
+    skin=(0.56, 0.31, 0.21),
+    lip=(0.45, 0.17, 0.14),
+    hair=(0.03, 0.014, 0.008),
+    brow=(0.02, 0.01, 0.007),
+    iris=(0.10, 0.15, 0.10),
+    blush=0.35,
+    brow_density=0.85,
+    lashes=0.8,
+    key_direction=(0.45, 0.4, 1.0),
+    noise_offset=(0.2, 0.4, 0.6),
 )
 
 # What is said between 0.3 s and 3.5 s, a mouth shape every 0.16 s: it means nothing, but it looks like speech. Actions
@@ -92,12 +104,12 @@ def make_demo_source(model: FaceModel) -> Source:
     identity = _coefficients(model.identity_names, _IDENTITY)
     expression = _coefficients(model.expression_names, _EXPRESSION)
     camera = canonical_camera(yaw=-9.0, pitch=2.0, roll=-1.5)
-    mean = model.mean.astype(np.float64)
-    head = head_to_paint(mean, model.triangles, _lips(model))
-    picture, mask = paint(head, _LOOK, model.vertices(identity, expression), camera, SIZE * _SUPERSAMPLING)
+    painter = PortraitPainter(make_head_mesh(model), SIZE * _SUPERSAMPLING)
+    portrait = painter.paint(Person(identity, _STYLE, _LOOK), expression, camera)
+    mask = _to_8_bits(_shrink(portrait.alpha))
     return Source(
-        picture=_to_8_bits(_shrink(picture)),
-        mask=_to_8_bits(_shrink(mask.astype(np.float64))),
+        picture=np.minimum(_to_8_bits(_shrink(portrait.picture)), mask[..., None]),
+        mask=mask,
         background=_to_8_bits(_background()),
         camera=camera,
         identity=identity,
@@ -147,16 +159,6 @@ def _coefficients(names: tuple[str, ...], values: dict[str, float]) -> NDArray[n
     for name, value in values.items():
         coefficients[names.index(name)] = value
     return coefficients
-
-
-def _lips(model: FaceModel) -> Array:
-    """How far each vertex is lip, [V] in [0, 1]: inside the outline of the outer lips as seen from the front."""
-    order = {number: place for place, number in enumerate(model.landmark_index.tolist())}
-    outline = model.landmark_mean[[order[number] for number in OUTER_LIPS]]
-    contour = np.ascontiguousarray(outline[:, None, :2], np.float32)
-    front = model.mean[:, 2] > outline[:, 2].min() - 0.12
-    depth = np.array([cv2.pointPolygonTest(contour, (float(x), float(y)), True) for x, y, _ in model.mean])
-    return np.clip(0.5 + depth / 0.02, 0, 1) * front
 
 
 def _background() -> Array:

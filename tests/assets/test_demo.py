@@ -1,4 +1,8 @@
-"""The demonstration's portrait and motion that ship with the package."""
+"""The demonstration's portrait and motion: those that ship with the package, and what the command makes now.
+
+The shipped portrait was painted by an earlier painter. The command makes the same person in the same pose and
+expression, but its pixels are others, so they are not compared; both must keep the contract of a source.
+"""
 
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +25,19 @@ def model() -> FaceModel:
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
+def shipped() -> Source:
     return load_source(DATA / "demo_source.npz")
+
+
+@pytest.fixture(scope="module")
+def made(model: FaceModel) -> Source:
+    return make_demo_source(model)
+
+
+@pytest.fixture(params=["shipped", "made"])
+def source(request: pytest.FixtureRequest) -> Source:
+    found: Source = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +45,13 @@ def motion() -> Motion:
     return load_motion(DATA / "demo_motion.npz")
 
 
-def test_shipped_files_are_what_the_command_makes(model: FaceModel, source: Source, motion: Motion) -> None:
-    made = make_demo_source(model)
-    # Another processor may round a pixel on an edge the other way.
-    assert np.abs(made.picture.astype(int) - source.picture.astype(int)).mean() < 0.05
-    np.testing.assert_array_equal(made.identity, source.identity)
-    np.testing.assert_array_equal(made.camera, source.camera)
+def test_the_shipped_files_hold_what_the_command_makes_but_for_pixels(
+    model: FaceModel, shipped: Source, made: Source, motion: Motion
+) -> None:
+    np.testing.assert_array_equal(made.identity, shipped.identity)
+    np.testing.assert_array_equal(made.expression, shipped.expression)
+    np.testing.assert_array_equal(made.camera, shipped.camera)
+    np.testing.assert_array_equal(made.background, shipped.background)
     np.testing.assert_allclose(make_demo_motion(model).expression, motion.expression, atol=1e-6)
     np.testing.assert_allclose(make_demo_motion(model).camera, motion.camera, atol=1e-5)
 

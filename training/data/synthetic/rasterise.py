@@ -2,17 +2,16 @@
 
 import math
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import invert_rigid, unpack_camera
-from hidenerf.runtime.secc import draw_frontal
+from hidenerf.runtime.secc import draw_frontal, draw_triangles
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
 
-# OpenCV's rasteriser wants some field of view; the vertices are brought into this one.
+# The field of view of the rasteriser's own camera, radians; vertices are transformed so that any camera fits it.
 _FOV = math.radians(30)
 
 
@@ -32,10 +31,6 @@ class Rasteriser:
         self._code = code
         self._pixels = np.empty((size, size, 3), np.float32)
         self._depth = np.empty((size, size), np.float32)
-        self._settings = cv2.TriangleRasterizeSettings()
-        self._settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-        self._settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-        self._settings.setGlCompatibleMode(cv2.RASTERIZE_COMPAT_INVDEPTH)
 
     def draw(
         self,
@@ -63,17 +58,15 @@ class Rasteriser:
         self._pixels.fill(0)
         self._depth.fill(1)
         near, far = -corners[:, 2].max(), -corners[:, 2].min()
-        cv2.triangleRasterize(
+        draw_triangles(
             corners,
             self._corners[: len(corners) // 3],
             self._code[drawn[facing]].reshape(-1, 3),
             self._pixels,
             self._depth,
-            np.eye(4),
-            _FOV,
-            0.95 * float(near),
-            1.05 * float(far),
-            self._settings,
+            fov=_FOV,
+            near=0.95 * float(near),
+            far=1.05 * float(far),
         )
         np.copyto(triangle, self._pixels[..., 0], casting="unsafe")
         np.copyto(barycentric[0], self._pixels[..., 1], casting="unsafe")
