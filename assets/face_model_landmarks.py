@@ -31,7 +31,8 @@ _OUTLINE_WEIGHT = 0.35
 _IRIS_WEIGHT = 0.5
 _TRUSTED_SPREAD_METRES = 0.0015
 
-_SIZE = 512
+# Side of the pictures in which landmarks are looked for.
+PICTURE_SIZE = 512
 _YAWS = (-14.0, -7.0, 0.0, 7.0, 14.0)
 _PITCHES = (-8.0, 0.0, 8.0)
 _LOOKS = (make_look(), make_look(brow_density=0.9, unevenness=0.8))
@@ -60,14 +61,14 @@ NO_LANDMARKS = LandmarkMap(
 )
 
 
-def find_landmarks(mesh: HeadMesh, detect: Detector) -> LandmarkMap:
-    """Where the landmarks lie on the mean shape of a face model.
+def find_landmarks(painter: PortraitPainter, detect: Detector) -> LandmarkMap:
+    """Where the landmarks lie on the mean shape of a face model, found in pictures of it.
 
-    mesh: its head mesh; the face model's own landmarks are not used. detect: picture [S, S, 3] uint8 RGB → landmarks
-    [478, 2] in pixels, None where no face is found. The place of a landmark is the median over 90 pictures, made
-    symmetric. Errors: a face in too few pictures, a landmark that is never on the face.
+    painter: of the face model's head mesh; the model's own landmarks are not used. detect: picture [S, S, 3] uint8 RGB
+    → landmarks [478, 2] in pixels, None where no face is found. The place of a landmark is the median over 90 pictures,
+    made symmetric. Errors: a face in too few pictures, a landmark that is never on the face.
     """
-    painter = PortraitPainter(mesh, _SIZE)
+    mesh = painter.mesh
     identity = np.zeros(len(mesh.face_model.identity_names), np.float32)
     names = mesh.face_model.expression_names
     places, inner_lips_show, yaws, tried = [], [], [], 0

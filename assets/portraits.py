@@ -77,13 +77,13 @@ class PortraitPainter:
     """Paints people with the heads of one mesh, as square pictures of `size` pixels."""
 
     def __init__(self, mesh: HeadMesh, size: int) -> None:
-        self._mesh = mesh
+        self.mesh = mesh
         self._painter = Painter(mesh, torch.device("cpu"))
         self._rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * size)
 
     def paint(self, person: Person, expression: Floats, camera: NDArray[np.floating]) -> Portrait:
         """A person with an expression [E] through a camera [25]."""
-        mesh, size = self._mesh, self._rasteriser.size
+        mesh, size = self.mesh, self._rasteriser.size
         hair_depth = mesh.hair_depth(person.style)
         vertices = mesh.vertices(mesh.shape(person.style, hair_depth), person.identity, expression)
         triangle, barycentric = np.zeros((size, size), np.int16), np.zeros((2, size, size), np.uint8)
