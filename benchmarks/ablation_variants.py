@@ -1,9 +1,9 @@
 """Short equal runs of the model with one thing changed each: the paper's ablations (§4.4) and some of ours."""
 
 import dataclasses
+import logging
 import math
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,8 @@ from hidenerf.training.kernels.sampling import FastCameraToWorld
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
 from hidenerf.training.loop.processes import Processes
 from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, PhaseClock, Trainer, recalibrate
+
+logger = logging.getLogger(__name__)
 
 FULL = "full"
 SHOWN = 6
@@ -120,7 +122,7 @@ def ignore_source_camera(model: HideNerf, device: torch.device) -> None:
 
 
 def run_variant(
-    variant: Variant, length: Length, workers: int, device: torch.device, say: Callable[[str], None]
+    variant: Variant, length: Length, workers: int, device: torch.device
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
     """Train a variant and evaluate the EMA of its weights; figures as JSON values, and pictures by name.
 
@@ -140,13 +142,13 @@ def run_variant(
     with PairReplay(variant.config, device, capacity, workers, length.seed, variant.seccs) as pairs:
         pairs.warm_up(min(WARM_UP, capacity))
         ready = time.monotonic()
-        say(f"ready after {ready - began:.1f} s")
-        result = train(trainer, pairs, say)
+        logger.info("ready after %.1f s", ready - began)
+        result = train(trainer, pairs)
         batches = (pairs.sample(length.batch_size) for _ in range(min(RECALIBRATION_BATCHES, length.steps)))
         recalibrate(trainer.ema, batches, trainer.autocast())
         result["pairs_drawn_per_second"] = pairs.pairs_per_second
         trained = time.monotonic()
-    people, pictures = evaluate(HeldOutEvaluation(trainer.ema, device, say, variant.seccs), length.people)
+    people, pictures = evaluate(HeldOutEvaluation(trainer.ema, device, variant.seccs), length.people)
     done = time.monotonic()
     result |= {
         "what": variant.what,
@@ -157,7 +159,7 @@ def run_variant(
     return result, pictures
 
 
-def train(trainer: Trainer, pairs: PairSource, say: Callable[[str], None]) -> dict[str, Any]:
+def train(trainer: Trainer, pairs: PairSource) -> dict[str, Any]:
     """All steps of a run; losses of the last tenth, and speed and milliseconds a step from the second quarter on."""
     steps, batch_size = trainer.config.steps, trainer.config.batch_size
     clock = PhaseClock(trainer.processes.device)
@@ -171,7 +173,7 @@ def train(trainer: Trainer, pairs: PairSource, say: Callable[[str], None]) -> di
         if step >= last:
             sums = {name: sums.get(name, 0) + value for name, value in terms.items()}
         if step % max(1, steps // 10) == 0:
-            say(f"step {step}: " + " ".join(f"{name} {float(value):.4f}" for name, value in terms.items()))
+            logger.info("step %d: %s", step, " ".join(f"{name} {float(value):.4f}" for name, value in terms.items()))
     phases = clock.take()
     return {
         "losses": {name: float(total) / (steps - last) for name, total in sums.items()},

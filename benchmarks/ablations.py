@@ -8,6 +8,7 @@ anew whenever a variant ends.
 """
 
 import json
+import logging
 import math
 import os
 import re
@@ -28,12 +29,20 @@ from numpy.typing import NDArray
 from hidenerf.commands.errors import user_errors
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
+from hidenerf.training.evaluation.columns import (
+    GRADIENT_ENERGY,
+    PSNR_MASKED,
+    PSNR_REGION,
+    SILHOUETTE_IOU,
+    SSIM,
+    SSIM_MASKED,
+)
 
 # Nothing above imports torch: the processes that draw heads import this file, too.
 
-FIGURES = ("silhouette IoU", "SSIM", "SSIM masked", "PSNR masked", "PSNR mouth+eyes", "gradient energy")
+FIGURES = (SILHOUETTE_IOU, SSIM, SSIM_MASKED, PSNR_MASKED, PSNR_REGION, GRADIENT_ENERGY)
 # Best at 1; of all other figures, more is better.
-BEST_AT_ONE = ("gradient energy", "gain")
+BEST_AT_ONE = (GRADIENT_ENERGY, "gain")
 POLL_SECONDS = 0.2
 
 Result = dict[str, Any]
@@ -95,7 +104,8 @@ def run_here(variant: Any, length: Any, workers: int, folder: Path) -> None:
     from benchmarks.ablation_variants import run_variant
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    result, pictures = run_variant(variant, length, workers, device, click.echo)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    result, pictures = run_variant(variant, length, workers, device)
     np.savez(folder / "pictures.npz", **pictures)  # type: ignore[arg-type]
     # JSON has no NaN.
     result["people"] = {
@@ -169,7 +179,7 @@ def write(out: Path, settings: dict[str, Any], results: dict[str, Result], folde
 
 def one_line(result: Result) -> str:
     seconds = ", ".join(f"{what} {spent:.0f} s" for what, spent in result["seconds"].items())
-    figures = ", ".join(f"{name} {mean(result, name):.3f}" for name in ("SSIM masked", "PSNR mouth+eyes"))
+    figures = ", ".join(f"{name} {mean(result, name):.3f}" for name in (SSIM_MASKED, PSNR_REGION))
     return f"{seconds}; {result['pairs_per_second']:.3g} pairs/s; {figures}"
 
 

@@ -71,10 +71,10 @@ def main(
     from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS
     from hidenerf.training.data.synthetic.heads import load_head_mesh
     from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
-    from hidenerf.training.evaluation.evaluate import PARTS, Evaluation, scope_of
-    from hidenerf.training.evaluation.goals import goals
+    from hidenerf.training.evaluation.evaluate import Evaluation
     from hidenerf.training.evaluation.held_out import HeldOutEvaluation
-    from hidenerf.training.evaluation.report import markdown
+    from hidenerf.training.evaluation.report import json_values, markdown
+    from hidenerf.training.evaluation.tables import PARTS, scope_of
     from hidenerf.training.loop.samples import sample_grid, write_png
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -96,13 +96,12 @@ def main(
             processes = max(1, (os.cpu_count() or 1) - 2)
             drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
             stack.enter_context(drawing)
-        held_out = HeldOutEvaluation(model, place, logger.info, drawing=drawing)
-        tables = {"left_out": left_out, **Evaluation(held_out, metrics).all(scope_of(people, chosen))}
-    tables["goals"] = [goal._asdict() for goal in goals(tables)]
+        held_out = HeldOutEvaluation(model, place, drawing=drawing)
+        tables = Evaluation(held_out, metrics).all(scope_of(people, chosen), left_out)
     page = markdown(tables, checkpoint.name)
     shown = held_out_pairs(model.config, place, range(_SAMPLES))
     write_png(sample_grid(shown, held_out.output(shown)), output / "samples.png")
-    for name, text in (("evaluation.json", json.dumps(tables, indent=1) + "\n"), ("evaluation.md", page)):
+    for name, text in (("evaluation.json", json.dumps(json_values(tables), indent=1) + "\n"), ("evaluation.md", page)):
         with atomic_path(output / name) as partial:
             partial.write_text(text, encoding="utf-8")
     print_result(page)

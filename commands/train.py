@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import logger
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import require_writable_parent
 
@@ -98,7 +97,7 @@ def main(
     from hidenerf.training.loop.config import TrainingConfig, read_config
     from hidenerf.training.loop.losses import load_vgg
     from hidenerf.training.loop.processes import joined_processes
-    from hidenerf.training.loop.session import STATE_FOLDER, train
+    from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions, train
     from hidenerf.training.loop.state import load_state, read_run
     from hidenerf.training.loop.trainer import PairSource, Trainer
 
@@ -157,7 +156,7 @@ def main(
             pairs = opened(ClipPairs(prepared, model_config, *room))
             if synthetic_share > 0:
                 pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), synthetic_share, seed)
-        train(trainer, pairs, shown, output, stop_after, report_every, save_every, tensorboard, logger.info)
+        train(trainer, pairs, shown, output, SessionOptions(stop_after, report_every, save_every, tensorboard))
 
 
 def _with_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def main(
     config = TrainingConfig.from_dict({"batch_size": BATCH_SIZE, "steps": STEPS, **values, **given})
     model = load_checkpoint(checkpoint)
     require_writable_parent(output)
-    pairs = refiner_pairs(model, people, config.seed, workers, logger.info)
+    pairs = refiner_pairs(model, people, config.seed, workers)
     _train(RefinerTuning(model, pairs, config), config.steps, original_share, output)
 
 

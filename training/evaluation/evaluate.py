@@ -1,12 +1,11 @@
-"""What a checkpoint is worth on synthetic people it has never seen, each figure beside those of trivial answers.
+"""Evaluation of a checkpoint on synthetic people that it has never seen, beside what needs no model.
 
 Every truth is rendered, also for other people's motions and for other views.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,48 +16,31 @@ from hidenerf.model.hidenerf import Output
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.people import Pair
-from hidenerf.training.evaluation.expression_response import EXPRESSIONS, expression_responses
+from hidenerf.training.evaluation import columns
+from hidenerf.training.evaluation.expression_response import EXPRESSIONS, Response, expression_responses
 from hidenerf.training.evaluation.held_out import HeldOutEvaluation
-from hidenerf.training.evaluation.pose_error import POSE_AXES, pose_errors
-from hidenerf.training.evaluation.scores import (
-    BatchScorer,
-    Figures,
-    Metrics,
-    Scores,
-    source_subject,
-    summary,
-    target_subject,
+from hidenerf.training.evaluation.pose_error import pose_errors
+from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, source_subject, summary, target_subject
+from hidenerf.training.evaluation.tables import (
+    ALL_VIEWS,
+    DRIVER,
+    FLAT,
+    FLAT_EVERYWHERE,
+    REFINED,
+    RENDERED,
+    SOURCE,
+    TRUTH,
+    EvaluationTables,
+    Scope,
+    Table,
+    view_name,
 )
 
-PARTS = ("reconstruction", "cross", "free-view", "expressions")
 FREE_VIEW_YAWS = (-45, -30, -15, 0, 15, 30, 45)
-ALL_VIEWS = "all"
-REFINED = "refined"
-SOURCE = "the source itself"
-FLAT = "mean colour in the true mask"
-TRUTH = "the truth itself"
-DRIVER = "the driver's own picture"
+# In the order of `pose_error.POSE_AXES`.
+AXIS_COLUMNS = (columns.YAW_ERROR, columns.PITCH_ERROR, columns.ROLL_ERROR)
 
-# The fields of `Response`.
-RESPONSE_COLUMNS = ("correlation", "gain", "correlation, coarse", "gain, coarse", "gain of the truth, coarse")
-
-Rows = dict[str, Figures]
 ScoresByName = dict[str, list[Scores]]
-
-
-class Scope(NamedTuple):
-    """How many people each part of the evaluation takes; none leaves a part out."""
-
-    pairs: int
-    cross: int
-    views: int
-    expressions: int
-
-
-def scope_of(people: int, parts: Sequence[str]) -> Scope:
-    """The scope of some of the PARTS: self-reenactment takes everybody, the others a quarter or an eighth."""
-    shares = dict(zip(PARTS, (1, 4, 4, 8), strict=True))
-    return Scope(*(max(1, people // share) if part in parts else 0 for part, share in shares.items()))
 
 
 class Evaluation:
@@ -68,30 +50,31 @@ class Evaluation:
         self._held_out = held_out
         self._metrics = metrics
 
-    def all(self, scope: Scope) -> dict[str, Any]:
-        """Every table, by name."""
-        tables: dict[str, Any] = {"people": scope._asdict()}
-        if self._metrics.inception is not None:
-            tables["inception_dimensions"] = self._metrics.inception.dimensions
-        if scope.pairs:
-            tables["reconstruction"] = self.reconstruction(scope.pairs)
-        if scope.cross:
-            tables["cross"] = self.cross(scope.cross)
-        if scope.views:
-            tables["free_view"] = self.free_view(scope.views)
+    def all(self, scope: Scope, left_out: Sequence[str] = ()) -> EvaluationTables:
+        """Every table of the parts in the scope. left_out: sentences for the metrics that are not at hand."""
+        expressions = actions = None
         if scope.expressions:
-            actions = {name: (name,) for name in self._held_out.face_model.expression_names}
-            responses = self.expressions({**EXPRESSIONS, **actions}, scope.expressions)
-            tables["expressions"] = {name: responses[name] for name in EXPRESSIONS if name in responses}
-            tables["actions"] = {name: responses[name] for name in actions if name in responses}
-        return tables
+            action_names = self._held_out.face_model.expression_names
+            responses = self.expressions({**EXPRESSIONS, **{name: (name,) for name in action_names}}, scope.expressions)
+            expressions = {name: responses[name] for name in EXPRESSIONS if name in responses}
+            actions = {name: responses[name] for name in action_names if name in responses}
+        return EvaluationTables(
+            scope=scope,
+            left_out=left_out,
+            inception_dimensions=None if self._metrics.inception is None else self._metrics.inception.dimensions,
+            reconstruction=self.reconstruction(scope.pairs) if scope.pairs else None,
+            cross=self.cross(scope.cross) if scope.cross else None,
+            free_view=self.free_view(scope.views) if scope.views else None,
+            expressions=expressions,
+            actions=actions,
+        )
 
-    def reconstruction(self, count: int) -> Rows:
+    def reconstruction(self, count: int) -> Table:
         """Self-reenactment: figures of the model's two images and of the trivial ones, by name."""
         pairs = [self._held_out.person(index) for index in range(count)]
         return _summaries(self._scores(pairs, "reconstruction"))
 
-    def cross(self, count: int) -> Rows:
+    def cross(self, count: int) -> Table:
         """Cross-identity reenactment: each person with the next one's expression and camera, against the truth.
 
         The driver's own image, of another person, stands beside. Pose errors are degrees: by how far the true head
@@ -115,36 +98,32 @@ class Evaluation:
             scores.setdefault(DRIVER, []).extend(scorer.scores(driver.target, driver.mask, subjects))
         figures = _summaries(scores)
         errors = pose_errors(self._held_out, pairs, torch.cat(frames))
-        for axis, error in zip(POSE_AXES, np.abs(errors).mean(1), strict=True):
-            figures[REFINED][f"{axis} error"] = float(error)
-        figures[REFINED]["pose error"] = float(np.linalg.norm(errors, axis=0).mean())
+        for column, error in zip(AXIS_COLUMNS, np.abs(errors).mean(1), strict=True):
+            figures[REFINED][column] = float(error)
+        figures[REFINED][columns.POSE_ERROR] = float(np.linalg.norm(errors, axis=0).mean())
         return figures
 
-    def free_view(self, count: int) -> dict[str, Rows]:
+    def free_view(self, count: int) -> dict[str, Table]:
         """Each person's target expression from in front and from the sides, by yaw in degrees, and all together."""
-        figures: dict[str, Rows] = {}
+        figures: dict[str, Table] = {}
         together: ScoresByName = {}
         people = [self._held_out.person(index) for index in range(count)]
         for yaw in FREE_VIEW_YAWS:
             pairs = [dataclasses.replace(person, camera=canonical_camera(yaw=yaw)) for person in people]
             scores = self._scores(pairs, f"free view {yaw:+d}°")
-            figures[f"{yaw:+d}"] = _summaries(scores)
+            figures[view_name(yaw)] = _summaries(scores)
             for name, found in scores.items():
                 together.setdefault(name, []).extend(found)
         return {**figures, ALL_VIEWS: _summaries(together)}
 
-    def expressions(self, expressions: dict[str, Sequence[str]], count: int) -> Rows:
-        """How a frontal image follows when actions alone go from 0 to 1, by expression: see `Response`.
+    def expressions(self, expressions: Mapping[str, Sequence[str]], count: int) -> dict[str, Response]:
+        """Mean responses over so many people when actions alone go from 0 to 1, by expression.
 
         An expression that does not show on anybody is left out.
         """
         people = expression_responses(self._held_out, expressions, count)
         found = {name: [responses[name] for responses in people if name in responses] for name in expressions}
-        return {
-            name: dict(zip(RESPONSE_COLUMNS, np.mean(responses, axis=0).tolist(), strict=True))
-            for name, responses in found.items()
-            if responses
-        }
+        return {name: Response(*np.mean(responses, axis=0).tolist()) for name, responses in found.items() if responses}
 
     def _scores(self, pairs: Sequence[Pair], what: str) -> ScoresByName:
         """Scores of the images of pairs, by name."""
@@ -166,7 +145,7 @@ class Evaluation:
         return scorer
 
 
-def _summaries(scores: ScoresByName) -> Rows:
+def _summaries(scores: ScoresByName) -> Table:
     return {name: summary(found) for name, found in scores.items()}
 
 
@@ -178,13 +157,13 @@ def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]
     flat = source.mean((2, 3), keepdim=True).expand_as(source)
     return {
         REFINED: (output.frame.clamp(0, 1), output.alpha),
-        "rendered, enlarged": (
+        RENDERED: (
             enlarged(output.rendered[:, :3], batch).clamp(0, 1),
             enlarged(output.rendered_alpha, batch),
         ),
         SOURCE: (source, covered),
         FLAT: (colour * batch.mask, batch.mask),
-        "mean colour everywhere": (flat, torch.ones_like(batch.mask)),
+        FLAT_EVERYWHERE: (flat, torch.ones_like(batch.mask)),
     }
 
 

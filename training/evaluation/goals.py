@@ -1,16 +1,33 @@
-"""The figures that a trained checkpoint is to reach (issue 3), beside those that an evaluation found."""
+"""Goals: the figures that a trained checkpoint is to reach, beside those that an evaluation found.
+
+A goal whose figure is missing from an evaluated part is an error, so that no renamed metric loses its goal silently.
+"""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from hidenerf.training.evaluation.evaluate import FLAT, REFINED
+from hidenerf.training.evaluation import columns
+from hidenerf.training.evaluation.expression_response import EXPRESSIONS
+from hidenerf.training.evaluation.tables import FLAT, REFINED, EvaluationTables, Row, Table, view_name
 
-GOAL_YAWS = ("-30", "-15", "+15", "+30")
+
+class Bounds(NamedTuple):
+    """The least and the most that a figure may be; None is no bound."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def hold(self, value: float) -> bool:
+        """Whether a value lies within them."""
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
 
 class Goal(NamedTuple):
-    """A figure by name, the least and the most it may be, what was reached, what a flat colour in the true mask
-    reaches, where that says something, and whether the goal is met."""
+    """A goal and how far it was reached.
+
+    figure: its name on the page. least, most: as in `Bounds`. reached: of the refined picture. flat_colour: what a flat
+    colour in the true mask reaches, where that says something.
+    """
 
     figure: str
     least: float | None
@@ -20,37 +37,74 @@ class Goal(NamedTuple):
     met: bool
 
 
-def goals(tables: dict[str, Any]) -> list[Goal]:
-    """The goals of the parts that were evaluated."""
+# Of self-reenactment: the name of the goal, its column and its bounds.
+RECONSTRUCTION_GOALS = (
+    ("silhouette IoU", columns.SILHOUETTE_IOU, Bounds(least=0.97)),
+    ("SSIM masked", columns.SSIM_MASKED, Bounds(least=0.82)),
+    ("PSNR of mouth and eyes, dB", columns.PSNR_REGION, Bounds(least=25.0)),
+    ("gradient energy, share of the truth's", columns.GRADIENT_ENERGY, Bounds(0.7, 1.1)),
+    ("self-reenactment SSIM", columns.SSIM, Bounds(least=0.88)),
+    ("self-reenactment PSNR, full picture, dB", columns.PSNR, Bounds(least=24.0)),
+    ("self-reenactment PSNR-M (masked), dB", columns.PSNR_MASKED, Bounds(least=24.0)),
+)
+# The only column that a row may lack: no target may show mouth or eyes.
+OPTIONAL_COLUMNS = (columns.PSNR_REGION,)
+POSE_ERROR_BOUNDS = Bounds(most=3.0)
+SSIM_LOSS_BOUNDS = Bounds(most=0.05)
+GOAL_YAWS = (-30, -15, 15, 30)
+# The least correlation of an expression's change with the true one; and the bounds of its gain.
+LEAST_CORRELATION = {"jawOpen": 0.8, "smile": 0.6, "pucker": 0.6, "blink": 0.5, "brows up": 0.5}
+GAIN_BOUNDS = Bounds(0.5, 1.2)
+
+
+def goals(tables: EvaluationTables) -> list[Goal]:
+    """The goals of the parts that were evaluated. Errors: LookupError where a part lacks a figure that has a goal."""
     return [
-        Goal(name, least, most, value, flat, (least is None or value >= least) and (most is None or value <= most))
-        for name, least, most, value, flat in _figures(tables)
+        Goal(name, bounds.least, bounds.most, reached, flat, bounds.hold(reached))
+        for name, bounds, reached, flat in _figures(tables)
     ]
 
 
-def _figures(tables: dict[str, Any]) -> Iterator[tuple[str, float | None, float | None, float, float | None]]:
-    if "reconstruction" in tables:
-        rows = tables["reconstruction"]
-        for name, column, least, most in (
-            ("silhouette IoU", "silhouette IoU", 0.97, None),
-            ("SSIM masked", "SSIM masked", 0.82, None),
-            ("PSNR of mouth and eyes, dB", "PSNR mouth+eyes", 25.0, None),
-            ("gradient energy, share of the truth's", "gradient energy", 0.7, 1.1),
-            ("self-reenactment SSIM", "SSIM", 0.88, None),
-            ("self-reenactment PSNR, full picture, dB", "PSNR", 24.0, None),
-            ("self-reenactment PSNR-M (masked), dB", "PSNR masked", 24.0, None),
-        ):
-            if column in rows[REFINED]:
-                yield name, least, most, rows[REFINED][column], rows[FLAT].get(column)
-    if "cross" in tables:
-        yield "cross-identity pose error, degrees", None, 3.0, tables["cross"][REFINED]["pose error"], None
-    if "free_view" in tables:
-        views = tables["free_view"]
-        if {"+0", *GOAL_YAWS} <= views.keys():
-            lost = views["+0"][REFINED]["SSIM"] - min(views[yaw][REFINED]["SSIM"] for yaw in GOAL_YAWS)
-            yield "free view -30° to 30°: SSIM lost from frontal", None, 0.05, lost, None
-    responses = tables.get("expressions", {})
-    for name, least in (("jawOpen", 0.8), ("smile", 0.6), ("pucker", 0.6), ("blink", 0.5), ("brows up", 0.5)):
-        if name in responses:
-            yield f"{name}: correlation of the change", least, None, responses[name]["correlation"], None
-            yield f"{name}: gain of the change", 0.5, 1.2, responses[name]["gain"], None
+def _figures(tables: EvaluationTables) -> Iterator[tuple[str, Bounds, float, float | None]]:
+    """Name, bounds, what was reached and what a flat colour reaches."""
+    if tables.reconstruction is not None:
+        rows = tables.reconstruction
+        flat = _row(rows, FLAT)
+        for name, column, bounds in RECONSTRUCTION_GOALS:
+            if column in OPTIONAL_COLUMNS and column not in _row(rows, REFINED):
+                continue
+            yield name, bounds, _figure(rows, column), flat.get(column)
+    if tables.cross is not None:
+        reached = _figure(tables.cross, columns.POSE_ERROR)
+        yield "cross-identity pose error, degrees", POSE_ERROR_BOUNDS, reached, None
+    if tables.free_view is not None:
+        frontal, *sides = (_figure(_view(tables.free_view, yaw), columns.SSIM) for yaw in (0, *GOAL_YAWS))
+        yield "free view -30° to 30°: SSIM lost from frontal", SSIM_LOSS_BOUNDS, frontal - min(sides), None
+    if tables.expressions is not None:
+        for name, least in LEAST_CORRELATION.items():
+            if name not in EXPRESSIONS:
+                raise LookupError(f"There is a goal for the expression {name!r}, which is not evaluated.")
+            # An expression that does not show on anybody has no response.
+            if name in tables.expressions:
+                response = tables.expressions[name]
+                yield f"{name}: correlation of the change", Bounds(least=least), response.correlation, None
+                yield f"{name}: gain of the change", GAIN_BOUNDS, response.gain, None
+
+
+def _view(views: dict[str, Table], yaw: int) -> Table:
+    if view_name(yaw) not in views:
+        raise LookupError(f"There is a goal for the free view at {yaw}°, which was not evaluated.")
+    return views[view_name(yaw)]
+
+
+def _row(rows: Table, name: str) -> Row:
+    if name not in rows:
+        raise LookupError(f"There are goals for the row {name!r}, which the evaluation lacks.")
+    return rows[name]
+
+
+def _figure(rows: Table, column: str) -> float:
+    row = _row(rows, REFINED)
+    if column not in row:
+        raise LookupError(f"There is a goal for {column!r}, which the evaluation's row {REFINED!r} lacks.")
+    return row[column]

@@ -1,7 +1,8 @@
-"""A model tried on synthetic people it has never seen."""
+"""Held-out evaluation: a model on a device, and synthetic people it has never seen in training."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -13,32 +14,29 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import paint_pairs, render_pairs
 from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
 
-# Few, since on a CPU a batch of these fills gigabytes.
+logger = logging.getLogger(__name__)
+
+# Pairs of a batch; few on a CPU, where their intermediate values fill gigabytes.
 BATCH = 4
 GPU_BATCH = 32
 
-Say = Callable[[str], None]
-
 
 class HeldOutEvaluation:
-    """A model on a device, and the pairs it is tried on.
+    """A model on a device, and the pairs it is evaluated on.
 
-    say: is told how far each series of batches is. seccs: those of the pairs. drawing: processes that draw pairs with
-    these SECCs; without them this process does.
+    seccs: those of the pairs. drawing: processes that draw pairs with these SECCs; without them this process does.
     """
 
     def __init__(
         self,
         model: HideNerf,
         device: torch.device,
-        say: Say,
         seccs: SeccChoice = DEFAULT_SECCS,
         drawing: PairDrawing | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.device = device
         self.face_model = load_head_mesh().face_model
-        self._say = say
         self._seccs = seccs
         self._drawing = drawing
 
@@ -47,10 +45,10 @@ class HeldOutEvaluation:
         return make_held_out_pair(self.face_model, index)
 
     def batches(self, pairs: Sequence[Pair], what: str) -> Iterator[tuple[Sequence[Pair], Batch]]:
-        """Given pairs, some at a time. what: they are, for `say`."""
+        """Given pairs as batches, each with its pairs. what: the name of the series in the log."""
         size = GPU_BATCH if self.device.type == "cuda" else BATCH
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
-        progress = Progress(self._say, what, len(pairs))
+        progress = Progress(what, len(pairs))
         done = 0
         for part, batch in zip(parts, self._rendered(parts), strict=True):
             yield part, batch
@@ -59,7 +57,7 @@ class HeldOutEvaluation:
 
     @torch.no_grad()
     def output(self, batch: Batch) -> Output:
-        """What the model makes of a batch."""
+        """The model's output for a batch."""
         output: Output = self.model(
             batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
         )
@@ -74,18 +72,18 @@ class HeldOutEvaluation:
 
 
 class Progress:
-    """Says how much of something is done and about how long the rest takes."""
+    """Logs how much of something is done and about how long the rest takes."""
 
-    def __init__(self, say: Say, what: str, total: int) -> None:
-        self._say, self._what, self._total = say, what, total
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total = what, total
         self._start = time.monotonic()
-        say(f"{what}: 0 of {total}")
+        logger.info("%s: 0 of %d", what, total)
 
     def __call__(self, done: int) -> None:
-        """So many of the total are done."""
+        """done: how many of the total, so far."""
         rest = (time.monotonic() - self._start) * (self._total - done) / done
         left = f", {time_left(rest)} left" if done < self._total else ""
-        self._say(f"{self._what}: {done} of {self._total}{left}")
+        logger.info("%s: %d of %d%s", self._what, done, self._total, left)
 
 
 def time_left(seconds: float) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.training.data.batch import Batch
+from hidenerf.training.evaluation import columns
 from hidenerf.training.loop.losses import octave
 
 _C1, _C2 = 0.01**2, 0.03**2
@@ -54,18 +55,19 @@ def image_scores(image: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, f
     truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
     true_energy = gradient_energy(truth, mask)
     shown = region.sum((1, 2, 3)) > 0
-    columns = {
-        "silhouette IoU": silhouette_iou(alpha, mask),
-        "SSIM": ssim(image, truth),
-        "SSIM masked": ssim(image, truth, mask),
-        "PSNR": psnr(image, truth),
-        "PSNR masked": psnr(image, truth, mask),
-        "PSNR mouth+eyes": torch.where(shown, psnr(image, truth, region), math.nan),
-        "gradient energy": gradient_energy(image, mask) / true_energy.clamp_min(1e-6),
-        "checkerboard energy": checkerboard_energy(image, mask) / checkerboard_energy(truth, mask).clamp_min(1e-6),
+    scores = {
+        columns.SILHOUETTE_IOU: silhouette_iou(alpha, mask),
+        columns.SSIM: ssim(image, truth),
+        columns.SSIM_MASKED: ssim(image, truth, mask),
+        columns.PSNR: psnr(image, truth),
+        columns.PSNR_MASKED: psnr(image, truth, mask),
+        columns.PSNR_REGION: torch.where(shown, psnr(image, truth, region), math.nan),
+        columns.GRADIENT_ENERGY: gradient_energy(image, mask) / true_energy.clamp_min(1e-6),
+        columns.CHECKERBOARD_ENERGY: checkerboard_energy(image, mask)
+        / checkerboard_energy(truth, mask).clamp_min(1e-6),
     }
-    lists = [values.tolist() for values in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    lists = [values.tolist() for values in scores.values()]
+    return [dict(zip(scores, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def rounded(images: Tensor) -> NDArray[np.uint8]:

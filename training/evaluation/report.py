@@ -1,14 +1,13 @@
-"""An evaluation as Markdown."""
+"""The evaluation report: one page of Markdown, and the same records as JSON values."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from hidenerf.runtime.camera import METRES_PER_UNIT
-from hidenerf.training.evaluation.evaluate import ALL_VIEWS, REFINED
+from hidenerf.training.evaluation import columns
 from hidenerf.training.evaluation.goals import Goal, goals
+from hidenerf.training.evaluation.tables import ALL_VIEWS, REFINED, EvaluationTables, Table, response_table
 from hidenerf.training.evaluation.tracking import LEAST_SPREAD, SAME_ACTION
-
-Rows = dict[str, dict[str, float]]
 
 _HEADER = """# Evaluation of {checkpoint}
 
@@ -22,105 +21,86 @@ _PARTS = {
     "expressions": "{} people whose actions are changed one by one",
 }
 
-# Columns that compare pixels; what else a row has is about faces.
-_PICTURE_COLUMNS = (
-    "silhouette IoU",
-    "SSIM",
-    "SSIM masked",
-    "PSNR",
-    "PSNR masked",
-    "PSNR mouth+eyes",
-    "gradient energy",
-    "checkerboard energy",
-    "ꟻLIP",
-    "FID",
-    "FID pictures",
-)
-
-_FACE_COLUMNS = (
-    "CSIM",
-    "face found",
-    "AUCON",
-    "AUCON shown",
-    "action correlation",
-    "PRMSE",
-    "PRMSE to camera",
-    "AVD",
-)
-
 # What a column means, printed where it is there.
 _MEANINGS = {
-    "silhouette IoU": "Figures are means over pictures, but for FID, PRMSE and correlations.",
-    "SSIM": "SSIM: Gaussian windows, σ 1.5, per colour channel; masked: over the true silhouette, as for PSNR.",
-    "gradient energy": "Gradient energy: sum of squared differences between neighbouring pixels inside the true mask, "
-    "its edge left out, over the truth's.",
-    "checkerboard energy": "Checkerboard energy: the same of the part that alternates from pixel to pixel both ways; "
-    "much more than the truth's is a fine grid in place of detail.",
-    "ꟻLIP": "ꟻLIP, the perceptual figure (LPIPS would need a network to be downloaded): mean error over the whole "
-    "picture at 67 pixels per degree of view, 0 to 1, less is better.",
-    "FID": "FID: Fréchet distance between the features of all pictures and those of the truths, by the file given as "
-    "`--inception`; comparable only between equal numbers of pictures.",
-    "CSIM": "CSIM: cosine similarity of the embeddings of picture and source, by the file given as `--recognition`; "
-    "faces are aligned by the known cameras and expressions.",
-    "face found": "Face found: share of the pictures in which MediaPipe's tracker finds a face; the figures after it "
-    "are over those, and where they compare, over those in whose truths it finds one too.",
-    "AUCON": "AUCON: our counterpart of the paper's on the 52 ARKit actions: share of the actions whose tracked values "
-    f"in picture and truth differ by at most {SAME_ACTION}. Most actions are at rest in most pictures and agree in any "
-    f"two faces; AUCON shown is the share of those above {SAME_ACTION} in either picture.",
-    "action correlation": "Action correlation: of an action's tracked values with the truths' over the pictures, mean "
-    f"over the actions whose true values vary (standard deviation at least {LEAST_SPREAD}).",
-    "PRMSE": "PRMSE: root mean square difference, degrees, of yaw, pitch and roll tracked in picture and truth; to "
-    "camera: tracked in the picture and those of the camera the truth is seen through. The row of the truth itself is "
-    "what the tracker adds.",
-    "AVD": "AVD: the paper's AVD-s, the mean distance of the face model's vertices, without pose and expression, "
+    columns.SILHOUETTE_IOU: "Figures are means over pictures, but for FID, PRMSE and correlations.",
+    columns.SSIM: "SSIM: Gaussian windows, σ 1.5, per colour channel; masked: over the true silhouette, as for PSNR.",
+    columns.GRADIENT_ENERGY: "Gradient energy: sum of squared differences between neighbouring pixels inside the true "
+    "mask, its edge left out, over the truth's.",
+    columns.CHECKERBOARD_ENERGY: "Checkerboard energy: the same of the part that alternates from pixel to pixel both "
+    "ways; much more than the truth's is a fine grid in place of detail.",
+    columns.FLIP: "ꟻLIP, the perceptual figure (LPIPS would need a network to be downloaded): mean error over the "
+    "whole picture at 67 pixels per degree of view, 0 to 1, less is better.",
+    columns.FID: "FID: Fréchet distance between the features of all pictures and those of the truths, by the file "
+    "given as `--inception`; comparable only between equal numbers of pictures.",
+    columns.CSIM: "CSIM: cosine similarity of the embeddings of picture and source, by the file given as "
+    "`--recognition`; faces are aligned by the known cameras and expressions.",
+    columns.FACE_FOUND: "Face found: share of the pictures in which MediaPipe's tracker finds a face; the figures "
+    "after it are over those, and where they compare, over those in whose truths it finds one too.",
+    columns.AUCON: "AUCON: our counterpart of the paper's on the 52 ARKit actions: share of the actions whose tracked "
+    f"values in picture and truth differ by at most {SAME_ACTION}. Most actions are at rest in most pictures and agree "
+    f"in any two faces; AUCON shown is the share of those above {SAME_ACTION} in either picture.",
+    columns.ACTION_CORRELATION: "Action correlation: of an action's tracked values with the truths' over the pictures, "
+    f"mean over the actions whose true values vary (standard deviation at least {LEAST_SPREAD}).",
+    columns.PRMSE: "PRMSE: root mean square difference, degrees, of yaw, pitch and roll tracked in picture and truth; "
+    "to camera: tracked in the picture and those of the camera the truth is seen through. The row of the truth itself "
+    "is what the tracker adds.",
+    columns.AVD: "AVD: the paper's AVD-s, the mean distance of the face model's vertices, without pose and expression, "
     f"fitted to the picture and to the source; world units, 1 unit = {METRES_PER_UNIT} m. The row of the truth itself "
     "is what re-fitting adds.",
-    "pose error": "Pose error, degrees: by how far the true head has to be turned to fit the output best.",
+    columns.POSE_ERROR: "Pose error, degrees: by how far the true head has to be turned to fit the output best.",
 }
 
 
-def markdown(tables: dict[str, Any], checkpoint: str) -> str:
-    """The tables of `Evaluation.all`, and sentences for what was `left_out`, as one page."""
-    people = tables["people"]
+def json_values(tables: EvaluationTables) -> dict[str, Any]:
+    """The tables and the goals as plain JSON values."""
+    return {**tables.to_dict(), "goals": [goal._asdict() for goal in goals(tables)]}
+
+
+def markdown(tables: EvaluationTables, checkpoint: str) -> str:
+    """The tables and the goals as one page. checkpoint: its name, for the title."""
+    people = tables.scope._asdict()
     parts = ", ".join(text.format(people[name]) for name, text in _PARTS.items() if people[name])
     page = [_HEADER.format(checkpoint=checkpoint, parts=parts).rstrip()]
-    remarks = [*tables["left_out"], *_warnings(tables)]
+    remarks = [*tables.left_out, *_warnings(tables)]
     if remarks:
         page.append("\n".join(f"- {remark}" for remark in remarks))
-    if expected := goals(tables):
-        page += ["## Goals", goal_table(expected)]
-    if "reconstruction" in tables:
+    if reached := goals(tables):
+        page += ["## Goals", goal_table(reached)]
+    if tables.reconstruction is not None:
         page += ["## Self-reenactment: one person twice, and what needs no model"]
-        page += part_tables(tables["reconstruction"], "picture")
-    if "cross" in tables:
+        page += part_tables(tables.reconstruction, "picture")
+    if tables.cross is not None:
         page += [
             "## Cross-identity reenactment: another person's motion",
             "The truth is the source person with that motion, in the paper's place of the driving picture.",
-            *part_tables(tables["cross"], "picture"),
+            *part_tables(tables.cross, "picture"),
         ]
-    if "free_view" in tables:
-        views = tables["free_view"]
+    if tables.free_view is not None:
+        views = tables.free_view
         rows = {f"{yaw}°": found[REFINED] for yaw, found in views.items() if yaw != ALL_VIEWS}
         rows |= {f"all: {name}": found for name, found in views[ALL_VIEWS].items()}
         page += ["## Free view: by yaw the refined picture, and all yaws together", *part_tables(rows, "yaw")]
-    if "expressions" in tables:
+    if tables.expressions is not None and tables.actions is not None:
         page += [
             "## Expressions: one coefficient alone from 0 to 1, seen from in front",
             "Correlation of the whole picture's change with the true change, and gain: how much of the true one there "
             "is. Coarse: both changes at the rendered picture's size; the last column is the gain that the true change "
             "itself keeps at that size, enlarged again.",
-            table(tables["expressions"], "expression"),
-            table(tables["actions"], "action"),
+            table(response_table(tables.expressions), "expression"),
+            table(response_table(tables.actions), "action"),
         ]
-    meanings = [text for column, text in _MEANINGS.items() if column in _columns_of(tables)]
+    known = {column for part in tables.row_tables() for row in part.values() for column in row}
+    meanings = [text for column, text in _MEANINGS.items() if column in known]
     if meanings:
         page += ["## What the figures are", "\n".join(f"- {text}" for text in meanings)]
     return "\n\n".join(page) + "\n"
 
 
-def _warnings(tables: dict[str, Any]) -> list[str]:
-    dimensions = tables.get("inception_dimensions", 0)
-    numbers = [row["FID pictures"] for part in _parts(tables) for row in part.values() if "FID pictures" in row]
+def _warnings(tables: EvaluationTables) -> list[str]:
+    dimensions = tables.inception_dimensions or 0
+    rows = [row for part in tables.row_tables() for row in part.values()]
+    numbers = [row[columns.FID_PICTURES] for row in rows if columns.FID_PICTURES in row]
     if not numbers or min(numbers) >= dimensions:
         return []
     return [
@@ -129,10 +109,10 @@ def _warnings(tables: dict[str, Any]) -> list[str]:
     ]
 
 
-def part_tables(rows: Rows, corner: str) -> list[str]:
+def part_tables(rows: Table, corner: str) -> list[str]:
     """The rows' figures of pixels, and below those of faces, as one or two tables."""
-    pixels = {name: {c: v for c, v in row.items() if c in _PICTURE_COLUMNS} for name, row in rows.items()}
-    faces = {name: {c: v for c, v in row.items() if c not in _PICTURE_COLUMNS} for name, row in rows.items()}
+    pixels = {name: {c: v for c, v in row.items() if c in columns.PICTURE_COLUMNS} for name, row in rows.items()}
+    faces = {name: {c: v for c, v in row.items() if c not in columns.PICTURE_COLUMNS} for name, row in rows.items()}
     return [
         table({name: row for name, row in kind.items() if row}, corner)
         for kind in (pixels, faces)
@@ -151,26 +131,17 @@ def goal_table(goals: Sequence[Goal]) -> str:
     return _markdown(lines)
 
 
-def table(rows: Rows, corner: str, order: Sequence[str] = ()) -> str:
-    """Rows of figures by name as a Markdown table; whole numbers are counts. order: of the columns that come first."""
-    found = dict.fromkeys(name for row in rows.values() for name in row)
-    columns = [*(name for name in order if name in found), *(name for name in found if name not in order)]
-    lines = [[corner, *columns], ["---"] * (len(columns) + 1)]
+def table(rows: Table, corner: str) -> str:
+    """Rows of figures by name as a Markdown table; whole numbers are counts. corner: the title of the first column."""
+    titles = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [[corner, *titles], ["---"] * (len(titles) + 1)]
     for name, row in rows.items():
-        lines.append([name, *(_written(row.get(column)) for column in columns)])
+        lines.append([name, *(_written(row.get(title)) for title in titles)])
     return _markdown(lines)
 
 
 def _written(value: float | None) -> str:
     return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
-
-
-def _columns_of(tables: dict[str, Any]) -> set[str]:
-    return {column for part in _parts(tables) for row in part.values() for column in row}
-
-
-def _parts(tables: dict[str, Any]) -> list[Rows]:
-    return [tables.get("reconstruction", {}), tables.get("cross", {}), *tables.get("free_view", {}).values()]
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -12,13 +12,14 @@ from torch import Tensor
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.synthetic.people import Pair
+from hidenerf.training.evaluation import columns
 from hidenerf.training.evaluation.features import FeatureNetwork
 from hidenerf.training.evaluation.frechet import frechet_distance, inception_features
 from hidenerf.training.evaluation.metrics import flip, image_scores, rounded
 from hidenerf.training.evaluation.recognition import embeddings, face_points
+from hidenerf.training.evaluation.tables import Row
 from hidenerf.training.evaluation.tracking import FaceRetracker, TrackedFace, tracked_figures
 
-Figures = dict[str, float]
 Features = Sequence[NDArray[np.float64] | None]
 Picture = NDArray[np.uint8]
 
@@ -59,7 +60,7 @@ class Scores:
     """Of one image: figures, NaN where it has none; Inception's features [D] of it and of the truth; if it was
     tracked, the faces found in it, in the truth and in the source; and the camera [25] the truth is seen through."""
 
-    figures: Figures
+    figures: Row
     features: NDArray[np.float64] | None
     true_features: NDArray[np.float64] | None
     tracked: bool
@@ -91,7 +92,7 @@ class BatchScorer:
         rows = image_scores(images, alpha, self._batch)
         if self._metrics.flip:
             for row, value in zip(rows, flip(images, self._batch.target).tolist(), strict=True):
-                row["ꟻLIP"] = value
+                row[columns.FLIP] = value
         return self._scores(images, subjects, rows, self._features(images))
 
     def truth_scores(self) -> list[Scores]:
@@ -101,12 +102,12 @@ class BatchScorer:
         return self._scores(self._batch.target, subjects, [{} for _ in subjects], nothing)
 
     def _scores(
-        self, images: Tensor, subjects: Sequence[Subject] | None, rows: list[Figures], features: Features
+        self, images: Tensor, subjects: Sequence[Subject] | None, rows: list[Row], features: Features
     ) -> list[Scores]:
         embedded = self._embeddings(images, subjects)
         if embedded is not None and self._source_embeddings is not None:
             for row, own, source in zip(rows, embedded, self._source_embeddings, strict=True):
-                row["CSIM"] = float(own @ source)
+                row[columns.CSIM] = float(own @ source)
         faces = self._faces(images, subjects)
         return [
             Scores(
@@ -143,15 +144,15 @@ class BatchScorer:
         ]
 
 
-def summary(scores: Sequence[Scores]) -> Figures:
+def summary(scores: Sequence[Scores]) -> Row:
     """The figures of all images of a candidate: means, FID with the number of images (of two or more), and those
     of the tracked faces. A figure that no image has is left out."""
     figures = means([score.figures for score in scores])
     features = [score.features for score in scores if score.features is not None]
     true_features = [score.true_features for score in scores if score.true_features is not None]
     if len(features) > 1:
-        figures["FID"] = frechet_distance(np.stack(features), np.stack(true_features))
-        figures["FID pictures"] = len(features)
+        figures[columns.FID] = frechet_distance(np.stack(features), np.stack(true_features))
+        figures[columns.FID_PICTURES] = len(features)
     if all(score.tracked for score in scores):
         figures.update(
             tracked_figures(
@@ -164,7 +165,7 @@ def summary(scores: Sequence[Scores]) -> Figures:
     return figures
 
 
-def means(rows: Sequence[Figures]) -> Figures:
+def means(rows: Sequence[Row]) -> Row:
     """Means over the rows that have a figure; a figure that none has is left out."""
     known = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
     return {name: float(np.mean(values)) for name, values in known.items() if values}

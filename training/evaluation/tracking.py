@@ -21,11 +21,12 @@ from hidenerf.runtime.tracking.identity_fit import fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import solve_head_pose
 from hidenerf.runtime.tracking.search import find_faces
+from hidenerf.training.evaluation import columns
+from hidenerf.training.evaluation.tables import Row
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]
-Figures = dict[str, float]
 
 # Two tracked values of an action are the same if they differ by no more. In pictures of one synthetic face that differ
 # by a few pixels and a slight blur, 97 of 100 values above this one do.
@@ -145,25 +146,27 @@ def tracked_figures(
     true_faces: Sequence[TrackedFace | None],
     source_faces: Sequence[TrackedFace | None],
     cameras: Sequence[NDArray[np.floating]],
-) -> Figures:
+) -> Row:
     """The figures of tracked pictures against the tracked truths, the tracked sources (AVD) and the cameras [25] that
     the truths are seen through; without those that no picture has."""
-    figures = {"face found": float(np.mean([face is not None for face in faces]))}
+    figures = {columns.FACE_FOUND: float(np.mean([face is not None for face in faces]))}
     pairs = [(face, true) for face, true in zip(faces, true_faces, strict=True) if face and true]
     if pairs:
         agreement = np.array([same_actions(face.scores, true.scores) for face, true in pairs])
         scores, true_scores = (np.stack([pair[which].scores for pair in pairs]) for which in (0, 1))
         angles, true_angles = (np.stack([pair[which].angles for pair in pairs]) for which in (0, 1))
-        figures["AUCON"] = float(agreement[:, 0].mean())
+        figures[columns.AUCON] = float(agreement[:, 0].mean())
         if not np.isnan(agreement[:, 1]).all():
-            figures["AUCON shown"] = float(np.nanmean(agreement[:, 1]))
-        figures["action correlation"] = action_correlation(scores, true_scores)
-        figures["PRMSE"] = angle_error(angles, true_angles)
+            figures[columns.AUCON_SHOWN] = float(np.nanmean(agreement[:, 1]))
+        figures[columns.ACTION_CORRELATION] = action_correlation(scores, true_scores)
+        figures[columns.PRMSE] = angle_error(angles, true_angles)
     found = [(face, camera) for face, camera in zip(faces, cameras, strict=True) if face]
     if found:
         known = np.array([euler_from_rotation(head_pose_from_camera(camera)[0]) for _, camera in found])
-        figures["PRMSE to camera"] = angle_error(np.stack([face.angles for face, _ in found]), known)
+        figures[columns.PRMSE_TO_CAMERA] = angle_error(np.stack([face.angles for face, _ in found]), known)
     shapes = [(face, source) for face, source in zip(faces, source_faces, strict=True) if face and source]
     if shapes:
-        figures["AVD"] = float(np.mean([vertex_distance(face.neutral, source.neutral) for face, source in shapes]))
+        figures[columns.AVD] = float(
+            np.mean([vertex_distance(face.neutral, source.neutral) for face, source in shapes])
+        )
     return {name: value for name, value in figures.items() if not np.isnan(value)}

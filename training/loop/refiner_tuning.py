@@ -16,7 +16,7 @@ from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, PairLayout
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import painted
 from hidenerf.training.data.synthetic.people import make_pair
-from hidenerf.training.evaluation.held_out import Progress, Say
+from hidenerf.training.evaluation.held_out import Progress
 from hidenerf.training.loop.config import TrainingConfig
 from hidenerf.training.loop.losses import pixel_weights, structure_loss
 from hidenerf.training.loop.trainer import image_terms, learning_rate_factor, new_statistics, optimizer_of, update_ema
@@ -46,7 +46,7 @@ class RefinerPairs(NamedTuple):
 
 
 @torch.no_grad()
-def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int, say: Say) -> RefinerPairs:
+def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int) -> RefinerPairs:
     """Two pairs of each of so many people that this seed draws, either picture the source of the other.
 
     workers: processes that draw them. Errors: a model whose pictures are not finite.
@@ -57,7 +57,7 @@ def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int, say: Sa
     pairs = [make_pair(mesh.face_model, number, seed) for number in range(people)]
     parts = [pairs[start : start + PEOPLE_AT_ONCE] for start in range(0, people, PEOPLE_AT_ONCE)]
     made, filled = _room_for_pairs(model.config, 2 * people), 0
-    progress = Progress(say, "pairs", 2 * people)
+    progress = Progress("pairs", 2 * people)
     with PairDrawing(*sizes, DEFAULT_SECCS, workers) as drawing:
         for rows in drawing.rows(parts):
             image_pairs = painted(layout, torch.device("cpu"), rows)

@@ -1,7 +1,9 @@
-"""A session at a run: steps until it is done or the session's time is up, with reports and saved states."""
+"""Training session: the steps that one process makes between start and stop, with log lines and saved states."""
 
+import logging
+import math
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,58 +16,61 @@ from hidenerf.training.loop.samples import sample_grid, write_png
 from hidenerf.training.loop.state import save_state
 from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, PhaseClock, Trainer, recalibrate
 
-# Steps after which several processes agree anew on how late it is: that halts their GPUs.
+logger = logging.getLogger(__name__)
+
+# With several processes, the number of steps between broadcasts of the clock, for which all GPUs have to wait.
 STEPS_BETWEEN_CLOCKS = 8
 STATE_FOLDER = "run"
 SAMPLES_NAME = "samples.png"
 
 
-def train(
-    trainer: Trainer,
-    pairs: PairSource,
-    shown: Batch,
-    out: Path,
-    stop_after: float,
-    report_every: float,
-    save_every: float,
-    tensorboard: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Train until the run's progress is 1, or for `stop_after` seconds, whichever comes first.
+@dataclass(frozen=True)
+class SessionOptions:
+    """stop_after: the session's length. report_every, save_every: from one line of figures, one saved state, to the
+    next. All seconds. tensorboard: whether to write its events, too."""
 
-    Every `report_every` seconds a line is said and a row appended to the log; every `save_every` seconds, at the end
-    and when interrupted, the state is saved in `out`/run and a picture of the pairs `shown` in `out`/samples.png.
+    stop_after: float = math.inf
+    report_every: float = 15.0
+    save_every: float = 120.0
+    tensorboard: bool = False
+
+
+def train(trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, options: SessionOptions) -> None:
+    """Train until the run's progress is 1 or the session's time is up, whichever comes first.
+
+    pairs: where batches come from. shown: the pairs of the sample picture. out: the run's folder. At every report a
+    line is logged and a row appended to `out`/metrics.csv; at every save, at the end and when interrupted, the state is
+    saved in `out`/run and the sample picture in `out`/samples.png. Only rank 0 logs and writes.
     """
     main = trainer.processes.rank == 0
-    with MetricsLog(out, trainer.step, tensorboard and main) as log:
-        session = _Session(trainer, pairs, shown, out, log, say if main else _silent)
+    with MetricsLog(out, trainer.step, options.tensorboard and main) as log:
+        session = _Session(trainer, pairs, shown, out, log)
         begun, before = time.monotonic(), trainer.seconds
         reported = saved = begun
         try:
-            while trainer.progress < 1.0 and trainer.seconds - before < stop_after:
+            while trainer.progress < 1.0 and trainer.seconds - before < options.stop_after:
                 session.step()
                 if trainer.processes.count == 1 or trainer.step % STEPS_BETWEEN_CLOCKS == 0:
                     trainer.seconds = before + trainer.processes.broadcast(time.monotonic() - begun)
                 now = begun + trainer.seconds - before
-                if now - reported >= report_every:
+                if now - reported >= options.report_every:
                     reported = now
                     session.report()
-                if now - saved >= save_every:
+                if now - saved >= options.save_every:
                     saved = now
                     session.save()
         finally:
-            # Also after Ctrl-C and an error: what has been learned is kept.
+            # Also after Ctrl-C and an error, so that no training is lost.
             session.report()
             session.save()
 
 
 class _Session:
-    """What lies between two reports."""
+    """Steps, and the sums of their loss terms since the last report."""
 
-    def __init__(
-        self, trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, log: MetricsLog, say: Callable[[str], None]
-    ) -> None:
-        self.trainer, self.pairs, self.shown, self.out, self.log, self.say = trainer, pairs, shown, out, log, say
+    def __init__(self, trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, log: MetricsLog) -> None:
+        self.trainer, self.pairs, self.shown, self.out, self.log = trainer, pairs, shown, out, log
+        self.main = trainer.processes.rank == 0
         self.clock = PhaseClock(trainer.processes.device)
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
@@ -77,7 +82,7 @@ class _Session:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def report(self) -> None:
-        """Say and note the means since the last report."""
+        """Log the means since the last report, as a line and as a row."""
         trainer = self.trainer
         phases = self.clock.take()
         now = time.monotonic()
@@ -93,21 +98,21 @@ class _Session:
                 **{f"{phase}_ms": milliseconds for phase, milliseconds in phases.items()},
                 **{name: float(total) / self.counts[name] for name, total in self.sums.items()},
             }
-            self.say(_line(row, trainer.progress))
-            if trainer.processes.rank == 0:
+            if self.main:
+                logger.info(_line(row, trainer.progress))
                 self.log.add(row)
         self.sums, self.counts = {}, {}
         self.first_step, self.since = trainer.step, now
 
     def save(self) -> None:
-        """Make the EMA fit to be used, show what it draws, and save the run."""
+        """Recalibrate the EMA's batch norms, write the sample picture and save the run; rank 0 only."""
         trainer = self.trainer
-        if trainer.processes.rank != 0:
+        if not self.main:
             return
         began = time.monotonic()
         batches = (self.pairs.sample(trainer.config.batch_size) for _ in range(RECALIBRATION_BATCHES))
         recalibrate(trainer.ema, batches, trainer.autocast())
-        # Without cuDNN's search for the fastest kernels, which takes longer than one use of them.
+        # cuDNN's search for the fastest kernels would take longer than this one forward pass.
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
             output, _ = training_forward(trainer.ema, self.shown, None)
         picture = sample_grid(self.shown, output)
@@ -115,8 +120,8 @@ class _Session:
         self.log.add_picture(picture, trainer.step)
         save_state(trainer, self.out / STATE_FOLDER)
         spent = time.monotonic() - began
-        self.say(f"saved step {trainer.step} in {self.out / STATE_FOLDER} ({spent:.1f} s)")
-        # The time this took is no step's.
+        logger.info("saved step %d in %s (%.1f s)", trainer.step, self.out / STATE_FOLDER, spent)
+        # Saving does not count as time of the steps.
         self.since += spent
 
 
@@ -128,7 +133,3 @@ def _line(row: dict[str, float], progress: float) -> str:
         f"{100 * progress:5.1f}% step {row['step']:.0f} {row['seconds']:.0f} s {row['pairs_per_second']:.1f} pairs/s "
         f"(ms: {phases}) skipped {row['skipped']:.0f} | {terms}"
     )
-
-
-def _silent(_: str) -> None:
-    """Ranks other than 0 say nothing."""

@@ -18,7 +18,7 @@ def test_the_best_turn_lies_between_the_turns_or_just_beyond() -> None:
 
 @pytest.mark.parametrize("axis", ["yaw", "roll"])
 def test_poses_of_turned_heads_are_found(axis: str) -> None:
-    held_out = HeldOutEvaluation(tiny_model(), CPU, lambda _: None)
+    held_out = HeldOutEvaluation(tiny_model(), CPU)
     pairs = [held_out.person(index) for index in (0, 2)]
     frames = render_pairs(TINY, CPU, [turned_target(pair, axis, 3.0) for pair in pairs]).target
     found = dict(zip(("yaw", "pitch", "roll"), pose_errors(held_out, pairs, frames), strict=True))

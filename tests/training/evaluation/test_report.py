@@ -1,11 +1,12 @@
 """The page's tables by hand."""
 
-from typing import Any
+import dataclasses
 
-from hidenerf.training.evaluation.goals import goals
-from hidenerf.training.evaluation.report import goal_table, markdown, part_tables, table
+from hidenerf.training.evaluation.report import json_values, markdown, part_tables, table
+from hidenerf.training.evaluation.tables import EvaluationTables, Row, Scope
+from tests.support.evaluation import PIXELS, tables_with
 
-NOTHING: dict[str, Any] = {"people": {"pairs": 0, "cross": 0, "views": 0, "expressions": 0}, "left_out": []}
+NOTHING = EvaluationTables(Scope(0, 0, 0, 0))
 
 
 def test_a_table_leaves_a_dash_where_there_is_no_figure_and_counts_are_whole() -> None:
@@ -16,7 +17,6 @@ def test_a_table_leaves_a_dash_where_there_is_no_figure_and_counts_are_whole() -
         "| one | 0.123 | 2 |",
         "| other | – | 1.000 |",
     ]
-    assert table({"one": {"a": 1}, "other": {"b": 1, "a": 1}}, "what", ["b"]).startswith("| what | b | a |")
 
 
 def test_what_concerns_faces_stands_in_a_table_of_its_own() -> None:
@@ -28,64 +28,40 @@ def test_what_concerns_faces_stands_in_a_table_of_its_own() -> None:
     assert part_tables({"refined": {"SSIM": 0.5}}, "picture") == [table({"refined": {"SSIM": 0.5}}, "picture")]
 
 
-def test_goals_are_met_or_not() -> None:
-    figures = {
-        "silhouette IoU": 0.975,
-        "SSIM": 0.88,
-        "SSIM masked": 0.8,
-        "PSNR": 23.0,
-        "PSNR masked": 24.5,
-        "gradient energy": 1.2,
-    }
-    ssims = {"-30": 0.8, "-15": 0.86, "+0": 0.87, "+15": 0.85, "+30": 0.83}
-    views = {yaw: {"refined": {"SSIM": value}} for yaw, value in ssims.items()}
-    tables = {
-        "reconstruction": {"refined": figures, "mean colour in the true mask": {"SSIM masked": 0.72}},
-        "cross": {"refined": {"pose error": 2.9}},
-        "free_view": views,
-        "expressions": {"jawOpen": {"correlation": 0.81, "gain": 1.3}, "smile": {"correlation": 0.59, "gain": 0.5}},
-    }
-    found = {goal.figure: goal for goal in goals(tables)}
-    assert {name: goal.met for name, goal in found.items()} == {
-        "silhouette IoU": True,
-        "SSIM masked": False,
-        "gradient energy, share of the truth's": False,
-        "self-reenactment SSIM": True,
-        "self-reenactment PSNR, full picture, dB": False,
-        "self-reenactment PSNR-M (masked), dB": True,
-        "cross-identity pose error, degrees": True,
-        "free view -30° to 30°: SSIM lost from frontal": False,
-        "jawOpen: correlation of the change": True,
-        "jawOpen: gain of the change": False,
-        "smile: correlation of the change": False,
-        "smile: gain of the change": True,
-    }
-    assert abs(found["free view -30° to 30°: SSIM lost from frontal"].reached - 0.07) < 1e-12
-    lines = goal_table([found["SSIM masked"], found["smile: gain of the change"]]).splitlines()
-    assert lines[2:] == [
-        "| SSIM masked | ≥ 0.82 | 0.800 | 0.720 | **no** |",
-        "| smile: gain of the change | ≥ 0.5 and ≤ 1.2 | 0.500 |  | yes |",
-    ]
+def test_nothing_evaluated_is_a_page_without_goals() -> None:
+    assert "## Goals" not in markdown(NOTHING, "some.safetensors")
+    assert json_values(NOTHING) == {"left_out": [], "people": dict.fromkeys(Scope._fields, 0), "goals": []}
 
 
-def test_parts_that_were_not_evaluated_have_no_goals() -> None:
-    assert goals({}) == []
-    assert goals({"free_view": {"+0": {"refined": {"SSIM": 1.0}}}}) == []
-    assert "Goals" not in markdown(NOTHING, "some.safetensors")
+def test_the_page_and_the_json_hold_the_same_figures() -> None:
+    tables = tables_with()
+    page, values = markdown(tables, "x"), json_values(tables)
+    assert values["reconstruction"]["refined"] == PIXELS
+    assert values["expressions"]["jawOpen"]["gain, coarse"] == 0.25
+    assert {goal["figure"]: goal["met"] for goal in values["goals"]}["SSIM masked"] is False
+    assert "| refined | 0.975 | 0.880 | 0.800 |" in page
+    assert "| SSIM masked | ≥ 0.82 | 0.800 | 0.720 | **no** |" in page
+    assert "| smile: gain of the change | ≥ 0.5 and ≤ 1.2 | 0.500 |  | yes |" in page
+    assert "| jawOpen | 0.810 | 1.300 | 0.500 | 0.250 | 0.125 |" in page
+
+
+def reconstruction(**more: float) -> dict[str, Row]:
+    return {"refined": {**PIXELS, **more}, "mean colour in the true mask": {"SSIM": 0.4}}
 
 
 def test_the_page_explains_the_figures_it_has_and_no_others() -> None:
-    people = {**NOTHING["people"], "pairs": 2}
-    rows = {"refined": {"SSIM": 0.5, "PRMSE": 1.5}, "mean colour in the true mask": {"SSIM": 0.4}}
-    page = markdown({**NOTHING, "people": people, "reconstruction": rows, "left_out": ["FID is left out."]}, "x")
+    tables = EvaluationTables(Scope(2, 0, 0, 0), ["FID is left out."], reconstruction=reconstruction(PRMSE=1.5))
+    page = markdown(tables, "x")
     assert "synthetic" in page
+    assert "2 pairs of two pictures of one person" in page
     assert "- FID is left out." in page
     assert "PRMSE: root mean square difference" in page
     assert "CSIM" not in page
 
 
 def test_a_page_with_fid_of_too_few_pictures_warns() -> None:
-    rows = {"refined": {"SSIM": 0.5, "FID": 80.0, "FID pictures": 64}, "mean colour in the true mask": {"SSIM": 0.4}}
-    tables = {**NOTHING, "reconstruction": rows}
-    assert "fewer than the 2048 dimensions" in markdown({**tables, "inception_dimensions": 2048}, "x")
-    assert "fewer than" not in markdown({**tables, "inception_dimensions": 64}, "x")
+    rows = reconstruction(FID=80.0)
+    rows["refined"]["FID pictures"] = 64
+    tables = dataclasses.replace(NOTHING, reconstruction=rows, inception_dimensions=2048)
+    assert "fewer than the 2048 dimensions" in markdown(tables, "x")
+    assert "fewer than" not in markdown(dataclasses.replace(tables, inception_dimensions=64), "x")

@@ -1,6 +1,7 @@
 """The refine network trained alone: what it is given, that it learns, and that nothing else changes."""
 
 import copy
+import logging
 from pathlib import Path
 
 import pytest
@@ -72,13 +73,13 @@ def test_a_gradient_that_is_not_finite_ends_it() -> None:
         tuning.step()
 
 
-def test_pairs_are_those_of_the_seed_both_ways(small_checkpoint: Path) -> None:
+def test_pairs_are_those_of_the_seed_both_ways(small_checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of five people, who do not all fit into what is drawn at once."""
     model = load_checkpoint(small_checkpoint)
-    said: list[str] = []
-    pairs = refiner_pairs(model, 5, 7, 1, said.append)
+    with caplog.at_level(logging.INFO, "hidenerf.training"):
+        pairs = refiner_pairs(model, 5, 7, 1)
     assert len(pairs.target) == 10
-    assert said[-1] == "pairs: 10 of 10"
+    assert caplog.messages[-1] == "pairs: 10 of 10"
     mesh = load_head_mesh().face_model
     chosen = [make_pair(mesh, number, 7) for number in (0, 4)]
     batch = render_pairs(model.config, torch.device("cpu"), chosen)
@@ -101,4 +102,4 @@ def test_a_model_that_renders_no_numbers_is_refused(small_checkpoint: Path) -> N
     with torch.no_grad():
         model.renderer.second.bias[0] = float("nan")
     with pytest.raises(HideNerfError, match="renders values that are not finite"):
-        refiner_pairs(model, 1, 0, 1, lambda _: None)
+        refiner_pairs(model, 1, 0, 1)

@@ -1,6 +1,7 @@
-"""A session's files and reports, and the command's refusals."""
+"""A session's files and log, and the command's refusals."""
 
 import csv
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,16 @@ from hidenerf.commands.train import main
 from hidenerf.model.checkpoint import default_checkpoint_path
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.metrics_log import MetricsLog
-from hidenerf.training.loop.session import train
+from hidenerf.training.loop.session import SessionOptions, train
 from hidenerf.training.loop.state import load_state, read_run
+from hidenerf.training.loop.trainer import PairSource, Trainer
 from tests.support.tiny_training import Pairs, tiny_batch, tiny_trainer
 
 
-def sit(out: Path, trainer, pairs, said: list[str], stop_after: float = math.inf) -> None:  # type: ignore[no-untyped-def]
-    train(trainer, pairs, tiny_batch(2), out, stop_after, 0.0, math.inf, False, said.append)
+def run_session(out: Path, trainer: Trainer, pairs: PairSource, stop_after: float = math.inf) -> None:
+    """A session that reports every step and saves at its end."""
+    options = SessionOptions(stop_after=stop_after, report_every=0.0, save_every=math.inf)
+    train(trainer, pairs, tiny_batch(2), out, options)
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
@@ -28,10 +32,11 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_a_run_leaves_a_state_a_curve_and_a_picture(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_run_leaves_a_state_a_metrics_log_and_a_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer = tiny_trainer(3)
-    sit(tmp_path, trainer, Pairs(), said)
+    with caplog.at_level(logging.INFO, "hidenerf.training"):
+        run_session(tmp_path, trainer, Pairs())
+    said = caplog.messages
     assert trainer.progress == 1.0
     assert read_run(tmp_path / "run")["step"] == 3
     picture = cv2.imread(str(tmp_path / "samples.png"))
@@ -48,7 +53,7 @@ def test_a_run_leaves_a_state_a_curve_and_a_picture(tmp_path: Path) -> None:
 
 
 def test_the_picture_has_source_target_secc_and_the_models(tmp_path: Path) -> None:
-    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    run_session(tmp_path, tiny_trainer(1), Pairs())
     batch = tiny_batch(2)
     columns = cv2.imread(str(tmp_path / "samples.png"))[..., ::-1].reshape(2, 32, 6, 32, 3)
     for place, expected in ((0, batch.source_image), (1, batch.target)):
@@ -58,11 +63,11 @@ def test_the_picture_has_source_target_secc_and_the_models(tmp_path: Path) -> No
 
 def test_two_sessions_make_one_run(tmp_path: Path) -> None:
     first, pairs = tiny_trainer(4), Pairs()
-    sit(tmp_path, first, pairs, [], stop_after=1e-9)
+    run_session(tmp_path, first, pairs, stop_after=1e-9)
     assert first.step == 1
     second = tiny_trainer(4)
     load_state(second, tmp_path / "run")
-    sit(tmp_path, second, pairs, [])
+    run_session(tmp_path, second, pairs)
     assert [row["step"] for row in rows_of(tmp_path)] == ["1", "2", "3", "4"]
     assert read_run(tmp_path / "run")["seconds"] > first.seconds
 
@@ -79,11 +84,11 @@ class Stopping(Pairs):
 
 def test_an_interrupted_run_is_saved(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        sit(tmp_path, tiny_trainer(9), Stopping(), [])
+        run_session(tmp_path, tiny_trainer(9), Stopping())
     assert read_run(tmp_path / "run")["step"] == 2
 
 
-def test_a_curve_goes_on_where_the_saved_state_was(tmp_path: Path) -> None:
+def test_a_metrics_log_goes_on_where_the_saved_state_was(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, 0, False) as log:
         for step in (1.0, 2.0, 3.0):
             log.add({"step": step, "loss": step / 8})
@@ -120,14 +125,14 @@ def test_the_command_refuses_in_a_sentence(tmp_path: Path, arguments: Sequence[s
 
 
 def test_the_command_does_not_write_over_a_run(tmp_path: Path) -> None:
-    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    run_session(tmp_path, tiny_trainer(1), Pairs())
     result = CliRunner().invoke(main, ["--out", str(tmp_path), "--steps", "1"])
     assert result.exit_code == 2
     assert "holds a run already; go on with --resume" in result.output
 
 
 def test_the_command_refuses_to_resume_another_models_run(tmp_path: Path) -> None:
-    sit(tmp_path, tiny_trainer(1), Pairs(), [])
+    run_session(tmp_path, tiny_trainer(1), Pairs())
     arguments = ["--out", str(tmp_path / "out"), "--resume", str(tmp_path / "run"), "--device", "cpu"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2

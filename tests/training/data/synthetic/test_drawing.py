@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def test_processes_draw_the_same_pairs_in_order() -> None:
     pairs = [make_held_out_pair(load_head_mesh().face_model, index) for index in range(6)]
     with PairDrawing(TINY.image_size, TINY.secc_size, DEFAULT_SECCS, 2) as drawing:
-        found = list(HeldOutEvaluation(tiny_model(), CPU, lambda _: None, drawing=drawing).batches(pairs, "pairs"))
+        found = list(HeldOutEvaluation(tiny_model(), CPU, drawing=drawing).batches(pairs, "pairs"))
     assert [len(some) for some, _ in found] == [4, 2]
     for start, (some, batch) in zip((0, 4), found, strict=True):
         assert some == pairs[start : start + 4]

@@ -1,0 +1,89 @@
+"""Evaluation tables: the records that both the Markdown page and the JSON file are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hidenerf.training.evaluation.expression_response import Response
+
+# Figures by column (see `columns`), and rows by the name of what was scored.
+Row = dict[str, float]
+Table = dict[str, Row]
+
+PARTS = ("reconstruction", "cross", "free-view", "expressions")
+
+# Names of rows.
+REFINED = "refined"
+RENDERED = "rendered, enlarged"
+SOURCE = "the source itself"
+FLAT = "mean colour in the true mask"
+FLAT_EVERYWHERE = "mean colour everywhere"
+TRUTH = "the truth itself"
+DRIVER = "the driver's own picture"
+
+# The name of the free-view table over all yaws.
+ALL_VIEWS = "all"
+
+# The fields of `Response`, as columns.
+RESPONSE_COLUMNS = ("correlation", "gain", "correlation, coarse", "gain, coarse", "gain of the truth, coarse")
+
+
+class Scope(NamedTuple):
+    """How many people each part of the evaluation takes; 0 leaves a part out."""
+
+    pairs: int
+    cross: int
+    views: int
+    expressions: int
+
+
+def scope_of(people: int, parts: Sequence[str]) -> Scope:
+    """The scope of some of the PARTS: self-reenactment takes everybody, the others a quarter or an eighth."""
+    shares = dict(zip(PARTS, (1, 4, 4, 8), strict=True))
+    return Scope(*(max(1, people // share) if part in parts else 0 for part, share in shares.items()))
+
+
+def view_name(yaw: float) -> str:
+    """The name of the free-view table of a yaw, degrees."""
+    return f"{yaw:+d}" if isinstance(yaw, int) else f"{yaw:+g}"
+
+
+@dataclass(frozen=True)
+class EvaluationTables:
+    """All tables of an evaluation; a part that was not evaluated is None.
+
+    scope: how many people each part took. left_out: a sentence for each metric that was not at hand. free_view: a table
+    by `view_name`, and one of all views. expressions, actions: responses by name, without those that do not show.
+    inception_dimensions: of FID's features, where there is an Inception network.
+    """
+
+    scope: Scope
+    left_out: Sequence[str] = field(default_factory=tuple)
+    inception_dimensions: int | None = None
+    reconstruction: Table | None = None
+    cross: Table | None = None
+    free_view: dict[str, Table] | None = None
+    expressions: dict[str, Response] | None = None
+    actions: dict[str, Response] | None = None
+
+    def row_tables(self) -> list[Table]:
+        """The tables whose rows are pictures."""
+        parts = [self.reconstruction, self.cross, *(self.free_view or {}).values()]
+        return [table for table in parts if table is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; parts that were not evaluated have no entry."""
+        values: dict[str, Any] = {"left_out": list(self.left_out), "people": self.scope._asdict()}
+        for name in ("inception_dimensions", "reconstruction", "cross", "free_view"):
+            if getattr(self, name) is not None:
+                values[name] = getattr(self, name)
+        if self.expressions is not None:
+            values["expressions"] = response_table(self.expressions)
+        if self.actions is not None:
+            values["actions"] = response_table(self.actions)
+        return values
+
+
+def response_table(responses: dict[str, Response]) -> Table:
+    """Responses by name as rows."""
+    return {name: dict(zip(RESPONSE_COLUMNS, response, strict=True)) for name, response in responses.items()}
