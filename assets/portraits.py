@@ -98,7 +98,7 @@ class PortraitPainter:
             barycentric=torch.from_numpy(barycentric)[None],
         )
         painting = self._painter.paint(views)
-        color = painting.color[0].permute(1, 2, 0).double().numpy()
+        color = painting.color[0].permute(1, 2, 0).contiguous().double().numpy()
         return Portrait(color, painting.mask[0, 0].double().numpy(), triangle, barycentric)
 
 
