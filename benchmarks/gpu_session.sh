@@ -4,20 +4,29 @@
 #
 #   bash benchmarks/gpu_session.sh python3 -m hidenerf.commands.train --preset demo --seconds 540 --output "$OUT"
 #
-# Packages too large for one transfer travel in parts of 41 MB. Here, for CPython 3.12 on x86-64, without dependencies:
+# Packages too large for one transfer travel in parts of 41 MB. `pack-runtime` packs what a machine with PyTorch, NumPy,
+# OpenCV, click, packaging, requests, safetensors and ONNX's packages lacks for the CUDA backend and the benchmarks, in
+# the versions of constraints.txt. Here, for CPython 3.12 on x86-64, without dependencies:
 #
-#   bash benchmarks/gpu_session.sh pack .gpu onnxruntime-gpu==1.31.1 cuda-core==1.2.2
+#   bash benchmarks/gpu_session.sh pack-runtime .gpu
+#   bash benchmarks/gpu_session.sh pack .gpu PACKAGE==VERSION ...     # other packages instead
 #
-# There, once for each part .gpu/p0, .gpu/p1, …; the next command that is run joins them:
+# There, once for each part .gpu/p0, .gpu/p1, …; the next command that is run joins them. `missing` names what frames on
+# a GPU would need and the machine still lacks, and fails if there is anything:
 #
 #   bash benchmarks/gpu_session.sh keep .gpu/p0
+#   bash benchmarks/gpu_session.sh missing
 #
-# What shall go on when this command returns, from a copy of the checkout as it is now:
+# A command that is to go on when this one returns, from a copy of the checkout as it is now:
 #
 #   bash benchmarks/gpu_session.sh detach /tmp/train.log python3 -m hidenerf.commands.train --seconds 1200 --output /tmp/run
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=$HOME/hidenerf-parts
+# What `pack-runtime` packs, and the modules that `missing` looks for.
+runtime_packages=(onnxruntime-gpu cuda-core pooch platformdirs av)
+runtime_modules=(torch numpy cv2 click onnx onnx_ir onnxscript safetensors packaging requests
+    onnxruntime cuda.core cuda.bindings.nvrtc pooch platformdirs av)
 
 pack() {
     local folder=$1 tmp
@@ -28,7 +37,7 @@ pack() {
     python3 -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
         "${platforms[@]}" -d "$tmp/wheels" "$@"
     for wheel in "$tmp"/wheels/*.whl; do python3 -m zipfile -e "$wheel" "$tmp/site"; done
-    # What a Python session never loads.
+    # Files that a Python session never loads.
     rm -rf "$tmp"/site/onnxruntime/capi/libonnxruntime_providers_tensorrt.so "$tmp"/site/onnxruntime/transformers
     rm -f "$tmp"/site/onnxruntime/capi/libonnxruntime.so.*
     mkdir -p "$folder"
@@ -46,6 +55,7 @@ pack() {
 
 case ${1:-} in
 pack) shift && pack "$@" && exit ;;
+pack-runtime) pack "$2" --constraint constraints.txt "${runtime_packages[@]}" && exit ;;
 detach)
     log=$2
     shift 2
@@ -84,5 +94,21 @@ if compgen -G "$parts/part*" >/dev/null; then
 root = os.path.dirname(os.path.dirname(u.find_spec("torch").origin))
 print(":".join(glob.glob(root + "/nvidia/*/lib")))')
     export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+fi
+if [ "${1:-}" = missing ]; then
+    exec python3 - "${runtime_modules[@]}" <<'END'
+import importlib
+import sys
+
+def lacks(name):
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        return str(error)
+
+lacking = {name: error for name in sys.argv[1:] if (error := lacks(name))}
+print("\n".join(f"missing: {name} ({error})" for name, error in lacking.items()) or "Nothing is missing.")
+sys.exit(bool(lacking))
+END
 fi
 exec "$@"
