@@ -33,7 +33,9 @@ class IdEncoder(nn.Module):
 class Spade(nn.Module):
     """Spatially adaptive normalisation: norm(x)·(1 + γ) + β, with γ and β predicted from the identity's features.
 
-    The inner norm is a batch norm without weights, so at inference `fold` turns the layer into x·gamma + beta.
+    The inner norm is a batch norm without weights, so at inference `fold` turns the layer into x·gamma + beta. In
+    training on a GPU `training.kernels.norm.spade_leaky` computes this layer and the leaky ReLU after it in Triton: see
+    `FusedSpadeBlock` there.
     """
 
     def __init__(self, channels: int, identity_channels: int, width: int) -> None:
