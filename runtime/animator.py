@@ -20,7 +20,7 @@ from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.retarget import Retargeter, View
 from hidenerf.runtime.secc import secc
-from hidenerf.runtime.sources.preparation import prepare_source
+from hidenerf.runtime.sources.prepare import prepare_source
 from hidenerf.runtime.sources.source import Source
 from hidenerf.runtime.streaming import prefetch
 

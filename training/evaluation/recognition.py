@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.camera import project
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
-from hidenerf.runtime.sources.preparation import warp
+from hidenerf.runtime.sources.alignment import warp
 from hidenerf.training.evaluation.features import FeatureNetwork
 
 Array = NDArray[np.float64]

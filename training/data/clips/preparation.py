@@ -16,7 +16,8 @@ from hidenerf.runtime.camera import project
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.sources.preparation import crop_camera, cut_out, head_tilt, over_black, square_matrix, warp
+from hidenerf.runtime.sources.alignment import crop_camera, head_tilt, square_matrix, warp
+from hidenerf.runtime.sources.cut_out import over_black, person_mask
 from hidenerf.runtime.tracking.face_tracker import FaceTracker
 from hidenerf.runtime.tracking.identity_fit import fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
@@ -281,7 +282,7 @@ def cut_frame(
     """
     size = len(crop)
     pixels = project(vertices.astype(np.float64), camera) * size
-    mask = np.minimum(cut_out(crop, inside, pixels, face_model), inside)
+    mask = np.minimum(person_mask(crop, inside, pixels, face_model), inside)
     region = np.minimum(draw_region(vertices, camera, face_model, size), mask)
     return ClipFrame(over_black(crop, mask), mask, region)
 

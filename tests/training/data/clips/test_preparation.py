@@ -15,7 +15,8 @@ from hidenerf.model.config import PRESETS
 from hidenerf.runtime.camera import project, rotation_from_euler
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
-from hidenerf.runtime.sources.preparation import crop_camera, silhouette
+from hidenerf.runtime.sources.alignment import crop_camera
+from hidenerf.runtime.sources.cut_out import triangle_mask
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import HeadPose, aligned_square, picture_intrinsics, project_head
 from hidenerf.runtime.tracking.search import find_faces
@@ -120,7 +121,7 @@ def test_a_crop_shows_the_clip_s_pixels(prepared: PreparedClip, shared_data: Pat
 def test_the_mask_is_the_person_s(prepared: PreparedClip, face_model: FaceModel) -> None:
     for index, frame in enumerate(frames_of(prepared)):
         assert frame.picture.shape == (SIZE, SIZE, 3)
-        head = silhouette(vertices_in_crop(prepared, index, face_model), face_model.triangles, SIZE)
+        head = triangle_mask(vertices_in_crop(prepared, index, face_model), face_model.triangles, SIZE)
         core = cv2.erode(head, np.ones((13, 13), np.uint8)) > 0
         assert (frame.mask[core] > 250).mean() > 0.99
         assert 1 / 3 < (frame.mask > 127).mean() < 3 / 4

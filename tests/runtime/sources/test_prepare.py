@@ -1,21 +1,21 @@
+"""Preparing real portraits: fit, crop, mask and background."""
+
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hidenerf.runtime.camera import canonical_camera, head_pose_from_camera, project, rotation_from_euler
+from hidenerf.runtime.camera import head_pose_from_camera, project
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
-from hidenerf.runtime.sources.preparation import align, cut_out, paint_background, prepare_source, silhouette, warp
+from hidenerf.runtime.sources.cut_out import triangle_mask
+from hidenerf.runtime.sources.prepare import prepare_source
 from hidenerf.runtime.sources.source import Source, save_source
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
-from hidenerf.runtime.tracking.pose import HeadPose, picture_intrinsics, project_head
 from hidenerf.runtime.tracking.search import find_faces
-from tests.support.faces import FACES, PORTRAITS, Picture, grey, pasted, portrait
+from tests.support.faces import FACES, PORTRAITS, grey, pasted, portrait
 
 SIZE = 256
 
@@ -58,11 +58,11 @@ def test_a_real_portrait(
     assert landmark_error(source, face_model, face_landmarker) < 0.01
     np.testing.assert_allclose(project(np.zeros(3), source.camera), [0.5, 0.5], atol=1e-6)
     rotation, _, _ = head_pose_from_camera(source.camera)
-    # Upright: the head's up leans neither left nor right.
+    # Upright: the head's up direction leans neither left nor right.
     assert abs(rotation[0, 1]) < 1e-6
-    # Black where nobody is, untouched inside.
+    # Black outside the mask, unchanged inside.
     assert not source.picture[source.mask == 0].any()
-    head = silhouette(
+    head = triangle_mask(
         project(face_model.vertices(source.identity, source.expression).astype(np.float64), source.camera) * SIZE,
         face_model.triangles,
         SIZE,
@@ -177,52 +177,3 @@ def test_a_prepared_source_of_another_face_model_is_refused(face_model: FaceMode
     save_source(made_up_source(face_model.name, 3), path)
     with pytest.raises(HideNerfError, match="has 3 identity coefficients"):
         prepare_source(path, face_model, SIZE)
-
-
-@given(
-    st.tuples(st.floats(-50, 50), st.floats(-30, 30), st.floats(-60, 60)),
-    st.tuples(st.floats(-2, 2), st.floats(-2, 2), st.floats(3, 12)),
-)
-def test_the_crop_s_camera_sees_what_the_picture_s_saw(
-    euler: tuple[float, float, float], place: tuple[float, float, float]
-) -> None:
-    intrinsics = picture_intrinsics(480, 640, 800.0)
-    pose = HeadPose(rotation_from_euler(*euler), np.array(place))
-    alignment = align(pose, intrinsics, SIZE)
-    points = np.random.default_rng(0).uniform(-0.7, 0.7, (20, 3))
-    pixels = project_head(points, pose, intrinsics)
-    in_crop = pixels @ alignment.matrix[:, :2].T + alignment.matrix[:, 2]
-    np.testing.assert_allclose(project(points, alignment.camera) * SIZE, in_crop, atol=0.02)
-    up = project(np.array([[0.0, 0.01, 0.0]]), alignment.camera)[0] - project(np.zeros(3), alignment.camera)
-    assert up[1] < 0
-
-
-@pytest.mark.parametrize("scale", [0.125, 0.4, 1.0, 2.5])
-def test_warping_moves_pixels_where_the_matrix_says(scale: float) -> None:
-    picture = np.zeros((400, 400), np.uint8)
-    picture[100:140, 200:240] = 255
-    # The block's middle (220, 120) goes to (70, 60).
-    matrix = np.array([[scale, 0, 70 - 220 * scale], [0, scale, 60 - 120 * scale]])
-    moments = cv2.moments(warp(picture, matrix, 160, cv2.BORDER_CONSTANT))
-    # Moments count from pixel centres.
-    middle = np.array([moments["m10"], moments["m01"]]) / moments["m00"] + 0.5
-    np.testing.assert_allclose(middle, [70, 60], atol=0.05)
-    assert moments["m00"] / 255 == pytest.approx((40 * scale) ** 2, rel=0.03)
-
-
-def test_a_face_that_fills_the_picture_is_all_there_is(face_model: FaceModel) -> None:
-    vertices = project(face_model.mean.astype(np.float64), canonical_camera()) * SIZE
-    crop = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
-    inside = np.zeros((SIZE, SIZE), np.uint8)
-    inside[110:150, 100:156] = 255
-    mask = cut_out(crop, inside, vertices, face_model)
-    assert (mask[inside > 0] == 255).all()
-
-
-def test_a_plain_background_stays_plain() -> None:
-    crop = np.full((96, 96, 3), (200, 120, 40), np.uint8)
-    mask = np.zeros((96, 96), np.uint8)
-    cv2.circle(mask, (48, 48), 30, 255, -1)
-    crop[mask > 0] = (0, 0, 255)
-    painted: Picture = paint_background(crop, mask)
-    np.testing.assert_allclose(painted.reshape(-1, 3), np.tile([200, 120, 40], (96 * 96, 1)), atol=2)

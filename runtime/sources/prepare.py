@@ -1,0 +1,111 @@
+"""Preparing a source: find and fit the face, align the crop, cut the person out, paint the background."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.sources.alignment import Alignment, align, warp
+from hidenerf.runtime.sources.background import paint_background
+from hidenerf.runtime.sources.cut_out import over_black, person_mask
+from hidenerf.runtime.sources.source import Source, load_source
+from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
+from hidenerf.runtime.tracking.pose import project_head
+from hidenerf.runtime.tracking.search import find_faces, select_face
+from hidenerf.runtime.video.pictures import read_picture_with_alpha
+
+Picture = NDArray[np.uint8]
+Alpha = NDArray[np.uint8]
+
+PREPARED_SUFFIX = ".npz"
+
+
+def prepare_source(
+    path: Path, face_model: FaceModel, size: int, *, landmarker: Path | None = None, face: int | None = None
+) -> Source:
+    """The source of a picture file, or of a prepared source's file (.npz), which is resized where needed.
+
+    size: side S of the source's pictures, pixels.
+    landmarker: MediaPipe's model file, see `find_landmarker_model`; a prepared source needs none.
+    face: which of several faces, from 1, counted from the left.
+    Errors: those of reading the picture and of finding its face; a prepared source of another face model.
+    """
+    if path.suffix.lower() == PREPARED_SUFFIX:
+        return _adapted(load_source(path), face_model, size, path)
+    picture, alpha = read_picture_with_alpha(path)
+    with FaceLandmarker(landmarker, face_model.expression_names) as finder:
+        observed = select_face(find_faces(finder, _over_grey(picture, alpha)), face, str(path))
+    return source_from_face(picture, alpha, observed, face_model, size)
+
+
+def source_from_face(
+    picture: Picture, alpha: Alpha | None, observed: FaceObservation, face_model: FaceModel, size: int
+) -> Source:
+    """The source of one observed face in a picture.
+
+    picture: [H, W, 3] uint8 RGB.
+    alpha: [H, W] uint8, the picture's opacity, which then is the mask; None where it has none.
+    size: side S of the source's pictures, pixels.
+    """
+    fit = fit_face(observed, face_model, *picture.shape[:2])
+    alignment = align(fit.pose, fit.intrinsics, size)
+    crop = warp(picture, alignment.matrix, size, cv2.BORDER_REPLICATE)
+    inside = warp(np.full(picture.shape[:2], 255, np.uint8), alignment.matrix, size, cv2.BORDER_CONSTANT)
+    if alpha is not None:
+        mask = warp(alpha, alignment.matrix, size, cv2.BORDER_CONSTANT)
+    else:
+        mask = np.minimum(person_mask(crop, inside, _vertices_in_crop(fit, face_model, alignment), face_model), inside)
+    return Source(
+        picture=over_black(crop, mask),
+        mask=mask,
+        background=paint_background(crop, np.maximum(mask, 255 - inside)),
+        camera=alignment.camera,
+        identity=fit.identity,
+        expression=fit.expression,
+        face_model=face_model.name,
+    )
+
+
+def _vertices_in_crop(fit: FaceFit, face_model: FaceModel, alignment: Alignment) -> NDArray[np.float64]:
+    pixels = project_head(face_model.vertices(fit.identity, fit.expression), fit.pose, fit.intrinsics)
+    return pixels @ alignment.matrix[:, :2].T + alignment.matrix[:, 2]
+
+
+def _over_grey(picture: Picture, alpha: Alpha | None) -> Picture:
+    """The picture over grey for the face finder: colours under full transparency are arbitrary."""
+    if alpha is None:
+        return picture
+    opacity = alpha[..., None] / np.float32(255)
+    return np.asarray((picture * opacity + 128 * (1 - opacity)).round(), np.uint8)
+
+
+def _adapted(source: Source, face_model: FaceModel, size: int, path: Path) -> Source:
+    """A prepared source resized to `size`, after checking that it belongs to the face model."""
+    if source.face_model != face_model.name:
+        raise HideNerfError(
+            f"{path}: this source was prepared with the face model {source.face_model}, but the bundle has "
+            f"{face_model.name}; prepare the portrait again with this bundle."
+        )
+    if len(source.identity) != len(face_model.identity_names):
+        raise HideNerfError(
+            f"{path}: this source has {len(source.identity)} identity coefficients, but the bundle's face model "
+            f"{face_model.name} has {len(face_model.identity_names)}; prepare the portrait again with this bundle."
+        )
+    if len(source.picture) == size:
+        return source
+    method = cv2.INTER_AREA if len(source.picture) > size else cv2.INTER_CUBIC
+
+    def resized(picture: Picture) -> Picture:
+        return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
+
+    return replace(
+        source,
+        picture=resized(source.picture),
+        mask=resized(source.mask),
+        background=resized(source.background),
+    )
