@@ -11,14 +11,12 @@ import importlib.resources
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.archive import load_archive, save_archive
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
-from hidenerf.runtime.motion import load_archive
 
 FACE_MODEL_FORMAT = "hidenerf-face-model"
 FACE_MODEL_VERSION = 1
@@ -150,9 +148,8 @@ def default_face_model_path() -> Path:
 
 def save_face_model(model: FaceModel, path: Path) -> None:
     """Write a face model file; it appears whole or not at all."""
-    arrays: dict[str, Any] = {field.name: _stored(getattr(model, field.name)) for field in fields(model)}
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(stream, format=FACE_MODEL_FORMAT, version=FACE_MODEL_VERSION, **arrays)
+    content = {field.name: _stored(getattr(model, field.name)) for field in fields(model)}
+    save_archive(path, FACE_MODEL_FORMAT, FACE_MODEL_VERSION, content)
 
 
 def _stored(value: str | tuple[str, ...] | NDArray) -> NDArray:

@@ -14,8 +14,6 @@ The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read wi
 | `fps`              | int64 [2]           | numerator and denominator                                            |
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.archive import load_archive, save_archive
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
 
 MOTION_FORMAT = "hidenerf-motion"
 MOTION_VERSION = 1
@@ -84,18 +82,15 @@ class Motion:
 
 def save_motion(motion: Motion, path: Path) -> None:
     """Write a motion file; the file appears whole or not at all."""
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            format=MOTION_FORMAT,
-            version=MOTION_VERSION,
-            face_model=motion.face_model,
-            expression=motion.expression,
-            expression_names=np.array(motion.expression_names),
-            camera=motion.camera,
-            tracked=motion.tracked,
-            fps=np.array([motion.fps.numerator, motion.fps.denominator], np.int64),
-        )
+    content = {
+        "face_model": motion.face_model,
+        "expression": motion.expression,
+        "expression_names": np.array(motion.expression_names),
+        "camera": motion.camera,
+        "tracked": motion.tracked,
+        "fps": np.array([motion.fps.numerator, motion.fps.denominator], np.int64),
+    }
+    save_archive(path, MOTION_FORMAT, MOTION_VERSION, content)
 
 
 def load_motion(path: Path) -> Motion:
@@ -118,24 +113,3 @@ def load_motion(path: Path) -> Motion:
         raise HideNerfError(f"{path}: the motion file lacks {error}; write it again with --save-motion.") from None
     except (ValueError, TypeError, ZeroDivisionError) as error:
         raise HideNerfError(f"{path}: the motion file is damaged ({error}); write it again.") from None
-
-
-def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[str, NDArray]:
-    """All arrays of one of our `.npz` files, after checking its `format` and `version`; nothing is unpickled.
-
-    kind names the file in errors, e.g. "motion".
-    """
-    if not path.is_file():
-        raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    # Whatever zipfile, zlib and NumPy raise on damaged bytes.
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-        raise HideNerfError(f"{path}: not a readable {kind} file ({error}); it may be damaged.") from None
-    if str(arrays.get("format")) != file_format:
-        raise HideNerfError(f"{path}: not a {kind} file (its format is {arrays.get('format')}, not {file_format}).")
-    found = int(arrays.get("version", 0))
-    if found != version:
-        raise HideNerfError(f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}.")
-    return arrays

@@ -4,15 +4,14 @@ The file (format `hidenerf-source`, version 1) is a NumPy archive read without p
 prepared once can be animated again on a machine without the tracker.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.archive import load_archive, save_archive
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
-from hidenerf.runtime.motion import load_archive
 
 SOURCE_FORMAT = "hidenerf-source"
 SOURCE_VERSION = 1
@@ -38,19 +37,8 @@ class Source:
 
 def save_source(source: Source, path: Path) -> None:
     """Write a prepared source; the file appears whole or not at all."""
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            format=SOURCE_FORMAT,
-            version=SOURCE_VERSION,
-            picture=source.picture,
-            mask=source.mask,
-            background=source.background,
-            camera=source.camera,
-            identity=source.identity,
-            expression=source.expression,
-            face_model=source.face_model,
-        )
+    content = {field.name: getattr(source, field.name) for field in fields(source)}
+    save_archive(path, SOURCE_FORMAT, SOURCE_VERSION, content)
 
 
 def load_source(path: Path) -> Source:

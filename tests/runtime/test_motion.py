@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.motion import Motion, load_archive, load_motion, save_motion
+from hidenerf.runtime.motion import Motion, load_motion, save_motion
 
 NTSC = Fraction(30000, 1001)
 
@@ -213,12 +213,6 @@ def test_single_array_is_not_a_motion_file(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npy", np.zeros(3))
     with pytest.raises(HideNerfError, match="not a"):
         load_motion(tmp_path / "array.npy")
-
-
-def test_load_archive_names_the_kind(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", format="other", version=1)
-    with pytest.raises(HideNerfError, match="not a prepared source file"):
-        load_archive(tmp_path / "a.npz", "hidenerf-source", 1, "prepared source")
 
 
 def test_save_replaces_whole_files_only(saved: Path) -> None:

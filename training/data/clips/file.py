@@ -31,14 +31,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from hidenerf.runtime.archive import open_archive, save_archive
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
 
 CLIP_FORMAT = "hidenerf-clip"
 CLIP_VERSION = 1
@@ -50,13 +51,6 @@ _JPEG = (
     95,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-)
-
-
-# Whatever zipfile, zlib and NumPy raise on damaged bytes.
-_DAMAGE = (
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
 )
 
 
@@ -162,25 +156,22 @@ def save_clip(clip: Clip, frames: Sequence[tuple[bytes, int]], path: Path) -> No
     """Write a prepared clip with T frames as `encode_frame` makes them; the file appears whole or not at all."""
     stops = np.cumsum([len(stored) for stored, _ in frames])
     middles = stops + [middle - len(stored) for stored, middle in frames]
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez(
-            stream,
-            format=CLIP_FORMAT,
-            version=CLIP_VERSION,
-            source=clip.source,
-            origin=clip.origin,
-            face_model=clip.face_model,
-            expression_names=np.array(clip.expression_names),
-            size=clip.size,
-            fps=np.array([clip.fps.numerator, clip.fps.denominator], np.int64),
-            number=clip.number,
-            identity=clip.identity,
-            expression=clip.expression,
-            camera=clip.camera,
-            frames=np.frombuffer(b"".join(stored for stored, _ in frames), np.uint8),
-            ends=np.stack([middles, stops], 1),
-            checksums=np.array([zlib.crc32(stored) for stored, _ in frames], np.uint32),
-        )
+    content = {
+        "source": clip.source,
+        "origin": clip.origin,
+        "face_model": clip.face_model,
+        "expression_names": np.array(clip.expression_names),
+        "size": clip.size,
+        "fps": np.array([clip.fps.numerator, clip.fps.denominator], np.int64),
+        "number": clip.number,
+        "identity": clip.identity,
+        "expression": clip.expression,
+        "camera": clip.camera,
+        "frames": np.frombuffer(b"".join(stored for stored, _ in frames), np.uint8),
+        "ends": np.stack([middles, stops], 1),
+        "checksums": np.array([zlib.crc32(stored) for stored, _ in frames], np.uint32),
+    }
+    save_archive(path, CLIP_FORMAT, CLIP_VERSION, content, compressed=False)
 
 
 def open_clip(path: Path) -> ClipFile:
@@ -188,24 +179,11 @@ def open_clip(path: Path) -> ClipFile:
 
     Errors: no such file, another kind of file, another version, damage other than to pictures.
     """
-    try:
-        with path.open("rb") as stream, np.lib.npyio.NpzFile(stream, allow_pickle=False) as archive:
-            if "format" not in archive or str(archive["format"]) != CLIP_FORMAT:
-                raise HideNerfError(f"{path}: not a prepared clip; make one with hidenerf-clips.")
-            version = int(archive["version"])
-            if version != CLIP_VERSION:
-                raise HideNerfError(
-                    f"{path}: prepared clip of version {version}, but this hidenerf reads version {CLIP_VERSION}; "
-                    "prepare it again."
-                )
-            return _read(path, stream, archive)
-    except FileNotFoundError:
-        raise HideNerfError(f"{path}: no such file; give the path of a prepared clip ({CLIP_SUFFIX}).") from None
-    except _DAMAGE as error:
-        raise HideNerfError(f"{path}: not a readable prepared clip ({error}); prepare it again.") from None
+    with open_archive(path, CLIP_FORMAT, CLIP_VERSION, "prepared clip") as archive:
+        return _read(path, archive)
 
 
-def _read(path: Path, stream: BinaryIO, archive: np.lib.npyio.NpzFile) -> ClipFile:
+def _read(path: Path, archive: NpzFile) -> ClipFile:
     assert archive.zip is not None
     numerator, denominator = archive["fps"].tolist()
     clip = Clip(
@@ -221,7 +199,7 @@ def _read(path: Path, stream: BinaryIO, archive: np.lib.npyio.NpzFile) -> ClipFi
         camera=np.asarray(archive["camera"], np.float32),
     )
     ends, checksums = np.asarray(archive["ends"], np.int64), np.asarray(archive["checksums"], np.uint32)
-    start, length = _place_of_bytes(stream, archive.zip, "frames.npy")
+    start, length = _place_of_bytes(archive.zip, "frames.npy")
     if ends.shape != (len(clip), 2) or checksums.shape != (len(clip),):
         raise ValueError(f"it places {len(ends)} and checks {len(checksums)} of {len(clip)} frames")
     if len(clip) == 0 or ends[0, 0] <= 0 or (np.diff(ends.ravel()) <= 0).any() or ends[-1, 1] != length:
@@ -229,11 +207,13 @@ def _read(path: Path, stream: BinaryIO, archive: np.lib.npyio.NpzFile) -> ClipFi
     return ClipFile(path, clip, start, ends + start, checksums)
 
 
-def _place_of_bytes(stream: BinaryIO, archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+def _place_of_bytes(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
     """Where in a ZIP file the bytes of an uncompressed array of bytes begin, and how many they are."""
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
+    stream = archive.fp
+    assert stream is not None
     # The last two fields of an entry's own header are the lengths of what comes between it and the content.
     stream.seek(entry.header_offset + 26)
     between = sum(struct.unpack("<2H", stream.read(4)))

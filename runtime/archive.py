@@ -1,0 +1,68 @@
+"""Archives: our `.npz` files, each with a format name and a version, read without pickle."""
+
+import contextlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import atomic_path
+
+# What zipfile, zlib, NumPy and the conversion of their values raise on damaged bytes.
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, ArithmeticError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+def save_archive(
+    path: Path, file_format: str, version: int, content: Mapping[str, object], *, compressed: bool = True
+) -> None:
+    """Write an archive; the file appears whole or not at all.
+
+    file_format, version: stored under the keys `format` and `version`.
+    content: arrays, strings and numbers by key.
+    compressed: False where a reader needs to find an array's bytes in the file.
+    """
+    arrays: dict[str, Any] = {"format": file_format, "version": version, **content}
+    write = np.savez_compressed if compressed else np.savez
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        write(stream, **arrays)
+
+
+def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[str, NDArray]:
+    """All arrays of an archive by key; arguments and errors as for `open_archive`."""
+    with open_archive(path, file_format, version, kind) as archive:
+        return {key: archive[key] for key in archive.files}
+
+
+@contextlib.contextmanager
+def open_archive(path: Path, file_format: str, version: int, kind: str) -> Iterator[NpzFile]:
+    """Open an archive whose arrays are read one by one.
+
+    file_format, version: what the file must say of itself.
+    kind: of the file in errors, such as "motion".
+    Errors: no such file, another format or version, damage, also where the body of the `with` block meets it.
+    """
+    if not path.is_file():
+        raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
+    try:
+        with path.open("rb") as stream, NpzFile(stream, allow_pickle=False) as archive:
+            found_format = str(archive["format"]) if "format" in archive else "not stated"
+            if found_format != file_format:
+                raise HideNerfError(f"{path}: not a {kind} file (its format is {found_format}, not {file_format}).")
+            found = int(archive["version"]) if "version" in archive else 0
+            if found != version:
+                raise HideNerfError(
+                    f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}."
+                )
+            yield archive
+    except _DAMAGE as error:
+        raise HideNerfError(f"{path}: not a readable {kind} file ({error}); it may be damaged, make it anew.") from None
