@@ -8,8 +8,8 @@ from pathlib import Path
 from hidenerf import __version__
 from hidenerf.commands.console import is_quiet, logger
 from hidenerf.commands.errors import EXIT_PARITY_FAILED
-from hidenerf.runtime.bundle import MANIFEST_NAME
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import MANIFEST_NAME
 
 LOCAL_BUNDLE = Path("bundle")
 EXPORT = [sys.executable, "-m", "hidenerf.commands.export"]

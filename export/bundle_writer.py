@@ -26,10 +26,10 @@ from hidenerf.export.precision_plan import PrecisionPlan
 from hidenerf.export.versions import versions
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import Renderer
-from hidenerf.runtime.bundle import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
+from hidenerf.runtime.manifest import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
 from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER
 
 FACE_MODEL_FILE = "face_model.npz"
@@ -123,7 +123,7 @@ def check_replaceable(folder: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     try:
-        ours = {MANIFEST_NAME, *read_manifest(folder).get("files", ())}
+        ours = {MANIFEST_NAME, *read_manifest(folder).files}
     except HideNerfError:
         raise HideNerfError(f"{folder}: this folder is not a bundle; choose another with -o.") from None
     for path in sorted(folder.rglob("*")):

@@ -1,54 +1,16 @@
-"""The bundle: a folder with `manifest.json`, ONNX graphs, the face model, and parity's report (DESIGN §5).
-
-Manifest, schema version 1:
-
-| key             | meaning                                                                                        |
-|-----------------|------------------------------------------------------------------------------------------------|
-| `schema`        | `hidenerf-bundle`                                                                              |
-| `schema_version`| 1                                                                                              |
-| `generator`     | versions of hidenerf, torch and onnx that made it                                              |
-| `model`         | the model's config (`hidenerf.model.config.ModelConfig`)                                       |
-| `checkpoint`    | `sha256` of the checkpoint file, or the `random_init` seed of untrained weights                |
-| `precision`     | `name` (`fp32`, `fp16` or `int8`), per graph how many nodes each island rule kept in FP32; for |
-|                 | `int8` also how many convolutions are INT8 per graph, and `file` and `sha256` of the `plan`    |
-| `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
-| `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
-|                 | described as the graphs are, and `renderer_mlp`, the file of the MLP's FP32 weights (NumPy     |
-|                 | archive: `weight_1`, `bias_1`, `weight_2`, `bias_2`); missing from bundles of before           |
-| `face_model`    | `file` and `name`                                                                              |
-| `files`         | SHA-256 of every file of the bundle but the manifest                                           |
-| `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |
-|                 | verdict on this bundle against PyTorch: `passed`; `failed`, null or what was                   |
-|                 | outside the thresholds in words; `precision`, `backend`, number of `frames`; `frame_psnr` and  |
-|                 | `flicker_psnr`, the worst in dB; `tensors_failed`; the `thresholds`; the file of its `report`  |
-"""
+"""The bundle: a folder with a manifest, ONNX graphs, the face model, and parity's report (DESIGN §5)."""
 
 import enum
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-import numpy as np
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, Manifest, TensorSpec, read_manifest
 
-MANIFEST_NAME = "manifest.json"
-SCHEMA = "hidenerf-bundle"
-SCHEMA_VERSION = 1
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
 PARITY_REPORT = "parity/report.html"
-EXPORT_AGAIN = "export it again with hidenerf-export"
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, static shape and NumPy dtype of one input or output of a graph."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
 
 
 @dataclass(frozen=True)
@@ -63,7 +25,7 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class KernelParts:
-    """In place of `renderer_refiner` for a backend whose kernel renders: the refiner's graph, and the MLP's file."""
+    """What replaces `renderer_refiner` in a backend whose kernel renders: the refiner's graph, and the MLP's file."""
 
     refiner: GraphSpec
     mlp_path: Path
@@ -80,96 +42,99 @@ class ParityState(enum.Enum):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. image_size S, render_size R, secc_size Q, samples_per_ray N are the model's.
+    """A verified bundle.
 
-    kernel_parts: None in bundles that were exported before there were any.
+    graphs: by name, `GRAPH_NAMES`.
+    kernel_parts: None in bundles of older exports.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     graphs: dict[str, GraphSpec]
     kernel_parts: KernelParts | None
 
     @property
     def image_size(self) -> int:
-        return int(self.manifest["model"]["image_size"])
+        """S, the side of source and output pictures, pixels."""
+        return self.manifest.model.image_size
 
     @property
     def render_size(self) -> int:
-        return int(self.manifest["model"]["render_size"])
+        """R, the side of the rendered feature map, pixels."""
+        return self.manifest.model.render_size
 
     @property
     def secc_size(self) -> int:
-        return int(self.manifest["model"]["secc_size"])
+        """Q, the side of SECCs, pixels."""
+        return self.manifest.model.secc_size
 
     @property
     def preset(self) -> str:
-        return str(self.manifest["model"]["name"])
+        """The name of the model's config."""
+        return self.manifest.model.name
 
     @property
     def precision(self) -> str:
-        return str(self.manifest["precision"]["name"])
+        """The graphs' precision: "fp32", "fp16" or "int8"."""
+        return self.manifest.precision.name
 
     @property
     def trained(self) -> bool:
         """Whether the weights come from a checkpoint rather than from a seed."""
-        return "sha256" in self.manifest["checkpoint"]
+        return self.manifest.checkpoint.trained
 
     @property
     def parity(self) -> ParityState:
         """What is known of the bundle's agreement with the PyTorch model."""
-        entry = self.manifest.get("parity")
-        if entry is None:
-            return ParityState.NEVER_COMPARED
-        if entry.get("waived") is True:
+        if self.manifest.parity_waived:
             return ParityState.WAIVED
-        return ParityState.PASSED if entry["passed"] else ParityState.FAILED
+        verdict = self.manifest.parity
+        if verdict is None:
+            return ParityState.NEVER_COMPARED
+        return ParityState.PASSED if verdict.passed else ParityState.FAILED
 
     @property
     def failed_parity(self) -> str | None:
         """What parity found outside its thresholds, in words; None unless the state is `FAILED`."""
-        if self.parity is not ParityState.FAILED:
-            return None
-        entry = self.manifest["parity"]
-        if "failed" in entry:
-            return str(entry["failed"])
-        # The verdict of a hidenerf that had no words for it.
-        return f"worst frame {entry['frame_psnr']} dB where {entry['thresholds']['frame_psnr']} dB is asked"
+        verdict = self.manifest.parity
+        return verdict.failed if verdict is not None else None
 
     @property
     def face_model_name(self) -> str:
-        return str(self.manifest["face_model"]["name"])
+        """The name of the face model."""
+        return self.manifest.face_model.name
 
     @property
     def face_model_path(self) -> Path:
-        return self.folder / self.manifest["face_model"]["file"]
+        """The face model's file."""
+        return self.folder / self.manifest.face_model.file
 
 
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle and verify every file's hash.
 
-    Errors: no such folder, no or unreadable manifest, another schema version, a missing, changed or foreign file;
-    each says which and what to run.
+    Errors: no such folder, those of `read_manifest`, a missing, changed or foreign file; each says which and what to
+    run.
     """
     if not folder.is_dir():
         raise HideNerfError(f"{folder}: no such bundle folder; make one with hidenerf-export -o {folder}.")
     manifest = read_manifest(folder)
-    try:
-        _verify_files(folder, manifest["files"])
-        graphs = {name: _graph(folder, name, manifest["graphs"][name]) for name in GRAPH_NAMES}
-        parts = _kernel_parts(folder, manifest["kernel_parts"]) if "kernel_parts" in manifest else None
-        bundle = Bundle(folder, manifest, graphs, parts)
-        hashed = {folder / name for name in manifest["files"]}
-        used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]
-        used += [parts.refiner.path, parts.mlp_path] if parts is not None else []
-        for path in used:
-            if path not in hashed:
-                raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
-        # Reading them finds out now, rather than in the middle of a run, whether they are there.
-        _ = (bundle.image_size, bundle.render_size, bundle.secc_size, bundle.precision, bundle.trained)
-        _ = (bundle.face_model_name, bundle.preset, bundle.parity, bundle.failed_parity)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
+    _verify_files(folder, manifest.files)
+    missing = [name for name in GRAPH_NAMES if name not in manifest.graphs]
+    if missing:
+        raise HideNerfError(f"{folder}: the manifest lacks the graph {missing[0]}; {EXPORT_AGAIN}.")
+    graphs = {name: _graph(folder, name, manifest.graphs[name]) for name in GRAPH_NAMES}
+    parts = None
+    if manifest.kernel_parts is not None:
+        refiner = _graph(folder, "refiner", manifest.kernel_parts.refiner)
+        parts = KernelParts(refiner, folder / manifest.kernel_parts.renderer_mlp)
+    bundle = Bundle(folder, manifest, graphs, parts)
+    hashed = {folder / name for name in manifest.files}
+    used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]
+    used += [parts.refiner.path, parts.mlp_path] if parts is not None else []
+    for path in used:
+        if path not in hashed:
+            raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
     return bundle
 
 
@@ -186,35 +151,14 @@ def require_parity(bundle: Bundle) -> None:
             f"{folder}, or use it as it is with --allow-failed-parity."
         )
     if bundle.parity is ParityState.FAILED:
-        report = f", see {folder / PARITY_REPORT}" if PARITY_REPORT in bundle.manifest["files"] else ""
+        report = f", see {folder / PARITY_REPORT}" if PARITY_REPORT in bundle.manifest.files else ""
         raise HideNerfError(
             f"{folder}: parity with the model it was exported from failed: {bundle.failed_parity}{report}; "
             f"{EXPORT_AGAIN}, or use it as it is with --allow-failed-parity."
         )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle folder, its schema checked but not its files."""
-    path = folder / MANIFEST_NAME
-    if not path.is_file():
-        raise HideNerfError(f"{folder}: not a bundle, it has no {MANIFEST_NAME}; {EXPORT_AGAIN}.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HideNerfError(f"{path}: not readable as JSON ({error}); {EXPORT_AGAIN}.") from None
-    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise HideNerfError(f"{path}: not a hidenerf bundle's manifest; {EXPORT_AGAIN}.")
-    version = manifest.get("schema_version")
-    if version != SCHEMA_VERSION:
-        age = "older" if isinstance(version, int) and version < SCHEMA_VERSION else "other"
-        raise HideNerfError(
-            f"{folder}: bundle of the {age} schema version {version}, this hidenerf reads "
-            f"{SCHEMA_VERSION}; {EXPORT_AGAIN}."
-        )
-    return manifest
-
-
-def _verify_files(folder: Path, files: dict[str, str]) -> None:
+def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise HideNerfError(f"{folder}: the manifest names {name!r}, outside the bundle; {EXPORT_AGAIN}.")
@@ -225,12 +169,6 @@ def _verify_files(folder: Path, files: dict[str, str]) -> None:
             raise HideNerfError(f"{folder}: the bundle's file {name} was changed after the export; {EXPORT_AGAIN}.")
 
 
-def _graph(folder: Path, name: str, entry: dict[str, Any]) -> GraphSpec:
-    def tensors(kind: str) -> dict[str, TensorSpec]:
-        return {t["name"]: TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"])) for t in entry[kind]}
-
-    return GraphSpec(name, folder / entry["file"], tensors("inputs"), tensors("outputs"))
-
-
-def _kernel_parts(folder: Path, entry: dict[str, Any]) -> KernelParts:
-    return KernelParts(_graph(folder, "refiner", entry["refiner"]), folder / entry["renderer_mlp"])
+def _graph(folder: Path, name: str, entry: GraphEntry) -> GraphSpec:
+    inputs, outputs = ({tensor.name: tensor for tensor in tensors} for tensors in (entry.inputs, entry.outputs))
+    return GraphSpec(name, folder / entry.file, inputs, outputs)

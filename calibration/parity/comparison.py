@@ -120,9 +120,8 @@ def _reference_side(bundle: Bundle, backend: str, source: Source, stack: ExitSta
 
 
 def _require_same_model(bundle: Bundle, reference: Bundle) -> None:
-    differing = [
-        key for key, value in bundle.manifest["model"].items() if reference.manifest["model"].get(key) != value
-    ]
+    theirs = reference.manifest.model.config
+    differing = [key for key, value in bundle.manifest.model.config.items() if theirs.get(key) != value]
     if differing:
         raise HideNerfError(
             f"{reference.folder} and {bundle.folder} are of different models ({', '.join(differing)}); compare bundles "

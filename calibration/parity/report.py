@@ -25,7 +25,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,10 @@ import numpy as np
 from hidenerf.calibration.parity.measurement import FlickerRow, FrameRow, Parity
 from hidenerf.calibration.parity.tensors import TensorRow
 from hidenerf.export.versions import versions
-from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, Bundle, read_manifest
+from hidenerf.runtime.bundle import PARITY_REPORT, Bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path, sha256_of
+from hidenerf.runtime.manifest import ParityVerdict, read_manifest, write_manifest
 from hidenerf.runtime.video.pictures import write_picture
 
 SCHEMA = "hidenerf-parity"
@@ -116,7 +117,7 @@ def report(parity: Parity, bundle: Bundle, **circumstances: Any) -> dict[str, An
         "passed": parity.passed,
         "failed": failures(parity),
         "precision": bundle.precision,
-        "checkpoint": bundle.manifest["checkpoint"],
+        "checkpoint": bundle.manifest.checkpoint.to_json(),
         "generator": versions(GENERATORS),
         "reference": parity.reference,
         "candidate": parity.candidate,
@@ -141,7 +142,7 @@ def store(parity: Parity, bundle: Bundle, content: dict[str, Any], html: str) ->
     manifest = read_manifest(bundle.folder)
     if manifest != bundle.manifest:
         raise HideNerfError(f"{bundle.folder}: this bundle was changed while parity ran; run hidenerf-parity again.")
-    files = {name: digest for name, digest in manifest["files"].items() if name not in FILES}
+    files = {name: digest for name, digest in manifest.files.items() if name not in FILES}
     worst = parity.worst_frames[0]
     panel = np.concatenate([worst.reference, worst.result, worst.error_map], axis=1)
     with ExitStack() as stack:
@@ -150,25 +151,21 @@ def store(parity: Parity, bundle: Bundle, content: dict[str, Any], html: str) ->
         partial[PARITY_REPORT].write_text(html, encoding="utf-8")
         write_picture(panel, partial[PICTURE_FILE])
         added = {name: sha256_of(path) for name, path in partial.items()}
-        _write_manifest(bundle.folder, manifest | {"files": files, "parity": None})
-    entry = {
-        "passed": parity.passed,
-        "failed": content["failed"],
-        "precision": content["precision"],
-        "backend": content["backend"],
-        "frames": len(parity.frames),
-        "frame_psnr": _number(min(frame.psnr for frame in parity.frames)),
-        "flicker_psnr": _number(min(row.psnr for row in parity.flicker)) if parity.flicker else None,
-        "tensors_failed": sum(not row.passed for row in parity.tensors),
-        "thresholds": vars(parity.thresholds),
-        "report": REPORT_FILE,
-    }
-    _write_manifest(bundle.folder, manifest | {"files": files | added, "parity": entry})
-
-
-def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    with atomic_path(folder / MANIFEST_NAME) as partial:
-        partial.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        without = replace(manifest, files=files, parity=None, parity_waived=False)
+        write_manifest(without, bundle.folder)
+    entry = ParityVerdict(
+        passed=parity.passed,
+        failed=content["failed"],
+        precision=content["precision"],
+        backend=content["backend"],
+        frames=len(parity.frames),
+        frame_psnr=min(frame.psnr for frame in parity.frames),
+        flicker_psnr=min(row.psnr for row in parity.flicker) if parity.flicker else None,
+        tensors_failed=sum(not row.passed for row in parity.tensors),
+        thresholds=vars(parity.thresholds),
+        report=REPORT_FILE,
+    )
+    write_manifest(replace(without, files=files | added, parity=entry), bundle.folder)
 
 
 def _numbers(row: Any) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from hidenerf.export.engines.libraries import load_library
 from hidenerf.export.graph_modules import GraphModule
 from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, import_onnxruntime, load_libraries, provider_options
 from hidenerf.runtime.backends.tensorrt import load_engine
-from hidenerf.runtime.bundle import EXPORT_AGAIN, Bundle, GraphSpec
+from hidenerf.runtime.bundle import Bundle, GraphSpec
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.tensorrt.api import gpu_sm
 from hidenerf.runtime.tensorrt.engine_set import TITLES, build_command, find_engines
 

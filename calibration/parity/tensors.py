@@ -15,8 +15,8 @@ from polygraphy.logger import G_LOGGER
 from hidenerf.calibration.parity.metrics import TensorDifference, tensor_difference
 from hidenerf.calibration.parity.runners import GraphRunner, Tensors
 from hidenerf.calibration.parity.thresholds import Thresholds
-from hidenerf.runtime.bundle import EXPORT_AGAIN
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import EXPORT_AGAIN
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from hidenerf.export.convolutions import Convolution, all_convolution_flops, con
 from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.quantisation import symmetric_scale
 from hidenerf.export.precision import planned_passes
-from hidenerf.runtime.bundle import EXPORT_AGAIN, GRAPH_NAMES, Bundle
+from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import EXPORT_AGAIN
 
 MEASURED = "measured"
 # Entropy won for few groups and by little where it was measured; leaving it out spares a third of the time.

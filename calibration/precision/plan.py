@@ -28,7 +28,7 @@ def plan_content(
         "schema_version": SCHEMA_VERSION,
         "generator": versions(GENERATORS),
         "preset": bundle.preset,
-        "checkpoint": bundle.manifest["checkpoint"],
+        "checkpoint": bundle.manifest.checkpoint.to_json(),
         "graphs": {name: graph_digest(model.graph) for name, model in models.items()},
         "calibration": data.description,
         "budget": {"min_psnr": min_psnr},

@@ -63,7 +63,7 @@ def plugin_of(bundle: Bundle, library: Library, report: Callable[[str], None]) -
     """
     if library.backend != "tensorrt" or not any(map(_has_plugin_nodes, bundle.graphs.values())):
         return None
-    return find_plugin([RendererSizes.of_model(bundle.manifest["model"])], library.version, report)
+    return find_plugin([RendererSizes.of_model(bundle.manifest.model.config)], library.version, report)
 
 
 def _has_plugin_nodes(graph: GraphSpec) -> bool:
@@ -104,7 +104,7 @@ def origin_of(bundle: Bundle, library: Library, graph: GraphSpec, plugin: Path |
         "onnx_parser": str(library.trt.get_nv_onnx_parser_version()),
         "polygraphy": importlib.metadata.version("polygraphy"),
     }
-    return Origin(bundle.manifest["files"][graph.path.name], build, versions)
+    return Origin(bundle.manifest.files[graph.path.name], build, versions)
 
 
 def _build(
@@ -118,14 +118,13 @@ def _build(
 ) -> dict[str, Any]:
     """Write plan and sidecar of one graph into `folder`; returns the sidecar (`runtime/tensorrt/engine_set.py`)."""
     plan = folder / f"{graph.name}.plan"
-    described = bundle.manifest["graphs"][graph.name]
     job = Job(
         backend=library.backend,
         sm=sm,
         graph=graph.name,
         source=str(graph.path.absolute()),
-        inputs=described["inputs"],
-        outputs=described["outputs"],
+        inputs=[tensor.to_json() for tensor in graph.inputs.values()],
+        outputs=[tensor.to_json() for tensor in graph.outputs.values()],
         reduced=bundle.precision != "fp32",
         plan=str(plan.absolute()),
         plugin=str(plugin.absolute()) if plugin is not None and "plugin" in origin.build else None,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Float
 from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, DeviceBackend, DrawnFace
-from hidenerf.runtime.bundle import EXPORT_AGAIN, Bundle, GraphSpec, KernelParts
+from hidenerf.runtime.bundle import Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
 from hidenerf.runtime.kernels.device import Device
@@ -26,6 +26,7 @@ from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_O
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
 PROVIDER = "CUDAExecutionProvider"
@@ -136,7 +137,7 @@ class OnnxRuntimeCuda(DeviceBackend):
             # The search for algorithms takes workspaces that the chosen ones do not need.
             self._run(graph.name, self._shrinking_run_options)
 
-        sizes = RendererSizes.of_model(bundle.manifest["model"])
+        sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._renderer = TriplaneRenderer(sizes)
         packed = pack_mlp(sizes, *_mlp(parts))
         self._operands = self._put(packed.operands)

@@ -90,7 +90,7 @@ def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[st
             verify_plan(folder, sidecar)
         except HideNerfError as error:
             raise HideNerfError(f"{error}; {again}") from None
-        if sidecar["source"]["sha256"] != bundle.manifest["files"][graph.path.name]:
+        if sidecar["source"]["sha256"] != bundle.manifest.files[graph.path.name]:
             raise HideNerfError(
                 f"{folder / sidecar['plan']['file']}: built from another {graph.path.name} than the bundle's; {again}"
             )

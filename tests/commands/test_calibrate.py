@@ -95,9 +95,10 @@ def test_the_exported_bundle_records_the_plan_and_has_its_layers(
 ) -> None:
     bundle = open_bundle(bundle_int8)
     assert bundle.precision == "int8"
-    entry = bundle.manifest["precision"]
-    assert entry["plan"]["sha256"] == sha256_of(plan_path)
-    assert (bundle_int8 / entry["plan"]["file"]).read_bytes() == plan_path.read_bytes()
+    entry = bundle.manifest.precision
+    assert entry.plan is not None
+    assert entry.plan["sha256"] == sha256_of(plan_path)
+    assert (bundle_int8 / entry.plan["file"]).read_bytes() == plan_path.read_bytes()
     assert bundle.kernel_parts is not None
     paths = {name: spec.path for name, spec in bundle.graphs.items()} | {"refiner": bundle.kernel_parts.refiner.path}
     for name, path in paths.items():

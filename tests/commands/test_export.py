@@ -19,6 +19,7 @@ from hidenerf.export import bundle_writer
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import Weights
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.exported_presets import Exported
 from tests.support.tiny import tiny_model
@@ -159,7 +160,7 @@ def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, tmp_path: Path, half: b
     assert result.exit_code == 0, result.output
     bundle = open_bundle(folder)
     assert bundle.trained
-    assert bundle.manifest["checkpoint"] == {"sha256": sha256_of(checkpoint), "name": "tiny.safetensors"}
+    assert bundle.manifest.checkpoint == Weights(sha256_of(checkpoint), "tiny.safetensors")
     assert bundle.precision == ("fp16" if half else "fp32")
     assert str(folder) in result.output
     assert re.search(r"\d+% remain", result.output)
@@ -182,8 +183,8 @@ def test_untrained_weights_of_a_preset(exported_preset: Callable[[str], Exported
     exported = exported_preset("demo")
     bundle = open_bundle(exported.bundle)
     assert not bundle.trained
-    assert bundle.manifest["checkpoint"] == {"random_init": 0}
-    assert bundle.manifest["model"]["name"] == "demo"
+    assert bundle.manifest.checkpoint == Weights(seed=0)
+    assert bundle.preset == "demo"
     assert (bundle.image_size, bundle.precision) == (256, "fp32")
     assert "noise, not a face" in exported.printed
     remain = re.search(r"\((\d+)% remain\)", exported.printed)

@@ -14,11 +14,12 @@ from hidenerf.commands.run import main as run_main
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.animator import Animator
-from hidenerf.runtime.bundle import GRAPH_NAMES, MANIFEST_NAME, PARITY_REPORT, open_bundle
+from hidenerf.runtime.bundle import GRAPH_NAMES, PARITY_REPORT, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import MANIFEST_NAME
 from hidenerf.runtime.video.pictures import read_picture
-from tests.support.bundles import SMALL, damage
+from tests.support.bundles import SMALL, damage, verdict_in
 
 
 def run(*arguments: object) -> Result:
@@ -35,10 +36,11 @@ def test_a_fresh_bundle_passes(request: pytest.FixtureRequest, tmp_path: Path, p
     assert "4 of" in note
     assert f"{precision.upper()} on onnxruntime-cpu" in note
     assert "Passed" in result.stdout
-    manifest = open_bundle(bundle).manifest
-    assert manifest["parity"]["passed"] is True
-    assert float(manifest["parity"]["frame_psnr"]) >= (60.0 if precision == "fp32" else 45.0)
-    content = json.loads((bundle / manifest["parity"]["report"]).read_text())
+    verdict = verdict_in(bundle)
+    assert verdict.passed is True
+    assert verdict.frame_psnr is not None
+    assert verdict.frame_psnr >= (60.0 if precision == "fp32" else 45.0)
+    content = json.loads((bundle / str(verdict.report)).read_text())
     assert len(content["frames"]) == 4
     assert content["source"]["name"] == "demo_source.npz"
     assert len(content["driving"]["sha256"]) == 64
@@ -54,9 +56,9 @@ def test_one_damaged_convolution_fails_with_exit_code_1(own_bundle: Path, graph:
     failed = {line.split()[0] for line in result.stdout.splitlines() if line.endswith("FAILED")}
     assert failed - {"PSNR", "flicker", "whole_frame"} == {graph}
     assert "FAILED (" in result.stdout
-    manifest = open_bundle(own_bundle).manifest
-    assert manifest["parity"]["passed"] is False
-    assert json.loads((own_bundle / manifest["parity"]["report"]).read_text())["passed"] is False
+    verdict = verdict_in(own_bundle)
+    assert verdict.passed is False
+    assert json.loads((own_bundle / str(verdict.report)).read_text())["passed"] is False
 
 
 def test_a_checkpoints_bundle(own_bundle: Path, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_bundle_that_failed_is_refused_unless_told(own_bundle: Path, tmp_path:
     assert refused.exit_code == 2
     assert not output.exists()
     (sentence,) = [line for line in refused.stderr.splitlines() if line.startswith("Error: ")]
-    frame_psnr = open_bundle(own_bundle).manifest["parity"]["frame_psnr"]
+    frame_psnr = verdict_in(own_bundle).frame_psnr
     assert f"{frame_psnr:.1f} dB where 60 dB is asked" in sentence
     assert "--allow-failed-parity" in sentence
     with pytest.raises(HideNerfError, match="dB where 60 dB is asked"):

@@ -18,10 +18,11 @@ from hidenerf.export import bundle_writer
 from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, export_graph, write_bundle
 from hidenerf.export.graph_modules import GraphModule
 from hidenerf.export.precision import FloatPrecision
-from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
+from hidenerf.runtime.bundle import GRAPH_NAMES, ParityState, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import MANIFEST_NAME, Manifest, Weights
 from tests.support.engine_sets import write_set
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.full_disk import run_on_small_disk
@@ -70,14 +71,16 @@ def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
         ["manifest.json", "face_model.npz", "renderer_mlp.npz", *(f"{name}.onnx" for name in ALL_GRAPHS)]
     )
+    content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
+    assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
     assert [line.split()[0] for line in lines] == [f"{name}.onnx" for name in ALL_GRAPHS]
-    assert manifest["files"].keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
-    assert manifest["model"] == json.loads(json.dumps(TINY.to_dict()))
-    assert manifest["checkpoint"] == {"random_init": 3}
-    assert manifest["generator"].keys() == {"hidenerf", "torch", "onnx"}
-    assert manifest["parity"] is None
+    assert manifest.files.keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
+    assert manifest.model.config == json.loads(json.dumps(TINY.to_dict()))
+    assert manifest.checkpoint == Weights(seed=3)
+    assert manifest.generator.keys() == {"hidenerf", "torch", "onnx"}
+    assert bundle.parity is ParityState.NEVER_COMPARED
     assert bundle.precision == ("fp16" if half else "fp32")
-    assert manifest["precision"]["fp32_islands"].keys() == (set(ALL_GRAPHS) if half else set())
+    assert manifest.precision.fp32_islands.keys() == (set(ALL_GRAPHS) if half else set())
     assert bundle.face_model_name == "anny"
     assert load_face_model(bundle.face_model_path).expression_names
     for name, graph in tiny_graphs().items():

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime.bundle import GRAPH_NAMES, PARITY_REPORT, ParityState, open_bundle, read_manifest, require_parity
+from hidenerf.runtime.bundle import GRAPH_NAMES, PARITY_REPORT, ParityState, open_bundle, require_parity
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import read_manifest
 
 Manifest = dict[str, Any]
 
@@ -153,7 +154,7 @@ def test_another_schema(tmp_path: Path, version: object) -> None:
 def test_the_schema_is_read_without_the_files(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "led.onnx").unlink()
-    assert read_manifest(tmp_path)["precision"]["name"] == "fp16"
+    assert read_manifest(tmp_path).precision.name == "fp16"
 
 
 @pytest.mark.parametrize("name", [*(f"{graph}.onnx" for graph in GRAPH_NAMES), "face_model.npz"])

@@ -13,9 +13,10 @@ from hidenerf.export import bundle_writer
 from hidenerf.export.precision import FloatPrecision
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import random_model
-from hidenerf.runtime.bundle import MANIFEST_NAME
+from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import MANIFEST_NAME, ParityVerdict
 
 SMALL = ModelConfig(
     name="small",
@@ -42,6 +43,13 @@ SMALL = ModelConfig(
     refiner_channels=(8, 8, 8),
     spade_width=8,
 )
+
+
+def verdict_in(bundle: Path) -> ParityVerdict:
+    """What parity stored in a bundle."""
+    verdict = open_bundle(bundle).manifest.parity
+    assert verdict is not None
+    return verdict
 
 
 def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:

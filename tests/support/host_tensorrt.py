@@ -219,12 +219,12 @@ def write_emulated_set(
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in bundle.graphs.items():
         (folder / f"{name}.plan").write_bytes(graph.path.read_bytes())
-        described = bundle.manifest["graphs"][name]
+        described = bundle.manifest.graphs[name].to_json()
         sidecar = {
             "schema": SIDECAR_SCHEMA,
             "schema_version": SIDECAR_VERSION,
             "graph": name,
-            "source": {"file": graph.path.name, "sha256": bundle.manifest["files"][graph.path.name]},
+            "source": {"file": graph.path.name, "sha256": bundle.manifest.files[graph.path.name]},
             "backend": backend,
             "sm": SM,
             "versions": {backend: VERSIONS[backend]},

@@ -8,9 +8,10 @@ import torch
 from hidenerf.calibration.parity.reference import model_of
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.model.hidenerf import HideNerf, random_model
-from hidenerf.runtime.bundle import MANIFEST_NAME, Bundle, open_bundle
+from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import MANIFEST_NAME
 
 
 def with_checkpoint(folder: Path, entry: Any) -> Bundle:

@@ -12,9 +12,11 @@ from hidenerf.calibration.parity.metrics import TensorDifference
 from hidenerf.calibration.parity.report import PICTURE_FILE, REPORT_FILE, report, store, table, verdict
 from hidenerf.calibration.parity.tensors import TensorRow
 from hidenerf.calibration.parity.thresholds import Thresholds
-from hidenerf.runtime.bundle import MANIFEST_NAME, PARITY_REPORT, ParityState, open_bundle, require_parity
+from hidenerf.runtime.bundle import PARITY_REPORT, ParityState, open_bundle, require_parity
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import MANIFEST_NAME
 from hidenerf.runtime.video.pictures import read_picture
+from tests.support.bundles import verdict_in
 
 LIMITS = Thresholds(frame_psnr=60.0, flicker_psnr=57.0, tensor_cosine=0.9999999, tensor_psnr=110.0)
 CIRCUMSTANCES: dict[str, Any] = {
@@ -60,8 +62,8 @@ def test_the_stored_report_and_its_entry(own_bundle: Path) -> None:
 
     stored = open_bundle(own_bundle)
     assert (own_bundle / PARITY_REPORT).read_text() == PAGE
-    assert {REPORT_FILE, PARITY_REPORT, PICTURE_FILE} <= stored.manifest["files"].keys()
-    assert stored.manifest["parity"] == {
+    assert {REPORT_FILE, PARITY_REPORT, PICTURE_FILE} <= stored.manifest.files.keys()
+    assert json.loads((own_bundle / MANIFEST_NAME).read_text())["parity"] == {
         "passed": True,
         "failed": None,
         "precision": "fp32",
@@ -73,7 +75,7 @@ def test_the_stored_report_and_its_entry(own_bundle: Path) -> None:
         "thresholds": {"frame_psnr": 60.0, "flicker_psnr": 57.0, "tensor_cosine": 0.9999999, "tensor_psnr": 110.0},
         "report": REPORT_FILE,
     }
-    untouched = stored.manifest | {"parity": bundle.manifest["parity"], "files": bundle.manifest["files"]}
+    untouched = replace(stored.manifest, parity=None, parity_waived=True, files=bundle.manifest.files)
     assert untouched == bundle.manifest
 
     content = json.loads((own_bundle / REPORT_FILE).read_text(), parse_constant=no_constants)
@@ -111,8 +113,8 @@ def test_running_again_replaces_the_old_report(own_bundle: Path) -> None:
         bundle, parity = open_bundle(own_bundle), some_parity(level, psnr)
         store(parity, bundle, report(parity, bundle, **CIRCUMSTANCES), PAGE)
     again = open_bundle(own_bundle)
-    assert again.manifest["parity"]["passed"] is False
-    assert again.manifest["parity"]["frame_psnr"] == 30.0
+    assert again.parity is ParityState.FAILED
+    assert verdict_in(own_bundle).frame_psnr == 30.0
     assert read_picture(own_bundle / PICTURE_FILE)[0, 0, 0] == 100
     assert sorted(path.name for path in (own_bundle / "parity").iterdir()) == [
         "report.html",
@@ -151,23 +153,23 @@ def test_an_interruption_leaves_a_bundle_that_verifies(
     then = open_bundle(own_bundle)
     assert finished == (survivors >= 6)
     if finished:
-        assert then.manifest["parity"]["frame_psnr"] == 30.0
+        assert verdict_in(own_bundle).frame_psnr == 30.0
     elif then.parity is ParityState.NEVER_COMPARED:
         with pytest.raises(HideNerfError, match="never compared"):
             require_parity(then)
     elif with_old_report:
-        assert then.manifest["parity"]["frame_psnr"] == 96.5
+        assert verdict_in(own_bundle).frame_psnr == 96.5
         assert read_picture(own_bundle / PICTURE_FILE)[0, 0, 0] == 7
     else:
         assert then.parity is ParityState.WAIVED
     bundle = open_bundle(own_bundle)
     store(parity, bundle, report(parity, bundle, **CIRCUMSTANCES), PAGE)
-    assert open_bundle(own_bundle).manifest["parity"]["frame_psnr"] == 30.0
+    assert verdict_in(own_bundle).frame_psnr == 30.0
 
 
 def test_a_bundle_exported_anew_meanwhile_is_left_alone(own_bundle: Path) -> None:
     bundle, parity = open_bundle(own_bundle), some_parity()
-    newer = json.dumps(bundle.manifest | {"generator": {"hidenerf": "9"}})
+    newer = json.dumps(bundle.manifest.to_json() | {"generator": {"hidenerf": "9"}})
     (own_bundle / MANIFEST_NAME).write_text(newer)
     with pytest.raises(HideNerfError, match="changed while parity ran"):
         store(parity, bundle, report(parity, bundle, **CIRCUMSTANCES), PAGE)

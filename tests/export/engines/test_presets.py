@@ -58,7 +58,7 @@ def quick_plan(exported: Path, folder: Path) -> tuple[Path, Planned]:
             entry = {"graph": path.stem, "layer": layer.layer, "precision": nodes[layer.node].lower()}
             layers.append(entry | ({"activation_scale": SCALE} if layer.layer not in last else {}))
         planned[path.stem] = nodes
-    checkpoint = open_bundle(exported).manifest["checkpoint"]
+    checkpoint = open_bundle(exported).manifest.checkpoint.to_json()
     content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "checkpoint": checkpoint}
     plan = folder / "plan.json"
     plan.write_text(json.dumps(content | {"graphs": digests, "layers": layers, "islands": []}))
