@@ -90,10 +90,7 @@ def main(
     sources, motions = sources or (demo_source_path(),), motions or (demo_motion_path(),)
     for option, paths in (("-s", sources), ("-d", motions)):
         for path in paths:
-            if str(path).startswith("camera:"):
-                raise HideNerfError(f"{option} {path}: calibration needs input that can be repeated; give a file.")
-            if not path.exists():
-                raise HideNerfError(f"{option} {path}: no such file; check the path.")
+            options.require_repeatable(option, path)
     with ExitStack() as stack:
         bundle = _bundle(model, Path(stack.enter_context(TemporaryDirectory())))
         models = load_models(bundle)

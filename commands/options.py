@@ -11,6 +11,7 @@ import click
 from hidenerf import __version__
 from hidenerf.commands.console import logging_to_stderr
 from hidenerf.commands.errors import fail, user_errors
+from hidenerf.runtime.errors import HideNerfError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -101,3 +102,16 @@ def backend(help: str) -> Decorator:
 def preset(help: str) -> Decorator:
     """`--preset`: a name of `hidenerf.model.config.PRESETS`, `demo` by default."""
     return click.option("--preset", default="demo", help=help)
+
+
+def require_file(option: str, path: Path | None, folder: bool = False) -> None:
+    """Raise `HideNerfError` if `path`, the value of `option`, is no file; None passes. folder: folders pass too."""
+    if path is not None and not (path.is_file() or (folder and path.is_dir())):
+        raise HideNerfError(f"{option} {path}: no such file; check the path.")
+
+
+def require_repeatable(option: str, path: Path) -> None:
+    """Raise `HideNerfError` if `path`, the value of `option`, is a camera, or if there is no such file or folder."""
+    if str(path).startswith("camera:"):
+        raise HideNerfError(f"{option} {path}: a camera cannot be repeated, as is necessary here; give a file.")
+    require_file(option, path, folder=True)

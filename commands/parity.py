@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,9 +10,6 @@ from hidenerf.commands.console import is_quiet, logger, print_result
 from hidenerf.commands.errors import EXIT_PARITY_FAILED
 from hidenerf.runtime.backends import BACKEND_NAMES
 from hidenerf.runtime.errors import HideNerfError
-
-if TYPE_CHECKING:
-    from hidenerf.calibration.parity.comparison import Clip
 
 PYTORCH = "pytorch"
 DEFAULT_REFERENCE_BACKEND = "onnxruntime-cpu"
@@ -70,71 +66,52 @@ def main(
 
     Exit code 1 where a figure is below its threshold, 2 where a side cannot run here.
     """
-    from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
-
-    if reference == PYTORCH and reference_backend is not None:
-        raise HideNerfError(f"--reference-backend {reference_backend}: PyTorch has none; give a bundle as --reference.")
-    if reference != PYTORCH and checkpoint is not None:
-        raise HideNerfError(f"--checkpoint {checkpoint}: only PyTorch as reference needs one; leave it out.")
-    if output is not None and output.suffix != ".html":
-        raise HideNerfError(f"-o {output}: the file's name must end in .html.")
-    source, driving = source or demo_source_path(), driving or demo_motion_path()
-    if str(driving).startswith("camera:"):
-        raise HideNerfError(f"-d {driving}: parity needs motion that can be repeated; give a clip or a motion file.")
-    from hidenerf.calibration.parity.comparison import Clip
-
-    clip = Clip(source, driving, frames, face, driving_face)
-    against = None if reference == PYTORCH else (Path(reference), reference_backend or DEFAULT_REFERENCE_BACKEND)
-    if not _run(bundle, backend, against, clip, checkpoint, output, face_landmarker):
-        sys.exit(EXIT_PARITY_FAILED)
-
-
-def _run(
-    folder: Path,
-    backend: str,
-    against: tuple[Path, str] | None,
-    clip: "Clip",
-    checkpoint: Path | None,
-    output: Path | None,
-    face_landmarker: Path | None,
-) -> bool:
-    """Compare, print and save; whether it passed."""
-    from hidenerf.calibration.parity.comparison import compare, page, store_in_bundle
+    from hidenerf.calibration.parity.comparison import Clip, compare, page, store_in_bundle
     from hidenerf.calibration.parity.reference import model_of
     from hidenerf.calibration.parity.report import table, verdict
     from hidenerf.runtime.bundle import PARITY_REPORT, open_bundle
+    from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
     from hidenerf.runtime.files import atomic_path, require_writable_parent
     from hidenerf.runtime.progress import progress_bar
 
-    bundle = open_bundle(folder)
-    if output is not None:
-        require_writable_parent(output)
-    if against is None:
-        require_writable_parent((folder / PARITY_REPORT).parent)
-    for option, path in (("-s", clip.source), ("-d", clip.driving)):
-        if not path.exists():
-            raise HideNerfError(f"{option} {path}: no such file; check the path.")
-    reference: Any = model_of(bundle, checkpoint) if against is None else (open_bundle(against[0]), against[1])
+    with_pytorch = reference == PYTORCH
+    if with_pytorch and reference_backend is not None:
+        raise HideNerfError(f"--reference-backend {reference_backend}: PyTorch has none; give a bundle as --reference.")
+    if not with_pytorch and checkpoint is not None:
+        raise HideNerfError(f"--checkpoint {checkpoint}: only PyTorch as reference needs one; leave it out.")
+    if output is not None and output.suffix != ".html":
+        raise HideNerfError(f"-o {output}: the file's name must end in .html.")
+    clip = Clip(source or demo_source_path(), driving or demo_motion_path(), frames, face, driving_face)
+    options.require_file("-s", clip.source)
+    options.require_repeatable("-d", clip.driving)
+    candidate = open_bundle(bundle)
+    report = bundle / PARITY_REPORT
+    for path in (output, report.parent if with_pytorch else None):
+        if path is not None:
+            require_writable_parent(path)
     found = compare(
-        bundle,
+        candidate,
         backend,
-        reference,
+        model_of(candidate, checkpoint)
+        if with_pytorch
+        else (open_bundle(Path(reference)), reference_backend or DEFAULT_REFERENCE_BACKEND),
         clip,
         face_landmarker=face_landmarker,
         progress=lambda length: progress_bar(length, is_quiet()),
         report=logger.info,
     )
     print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")
-    if is_quiet() and not found.parity.passed:
-        logger.error(f"{folder}: {verdict(found.parity)}")
-    if against is None:
+    if with_pytorch:
         store_in_bundle(found)
-        print_result(f"Report written to {folder / PARITY_REPORT}.")
+        print_result(f"Report written to {report}.")
     if output is not None:
         with atomic_path(output) as partial:
             partial.write_text(page(found), encoding="utf-8")
         print_result(f"Report written to {output}.")
-    return found.parity.passed
+    if not found.parity.passed:
+        if is_quiet():
+            logger.error(f"{bundle}: {verdict(found.parity)}")
+        sys.exit(EXIT_PARITY_FAILED)
 
 
 if __name__ == "__main__":

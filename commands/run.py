@@ -96,9 +96,9 @@ def main(
     from hidenerf.runtime.retarget import View
     from hidenerf.runtime.sources.source import save_source as write_source
 
-    _require_file("-s", source)
+    options.require_file("-s", source)
     if driving is not None and not driving.startswith("camera:"):
-        _require_file("-d", Path(driving), folder=True)
+        options.require_file("-d", Path(driving), folder=True)
     for option, path in (("--save-motion", save_motion), ("--save-source", save_source)):
         if path is not None and path.suffix != MOTION_SUFFIX:
             raise HideNerfError(f"{option} {path}: the file's name must end in {MOTION_SUFFIX}.")
@@ -152,11 +152,6 @@ def _announce(animator: "Animator") -> None:
         logger.warning(f"Parity with the PyTorch model: {found}.")
     if not bundle.trained:
         logger.warning("Its weights are untrained: the frames will be noise, not a face.")
-
-
-def _require_file(option: str, path: Path | None, folder: bool = False) -> None:
-    if path is not None and not (path.is_file() or (folder and path.is_dir())):
-        raise HideNerfError(f"{option} {path}: no such file; check the path.")
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_the_exporters_command_line(plan_path: Path, tmp_path: Path, monkeypatch
     [
         (["-s", "nowhere.png"], "nowhere.png: no such file"),
         (["-d", "nowhere.mp4"], "nowhere.mp4: no such file"),
-        (["-d", "camera:0"], "camera:0: calibration needs input that can be repeated"),
+        (["-d", "camera:0"], "camera:0: a camera cannot be repeated"),
         (["--min-psnr", "99"], "FP16 alone reaches"),
         (["--ranges", "guess"], "guess"),
         (["--frames", "0"], "--frames"),

@@ -88,7 +88,7 @@ def test_a_real_portrait_and_clip(own_bundle: Path, shared_data: Path, face_land
     [
         (["-s", "nowhere.png"], "nowhere.png: no such file"),
         (["-d", "nowhere.mp4"], "nowhere.mp4: no such file"),
-        (["-d", "camera:0"], "camera:0: parity needs motion that can be repeated"),
+        (["-d", "camera:0"], "camera:0: a camera cannot be repeated"),
         (["--checkpoint", "nowhere.safetensors"], "leave out --checkpoint"),
         (["--frames", "0"], "--frames"),
         (["--backend", "abacus"], "abacus"),
