@@ -1,7 +1,9 @@
 """From an FP32 bundle and calibration data to a precision plan: guard, ranges, sensitivity, search, verification."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -19,13 +21,18 @@ from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, rendere
 from hidenerf.calibration.precision.range_guard import GuardResult, guard, tensor_ranges
 from hidenerf.calibration.precision.ranges import RANGE_METHODS, activation_histograms
 from hidenerf.calibration.precision.search import Sensitivity, Step, greedy_order, greedy_search, sensitivity, take_back
+from hidenerf.export.bundle_writer import describe_checkpoint, write_bundle
 from hidenerf.export.convolutions import Convolution, all_convolution_flops, convolutions, output_layers
 from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.quantisation import symmetric_scale
-from hidenerf.export.precision import planned_passes
-from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle
+from hidenerf.export.precision import FloatPrecision, planned_passes
+from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
+from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle, open_bundle
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.manifest import EXPORT_AGAIN
+
+logger = logging.getLogger(__name__)
 
 MEASURED = "measured"
 # Entropy won for few groups and by little where it was measured; leaving it out spares a third of the time.
@@ -78,6 +85,31 @@ class Calibration:
         """Share of these graphs' convolution FLOPs, one run of each, that is INT8."""
         chosen = sum(group.flops for group in self.kept if group.graph in graphs)
         return chosen / max(1, sum(self.graphs[name].all_flops for name in graphs))
+
+
+def fp32_bundle(model: Path | None, folder: Path) -> Bundle:
+    """The bundle to make a plan for: `model` itself, or an FP32 export of a checkpoint.
+
+    model: a bundle's folder, or a checkpoint (.safetensors); None is the shipped checkpoint. folder: where to export
+    to, not there yet. Errors: no such bundle or checkpoint.
+    """
+    if model is not None and model.is_dir():
+        return open_bundle(model)
+    checkpoint = model or default_checkpoint_path()
+    if not checkpoint.is_file():
+        raise HideNerfError(f"{checkpoint}: no such bundle or checkpoint; check the path.")
+    logger.info(f"Exporting {checkpoint} in FP32.")
+    write_bundle(
+        load_checkpoint(checkpoint),
+        folder,
+        checkpoint=describe_checkpoint(checkpoint, None),
+        face_model=load_face_model(default_face_model_path()),
+        precision=FloatPrecision.FP32,
+        # Only compared with itself here; the export that applies the plan has the parity gate.
+        parity_waived=True,
+        report=lambda _: None,
+    )
+    return open_bundle(folder)
 
 
 def load_models(bundle: Bundle) -> Models:

@@ -1,12 +1,18 @@
 """The plan's JSON from what the calibration found (`hidenerf.export.precision_plan` says what the exporter reads)."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from hidenerf.calibration.precision.calibrate import Calibration, Models
 from hidenerf.calibration.precision.cost import DESCRIPTION, RUNS_PER_FRAME, convolution_cost
 from hidenerf.calibration.precision.data import CalibrationData
 from hidenerf.calibration.precision.frame_loss import FrameLoss
+from hidenerf.calibration.precision.plan_picture import Point, pareto_picture
 from hidenerf.calibration.precision.range_guard import LIMIT, MARGIN, GuardResult
 from hidenerf.calibration.precision.search import Sensitivity
 from hidenerf.export.convolutions import Convolution, graph_digest
@@ -14,8 +20,12 @@ from hidenerf.export.passes.quantisation import symmetric_scale, weight_scales
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION
 from hidenerf.export.versions import versions
 from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle
+from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.video.pictures import write_picture
 
 GENERATORS = ("onnx", "onnxruntime", "torch")
+# Drawn for a step that changes no pixel: one level in one pixel of a thousand frames is as good.
+PSNR_OF_NO_DIFFERENCE = 100.0
 PER_FRAME = ("led", "renderer_refiner")
 
 
@@ -60,6 +70,32 @@ def plan_content(
         "steps": [{"added": [g.name for g in s.added], "kept": s.kept} | _loss(s.loss) for s in found.steps],
         "layers": [_layer(found, name, layer) for name in GRAPH_NAMES for layer in found.graphs[name].layers],
     }
+
+
+def write_plan(content: dict[str, Any], found: Calibration, path: Path, min_psnr: float) -> None:
+    """Write the plan (.json) and beside it the picture of the search (.png), both or neither.
+
+    content: of `plan_content`. min_psnr: the budget, dB.
+    """
+    with atomic_path(path) as partial, atomic_path(path.with_suffix(".png")) as picture:
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_picture(_search_picture(found, min_psnr), picture)
+
+
+def _search_picture(found: Calibration, min_psnr: float) -> NDArray[np.uint8]:
+    def point(names: frozenset[str], psnr: float) -> Point:
+        return Point(cost_of(found, names, "fp16") / 1e9, psnr if math.isfinite(psnr) else PSNR_OF_NO_DIFFERENCE)
+
+    taken: frozenset[str] = frozenset()
+    kept: list[Point] = []
+    dropped: list[Point] = []
+    for step in found.steps:
+        trial = taken | {group.name for group in step.added}
+        (kept if step.kept else dropped).append(point(trial, step.loss.worst))
+        taken = trial if step.kept else taken
+    fp16 = point(frozenset(), found.half.worst)
+    plan = point(frozenset(group.name for group in found.kept), found.plan.worst)
+    return pareto_picture(kept, dropped, fp16, plan, min_psnr)
 
 
 def cost_of(found: Calibration, groups: frozenset[str], rest: str) -> float:
