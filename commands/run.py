@@ -9,6 +9,7 @@ import click
 from hidenerf.commands import options
 from hidenerf.commands.console import is_quiet, logger, print_result
 from hidenerf.runtime.bundle import ParityState
+from hidenerf.runtime.drivers.registry import kinds_in_words
 from hidenerf.runtime.errors import HideNerfError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ MOTION_SUFFIX = ".npz"
     "-d",
     "--driving",
     metavar="PATH|camera:N",
-    help="Clip, picture, camera:N, ARKit .csv, Deep3DFaceRecon .mat or motion .npz.  [default: a shipped motion]",
+    help=f"What moves the head: {kinds_in_words()}.  [default: a shipped motion]",
 )
 @options.output("Video (.mp4), folder of PNGs, picture (.png, .jpg), or the motion alone (.npz).", "out.mp4")
 @click.option("--bundle", type=options.PATH, help="Bundle folder.  [default: ./bundle, else one exported to the cache]")

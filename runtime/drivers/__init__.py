@@ -1,4 +1,4 @@
-"""Where motion comes from: motion files, ARKit takes, Deep3DFaceRecon coefficients, pictures, clips and cameras."""
+"""Drivers: where motion comes from. `registry` lists the kinds, `base` has the protocol."""
 
 from hidenerf.runtime.drivers.open import check_face_model, open_driver
 

@@ -1,10 +1,10 @@
-"""ARKit takes as CSV, such as the Live Link Face app writes: one row per frame, a column per facial action.
+"""ARKit takes as CSV, such as the Live Link Face app writes: one row a frame, one column a facial action.
 
-How the columns are read (the app's makers document none of it; checked on real takes where a note says so):
+The app's makers do not document the columns. They are read as follows; a note says what was checked on real takes:
 
 - The 52 actions, in any order and case; clipped to [0, 1] (takes reach 1.05).
-- `Timecode` HH:MM:SS:FF.sub gives the frame rate: the count at which FF starts again, over its step from row to row. A
-  real take counts FF at 60 in steps of 2: 30 rows per second. Every row is one frame.
+- `Timecode` HH:MM:SS:FF.sub gives the frame rate: the value at which FF wraps, divided by its step from row to row.
+  In a real take FF wraps at 60 in steps of 2: 30 rows a second. Every row is one frame.
 - `HeadYaw`, `HeadPitch`, `HeadRoll` and the eyes' angles are radians of an Unreal rotator of ARKit's transforms, whose
   x axis points out of the back of the head and z up: positive yaw turns to the subject's right, positive pitch down,
   positive roll towards the subject's left shoulder. (Checked for the eyes: pitch is 35° times eyeLookDown within
@@ -23,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.drivers.base import MotionDriver
+from hidenerf.runtime.drivers.registry import DriverOptions
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import Motion
@@ -41,11 +43,17 @@ _USUAL_COUNT = 60
 Columns = Mapping[str, NDArray[np.float64]]
 
 
+def open_arkit_csv(spec: str, options: DriverOptions) -> MotionDriver:
+    """The driver of a take. Errors: those of `load_arkit_csv`."""
+    return MotionDriver(load_arkit_csv(Path(spec), options.face_model))
+
+
 def load_arkit_csv(path: Path, face_model: FaceModel) -> Motion:
     """Read a take as a motion of a face model that has ARKit's 52 expressions.
 
-    Without a Timecode column the frame rate is 30. Errors: no such file, not such a CSV, columns missing, a row of
-    another length, a value that is not a number, no rows, a face model with other expressions.
+    Without a Timecode column the frame rate is 30.
+    Errors: no such file, another kind of CSV, columns missing, a row of another length, a value that is not a number,
+    no rows, a face model with other expressions.
     """
     if set(face_model.expression_names) != set(ARKIT_EXPRESSIONS):
         raise HideNerfError(
@@ -106,11 +114,11 @@ def _pascal_case(name: str) -> str:
 
 
 def _numbers(path: Path, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> Columns:
-    wanted = {name.lower() for name in (*ARKIT_EXPRESSIONS, "HeadYaw", "HeadPitch", "HeadRoll")}
-    wanted |= {f"{side}eye{angle}" for side in ("left", "right") for angle in ("yaw", "pitch")}
+    read = {name.lower() for name in (*ARKIT_EXPRESSIONS, "HeadYaw", "HeadPitch", "HeadRoll")}
+    read |= {f"{side}eye{angle}" for side in ("left", "right") for angle in ("yaw", "pitch")}
     columns = {}
     for index, name in enumerate(header):
-        if name in wanted:
+        if name in read:
             columns[name] = np.array([_number(path, line, name, row[index]) for line, row in rows])
     return columns
 
@@ -161,8 +169,8 @@ def _timecode(path: Path, line: int, cell: str) -> tuple[int, float, bool]:
 def timecode_fps(timecodes: Sequence[tuple[int, float, bool]]) -> Fraction:
     """Rows per second from timecodes (second, frame, drop-frame): the count of frames per second over the rows' step.
 
-    The count is seen where a second ends. A take within one second is taken to count at 60, the app's own; one row says
-    nothing, and is given `DEFAULT_FPS`.
+    The count shows where a second ends. A take within one second is assumed to count to 60, as the app does. One row
+    has no rate and gets `DEFAULT_FPS`.
     """
     pairs = list(itertools.pairwise(timecodes))
     steps = [after[1] - before[1] for before, after in pairs if after[0] == before[0] and after[1] > before[1]]

@@ -1,4 +1,4 @@
-"""What every driver offers: a stream of `MotionFrame`s, its frame rate and length."""
+"""The driver protocol: a stream of `MotionFrame`s with its frame rate and length."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,10 +11,13 @@ from hidenerf.runtime.motion import Motion, MotionFrame
 class Driver(Protocol):
     """A stream of motion. Iterating it once yields every frame in order; memory does not grow with its length.
 
-    face_model: name of the face model its coefficients belong to. expression_names: names of the E coefficients.
-    fps: exact nominal frame rate. length: number of frames, None where unknown (a camera). live: frames come in real
-    time and may be dropped. audio: file whose audio track goes with the motion, None if there is none.
-    still: a single picture, so that the output is one too.
+    face_model: name of the face model its coefficients belong to.
+    expression_names: names of the E coefficients.
+    fps: exact nominal frame rate.
+    length: number of frames, None where unknown (a camera).
+    live: whether frames come in real time and may be dropped.
+    still: whether it is a single picture, so that the output is one too.
+    audio: file whose audio track goes with the motion, None if there is none.
     """
 
     face_model: str

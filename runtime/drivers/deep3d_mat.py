@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import METRES_PER_UNIT, WORLD_TO_FRONTAL
+from hidenerf.runtime.drivers.base import MotionDriver
+from hidenerf.runtime.drivers.registry import DriverOptions
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import Motion
 from hidenerf.runtime.tracking.pose import HeadPose, aligned_square, square_camera
 
 FACE_MODEL_NAME = "bfm2009"
-DEFAULT_FPS = Fraction(25)
+# The files do not say their frame rate.
+FPS = Fraction(25)
 MAT_SUFFIX = ".mat"
 
 # Where the coefficients lie in a row of all of them; rows of 260 have the crop appended.
@@ -35,7 +38,12 @@ INTRINSICS = np.array([[1015.0, 0.0, 112.0], [0.0, 1015.0, 112.0], [0.0, 0.0, 1.
 Array = NDArray[np.float64]
 
 
-def load_deep3d_mat(path: Path, face_model: FaceModel, fps: Fraction = DEFAULT_FPS) -> Motion:
+def open_deep3d_mat(spec: str, options: DriverOptions) -> MotionDriver:
+    """The driver of coefficients. Errors: those of `load_deep3d_mat`."""
+    return MotionDriver(load_deep3d_mat(Path(spec), options.face_model))
+
+
+def load_deep3d_mat(path: Path, face_model: FaceModel) -> Motion:
     """Read a `.mat` file of a whole clip, or a folder of one per frame in the order of their names' numbers.
 
     A file holds either exp [T, 64], angle [T, 3] and trans [T, 3], or one array of [T, 257] or [T, 260]. The camera is
@@ -55,7 +63,7 @@ def load_deep3d_mat(path: Path, face_model: FaceModel, fps: Fraction = DEFAULT_F
         expression=expression.astype(np.float32),
         camera=_cameras(angle, trans, face_model),
         tracked=np.ones(len(expression), np.bool_),
-        fps=fps,
+        fps=FPS,
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.drivers.registry import DriverOptions
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import MotionFrame
@@ -19,7 +20,7 @@ from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import aligned_square, solve_head_pose, square_camera
 from hidenerf.runtime.tracking.smoothing import EXPRESSION_RESPONSE, HeadPoseFilter, OneEuroFilter
-from hidenerf.runtime.video.pictures import read_picture
+from hidenerf.runtime.video.pictures import is_picture, read_picture
 from hidenerf.runtime.video.reader import CameraReader, PictureStream, VideoReader
 
 Picture = NDArray[np.uint8]
@@ -49,8 +50,12 @@ class StillStream:
 class MotionFromFaces:
     """Turns observations of one face, in order, into expressions and cameras.
 
-    The identity and the lens are fitted to the first observation, and the aligned square that the camera sees is chosen
-    on it; from then on the head moves within that square. smoothing: strength of the filters, 0 is none.
+    The first observation determines the identity, the lens and the aligned square that the camera sees; the head then
+    moves within that square.
+
+    height, width: of the pictures, pixels.
+    rate: observations a second.
+    smoothing: strength of the filters, 0 for none.
     """
 
     def __init__(self, face_model: FaceModel, height: int, width: int, rate: float, smoothing: float) -> None:
@@ -63,7 +68,7 @@ class MotionFromFaces:
         self.forget_past()
 
     def forget_past(self) -> None:
-        """Start the filters anew: the face was out of sight."""
+        """Restart the filters after the face was out of sight."""
         if self._smoothing > 0:
             self._smooth_pose = HeadPoseFilter(self._rate, self._smoothing)
             self._smooth_expression = OneEuroFilter(EXPRESSION_RESPONSE, self._rate, self._smoothing)
@@ -87,13 +92,14 @@ class MotionFromFaces:
 class VideoDriver:
     """A picture, clip or camera as a `Driver` whose frames carry the driving picture.
 
-    Opening a file tracks it up to the first face, so that one without any fails before anything is written; frames
-    before that hold the first motion found, frames without a face after it the last, all with `tracked` false. A live
-    camera holds the neutral frontal motion until a face is seen, and drops pictures that it has no time for.
+    Opening a file tracks it up to the first face, so that a file without a face fails before anything is written.
+    Frames before the first face hold its motion, later frames without a face hold the last motion; both have `tracked`
+    false. A live camera holds the neutral frontal motion until a face is seen, and drops pictures it has no time for.
 
-    source: path of a picture or video file, or the number of a camera. landmarker: MediaPipe's model file, see
-    `find_landmarker_model`. face: which of several faces, 1-based from the left; None takes the only one. Errors:
-    those of the reader, the landmarker and `select_face`; no face in the file.
+    source: path of a picture or video file, or the number of a camera.
+    still: whether the file is a single picture.
+    The other arguments: see `DriverOptions`; without `face`, the only face is taken.
+    Errors: those of the reader, the landmarker and `select_face`; no face in the file.
     """
 
     def __init__(
@@ -159,7 +165,7 @@ class VideoDriver:
             return self._tracker.follow(picture)
 
     def _find_first_face(self) -> None:
-        """Track up to the first face; the stream then stands at its start again."""
+        """Track up to the first face, then put the stream back to its start."""
         for picture, time in self._pictures:
             self._first = self._track(picture)
             if self._first is None:
@@ -206,3 +212,17 @@ class VideoDriver:
             self._frames.close()
         self._stream.close()
         self._landmarker.close()
+
+
+def open_clip_or_picture(spec: str, options: DriverOptions) -> VideoDriver:
+    """The driver of a clip or picture file. Errors: those of `VideoDriver`."""
+    path = Path(spec)
+    return VideoDriver(path, still=is_picture(path), **vars(options))
+
+
+def open_camera(spec: str, options: DriverOptions) -> VideoDriver:
+    """The driver of `camera:N`. Errors: N is not a number; those of `VideoDriver`."""
+    number = spec.partition(":")[2]
+    if not (number.isascii() and number.isdigit()):
+        raise HideNerfError(f"{spec}: not a camera; give camera:0 for the first one.")
+    return VideoDriver(int(number), **vars(options))
