@@ -13,6 +13,17 @@ def own_bundle(bundle_fp32: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle_fp32, tmp_path / "bundle"))
 
 
+@pytest.fixture
+def small_demo(monkeypatch: pytest.MonkeyPatch, bundle_fp32: Path) -> Iterator[None]:
+    """The preset `demo` is the small model of `bundle_fp32`, whose graphs were exported before."""
+    from hidenerf.model.config import PRESETS
+    from tests.support.bundles import SMALL, graphs_of
+
+    monkeypatch.setitem(PRESETS, "demo", SMALL)
+    with graphs_of(bundle_fp32):
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a small untrained model."""

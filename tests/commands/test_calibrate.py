@@ -20,7 +20,7 @@ from hidenerf.export.graph_modules import graph_modules
 from hidenerf.export.precision_plan import read_plan
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.animator import Animator
-from hidenerf.runtime.bundle import open_bundle
+from hidenerf.runtime.bundle import ParityState, open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
@@ -119,6 +119,16 @@ def test_the_exported_frames_are_as_good_as_the_plan_says(
             frames.append([animator.render(motion[i].expression, motion[i].camera)[0] for i in (0, 62, 124)])
     worst = min(psnr(a, b, 255.0) for a, b in zip(*frames, strict=True))
     assert worst == pytest.approx(content["reached"]["plan"]["worst_psnr"], abs=0.01)
+
+
+@pytest.mark.usefixtures("small_demo")
+def test_an_export_by_the_plan_passes_through_the_parity_gate(plan_path: Path, tmp_path: Path) -> None:
+    arguments = ["-o", str(tmp_path / "bundle"), "--precision", str(plan_path), "--random-init", "0"]
+    result = CliRunner().invoke(export_cli.main, arguments)
+    assert result.exit_code in (0, 1), result.output
+    assert "INT8 on onnxruntime-cpu against PyTorch FP32 on 2 frames: " in result.stderr
+    bundle = open_bundle(tmp_path / "bundle")
+    assert bundle.parity is (ParityState.PASSED if result.exit_code == 0 else ParityState.FAILED)
 
 
 def test_a_plan_for_another_model_is_refused_and_nothing_written(

@@ -6,7 +6,7 @@ The model is the small one of tests/support/bundles.py in the place of the prese
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,8 @@ from click.testing import CliRunner, Result
 from hidenerf.commands.export import main
 from hidenerf.commands.run import main as run_main
 from hidenerf.export import bundle_writer
-from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import PARITY_REPORT, ParityState, open_bundle
-from tests.support.bundles import SMALL, damage, graphs_of, set_parity, verdict_in
-
-
-@pytest.fixture
-def small_demo(monkeypatch: pytest.MonkeyPatch, bundle_fp32: Path) -> Iterator[None]:
-    monkeypatch.setitem(PRESETS, "demo", SMALL)
-    with graphs_of(bundle_fp32):
-        yield
+from tests.support.bundles import damage, set_parity, verdict_in
 
 
 @pytest.fixture
