@@ -1,11 +1,14 @@
 """How far a build is, from TensorRT's progress monitor, which also ends it."""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+
+logger = logging.getLogger(__name__)
 
 BAR_STEPS = 1000
 
@@ -69,8 +72,11 @@ def progress_monitor(trt: Any, cancelled: Callable[[], bool], moved: Callable[[f
 
 @contextlib.contextmanager
 def build_bar(label: str) -> Iterator[Callable[[float], None]]:
-    """Yield a function to call with the part done; it draws a bar with the time left on stderr, on a terminal only."""
-    if not sys.stderr.isatty():
+    """Yield a function to call with the part done; it draws a bar with the time left on stderr.
+
+    It draws on a terminal only, and only where notes are logged: not with `--quiet`.
+    """
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
         yield lambda _: None
         return
     # Cleared in the end: the line on what was built takes its place.

@@ -1,5 +1,8 @@
 """How far a build is: hand-made phases, and TensorRT-RTX's own."""
 
+import io
+import logging
+import sys
 import threading
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 
 from hidenerf.export.engines.build import plan_from_network
 from hidenerf.export.engines.network import network_from_onnx
-from hidenerf.export.engines.progress import Phases
+from hidenerf.export.engines.progress import Phases, build_bar
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.networks import convolution, rtx
 
@@ -70,3 +73,15 @@ def test_a_cancelled_build_ends_at_its_next_step(tmp_path: Path) -> None:
     with pytest.raises(HideNerfError, match="cancel"):
         plan_from_network(rtx(), "net", parsed, 86, cancelled=cancelled.is_set, moved=cancel)
     assert 0 < len(seen) < 5
+
+
+@pytest.mark.parametrize(("level", "drawn"), [(logging.INFO, True), (logging.ERROR, False)])
+def test_the_bar_is_drawn_on_a_terminal_where_notes_are_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, level: int, drawn: bool
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with caplog.at_level(level, "hidenerf"), build_bar("SM 86 led") as moved:
+        moved(0.5)
+    assert ("SM 86 led" in terminal.getvalue()) == drawn
