@@ -1,4 +1,4 @@
-"""Cameras as 25 floats (EG3D's convention), and the few operations on them that the runtime needs.
+"""Cameras as 25 floats (EG3D's convention), and operations on them.
 
 World frame: fixed to the head, x to the subject's left (image right when seen from the front), y up, z out of the
 face, origin at the head's centre, one unit = `METRES_PER_UNIT`. The head and its tri-planes fill the box [-1, 1]³.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 METRES_PER_UNIT = 0.16
-# The canonical view: what an aligned crop looks like, and what training samples around.
+# The canonical view: that of an aligned crop; training samples cameras around it.
 CANONICAL_FOV_DEGREES = 16.0
 HEAD_RADIUS = 0.77
 CANONICAL_FILL = 0.75
@@ -37,7 +37,7 @@ def unpack_camera(camera: NDArray[np.floating]) -> tuple[Array, Array]:
 
 
 def intrinsics_from_fov(fov_degrees: float) -> Array:
-    """Square picture, principal point in its middle: normalised intrinsics [3, 3] for a full field of view."""
+    """Normalised intrinsics [3, 3] of a square picture, principal point in the middle, for a full field of view."""
     focal = 0.5 / np.tan(np.radians(fov_degrees) / 2)
     return np.array([[focal, 0.0, 0.5], [0.0, focal, 0.5], [0.0, 0.0, 1.0]])
 
@@ -120,10 +120,10 @@ def turn_head(camera: NDArray[np.floating], yaw: float, pitch: float, roll: floa
 def relative_camera(
     source: NDArray[np.floating], reference: NDArray[np.floating], current: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Carry the head motion reference → current over to the source's camera; all [25].
+    """Apply the head motion reference → current to the source's camera; all [25].
 
     The rotation is applied to the source's head, the shift of the head's centre in the picture is added to the
-    source's, and the distance changes by the same factor, so that focal lengths need not agree.
+    source's, and the distance changes by the same factor. Focal lengths may differ.
     """
     source_rotation, source_translation, intrinsics = head_pose_from_camera(source)
     reference_rotation, reference_translation, reference_intrinsics = head_pose_from_camera(reference)

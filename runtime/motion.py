@@ -1,4 +1,4 @@
-"""The one motion type that every driver ends in, and its `.npz` file.
+"""Motion: expression and camera per frame, and the motion file (.npz). Every driver yields `MotionFrame`s.
 
 The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read with `allow_pickle=False`:
 
@@ -31,10 +31,13 @@ MOTION_VERSION = 1
 
 @dataclass(frozen=True)
 class MotionFrame:
-    """One instant of a motion.
+    """One frame of a motion.
 
-    expression [E] float32, camera [25] float32. tracked: whether a face was found; if not, the last motion is held.
-    time: seconds since the first frame, exact. picture: the driving picture [H, W, 3] uint8 RGB, where there is one.
+    expression: [E] float32, coefficients of the face model.
+    camera: [25] float32.
+    tracked: whether a face was found; if not, the last motion is held.
+    time: exact seconds since the first frame.
+    picture: the driving picture [H, W, 3] uint8 RGB, None for motion without pictures.
     """
 
     expression: NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""A driver through to an output: decode and track, render, and encode overlap; memory does not grow with length."""
+"""The pipeline from a driver to an output. Decoding and tracking, rendering, and encoding overlap in threads."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ ExitCallback = Callable[[type[BaseException] | None, BaseException | None, Trace
 
 
 class MotionRecorder:
-    """Collects the motion that passes, about 320 bytes a frame, to write it as a motion file."""
+    """Collects motion, about 320 bytes a frame, to write it as a motion file."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -31,7 +31,7 @@ class MotionRecorder:
         self._frames.append((frame.expression.tobytes(), frame.camera.tobytes(), frame.tracked))
 
     def saver(self, path: Path) -> ExitCallback:
-        """For the end of a `with` block: save unless it ends by an error; Ctrl-C saves what there is."""
+        """An exit callback for an `ExitStack`: saves the motion unless the block ends by an error other than Ctrl-C."""
 
         def on_exit(kind: type[BaseException] | None, *_: object) -> bool:
             if self._frames and (kind is None or issubclass(kind, KeyboardInterrupt)):
@@ -41,7 +41,7 @@ class MotionRecorder:
         return on_exit
 
     def save(self, path: Path) -> None:
-        """Write what was collected."""
+        """Write the collected motion."""
         expression, camera, tracked = zip(*self._frames, strict=True)
         motion = Motion(
             face_model=self._driver.face_model,
@@ -86,8 +86,13 @@ def render_motion(
 ) -> int:
     """Animate the animator's source into `output`; returns the number of frames.
 
-    The driver runs ahead in a thread of its own, the writer encodes in another. On Ctrl-C the output holds the frames
-    so far. compare: source, driving picture and result side by side. save_motion_to: also write the motion file.
+    The driver runs ahead in one thread, the writer encodes in another. On Ctrl-C the output holds the frames so far.
+
+    motion, view, background: see `Animator.animate`.
+    compare: whether to show source, driving picture and result side by side.
+    save_motion_to: a motion file to write as well.
+    limit: largest number of frames, None for all.
+    quiet: whether to show no progress bar.
     """
     recorder = MotionRecorder(driver)
     count = 0

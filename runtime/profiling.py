@@ -1,4 +1,4 @@
-"""Times per stage in constant memory: a logarithmic histogram for each."""
+"""Stage times: durations of each stage in constant memory, as logarithmic histograms."""
 
 import contextlib
 import math
@@ -36,11 +36,11 @@ class StageTimes:
     def percentile(self, stage: str, percent: float) -> float:
         """Seconds that `percent` of the durations of `stage` do not exceed, within 2 %."""
         counts = self._counts[stage]
-        wanted = math.ceil(sum(counts) * percent / 100)
+        rank = math.ceil(sum(counts) * percent / 100)
         seen = 0
         for bucket, count in enumerate(counts):
             seen += count
-            if seen >= wanted:
+            if seen >= rank:
                 return _SHORTEST * math.exp((bucket + 0.5) * _RATIO)
         raise AssertionError("the buckets hold every duration")
 

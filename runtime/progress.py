@@ -1,4 +1,4 @@
-"""A progress bar with the time left, on a terminal only."""
+"""The progress bar: with the time left, on a terminal only."""
 
 import contextlib
 import sys

@@ -1,4 +1,4 @@
-"""From the driver's motion to the source's: absolute or relative, and free view."""
+"""Retargeting: from the driver's motion to the source's, absolute or relative, and free view."""
 
 import math
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ class View:
 class Retargeter:
     """Turns a driver's frames into the source's expression and camera.
 
-    absolute (the paper's): the driver's expression and camera as they are. relative: what changed since the
-    driver's first tracked frame, added to the source's own expression and head pose.
+    mode: "absolute" (the paper's) takes the driver's expression and camera as they are; "relative" adds their change
+    since the driver's first tracked frame to the source's own expression and head pose.
     """
 
     def __init__(self, source: Source, mode: str, view: View) -> None:

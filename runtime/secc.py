@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 
-# OpenCV's rasteriser has a perspective camera only. Vertices are scaled by their distance beforehand, so that they
-# land exactly where an orthographic camera puts them. Depth keeps less precision the farther the camera stands and
-# colours within one triangle are off by its depth over this distance: at 256 units, 3e-5 units and 2e-5 in colour.
+# OpenCV's rasteriser has only a perspective camera. Vertices are scaled by their distance beforehand, so that they
+# project exactly as in an orthographic camera. A farther camera reduces the precision of depth; a nearer one increases
+# the error of colours within a triangle, its depth over this distance. At 256 units: 3e-5 units and 2e-5 in colour.
 _CAMERA_DISTANCE = 256.0
 _DEPTH_RANGE = 2.0
 
@@ -29,7 +29,7 @@ def secc(vertices: NDArray[np.floating], face_model: FaceModel, size: int) -> ND
         )
     canvas = np.zeros((size, size, 3), np.float32)
     colours = draw_frontal(vertices, face_model.triangles, face_model.ncc, canvas)
-    # Interpolation of colours at the ends of [0, 1] may leave it by a rounding.
+    # Interpolated colours may leave [0, 1] by a rounding error.
     return np.ascontiguousarray(np.clip(colours, 0, 1).transpose(2, 0, 1))
 
 

@@ -1,4 +1,4 @@
-"""Overlap of stages: run an iterator in a thread of its own, a few items ahead."""
+"""Prefetching: runs an iterator in a thread of its own, a few items ahead, so that stages overlap."""
 
 import contextlib
 import queue
@@ -59,7 +59,7 @@ class _Stage(Generic[T]):
             yield item  # type: ignore[misc]
 
     def close(self) -> None:
-        # An event, since up to Python 3.12 Ctrl-C inside Thread.join makes a running thread look ended.
+        # An event: up to Python 3.12, Ctrl-C inside Thread.join makes a running thread count as ended.
         self._stop.set()
         self._done.wait()
 

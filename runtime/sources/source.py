@@ -1,7 +1,7 @@
-"""The source portrait, prepared: what the source encoder and the SECC need, and its file.
+"""The source: a prepared portrait with what the source encoder and the SECC need, and its file.
 
-The file (format `hidenerf-source`, version 1) is a NumPy archive read without pickle, so that a portrait that was
-prepared once can be animated again on a machine without the tracker.
+The file (format `hidenerf-source`, version 1) is a NumPy archive read without pickle; its keys are the fields of
+`Source`. With it, a portrait that was prepared once can be animated on a machine without the tracker.
 """
 
 from dataclasses import dataclass, fields
@@ -19,11 +19,15 @@ SOURCE_VERSION = 1
 
 @dataclass(frozen=True)
 class Source:
-    """A portrait cropped and aligned to S×S, with what was fitted to it.
+    """A portrait cropped and aligned to S × S, with what was fitted to it.
 
-    picture: [S, S, 3] uint8 RGB, black where `mask` is 0. mask: [S, S] uint8, 255 on the person. background:
-    [S, S, 3] uint8 RGB, the picture with the person painted out. camera: [25]. identity: [K] and expression: [E]
-    coefficients of the face model named `face_model`.
+    picture: [S, S, 3] uint8 RGB, black where `mask` is 0.
+    mask: [S, S] uint8, 255 on the person.
+    background: [S, S, 3] uint8 RGB, the crop with the person painted out.
+    camera: [25] float32.
+    identity: [K] float32, coefficients of the face model named `face_model`.
+    expression: [E] float32, likewise.
+    face_model: its name.
     """
 
     picture: NDArray[np.uint8]

@@ -1,4 +1,4 @@
-"""ARKit's 52 facial actions, the expressions of the default face model, as Apple names them."""
+"""ARKit's 52 facial actions by Apple's names; they are the expressions of the default face model."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ ARKIT_EXPRESSIONS: tuple[str, ...] = tuple(
 def limit_mouth_close(expression: NDArray[np.float32], names: Sequence[str]) -> NDArray[np.float32]:
     """expression [..., E] with mouthClose no larger than jawOpen.
 
-    mouthClose undoes the parting of the lips by jawOpen; more of it would push the lips through each other.
+    mouthClose closes the lips that jawOpen has parted; a larger value would push the lips through each other.
     """
     expression = expression.copy()
     close, jaw = names.index("mouthClose"), names.index("jawOpen")

@@ -1,4 +1,4 @@
-"""Following one face through a clip."""
+"""The face tracker: follows one face from picture to picture of a clip."""
 
 import itertools
 from collections.abc import Iterator
@@ -21,27 +21,28 @@ from hidenerf.runtime.tracking.search import (
     whole_window,
 )
 
-# A picture in which the face was just lost, or the first one, is searched for faces of all sizes, but not sooner than
-# this many frames after the last such search. Other frames without a face are searched as a whole and in a few of the
-# smaller windows in turn, so that a long stretch without one costs little and a small face is still found soon.
+# The first picture, and one in which the face was just lost, is searched for faces of all sizes, but not sooner than
+# this many frames after the last such search. Other pictures without a face are searched as a whole and in a few of the
+# smaller windows in turn: a long stretch without a face then costs little, and a small face is still found soon.
 FRAMES_BETWEEN_SEARCHES = 30
 WINDOWS_PER_FRAME = 6
-# Where several faces are about, a face just lost is waited for this long near where it was, so that the tracker does
-# not go over to its neighbour; a lone face may reappear anywhere at once, as after a cut.
+# If the clip has shown several faces, the tracker waits this long for a lost face near its last place before it takes
+# another one. A lone face may reappear anywhere at once, as after a cut.
 FRAMES_TO_WAIT = 30
 REAPPEARANCE_SIZES = 1.5
-# A face that moved fast is looked for in a window of this many of its sizes, this many away from where it was.
+# A face that moved fast is searched in a window of this many of its sizes; it may have moved by this many.
 FAST_WINDOW = 4.4
 FAST_REACH = 1.5
-# A face being followed is confirmed again after so many frames, lest the tracker sit on a shirt's pattern.
+# A followed face is confirmed after this many frames, so that the tracker does not stay on a pattern such as a shirt's.
 FRAMES_BETWEEN_CHECKS = 30
 
 
 class FaceTracker:
-    """Follows one face from picture to picture: in a window around where it was, by search where it was lost.
+    """Follows one face: in a window around its last place, or by a search after it was lost.
 
-    landmarker stays the caller's to close. face: which of several faces, 1-based from the left in the first picture
-    that shows any; None takes the only one. where: names the clip in errors.
+    landmarker: the caller closes it.
+    face: which of several faces, from 1, from the left in the first picture with faces; None takes the only one.
+    where: the clip's name in errors.
     """
 
     def __init__(self, landmarker: FaceLandmarker, face: int | None, where: str) -> None:
@@ -60,8 +61,8 @@ class FaceTracker:
     def follow(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
         """The face in the clip's next picture [H, W, 3] uint8 RGB, None if it is not in sight.
 
-        Error: the first picture with faces has several of comparable size and no number was given, or fewer than
-        the number.
+        Errors: the first picture with faces has several of comparable size and no number was given, or fewer faces
+        than the number.
         """
         face = self._follow_on(picture) if self._in_sight else None
         if face is None:
@@ -93,7 +94,7 @@ class FaceTracker:
             return self._choose(find_faces(self._landmarker, picture))
         seen = list(find_in_windows(self._landmarker, picture, self._next_windows(picture.shape)))
         if seen and self._last is None:
-            # The first faces of the clip: all must be known to choose among them.
+            # The first faces of the clip: choosing one takes all of them.
             seen = find_faces(self._landmarker, picture) or seen
         return self._choose(seen)
 

@@ -1,4 +1,7 @@
-"""Identity and expression of one face from its landmarks: bounded ridge least squares in turns with the head pose."""
+"""The identity fit: identity and expression of one face from its landmarks.
+
+Bounded ridge least squares of the coefficients and perspective-n-point of the head pose alternate.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +22,22 @@ from hidenerf.runtime.tracking.pose import (
 )
 
 TURNS = 4
-# Ridge weights per landmark, in squared shares of the face's height: of identity coefficients (times the face model's
-# own prior), pulled towards 0, and of expression coefficients, pulled towards the tracker's scores.
+# Ridge weights per landmark, in squared shares of the face's height. Identity coefficients are pulled towards 0, with
+# this weight times the face model's own prior; expression coefficients are pulled towards the tracker's scores.
 IDENTITY_RIDGE = 4e-6
 EXPRESSION_RIDGE = 4e-5
 
 
 @dataclass(frozen=True)
 class FaceFit:
-    """identity [K] in [-1, 1] and expression [E] in [0, 1], float32; pose of the head; intrinsics [3, 3]
-    assumed of the picture, pixels; error: mean distance of the projected landmarks to the observed ones, pixels."""
+    """One fitted face.
+
+    identity: [K] float32 in [-1, 1].
+    expression: [E] float32 in [0, 1].
+    pose: of the head, in the picture's camera.
+    intrinsics: [3, 3] float64, assumed of the picture, pixels.
+    error: mean distance of the projected landmarks to the observed ones, pixels.
+    """
 
     identity: NDArray[np.float32]
     expression: NDArray[np.float32]
@@ -38,10 +47,13 @@ class FaceFit:
 
 
 def fit_face(face: FaceObservation, face_model: FaceModel, height: int, width: int) -> FaceFit:
-    """Fit the face model and the head pose to one face observed in a picture of this size.
+    """Fit the face model and the head pose to one observed face.
 
-    The tracker's scores are the prior of the expression, the mean shape that
-    of the identity. The mean error is 1 to 2 % of the distance between the eyes; one picture does not show depth.
+    The prior of the expression is the tracker's scores, that of the identity the mean shape. The mean error is 1 to 2 %
+    of the distance between the eyes; one picture does not determine depth.
+
+    height, width: of the picture, pixels.
+    Errors: SciPy is not installed.
     """
     lsq_linear = _import_lsq_linear()
     pixels = face.landmarks[face_model.landmark_index]
@@ -61,7 +73,7 @@ def fit_face(face: FaceObservation, face_model: FaceModel, height: int, width: i
     for _ in range(TURNS):
         residual = (pixels - project_head(points, pose, intrinsics)) / face_height * weight
         jacobian = (_projected_basis(basis, points, pose, intrinsics) / face_height * weight).reshape(len(basis), -1)
-        # The normal equations, as the square system whose least squares have the same ones.
+        # Cholesky turns the normal equations into a square least-squares problem, which `lsq_linear` bounds.
         normal = jacobian @ jacobian.T + np.diag(ridge)
         right = jacobian @ (residual.ravel() + coefficients @ jacobian) + ridge * prior
         factor = np.linalg.cholesky(normal)

@@ -1,4 +1,4 @@
-"""MediaPipe's FaceLandmarker behind one small class: a picture in, faces out, nothing written to the terminal."""
+"""The landmarker: MediaPipe's FaceLandmarker as one class, without its output on the terminal."""
 
 import contextlib
 import importlib.metadata
@@ -22,8 +22,11 @@ MOST_FACES = 8
 
 @dataclass(frozen=True)
 class FaceObservation:
-    """A face in a picture: landmarks [478, 2] float64 in pixels (the picture spans [0, W]×[0, H], pixel centres at
-    i + 0.5), and scores [E] float32 in [0, 1] in the order of the face model's expressions."""
+    """A face in a picture.
+
+    landmarks: [478, 2] float64, pixels; the picture spans [0, W] × [0, H], pixel centres are at i + 0.5.
+    scores: [E] float32 in [0, 1], in the order of the face model's expressions.
+    """
 
     landmarks: NDArray[np.float64]
     scores: NDArray[np.float32]
@@ -40,11 +43,12 @@ class FaceObservation:
 
 
 class FaceLandmarker:
-    """A context manager around MediaPipe's FaceLandmarker in image mode (no smoothing, no memory between pictures).
+    """A context manager around MediaPipe's FaceLandmarker in image mode: no smoothing, no memory between pictures.
 
-    model: path of face_landmarker.task; None looks where `find_landmarker_model` does. expression_names: the face
-    model's expressions; MediaPipe's scores are mapped to them by name. Errors: mediapipe is not installed or is a
-    version that reports to its maker, the model is not to be had or not readable, expressions other than ARKit's.
+    model: path of face_landmarker.task; None: see `find_landmarker_model`.
+    expression_names: the face model's expressions; MediaPipe's scores are mapped to them by name.
+    Errors: mediapipe is not installed or is a version that sends usage metrics, the model cannot be found or read,
+    the expressions are not ARKit's.
     """
 
     def __init__(self, model: Path | None, expression_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Finding MediaPipe's face_landmarker.task, the model file of the face tracker."""
+"""The landmarker's model file, MediaPipe's face_landmarker.task: found, or downloaded once."""
 
 import logging
 import os
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+
+_logger = logging.getLogger(__name__)
 
 MODEL_NAME = "face_landmarker.task"
 MODEL_URL = (
@@ -20,9 +22,9 @@ DOWNLOAD_TIMEOUT_SECONDS = 10
 def find_landmarker_model(explicit: Path | None = None) -> Path:
     """Path of the tracker's model file.
 
-    Looked for in this order: `explicit` (the option --face-landmarker), the variable HIDENERF_FACE_LANDMARKER, the
-    user's cache; otherwise it is downloaded there once, its SHA-256 checked. Errors: a named file that is absent or
-    not such a model, no network.
+    Searched in this order: `explicit` (the option --face-landmarker), the environment variable
+    HIDENERF_FACE_LANDMARKER, the user's cache; else it is downloaded to the cache and its SHA-256 is checked.
+    Errors: a named file that is absent or not such a model, no network.
     """
     if explicit is not None:
         return _named_model(explicit, "--face-landmarker")
@@ -35,7 +37,7 @@ def find_landmarker_model(explicit: Path | None = None) -> Path:
 
 
 def cached_model_path() -> Path:
-    """Where the model lies in the user's cache, whether or not it is there yet."""
+    """The model's place in the user's cache, whether or not it is there yet."""
     import pooch
 
     return Path(pooch.os_cache("hidenerf")) / MODEL_NAME
@@ -52,9 +54,10 @@ def _named_model(path: Path, origin: str) -> Path:
 def _download(target: Path) -> None:
     import pooch
 
-    logger: logging.Logger = pooch.get_logger()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    _logger.info("Downloading the face tracker's model to %s.", target)
+    poochs: logging.Logger = pooch.get_logger()
+    level = poochs.level
+    poochs.setLevel(logging.WARNING)
     try:
         pooch.retrieve(
             MODEL_URL,
@@ -69,7 +72,7 @@ def _download(target: Path) -> None:
             f"machine and put it at {target}, or name it with --face-landmarker or {MODEL_VARIABLE}."
         ) from None
     finally:
-        logger.setLevel(level)
+        poochs.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

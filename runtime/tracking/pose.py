@@ -1,4 +1,4 @@
-"""Head pose from landmarks: perspective-n-point with the face model's own landmarks as the object."""
+"""The head's pose from landmarks, by perspective-n-point with the face model's landmarks as the object."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ from hidenerf.runtime.camera import (
 
 Array = NDArray[np.float64]
 
-# Pictures rarely say what lens took them. The focal length assumed is that of a 45-degree lens on the longer side,
-# unless that puts the head nearer than this (0.8 m): then the picture is taken for a part of a larger one. On portraits
-# and clips that fill the frame, landmarks fit up to a third better so.
+# Pictures rarely state their lens. The assumed focal length is that of a 45-degree lens on the longer side, unless that
+# puts the head nearer than NEAREST_HEAD (0.8 m): then the picture is assumed to be cropped from a larger one, which
+# fits landmarks up to a third better on portraits and clips that fill the frame.
 FOCAL_PER_LONG_SIDE = 1.2
 NEAREST_HEAD = 5.0
 FOCAL_TURNS = 3
@@ -25,8 +25,11 @@ FOCAL_TURNS = 3
 
 @dataclass(frozen=True)
 class HeadPose:
-    """rotation [3, 3] turns the head in the world's axes; translation [3] is the head centre in OpenCV camera axes,
-    world units (as `camera_from_head_pose` takes them)."""
+    """A head's pose, as `camera_from_head_pose` takes it.
+
+    rotation: [3, 3], turns the head in the world's axes.
+    translation: [3], the head's centre in OpenCV camera axes, world units.
+    """
 
     rotation: Array
     translation: Array
@@ -42,13 +45,13 @@ def assumed_intrinsics(points: NDArray[np.floating], pixels: NDArray[np.floating
     focal = FOCAL_PER_LONG_SIDE * max(height, width)
     for _ in range(FOCAL_TURNS):
         pose = solve_head_pose(points, pixels, picture_intrinsics(height, width, focal))
-        # The head's size in the picture fixes the ratio of focal length and distance, nearly.
+        # The head's size in the picture nearly determines the ratio of focal length to distance.
         focal *= max(1.0, NEAREST_HEAD / pose.translation[2])
     return picture_intrinsics(height, width, focal)
 
 
 def solve_head_pose(points: NDArray[np.floating], pixels: NDArray[np.floating], intrinsics: Array) -> HeadPose:
-    """The pose under which points [M, 3] (world frame and units) fall on pixels [M, 2], in least squares."""
+    """The pose that projects points [M, 3] (world frame and units) onto pixels [M, 2], in least squares."""
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
     _, rotation, translation = cv2.solvePnP(points, pixels, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
     rotation, translation = cv2.solvePnPRefineLM(points, pixels, intrinsics, None, rotation, translation)

@@ -1,5 +1,8 @@
-"""Finding faces of any size: MediaPipe's detector sees only faces larger than some 8 % of what it is shown, so the
-picture is searched in overlapping square windows, large to small, and every hit is looked at again from near by."""
+"""The face search: finds faces of any size in a picture.
+
+MediaPipe's detector misses faces smaller than some 8 % of its input. The picture is therefore searched in overlapping
+square windows, from large to small, and every hit is confirmed in closer windows.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,18 +22,18 @@ SMALLEST_WINDOW_SHARE = 1 / 6
 WINDOW_RESOLUTION = 384
 FACE_WINDOW = 2.2
 
-# A face is there if it is found again in these windows around it (multiples of its size), and mirrored, with landmarks
-# that agree to this share of its size. Faces from 32 pixels on agree to 0.03 at worst but for the smallest and most
-# turned, false hits (textures, cells, wheels) differ by 0.07 or are not found again.
+# A hit is a face if it is found again in these windows around it (multiples of its size), and mirrored, with landmarks
+# that agree to AGREEMENT, a share of its size. Faces from 32 pixels on differ by at most 0.03, except for the smallest
+# and most turned ones; false hits (textures, cells, wheels) differ by 0.07 or more, or are not found again.
 CHECK_WINDOWS = (1.6, 3.0)
 AGREEMENT = 0.05
-# A face that was there a moment ago may be half turned away or covered; what it must not be is gone.
+# For a face that was there a moment ago: it may be half turned away or partly covered.
 LOOSE_AGREEMENT = 0.12
 
-# A search ends with windows of this many sizes of the largest face: one half as large was then easy to see.
+# A search ends at windows of this many sizes of the largest face: a face half as large would have been found there.
 ENOUGH_SIZES = 3.5
 
-# A face this much smaller than the largest is in the background: it needs no --face to be ignored.
+# A face smaller than this share of the largest is in the background and is ignored without --face.
 COMPARABLE_SIZE = 0.5
 
 
@@ -55,8 +58,11 @@ class Window:
 
 
 def search_levels(height: int, width: int) -> list[list[Window]]:
-    """The windows of a whole search, largest first: the picture, ever smaller overlapping windows, and at the end one
-    with a wide margin, for a face that fills the picture."""
+    """The windows of a whole search, level by level.
+
+    First the whole picture, then ever smaller overlapping windows, last one with a wide margin, for a face that fills
+    the picture.
+    """
     long, short = max(height, width), min(height, width)
     levels = [[whole_window(height, width)]]
     side = float(short)
@@ -78,7 +84,7 @@ def _centres(length: int, side: float) -> NDArray[np.float64]:
 
 
 def view(picture: NDArray[np.uint8], window: Window, resolution: int) -> NDArray[np.uint8]:
-    """What a window shows, as [resolution, resolution, 3] uint8: averaged when shrunk, black outside the picture."""
+    """The window's pixels as [resolution, resolution, 3] uint8: averaged when shrunk, black outside the picture."""
     import cv2
 
     height, width = picture.shape[:2]
@@ -111,9 +117,9 @@ def detect_in_window(landmarker: FaceLandmarker, picture: NDArray[np.uint8], win
 def confirm(
     landmarker: FaceLandmarker, picture: NDArray[np.uint8], hit: FaceObservation, agreement: float = AGREEMENT
 ) -> FaceObservation | None:
-    """The face of a hit as seen from near by, the mean of several looks; None if it is not a face after all.
+    """The face of a hit, averaged over several closer windows; None if it is not a face.
 
-    agreement: how far the looks may differ, shares of its size.
+    agreement: largest difference between the windows, a share of the face's size.
     """
     face = nearest(detect_in_window(landmarker, picture, Window.around(hit)), hit)
     if face is None:
@@ -172,9 +178,9 @@ def find_in_windows(
 
 
 def find_faces(landmarker: FaceLandmarker, picture: NDArray[np.uint8]) -> list[FaceObservation]:
-    """All faces of a picture [H, W, 3] uint8 RGB from left to right, but for ones much smaller than the largest.
+    """All faces of a picture [H, W, 3] uint8 RGB from left to right, except ones much smaller than the largest.
 
-    Faces are found from some 32 pixels on. The search ends at the level where a face half as large as the largest
+    Faces from some 32 pixels on are found. The search ends at the level where a face half as large as the largest one
     would have been found.
     """
     found: list[FaceObservation] = []
@@ -190,8 +196,9 @@ def find_faces(landmarker: FaceLandmarker, picture: NDArray[np.uint8]) -> list[F
 def select_face(faces: Sequence[FaceObservation], number: int | None, where: str) -> FaceObservation:
     """The face to use of those in a picture, given from left to right.
 
-    number: 1-based, None takes the only one or one at least twice as large as every other. where names the picture in
-    errors: no face, several faces of comparable size, no face of this number.
+    number: from 1; None takes the only one, or one at least twice as large as every other.
+    where: the picture's name in errors.
+    Errors: no face, several faces of comparable size, no face of this number.
     """
     if not faces:
         raise HideNerfError(f"{where}: no face was found; use a picture that shows one face, at least 40 pixels high.")

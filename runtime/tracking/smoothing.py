@@ -1,6 +1,7 @@
-"""One-Euro filters (Casiez et al., CHI 2012) for tracked motion: less jitter at rest, little lag in fast movements.
+"""Smoothing of tracked motion: One-Euro filters (Casiez et al., CHI 2012).
 
-A low-pass filter whose cut-off frequency rises with the speed of what it filters. Causal, so it serves live input too.
+A low-pass filter whose cut-off frequency rises with the speed of its input: less jitter at rest, little lag in fast
+movements. It is causal, so it also serves live input.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Response:
-    """cutoff: Hz at rest, at strength 1. speed_gain: Hz more for each unit per second of speed."""
+    """A filter's parameters at strength 1. cutoff: Hz at rest. speed_gain: Hz for each unit a second of speed."""
 
     cutoff: float
     speed_gain: float
@@ -40,7 +41,8 @@ def smoothing_factor(cutoff: NDArray[np.floating] | float, rate: float) -> NDArr
 class OneEuroFilter:
     """Filters vectors [n], each component by its own speed.
 
-    rate: samples per second. strength > 0: 1 is the default, 2 halves the cut-off frequencies.
+    rate: samples a second.
+    strength: positive; 2 halves the cut-off frequencies of 1.
     """
 
     def __init__(self, response: Response, rate: float, strength: float) -> None:
@@ -51,7 +53,7 @@ class OneEuroFilter:
         self._speed = np.zeros(1)
 
     def __call__(self, sample: NDArray[np.floating]) -> Array:
-        """The filtered sample; the first comes back as it is."""
+        """The filtered sample; the first is returned unchanged."""
         value = np.array(sample, np.float64)
         if self._value is not None:
             value = self.advance(self._value, self._step(self.difference(value, self._value)))
@@ -65,17 +67,17 @@ class OneEuroFilter:
 
     @staticmethod
     def difference(sample: Array, value: Array) -> Array:
-        """The way from `value` to `sample`."""
+        """The difference from `value` to `sample`."""
         return sample - value
 
     @staticmethod
     def advance(value: Array, step: Array) -> Array:
-        """Where a step from `value` leads."""
+        """The value after a step from `value`."""
         return value + step
 
 
 class RotationFilter(OneEuroFilter):
-    """The same on rotations [3, 3]: ways and steps are rotation vectors relative to the last filtered rotation."""
+    """Filters rotations [3, 3]; differences and steps are rotation vectors relative to the last filtered rotation."""
 
     @staticmethod
     def difference(sample: Array, value: Array) -> Array:
@@ -89,8 +91,7 @@ class RotationFilter(OneEuroFilter):
 
 
 class HeadPoseFilter:
-    """Filters head poses: rotation, place in the view and distance each on its own, so that they do not leak into one
-    another when their lags differ."""
+    """Filters head poses: rotation, place in the view and distance separately, so that different lags do not mix."""
 
     def __init__(self, rate: float, strength: float) -> None:
         self._rotation = RotationFilter(ROTATION_RESPONSE, rate, strength)
@@ -99,7 +100,7 @@ class HeadPoseFilter:
         self._unit: float | None = None
 
     def __call__(self, pose: HeadPose) -> HeadPose:
-        """The filtered pose; the first comes back as it is."""
+        """The filtered pose; the first is returned unchanged."""
         depth = pose.translation[2]
         if self._unit is None:
             self._unit = float(depth)

@@ -1,4 +1,4 @@
-"""Encoding a stream of pictures, with the driving clip's sound, as an H.264 video file."""
+"""The encoder: a stream of pictures, with the driving clip's sound, as an H.264 video file."""
 
 import contextlib
 import math
@@ -21,29 +21,29 @@ Picture = NDArray[np.uint8]
 _FORMATS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
 VIDEO_SUFFIXES = tuple(_FORMATS)
 
-# No B-frames: in display order, a variable rate's last frame lasts as long as it should without an edit list.
+# Without B-frames the last frame of a variable-rate video has its right duration without an edit list.
 _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17", "bf": "0"}
-# The default takes every second pixel's colour, and rounds down. PyAV 17, the last for Python 3.10, has the first only.
+# FFmpeg's default takes every second pixel's colour and rounds down. PyAV 17, the last for Python 3.10, has only AREA.
 _CHROMA_FLAGS = ("AREA", "ACCURATE_RND", "FULL_CHR_H_INP")
 _CHROMA_MEAN = reduce(or_, (flag for name, flag in Interpolation.__members__.items() if name in _CHROMA_FLAGS))
 _FINEST_TICK = 90_000
-# Matroska input has its times rounded to milliseconds; within this they are taken for the constant rate's.
+# Matroska rounds times to milliseconds; times this near to the constant rate's are set to them.
 _TIME_ROUNDING = Fraction(1, 1000)
 
 
 def encode_video(frames: Iterable[tuple[Picture, Fraction]], path: Path, fps: Fraction, audio: Path | None) -> None:
     """Write (picture uint8 RGB [H, W, 3], time in seconds) as a video; all pictures of one size, in order.
 
-    The container is told by the suffix of `path`. Pictures are shown at their times, exactly those of the constant
-    rate `fps` where they follow it. H.264 wants even sides: an odd one gets its last row or column twice. Sound goes
-    in as its time comes, and ends with the last picture. Colours are BT.709, and tagged so.
+    The suffix of `path` determines the container. Pictures are shown at their times, exactly those of the constant rate
+    `fps` where they follow it. H.264 needs even sides: an odd side gets its last row or column twice. Sound is muxed in
+    step with the pictures and ends with the last one. Colours are BT.709 and tagged as such.
     Errors: those of PyAV (`av.FFmpegError`, for a full disk an `OSError` too), and of reading the sound.
     """
     suffix = path.suffix.lower()
     clock = Clock(fps)
     with contextlib.ExitStack() as stack:
-        # The index goes to the front, so that a browser plays it while it loads.
-        # The edit list is in the movie's time scale, milliseconds unless it is told.
+        # The index at the front lets a browser play the file while it loads. The edit list is in the movie's time
+        # scale, by default milliseconds.
         options = {"movflags": "+faststart", "movie_timescale": str(clock.time_base.denominator)}
         output = stack.enter_context(
             av.open(str(path.absolute()), "w", format=_FORMATS[suffix], options={} if suffix == ".mkv" else options)
@@ -79,7 +79,7 @@ class Clock:
     """Times in seconds → strictly rising ticks of a time base in which one frame of the nominal rate is whole."""
 
     def __init__(self, fps: Fraction) -> None:
-        # A variable-rate clip's mean rate can have any numerator; the tick must stay one that containers can hold.
+        # The mean rate of a variable-rate clip can have any numerator; containers limit the tick.
         if fps.numerator > 10 * _FINEST_TICK:
             fps = fps.limit_denominator(max(1, _FINEST_TICK // math.ceil(fps)))
         self.fps = fps

@@ -1,4 +1,4 @@
-"""Pictures side by side, to compare."""
+"""The montage: source, driving picture and result side by side."""
 
 import cv2
 import numpy as np
@@ -10,8 +10,8 @@ Picture = NDArray[np.uint8]
 def compare_panel(source: Picture, driving: Picture | None, result: Picture) -> Picture:
     """Source, driving picture and result, all uint8 RGB [H, W, 3], side by side at the result's height.
 
-    Each takes a tile of the result's size, scaled to fit and centred on black; a motion without pictures leaves the
-    middle tile black. The panel [H, 3W] has an even width (a black column more where needed).
+    Each picture is scaled to fit a tile of the result's size and centred on black; a motion without pictures leaves the
+    middle tile black. The panel [H, 3W, 3] has an even width, with a black column added where needed.
     """
     height, width = result.shape[:2]
     panel = np.zeros((height, 3 * width + width % 2, 3), np.uint8)

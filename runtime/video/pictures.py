@@ -1,4 +1,4 @@
-"""Still pictures: reading them upright, telling them by content, writing them whole or not at all."""
+"""Picture files: recognised by content, read upright, written whole or not at all."""
 
 import struct
 from pathlib import Path
@@ -36,7 +36,7 @@ def is_picture(path: Path) -> bool:
 
 
 def read_picture(path: Path) -> Picture:
-    """A picture file as uint8 RGB [H, W, 3], turned upright by its EXIF orientation; transparency is dropped.
+    """A picture file as uint8 RGB [H, W, 3], turned upright by its EXIF orientation; alpha is dropped.
 
     Errors: no such file, a folder, not a picture, a damaged one.
     """
@@ -44,7 +44,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def read_picture_with_alpha(path: Path) -> tuple[Picture, Picture | None]:
-    """As `read_picture`, and its transparency [H, W] uint8 (255 opaque); None without one or where all is opaque."""
+    """As `read_picture`, and its alpha [H, W] uint8, 255 opaque; None without alpha or where all is opaque."""
     data = _read_bytes(path)
     picture = _decode(data, path)
     raw, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -78,7 +78,7 @@ def write_picture(picture: Picture, path: Path) -> None:
 
 
 def exif_orientation(block: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block (a TIFF header and its first directory); 1 where it does not say."""
+    """The orientation, 1 to 8, in an EXIF block (a TIFF header and its first directory); 1 where none is stated."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None or len(block) < 8:
         return 1
@@ -94,7 +94,7 @@ def exif_orientation(block: bytes) -> int:
 
 
 def _turn(picture: Picture, orientation: int) -> Picture:
-    """EXIF: from 5 on the stored rows are the upright columns; then 2, 3, 6, 7 mirror x and 3, 4, 7, 8 mirror y."""
+    """Turn a picture upright: from 5 on swap rows and columns, then mirror x for 2, 3, 6, 7 and y for 3, 4, 7, 8."""
     if orientation >= 5:
         picture = picture.swapaxes(0, 1)
     flip_x = orientation in (2, 3, 6, 7)
@@ -116,7 +116,7 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(data: bytes, path: Path) -> Picture:
     if _is_heic(data[:16]):
         raise HideNerfError(f"{path}: HEIC pictures are not supported; save it as .jpg or .png first.")
-    # libpng would print a line of its own about a file cut short.
+    # libpng prints to stderr about a truncated file.
     complete = bool(data) and not (data.startswith(b"\x89PNG") and _PNG_END not in data)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if complete else None
     if picture is None:

@@ -21,10 +21,10 @@ from hidenerf.runtime.video.truncation import missing_bytes
 
 Picture = NDArray[np.uint8]
 
-# What a user may take for a clip. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
+# Formats of clips. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,h264,hevc,mjpeg"
 _FALLBACK_FPS = Fraction(25)
-# Seconds by which a Matroska file may end before its declared length: muxers round, and count a last subtitle in.
+# Seconds by which a Matroska file may end before its declared length: muxers round it and include a last subtitle.
 _END_TOLERANCE = Fraction(1, 2)
 _CAMERA_FALLBACK_FPS = Fraction(30)
 
@@ -32,8 +32,10 @@ _CAMERA_FALLBACK_FPS = Fraction(30)
 class PictureStream(Protocol):
     """A stream of pictures, iterated once.
 
-    fps: exact nominal frame rate. length: number of pictures as far as the file declares it, fit for a progress bar;
-    None where unknown. size: (height, width) in pixels. has_audio: whether there is a sound track to carry over.
+    fps: exact nominal frame rate.
+    length: number of pictures that the file declares, which may be inexact; None where unknown.
+    size: (height, width), pixels.
+    has_audio: whether there is a sound track.
     Iterating yields the picture [H, W, 3] uint8 RGB and its time, exact seconds since the first picture.
     """
 
@@ -50,10 +52,10 @@ class PictureStream(Protocol):
 class VideoReader:
     """`with VideoReader(path) as reader:` a video file as a `PictureStream`, upright and with square pixels.
 
-    Opening decodes the first picture, so a file that cannot be used fails at once. Errors: no such file, a folder,
-    not a video, no pictures in it, cut short (by the container's own account, see `truncation`), and while
-    iterating, damage that makes the decoder fail or lose pictures. Damage that the decoder conceals without losing
-    a picture passes.
+    Opening decodes the first picture, so a file that cannot be used fails at once. Damage that the decoder conceals
+    without losing a picture passes.
+    Errors: no such file, a folder, not a video, no pictures in it, cut short (see `truncation`); while iterating,
+    damage that makes the decoder fail or lose pictures.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +69,7 @@ class VideoReader:
             missing = missing_bytes(path)
             if missing:
                 raise HideNerfError(f"{path}: the video is cut short, {missing} bytes are missing; copy it again.")
-            # An absolute path, so that no part of a name is taken for a protocol.
+            # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
             self._container = av.open(str(path.absolute()), options={"format_whitelist": _FORMATS})
         except PermissionError:
             raise HideNerfError(f"{path}: this file may not be read; change its permissions.") from None
@@ -100,14 +102,14 @@ class VideoReader:
         self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
 
     def _declared_fps(self) -> Fraction:
-        """The mean rate where the file counts its frames; elsewhere it is FFmpeg's guess from a few, often wild."""
+        """The mean rate where the file counts its frames; else FFmpeg's guess, whose mean rate is then unreliable."""
         average, guessed = self._stream.average_rate, self._stream.guessed_rate
         rates = (average, guessed) if self._stream.frames else (guessed, average)
         return rates[0] or rates[1] or _FALLBACK_FPS
 
     def _declared_length(self) -> int | None:
         if self._stream.frames:
-            # A clip trimmed without encoding it anew keeps frames that are not to be shown.
+            # A clip trimmed without re-encoding keeps frames that are not shown.
             return self._stream.frames - sum(entry.is_discard for entry in self._stream.index_entries)
         if self._stream.duration is not None and self._stream.time_base is not None:
             return round(self._stream.duration * self._stream.time_base * self.fps)
@@ -137,8 +139,8 @@ class VideoReader:
                         shown = frame.pts * frame.time_base
                     if start is None:
                         start = shown
-                        # Of the first frame only: looking at side data ties a frame into a reference cycle, which
-                        # keeps its pixels until Python's collector comes round.
+                        # Of the first frame only: reading side data puts a frame into a reference cycle, which
+                        # keeps its pixels until Python's garbage collector runs.
                         orientation = display_orientation(frame)
                     self._position = shown - start
                     if not damaged:
@@ -153,9 +155,10 @@ class VideoReader:
         self._require_complete(packets, end)
 
     def _require_complete(self, packets: int, end: Fraction) -> None:
-        """Where bytes are wrong, FFmpeg's readers of AVI and Matroska skip ahead, perhaps to the end, in silence.
+        """Raise if pictures are missing: at wrong bytes, FFmpeg's AVI and Matroska readers silently skip ahead.
 
-        packets: of the video stream, delivered. end: seconds on the file's clock of the last of all streams.
+        packets: number delivered of the video stream.
+        end: of the last packet of any stream, seconds on the file's clock.
         """
         if packets < sum(entry.size > 0 for entry in self._stream.index_entries):
             raise self._damaged("pictures that its index lists are not there")
@@ -216,9 +219,9 @@ def display_orientation(frame: VideoFrame) -> Orientation:
 
 
 class CameraReader:
-    """`with CameraReader(0) as reader:` a live camera as a `PictureStream` without end; times are the clock's.
+    """`with CameraReader(0) as reader:` a live camera as an endless `PictureStream`, timed by the monotonic clock.
 
-    When the camera stops delivering (unplugged), the stream ends, so that what was made of it so far is kept.
+    The stream ends when the camera stops delivering (unplugged), so that the output so far is kept.
     Errors: no such camera, a camera that delivers no picture at all.
     """
 
@@ -254,7 +257,7 @@ class CameraReader:
 
 
 def open_camera(index: int) -> cv2.VideoCapture:
-    """An opened camera; a `HideNerfError` where there is none, without OpenCV's own warnings on stderr."""
+    """Open a camera without OpenCV's warnings on stderr. Errors: no such camera."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

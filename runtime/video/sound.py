@@ -1,4 +1,4 @@
-"""The driving clip's sound, carried over to the output: copied packet by packet, or made AAC where it must be."""
+"""Sound: the driving clip's track in the output, copied packet by packet, or encoded as AAC where it must be."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from av.stream import Disposition
 
 from hidenerf.runtime.errors import HideNerfError
 
-# What players know in each container; FFmpeg would put more into them.
+# Codecs that players support in each container; FFmpeg would mux more.
 _COPIED = {
     ".mp4": {"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac"},
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac", "vorbis", "dts", "truehd", "pcm_s16le", "pcm_s24le"},
 }
-# What a decoder needs to have heard before the first sound that is played: 80 ms for Opus, less for others.
+# Sound that a decoder needs before the first sample it plays: 80 ms for Opus, less for others.
 _PRE_ROLL = Fraction(1, 10)
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
@@ -31,10 +31,12 @@ def has_sound(path: Path) -> bool:
 
 
 class Sound:
-    """The first sound track of `path`, on its way into `output`; times are since the first picture of `path`.
+    """The first sound track of `path`, to be muxed into `output`; times are since the first picture of `path`.
 
-    `packets(end)` yields what is to be muxed of the sound that starts before `end`, in order, continuing where the
-    call before stopped; `rest()` what an encoder still holds. suffix: of the output, `.mp4`, `.mov` or `.mkv`.
+    `packets(end)` yields the packets that start before `end`, continuing after those of the last call; `rest()` yields
+    what an encoder still holds.
+
+    suffix: of the output, `.mp4`, `.mov` or `.mkv`.
     """
 
     def __init__(self, path: Path, output: OutputContainer, suffix: str, stack: contextlib.ExitStack) -> None:
@@ -53,7 +55,7 @@ class Sound:
             rate = context.rate if context.rate in _AAC_RATES else _AAC_RATES[0]
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
             self._output = output.add_stream("aac", rate=rate, layout=layout)
-            # async: gaps in the input become silence, so that the sound stays in step.
+            # async: gaps in the input become silence, which keeps the sound in step.
             self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, options={"async": "1"})
 
     def packets(self, end: Fraction) -> "Iterator[Packet[AudioStream]]":
@@ -100,7 +102,7 @@ class Sound:
 
 
 def with_durations(packets: "Iterator[Packet[AudioStream]]") -> "Iterator[Packet[AudioStream]]":
-    """Packets without a duration, as Matroska may have them, get it from the next: MP4 loses the last one otherwise."""
+    """Packets without a duration, as in Matroska, get it from the next packet; MP4 would else lose the last one."""
     packet = next(packets, None)
     duration = 0
     while packet is not None:
@@ -124,7 +126,7 @@ def _opened(path: Path) -> InputContainer:
 
 
 def _first_picture_time(container: InputContainer) -> Fraction:
-    """When the first picture is shown, seconds on the file's clock; where there are none, when the sound starts."""
+    """Time of the first picture, seconds on the file's clock; without pictures, of the first sound."""
     moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     stream = moving[0] if moving else container.streams.audio[0]
     if stream.start_time is None or stream.time_base is None:

@@ -1,20 +1,20 @@
-"""What a video file says of its own length, to tell a file that was cut short from a short clip.
+"""Truncation: tells a video file that was cut short from a short clip, by the sizes that its container declares.
 
-FFmpeg plays a truncated file up to the cut and then reports a clean end, so nothing but the container's own sizes
-tells that pictures are missing. MP4/MOV, Matroska/WebM and AVI declare them; MPEG-TS and FLV do not.
+FFmpeg plays a truncated file up to the cut and reports a clean end, so only the container's declared sizes show that
+pictures are missing. MP4/MOV, Matroska/WebM and AVI declare them; MPEG-TS and FLV do not.
 """
 
 import struct
 from pathlib import Path
 from typing import BinaryIO
 
-# Boxes whose loss loses pictures. Trailing junk that looks like some other box is harmless: phones append some.
+# Boxes that hold pictures or their index. Other boxes do not matter: some phones append junk that looks like one.
 _MP4_BOXES = {b"moov", b"moof", b"mdat"}
 _MATROSKA_SEGMENT = bytes.fromhex("18538067")
 
 
 def missing_bytes(path: Path) -> int:
-    """How many bytes the file lacks by its container's own account; 0 if it is whole or does not say."""
+    """How many bytes the file lacks by its container's declared sizes; 0 if it is whole or declares none."""
     length = path.stat().st_size
     with path.open("rb") as stream:
         start = stream.read(12)

@@ -1,7 +1,7 @@
-"""Video output: a video file, a folder of pictures or a single picture, by the output's name.
+"""Frame writers: a video file, a folder of pictures or a single picture, by the output's name.
 
-Each writer works in a thread of its own, so that encoding overlaps with rendering and Ctrl-C, which Python raises in
-the main thread, never lands in the middle of it.
+Each writer works in a thread of its own: encoding then overlaps with rendering, and Ctrl-C, which Python raises in the
+main thread, cannot interrupt a write.
 """
 
 import contextlib
@@ -58,10 +58,12 @@ def open_writer(
 ) -> FrameWriter:
     """The writer for an output's name: .mp4/.mov/.mkv a video, .png/.jpg one picture, a folder or no suffix a folder.
 
-    fps: nominal frame rate. audio: file whose sound goes with a video, if any. still: whether there is one frame only.
-    times: where the time to encode each frame is added up.
-    All that can be said before the first frame is said here: a suffix that is none of these, a single picture's
-    name for a motion, a place that cannot be written to, a folder that is not empty.
+    fps: nominal frame rate.
+    audio: file whose sound goes with a video, None for none.
+    still: whether there is only one frame.
+    times: collects the time to encode each frame.
+    Errors: another suffix, a single picture's name for a motion, a place that cannot be written to, a folder that is
+    not empty.
     """
     suffix = path.suffix.lower()
     if path.is_dir() or not suffix:
@@ -86,7 +88,7 @@ class _ThreadedWriter:
         self._count = 0
 
     def _make(self, frames: Iterator[Frame]) -> None:
-        """Consume `frames`; if the output is not to be, the iterator raises at its end."""
+        """Consume `frames`; the iterator raises at its end if the output is to be discarded."""
         raise NotImplementedError
 
     def write(self, picture: Picture, time: Fraction) -> None:
@@ -140,9 +142,9 @@ class VideoWriter(_ThreadedWriter):
 
 
 class PictureFolderWriter(_ThreadedWriter):
-    """PNG files 000000.png, 000001.png, ... in a folder that is made, or is there and empty.
+    """PNG files 000000.png, 000001.png, ... in a new or empty folder. Each file appears whole.
 
-    A folder with files in it is refused, so that frames of two runs never mix. Each file appears whole.
+    A folder with files is refused, so that frames of two runs never mix.
     """
 
     def __init__(self, path: Path, times: StageTimes | None = None) -> None:
@@ -188,22 +190,22 @@ class PictureWriter(_ThreadedWriter):
 
 
 class _DiscardedError(Exception):
-    """The output is not to be completed."""
+    """The output is discarded."""
 
 
 class _Consumer:
-    """A thread that consumes the items put to it, at most a few behind."""
+    """A thread that consumes the items that are put to it, at most `_QUEUED` behind."""
 
     _END = object()
 
     def __init__(self, consume: Callable[[Iterator[Frame]], None]) -> None:
-        # Not one bounded queue: putting the end must never wait, else Ctrl-C could keep it from being put.
+        # Not one bounded queue: putting the end must never block, or Ctrl-C could prevent it.
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._room = threading.Semaphore(_QUEUED)
         self._error: BaseException | None = None
-        # Not Thread.join: interrupted by Ctrl-C, it takes a running thread for ended (CPython up to 3.12).
+        # Not Thread.join: if Ctrl-C interrupts it, a running thread counts as ended (CPython up to 3.12).
         self._done = threading.Event()
-        # Not a daemon: Python's exit waits for it, so that however often Ctrl-C comes, no half a file is left.
+        # Not a daemon: Python's exit waits for it, so that repeated Ctrl-C leaves no partial file.
         threading.Thread(target=self._work, args=(consume,)).start()
 
     def _work(self, consume: Callable[[Iterator[Frame]], None]) -> None:
@@ -212,7 +214,7 @@ class _Consumer:
             consume(items)
         except BaseException as error:  # raised again where items are put
             self._error = error
-        for _ in items:  # whoever puts items must not wait for a consumer that is gone
+        for _ in items:  # `put` must not block after the consumer has ended
             pass
         self._done.set()
 
@@ -228,7 +230,7 @@ class _Consumer:
         self._queue.put(item)
 
     def finish(self) -> None:
-        """Wait until all is consumed; the first Ctrl-C meanwhile is raised only then, a second one at once."""
+        """Wait until all is consumed; a first Ctrl-C meanwhile is raised afterwards, a second one at once."""
         try:
             self._queue.put(self._END)
             self._done.wait()
@@ -241,7 +243,7 @@ class _Consumer:
 
 
 def _some(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
-    """The same frames; a `HideNerfError` if there are none."""
+    """The same frames. Errors: there are none."""
     first = next(frames, None)
     if first is None:
         raise HideNerfError(f"{path}: not written, since there was no frame to write.")
@@ -250,7 +252,7 @@ def _some(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
 
 
 def _require_writable(path: Path) -> None:
-    """Make the parent folder of `path` and try to write there; a `HideNerfError` if that is impossible."""
+    """Make the parent folder of `path` and try to write there. Errors: that is impossible."""
     require_writable_parent(path)
     if path.is_dir():
         raise HideNerfError(f"{path}: this is a folder; choose another output.")
