@@ -30,7 +30,12 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class AnimatedFrame:
-    """picture [S, S, 3] uint8 RGB; alpha [S, S] float32, the head's coverage; driving: the motion it was made from."""
+    """One rendered frame.
+
+    picture: [S, S, 3] uint8 RGB.
+    alpha: [S, S] float32 in [0, 1], the head's opacity.
+    driving: the frame of motion that it was made from.
+    """
 
     picture: Picture
     alpha: Float
@@ -142,7 +147,7 @@ class Animator:
         return self._neutral, np.asarray(expression, np.float32)
 
     def open_driver(self, driving: Path | str, *, face: int | None = None, smoothing: float = 1.0) -> Driver:
-        """The driver for a motion file, take, clip, picture or `camera:N`; see the README's table of inputs."""
+        """The driver of a driving input for this bundle's face model; see `hidenerf.runtime.drivers.open_driver`."""
         return open_driver(
             str(driving),
             face_model=self.face_model,
@@ -162,8 +167,10 @@ class Animator:
     ) -> Generator[AnimatedFrame, None, None]:
         """Frames of the source moved by `driving`, in order; motion is read and tracked ahead in a thread.
 
-        motion: "absolute" or "relative" (see `Retargeter`). background: "remove" leaves black around the head,
-        "keep" puts the source's own background behind it.
+        motion: "absolute" or "relative", see `Retargeter`.
+        view: free view, see `View`.
+        background: "remove" leaves black around the head, "keep" puts the source's own background behind it.
+        Errors: no source has been set; those of `open_driver`.
         """
         if self.source is None:
             raise HideNerfError("No source has been set; call set_source before animate.")
@@ -182,6 +189,10 @@ class Animator:
 
 
 def composite_over(picture: Picture, alpha: Float, background: Picture) -> Picture:
-    """A picture [S, S, 3] rendered over black, with coverage alpha [S, S], put over a background [S, S, 3]."""
+    """A picture that was rendered over black, over a background.
+
+    picture, background: [S, S, 3] uint8 RGB.
+    alpha: [S, S] float32 in [0, 1], the picture's opacity.
+    """
     mixed = picture.astype(np.float32) + (1.0 - alpha[..., None]) * background.astype(np.float32)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
