@@ -83,10 +83,8 @@ class TimedAnimator(Animator):
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
     bundle = arguments.bundle or default_bundle()
     with TimedAnimator(bundle, arguments.backend, arguments.face_landmarker) as animator:
-        for note in animator.notes:
-            print(note)
         times = animator.times = SummedTimes()
-        animator.backend._times = times  # type: ignore[attr-defined]
+        animator.backend._times = times
         animator.set_source(arguments.source or demo_source_path())
         times.seconds.clear()
         driver = animator.open_driver(arguments.driving)

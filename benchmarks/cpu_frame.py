@@ -35,7 +35,7 @@ def main(bundle: Path, frames: int) -> None:
         model = model_of(animator.bundle, None)
         image = torch.from_numpy(source.picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         source_camera = torch.from_numpy(source.camera)[None]
-        canonical = torch.from_numpy(animator.driving_secc(source.expression))[None]
+        canonical = torch.from_numpy(animator.draw_secc(source.expression))[None]
         encoder, led, renderer_refiner = graph_modules(model)
         hoisted = encoder.run({"source_image": image, "source_camera": source_camera, "secc_canonical": canonical})
 
@@ -49,7 +49,7 @@ def main(bundle: Path, frames: int) -> None:
 
         contenders: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
             f"bundle ({animator.bundle.precision}), {animator.backend.name}": lambda secc, camera: (
-                animator.backend.render(secc[None], camera[None])
+                animator.backend.render_secc(secc[None], camera[None])
             ),
             "PyTorch eager, hoisted": run_hoisted,
             "PyTorch eager, nothing hoisted": run_unhoisted,
@@ -57,7 +57,7 @@ def main(bundle: Path, frames: int) -> None:
         times: dict[str, list[float]] = {name: [] for name in contenders}
         for index in range(frames + 2):
             row = index % len(motion)
-            secc, camera = animator.driving_secc(motion.expression[row]), motion.camera[row]
+            secc, camera = animator.draw_secc(motion.expression[row]), motion.camera[row]
             for name, contender in contenders.items():
                 start = time.perf_counter()
                 contender(secc, camera)

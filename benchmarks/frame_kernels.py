@@ -15,7 +15,7 @@ import torch
 from frame_ways import choose
 from torch.profiler import ProfilerActivity, profile
 
-from hidenerf.runtime.backends.onnxruntime_cuda import OnnxRuntimeCuda
+from hidenerf.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.profiling import StageTimes
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     choose("none")
     bundle = open_bundle(arguments.bundle)
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     try:
         random = np.random.default_rng(0)
         picture = random.random((1, 3, bundle.image_size, bundle.image_size), np.float32)
@@ -40,10 +40,10 @@ def main() -> None:
         camera = canonical_camera()[None]
         backend.encode_source(picture, camera, secc)
         for _ in range(WARM_UP):
-            backend.render(secc, camera)
+            backend.render_secc(secc, camera)
         with profile(activities=[ProfilerActivity.CUDA]) as profiled:
             for _ in range(arguments.frames):
-                backend.render(secc, camera)
+                backend.render_secc(secc, camera)
             torch.cuda.synchronize()
     finally:
         backend.close()

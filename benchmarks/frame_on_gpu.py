@@ -45,7 +45,7 @@ from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
 from hidenerf.model.rendering import triplane_render
 from hidenerf.runtime.backends import onnxruntime_cuda
-from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, STAGES, OnnxRuntimeCuda
+from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, STAGES, OnnxRuntimeCudaBackend
 from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
@@ -324,21 +324,21 @@ def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
     for options in (onnxruntime_cuda.FRAME_OPTIONS, onnxruntime_cuda.OWN_GRAPH_OPTIONS):
         options["prefer_nhwc"] = prefer_nhwc
     started = time.perf_counter()
-    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(case.bundle, StageTimes())
     found: dict[str, Any] = {"opening_seconds": time.perf_counter() - started}
     try:
         started = time.perf_counter()
         backend.encode_source(*[t.cpu().numpy() for t in case.source])
         found["source_milliseconds"] = 1e3 * (time.perf_counter() - started)
         poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
-        found["psnr"] = psnr([backend.render(*pose)[0] for pose in poses], case.expected)
+        found["psnr"] = psnr([backend.render_secc(*pose)[0] for pose in poses], case.expected)
         found["memory"] = before - int(torch.cuda.mem_get_info()[0])
-        found |= measured_stages(backend, lambda i: backend.render(*poses[i % POSES]), count)
+        found |= measured_stages(backend, lambda i: backend.render_secc(*poses[i % POSES]), count)
         face = load_face_model(default_face_model_path())
         backend.set_face(face, case.neutral)
         cameras = [pose[1] for pose in poses]
         drawn = measured_stages(
-            backend, lambda i: backend.render_expression(case.expressions[i % POSES], cameras[i % POSES]), count
+            backend, lambda i: backend.render(case.expressions[i % POSES], cameras[i % POSES]), count
         )
         found["with_secc"] = {name: drawn[name] for name in ("upload", "frame", "secc_to_frame", "wall")}
         found["one_graph"] = bool(backend._captured)
@@ -347,7 +347,7 @@ def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
     return found
 
 
-def measured_stages(backend: OnnxRuntimeCuda, render: Callable[[int], object], count: int) -> dict[str, Any]:
+def measured_stages(backend: OnnxRuntimeCudaBackend, render: Callable[[int], object], count: int) -> dict[str, Any]:
     """Device times within whole frames, by the backend's own marks. wall: from NumPy to NumPy, on the host."""
     took: dict[str, list[float]] = {name: [] for name in (*STAGES, "frame", "secc_to_frame", "wall")}
     for index in range(count + WARM_UP):
@@ -366,14 +366,14 @@ def measured_stages(backend: OnnxRuntimeCuda, render: Callable[[int], object], c
 
 def endurance(case: Case, frames: int) -> dict[str, Any]:
     """Identical inputs give identical bytes, and memory stays as it is."""
-    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(case.bundle, StageTimes())
     try:
         backend.encode_source(*[t.cpu().numpy() for t in case.source])
         poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
         hashes: list[set[str]] = [set() for _ in poses]
         memory = []
         for index in range(frames):
-            frame, alpha = backend.render(*poses[index % POSES])
+            frame, alpha = backend.render_secc(*poses[index % POSES])
             hashes[index % POSES].add(hashlib.sha256(frame.tobytes() + alpha.tobytes()).hexdigest())
             if index % (frames // 10) == frames // 10 - 1:
                 memory.append(int(torch.cuda.mem_get_info()[0]))
@@ -453,11 +453,11 @@ def frame_scaling(size: int, samples: int, folder: Path, count: int) -> dict[str
     """Whole frames of ours, untrained: base but N, R and all that grows with it; milliseconds, and bytes."""
     case = make_case(f"base-{size}-{samples}", random_model(scaled_base(size, samples), 0), folder)
     before = free_memory()
-    backend = OnnxRuntimeCuda(case.bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(case.bundle, StageTimes())
     try:
         backend.encode_source(*[t.cpu().numpy() for t in case.source])
         poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
-        took = measured_stages(backend, lambda i: backend.render(*poses[i % POSES]), count)
+        took = measured_stages(backend, lambda i: backend.render_secc(*poses[i % POSES]), count)
         return took["frame"] | {"memory": float(before - int(torch.cuda.mem_get_info()[0]))}
     finally:
         backend.close()
@@ -468,18 +468,18 @@ def batch(case: Case, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
     before, found = free_memory(), {}
     poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
     picture, camera, canonical = (t.cpu().numpy() for t in case.source)
-    backends: list[OnnxRuntimeCuda] = []
+    backends: list[OnnxRuntimeCudaBackend] = []
     try:
         for size in sizes:
             while len(backends) < size:
-                backends.append(OnnxRuntimeCuda(case.bundle, StageTimes()))
+                backends.append(OnnxRuntimeCudaBackend(case.bundle, StageTimes()))
                 other = np.roll(picture, 16 * len(backends), axis=-1)
                 backends[-1].encode_source(other, camera, canonical)
             took = []
             for index in range(count + WARM_UP):
                 started = time.perf_counter()
                 for backend in backends:
-                    backend.render(*poses[index % POSES])
+                    backend.render_secc(*poses[index % POSES])
                 took.append(time.perf_counter() - started)
             memory = before - int(torch.cuda.mem_get_info()[0])
             found[str(size)] = summary(took[WARM_UP:]) | {"memory": float(memory)}

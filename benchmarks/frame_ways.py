@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hidenerf.runtime.backends import onnxruntime_cuda
-from hidenerf.runtime.backends.onnxruntime_cuda import STAGES, OnnxRuntimeCuda
+from hidenerf.runtime.backends.onnxruntime_cuda import STAGES, OnnxRuntimeCudaBackend
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.errors import HideNerfError
@@ -88,7 +88,7 @@ def measured(bundle_path: Path, count: int) -> dict[str, Any]:
     canonical = secc(face.vertices(source.identity, source.expression), face, bundle.secc_size)
     picture = np.random.default_rng(0).random((1, 3, bundle.image_size, bundle.image_size), np.float32)
     started = time.perf_counter()
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     found: dict[str, Any] = {"opening_seconds": time.perf_counter() - started}
     try:
         backend.encode_source(picture, source.camera[None], canonical[None])
@@ -101,7 +101,7 @@ def measured(bundle_path: Path, count: int) -> dict[str, Any]:
         for index in range(count + WARM_UP):
             row = index % len(motion.expression)
             started = time.perf_counter()
-            frame, alpha = backend.render_expression(motion.expression[row], motion.camera[row][None])
+            frame, alpha = backend.render(motion.expression[row], motion.camera[row][None])
             wall = time.perf_counter() - started
             if index < WARM_UP:
                 digest.update(frame.tobytes() + alpha.tobytes())

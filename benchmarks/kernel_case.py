@@ -10,12 +10,12 @@ import numpy as np
 from cuda.bindings import driver
 from numpy.typing import NDArray
 
-from hidenerf.runtime.kernels.grid_sample import GridSampler, VolumeShape
-from hidenerf.runtime.kernels.launch import current_architecture
+from hidenerf.runtime.kernels.launch import kernel_sm
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from tests.support.kernels.grid_sample import GridSampler, VolumeShape
 
 
 def checked(result: tuple[Any, ...]) -> Any:
@@ -40,7 +40,7 @@ def download(address: int, like: NDArray[Any]) -> NDArray[Any]:
 def main() -> None:
     case = np.load(sys.argv[1])
     launches = int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    print("architecture", current_architecture())
+    print("SM", kernel_sm())
     stream = int(checked(driver.cuStreamCreate(1)))
     sizes = RendererSizes(*[int(n) for n in case["sizes"]])
     packed = pack_mlp(sizes, case["weight_1"], case["bias_1"], case["weight_2"], case["bias_2"])

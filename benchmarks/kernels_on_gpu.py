@@ -131,7 +131,7 @@ def environment() -> dict[str, str]:
     return found
 
 
-def resources_of(job: tuple[str, Definitions, str]) -> list[tuple[str, int, int, int, float]]:
+def resources_of(job: tuple[str, Definitions, int]) -> list[tuple[str, int, int, int, float]]:
     """Per kernel: name, registers, stack and spill bytes, seconds to compile."""
     started = time.perf_counter()
     log = compile_source(*job).log
@@ -143,13 +143,13 @@ def resources_of(job: tuple[str, Definitions, str]) -> list[tuple[str, int, int,
 
 def resources() -> dict[str, Any]:
     major, minor = torch.cuda.get_device_capability()
-    arch, jobs = f"sm_{major}{minor}", {}
+    sm, jobs = 10 * major + minor, {}
     for preset, sizes in (("base", BASE), ("demo", DEMO), ("odd", ODD)):
         for name, (source, _) in VERSIONS.items():
-            jobs[f"{preset}, {name}"] = (source, sizes.definitions(), arch)
-        jobs[f"{preset}, packing"] = ("pack_planes.cu", sizes.definitions(), arch)
+            jobs[f"{preset}, {name}"] = (source, sizes.definitions(), sm)
+        jobs[f"{preset}, packing"] = ("pack_planes.cu", sizes.definitions(), sm)
     for source in ("grid_sample_3d.cu", "secc.cu", "pictures.cu"):
-        jobs[source] = (source, (), arch)
+        jobs[source] = (source, (), sm)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = dict(zip(jobs, pool.map(resources_of, jobs.values()), strict=True))
     for job, kernels in found.items():

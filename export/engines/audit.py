@@ -1,41 +1,16 @@
-"""What a TensorRT network will compute in which precision, read from the network before the build."""
+"""The audit of a TensorRT network: which layer computes in which precision, read before the build."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from typing import Any
 
-# As TensorRT's `DataType` names them, as NumPy does, and as people say.
-DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+from hidenerf.runtime.tensorrt.sidecar import Layer, PrecisionSummary
+
+# TensorRT's names of types, and ours where these differ.
 PRECISIONS = {"FLOAT": "FP32", "HALF": "FP16"}
 CONVOLUTIONS = ("CONVOLUTION", "DECONVOLUTION")
-# Layers whose product is taken in 8 bits when both factors come out of a DequantizeLinear.
+# Layers that multiply in 8 bits if both factors come out of a DequantizeLinear.
 PRODUCTS = (*CONVOLUTIONS, "MATRIX_MULTIPLY")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """An input or output of a network. dtype: NumPy's name."""
-
-    name: str
-    shape: list[int]
-    dtype: str
-
-
-@dataclass(frozen=True)
-class Layer:
-    """precision: of the arithmetic, INT8 or FP8 for a product of quantised factors, else the type of its result."""
-
-    name: str
-    type: str
-    precision: str
-    outputs: list[str]
-
-
-def tensors(count: int, get: Callable[[int], Any]) -> list[Tensor]:
-    """The tensors that `get` gives for 0 … count - 1."""
-    found = [get(index) for index in range(count)]
-    return [Tensor(t.name, list(t.shape), DTYPES.get(t.dtype.name, t.dtype.name.lower())) for t in found]
 
 
 def audit_layers(network: Any) -> list[Layer]:
@@ -48,25 +23,20 @@ def audit_layers(network: Any) -> list[Layer]:
     return [_audit(layer, quantised) for layer in layers]
 
 
-def summary(layers: Iterable[Layer], reduced: bool) -> dict[str, Any]:
-    """Counts by precision. reduced: the graph is not meant to be FP32, so FP32 convolutions in it are named."""
+def summary(layers: Iterable[Layer], reduced: bool) -> PrecisionSummary:
+    """Count layers and convolutions by precision.
+
+    reduced: whether the graph is not meant to be FP32; then its FP32 convolutions are named as stray.
+    """
     layers = list(layers)
     convolutions = [layer for layer in layers if layer.type in CONVOLUTIONS]
-    return {
-        "layers": _counts(layers),
-        "convolutions": _counts(convolutions),
-        "stray": [layer.name for layer in convolutions if reduced and layer.precision == "FP32"],
-    }
+    stray = [layer.name for layer in convolutions if reduced and layer.precision == "FP32"]
+    return PrecisionSummary(_counts(layers), _counts(convolutions), stray)
 
 
 def uses(layers: Iterable[Layer], precision: str) -> bool:
     """Whether any layer computes in or produces `precision`."""
     return any(precision == layer.precision or precision in layer.outputs for layer in layers)
-
-
-def as_dicts(items: Iterable[Layer | Tensor]) -> list[dict[str, Any]]:
-    """For the sidecar."""
-    return [asdict(item) for item in items]
 
 
 def _audit(layer: Any, quantised: dict[str, str]) -> Layer:

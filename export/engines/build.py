@@ -1,4 +1,4 @@
-"""TensorRT network → plan, through Polygraphy's loaders."""
+"""`build_plan`: from a TensorRT network to an engine, through Polygraphy's loaders."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,25 +6,17 @@ from typing import Any
 
 from hidenerf.export.engines.network import ParsedNetwork
 from hidenerf.export.engines.progress import progress_monitor
+from hidenerf.export.engines.recipe import RECIPES
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.library import Library
 from hidenerf.runtime.tensorrt.messages import build_refusal, plugin_refusal
 
-# TF32 would round FP32 islands, coordinates above all, to ten bits. Detailed plans name their layers to trtexec.
-_BOTH: dict[str, Any] = {"strongly_typed": True, "tf32": False, "profiling_verbosity": "DETAILED"}
-# The build's flags by backend, for the sidecar. Version-compatible plans would gain nothing, as a set of engines is for
-# one version. With `require_user_allocation` engines allocate nothing while they run, as capturing a stream demands.
-RECIPES: dict[str, dict[str, Any]] = {
-    "tensorrt": {**_BOTH, "version_compatible": False},
-    "tensorrt-rtx": {**_BOTH, "require_user_allocation": True},
-}
-
 
 class TargetError(HideNerfError):
-    """A graph cannot be built for one GPU architecture, but perhaps for another."""
+    """A graph cannot be built for one SM, but perhaps for another."""
 
 
-def plan_from_network(
+def build_plan(
     library: Library,
     graph: str,
     parsed: ParsedNetwork,
@@ -32,13 +24,18 @@ def plan_from_network(
     *,
     plugin: Path | None = None,
     cancelled: Callable[[], bool],
-    moved: Callable[[float], None],
+    advance: Callable[[float], None],
 ) -> bytes:
-    """Build one graph for one GPU architecture.
+    """Build the engine of one graph for one SM, and serialise it.
 
-    plugin: the library that the network's plugins are of; the plan is to carry it. moved is called with the part done;
-    the build ends at the step where `cancelled` is true. Errors: what the library refuses, with the node's name;
-    `TargetError` where that is the architecture's fault.
+    library: builds it.
+    graph: the graph's name, for errors.
+    parsed: the graph's network.
+    sm: SM to build for.
+    plugin: the library of the network's plugins, for the engine to contain.
+    cancelled: once it returns True, the build ends at its next step.
+    advance: is called with the part done, from 0 to 1.
+    Errors: what the library refuses, with the node's name; `TargetError` where another SM might do.
     """
     from polygraphy.backend.trt import EngineBytesFromNetwork
     from polygraphy.exception import PolygraphyException
@@ -47,34 +44,30 @@ def plan_from_network(
     library.logger.errors.clear()
     # Polygraphy would print what the sentence below says.
     with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):
-        config = _config_loader(library, sm, plugin, progress_monitor(library.trt, cancelled, moved))
+        config = _config_loader(library, sm, plugin, progress_monitor(library.trt, cancelled, advance))
         try:
             return bytes(EngineBytesFromNetwork((parsed.builder, parsed.network), config=config)())
         except PolygraphyException:
-            if said := plugin_refusal(graph, library.logger.errors):
-                raise HideNerfError(said) from None
+            if message := plugin_refusal(graph, library.logger.errors):
+                raise HideNerfError(message) from None
             refused = build_refusal(library.logger.errors)
     kind = TargetError if refused.of_target else HideNerfError
     raise kind(f"{graph}: {library.title} cannot build it for SM {sm}: {refused}") from None
 
 
 def _config_loader(library: Library, sm: int, plugin: Path | None, monitor: Any) -> Callable[[Any, Any], Any]:
-    """Polygraphy's loader of an `IBuilderConfig`: `RECIPES`, and for TensorRT-RTX the architecture to build for."""
+    """Polygraphy's loader of an `IBuilderConfig`: the recipe, and for TensorRT-RTX the SM to build for."""
     from polygraphy.backend.trt import CreateConfig, PostprocessConfig
 
-    trt = library.trt
-    options = {"progress_monitor": monitor, "profiling_verbosity": trt.ProfilingVerbosity.DETAILED}
     if library.backend == "tensorrt-rtx":
         from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
-        create = CreateConfigRTX(compute_capabilities=[divmod(sm, 10)], **options)
+        create = CreateConfigRTX(compute_capabilities=[divmod(sm, 10)], progress_monitor=monitor)
     else:
-        create = CreateConfig(**options)
+        create = CreateConfig(progress_monitor=monitor)
 
     def finish(_builder: Any, _network: Any, config: Any) -> None:
-        config.clear_flag(trt.BuilderFlag.TF32)
-        if library.backend == "tensorrt-rtx":
-            config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
+        RECIPES[library.backend].apply_to(config, library.trt)
         if plugin is not None:
             config.plugins_to_serialize = [str(plugin)]
 

@@ -1,10 +1,11 @@
-"""The TensorRT plugin library: built by CMake from `runtime/kernels/plugin` for given models, and kept.
+"""The TensorRT plugin's library: built by CMake from `runtime/kernels/plugin` for given models, and kept.
 
-It needs nvcc, a C++ compiler and CMake on this machine, and TensorRT's headers, which CMake finds or downloads.
+Building it needs nvcc, a C++ compiler, CMake, and TensorRT's headers, which CMake finds or downloads.
 """
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import re
@@ -12,58 +13,67 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import read_verified, write_verified
 from hidenerf.runtime.kernels.compile import FOLDER, cache_folder
 from hidenerf.runtime.kernels.sizes import RendererSizes
 
+logger = logging.getLogger(__name__)
+
 SOURCES = FOLDER / "plugin"
-# Of the plugins, and of the nodes they take (`custom_ops.PLUGIN_ATTRIBUTES`).
+# Namespace of the plugins, and of the nodes they take (`custom_ops.PLUGIN_ATTRIBUTES`).
 NAMESPACE = "hidenerf"
-# Names a library that was built elsewhere, or NONE.
+# The environment variable that names a library that was built elsewhere, or NONE.
 VARIABLE, NONE = "HIDENERF_PLUGIN", "none"
 _MARK = b"hidenerf-plugin {"
 _MOST_LEVELS = 10
 
 
 class PluginDescription(NamedTuple):
-    """What a library says of itself: versions it was built with, compute capabilities such as "89", its models."""
+    """What a library's file says of itself.
+
+    tensorrt, cuda: versions it was built with.
+    sms: SMs it has machine code for.
+    renderers: models it was built for.
+    """
 
     tensorrt: str
     cuda: str
-    architectures: tuple[str, ...]
+    sms: tuple[int, ...]
     renderers: tuple[RendererSizes, ...]
 
 
-def find_plugin(
-    renderers: Sequence[RendererSizes], tensorrt_version: str, report: Callable[[str], None]
-) -> Path | None:
-    """The library for these models, built if need be; None after reporting in one line why there is none.
+def find_plugin(renderers: Sequence[RendererSizes], tensorrt_version: str) -> Path | None:
+    """The library for these models, built if need be; None after a log record that says why there is none.
 
-    The environment variable HIDENERF_PLUGIN may name one that was built elsewhere, a `HideNerfError` if that does not
-    fit; `none` is to build engines without it.
+    The environment variable HIDENERF_PLUGIN may name a library that was built elsewhere; `none` means to build engines
+    without it.
+
+    renderers: sizes of the models.
+    tensorrt_version: such as "10.12.0.36".
+    Errors: the library that HIDENERF_PLUGIN names does not fit.
     """
     given = os.environ.get(VARIABLE)
     if given is None:
-        return plugin_library_or_none(renderers, tensorrt_version, report)
+        return plugin_library_or_none(renderers, tensorrt_version)
     if given == NONE:
-        report(f"{VARIABLE} is {NONE}: the engine is built without the plugin, with TensorRT's own GridSample.")
+        logger.info("%s is %s: the engine is built without the plugin, with TensorRT's own GridSample.", VARIABLE, NONE)
         return None
     check_plugin(Path(given), renderers, tensorrt_version)
     return Path(given)
 
 
-def plugin_library(
-    renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str] = ()
-) -> Path:
-    """The library for these models and TensorRT's version, such as "10.12.0.36"; built if the cache has it not.
+def plugin_library(renderers: Sequence[RendererSizes], tensorrt_version: str) -> Path:
+    """The library for these models and TensorRT's version, for every SM that nvcc knows; built if it is not cached.
 
-    architectures: compute capabilities such as "89"; none for every one that nvcc knows from 75 on, with PTX of the
-    newest. Errors: a tool or the headers are missing, a model that the kernels do not take, a build that fails.
+    renderers: sizes of the models.
+    tensorrt_version: such as "10.12.0.36".
+    Errors: a tool or the headers are missing, a model that the kernels do not take, a build that fails.
     """
     for sizes in renderers:
         if sizes.channels % 16 != 0 or sizes.levels > _MOST_LEVELS:
@@ -72,16 +82,13 @@ def plugin_library(
                 f"model has {sizes.channels} and {sizes.levels}."
             )
     tools = _tools()
-    path = cache_folder() / f"plugin-{_digest(renderers, tensorrt_version, architectures, tools)}.so"
-    if _is_whole(path):
+    path = cache_folder() / f"plugin-{_digest(renderers, tensorrt_version, tools)}.so"
+    if read_verified(path):
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".plugin-", dir=path.parent) as folder:
-            built = _build(Path(folder), renderers, tensorrt_version, architectures, tools)
-            (Path(folder) / "sum").write_text(hashlib.sha256(built.read_bytes()).hexdigest())
-            built.replace(path)
-            (Path(folder) / "sum").replace(path.with_suffix(".sha256"))
+            write_verified(path, _build(Path(folder), renderers, tensorrt_version, tools).read_bytes())
     except OSError as error:
         raise HideNerfError(
             f"The TensorRT plugin cannot be kept in {path.parent} ({error.strerror}); name another folder in "
@@ -90,19 +97,17 @@ def plugin_library(
     return path
 
 
-def plugin_library_or_none(
-    renderers: Sequence[RendererSizes], tensorrt_version: str, report: Callable[[str], None]
-) -> Path | None:
-    """`plugin_library`, or None after reporting in one line why the engine is built without it."""
+def plugin_library_or_none(renderers: Sequence[RendererSizes], tensorrt_version: str) -> Path | None:
+    """`plugin_library`, or None after a log record that says why the engine is built without it."""
     try:
         return plugin_library(renderers, tensorrt_version)
     except HideNerfError as error:
-        report(f"{error} The engine is built without it, with TensorRT's own GridSample.")
+        logger.info("%s The engine is built without it, with TensorRT's own GridSample.", error)
         return None
 
 
 def describe_plugin(path: Path) -> PluginDescription:
-    """Read from the file, without loading it; a `HideNerfError` if it is no plugin library of ours."""
+    """Read a library's description from its file, without loading it; a `HideNerfError` if it is not our plugin's."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -111,7 +116,8 @@ def describe_plugin(path: Path) -> PluginDescription:
         at = content.index(_MARK)
         said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)])
         models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
-        return PluginDescription(said["tensorrt"], said["cuda"], tuple(said["architectures"].split()), tuple(models))
+        sms = tuple(map(int, said["architectures"].split()))
+        return PluginDescription(said["tensorrt"], said["cuda"], sms, tuple(models))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise HideNerfError(
             f"{path} is no plugin library of this hidenerf; build one as docs/plugin.md says."
@@ -119,7 +125,7 @@ def describe_plugin(path: Path) -> PluginDescription:
 
 
 def check_plugin(path: Path, renderers: Sequence[RendererSizes], tensorrt_version: str) -> PluginDescription:
-    """Describe a library that was built elsewhere; a `HideNerfError` if it is not for these models or this TensorRT."""
+    """Describe a library that was built elsewhere; a `HideNerfError` if it does not fit the models or TensorRT."""
     found = describe_plugin(path)
     if found.tensorrt.split(".")[0] != tensorrt_version.split(".")[0]:
         raise HideNerfError(
@@ -161,35 +167,18 @@ def _tools() -> _Tools:
     return _Tools(cmake, nvcc)
 
 
-def _digest(
-    renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str], tools: _Tools
-) -> str:
+def _digest(renderers: Sequence[RendererSizes], tensorrt_version: str, tools: _Tools) -> str:
     version = subprocess.run([tools.nvcc, "--version"], capture_output=True, text=True, check=False).stdout
-    described = repr((list(map(_text, renderers)), tensorrt_version, list(architectures), version, platform.machine()))
+    described = repr((list(map(_text, renderers)), tensorrt_version, version, platform.machine()))
     digest = hashlib.sha256(described.encode())
     for path in sorted([*FOLDER.glob("*.cuh"), *SOURCES.iterdir()]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def _is_whole(path: Path) -> bool:
-    try:
-        return path.with_suffix(".sha256").read_text() == hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return False
-
-
-def _build(
-    folder: Path, renderers: Sequence[RendererSizes], tensorrt_version: str, architectures: Sequence[str], tools: _Tools
-) -> Path:
-    definitions = {
-        "CMAKE_BUILD_TYPE": "Release",
-        "CMAKE_CUDA_COMPILER": tools.nvcc,
-        "HIDENERF_RENDERERS": ";".join(map(_text, renderers)),
-        "HIDENERF_ARCHITECTURES": ";".join(architectures),
-        "TENSORRT_VERSION": tensorrt_version,
-    }
+def _build(folder: Path, renderers: Sequence[RendererSizes], tensorrt_version: str, tools: _Tools) -> Path:
     configure = [tools.cmake, "-S", str(SOURCES), "-B", str(folder / "build")]
+    definitions = _cmake_definitions(renderers, tensorrt_version, tools)
     configure += [f"-D{name}={value}" for name, value in definitions.items()]
     for command in (configure, [tools.cmake, "--build", str(folder / "build"), "--parallel"]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
@@ -198,6 +187,15 @@ def _build(
             log.write_text(done.stdout)
             raise HideNerfError(f"The TensorRT plugin is not built ({_reason(done.stdout)}); see {log}.")
     return folder / "build" / "libhidenerf_plugin.so"
+
+
+def _cmake_definitions(renderers: Sequence[RendererSizes], tensorrt_version: str, tools: _Tools) -> dict[str, str]:
+    return {
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_CUDA_COMPILER": tools.nvcc,
+        "HIDENERF_RENDERERS": ";".join(map(_text, renderers)),
+        "TENSORRT_VERSION": tensorrt_version,
+    }
 
 
 def _reason(output: str) -> str:

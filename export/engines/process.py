@@ -1,4 +1,4 @@
-"""One engine built in a process of its own, with a progress bar; Ctrl-C ends the build at its next step."""
+"""`build_engine`: one engine built in a process of its own, with a progress bar. Ctrl-C ends it at its next step."""
 
 import ctypes
 import dataclasses
@@ -13,56 +13,57 @@ from typing import Any
 
 from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.progress import build_bar
-from hidenerf.export.engines.worker import Job
+from hidenerf.export.engines.worker import BuildResult, Job
+from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
-from hidenerf.runtime.tensorrt.engine_set import TITLES
 from hidenerf.runtime.tensorrt.messages import plugin_refusal
 
-# From <sys/personality.h>: the process gets the same addresses every time.
+# From <sys/personality.h>: no address randomisation.
 ADDR_NO_RANDOMIZE = 0x0040000
-# What differs from call to call on one machine: where the caller stands, and the test that runs.
+# Variables that differ from call to call on one machine: the caller's folder, its terminal, the running test.
 OWN_ENVIRONMENT = ("PWD", "OLDPWD", "PYTEST_CURRENT_TEST", "COLUMNS", "LINES")
 WORKER = [sys.executable, "-m", "hidenerf.export.engines.worker"]
 
 
-def build_engine(job: Job) -> dict[str, Any]:
-    """Write the plan `job.plan`; returns what the network says for the sidecar (`worker.build`).
+def build_engine(job: Job) -> BuildResult:
+    """Build an engine and write it to `job.plan`.
 
-    Errors: what the library refuses, `TargetError` where another architecture might do, the library's crash, or a file
-    that cannot be written.
+    Errors: what the library refuses, `TargetError` where another SM might do, a crash of the library, a file that
+    cannot be read or written.
     """
     with (
         tempfile.TemporaryDirectory(prefix="hidenerf-engine-") as folder,
         tempfile.TemporaryFile() as errors,
-        build_bar(f"SM {job.sm} {job.graph}") as moved,
+        build_bar(f"SM {job.sm} {job.graph.name}") as advance,
     ):
-        # Paths of the same length whoever builds: the process keeps them among what the library orders by address.
-        inner = dataclasses.replace(job, source=f"{folder}/graph.onnx", plan=f"{folder}/graph.plan")
-        _copy(Path(job.source), Path(inner.source))
+        # Paths of one length for every caller: they are in memory among what the library orders by address.
+        graph = dataclasses.replace(job.graph, path=Path(folder, "graph.onnx"))
+        inner = dataclasses.replace(job, graph=graph, plan=Path(folder, "graph.plan"))
+        _copy(job.graph.path, inner.graph.path)
         with subprocess.Popen(
             WORKER,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            # Python looks for modules in the working folder first, and this one has none.
+            # Python looks for modules in the working folder first; this one has none.
             cwd=folder,
             env={name: value for name, value in os.environ.items() if name not in OWN_ENVIRONMENT}
             | {"PYTHONHASHSEED": "0"},
             preexec_fn=_repeatable() if job.backend == "tensorrt-rtx" else None,
         ) as child:
             try:
-                answer = _converse(child, inner, moved)
+                answer = _converse(child, inner, advance)
             except BaseException:
                 inner.cancel_file.touch()
                 raise
         if "result" in answer:
-            _copy(Path(inner.plan), Path(job.plan))
-            return dict(answer["result"])
+            _copy(inner.plan, job.plan)
+            return BuildResult.from_dict(answer["result"])
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()
-        if "error" in answer and (refused := plugin_refusal(job.graph, lines)):
+        if "error" in answer and (refused := plugin_refusal(job.graph.name, lines)):
             raise HideNerfError(refused)
         if "error" in answer:
             raise TargetError(answer["error"]) if answer["of_target"] else HideNerfError(answer["error"])
@@ -81,11 +82,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _repeatable() -> Callable[[], None] | None:
-    """What makes TensorRT-RTX write the same bytes every time, to be done in the new process before it starts.
+    """What to run in the new process before it starts, so that TensorRT-RTX writes the same bytes every time.
 
-    It orders a graph's outputs by addresses, which follow from the system's dice and from the order in which its
-    threads run: fixed addresses and one CPU leave no choice. Only Linux can; elsewhere, and where a container forbids
-    it, a plan with several outputs may come out in another order, which is as good.
+    TensorRT-RTX orders a graph's outputs by address. Addresses depend on address randomisation and on the order in
+    which threads run, so both are fixed: no randomisation, one CPU. Only Linux can do that. Elsewhere, and where a
+    container forbids it, an engine may have its outputs in another order, which works as well.
     """
     if sys.platform != "linux":
         return None
@@ -99,8 +100,8 @@ def _repeatable() -> Callable[[], None] | None:
     return before_start
 
 
-def _converse(child: "subprocess.Popen[str]", job: Job, moved: Any) -> dict[str, Any]:
-    """The worker's last answer, empty if it ended before it gave one."""
+def _converse(child: "subprocess.Popen[str]", job: Job, advance: Callable[[float], None]) -> dict[str, Any]:
+    """Give the worker its job. Returns its last answer, empty if it ended before it gave one."""
     assert child.stdin is not None
     assert child.stdout is not None
     answer: dict[str, Any] = {}
@@ -112,14 +113,14 @@ def _converse(child: "subprocess.Popen[str]", job: Job, moved: Any) -> dict[str,
     for line in child.stdout:
         answer = json.loads(line)
         if "done" in answer:
-            moved(answer["done"])
+            advance(answer["done"])
     return answer
 
 
 def _crash(job: Job, status: int, lines: list[str]) -> HideNerfError:
     how = f"signal {-status}" if status < 0 else f"exit code {status}"
-    said = f" ({lines[-1].strip()})" if lines else ""
+    last_line = f" ({lines[-1].strip()})" if lines else ""
     return HideNerfError(
-        f"{job.graph}: {TITLES[job.backend]} crashed with {how} while it built for SM {job.sm}{said}; use another "
-        "version of the library."
+        f"{job.graph.name}: {backend_entry(job.backend).title} crashed with {how} while it built for SM {job.sm}"
+        f"{last_line}; use another version of the library."
     )

@@ -1,4 +1,4 @@
-"""How far a build is, from TensorRT's progress monitor, which also ends it."""
+"""Progress of a build, from TensorRT's progress monitor, which can also cancel the build."""
 
 import contextlib
 import logging
@@ -14,26 +14,28 @@ BAR_STEPS = 1000
 
 
 class Phases:
-    """The phases of one build, each a step of its parent; knows how much of the whole is done."""
+    """The phases of one build, each a step of its parent phase, and how much of the whole is done."""
 
     def __init__(self) -> None:
         self._active: dict[str, tuple[str | None, int, int]] = {}
         self._furthest = 0.0
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins."""
         self._active[name] = (parent, max(steps, 1), 0)
 
     def step(self, name: str, index: int) -> None:
-        """Step `index`, counted from 0, of a phase is done."""
+        """Step `index` of a phase is done, counted from 0."""
         if name in self._active:
             parent, steps, _ = self._active[name]
             self._active[name] = (parent, steps, min(index + 1, steps))
 
     def finish(self, name: str) -> None:
+        """A phase ends."""
         self._active.pop(name, None)
 
     def done(self) -> float:
-        """From 0 to 1, never falling: the outermost phase's steps, with the part of the one under way."""
+        """The part done, from 0 to 1; never falls. Steps of the outermost phase, with the part of the current one."""
         outermost = [name for name, (parent, _, _) in self._active.items() if parent is None]
         if outermost:
             self._furthest = max(self._furthest, self._part(outermost[0]))
@@ -45,10 +47,13 @@ class Phases:
         return min((done + max(children, default=0.0)) / steps, 1.0)
 
 
-def progress_monitor(trt: Any, cancelled: Callable[[], bool], moved: Callable[[float], None]) -> Any:
-    """An `IProgressMonitor` that tells `moved` the part done, and ends the build at the step where `cancelled` is true.
+def progress_monitor(trt: Any, cancelled: Callable[[], bool], advance: Callable[[float], None]) -> Any:
+    """An `IProgressMonitor` of the module `trt`.
 
-    TensorRT may call it from several threads, of which Python runs one at a time.
+    cancelled: once it returns True, the build ends at its next step.
+    advance: is called with the part done, from 0 to 1.
+
+    TensorRT may call the monitor from several threads. Python runs one of them at a time.
     """
     phases = Phases()
 
@@ -61,7 +66,7 @@ def progress_monitor(trt: Any, cancelled: Callable[[], bool], moved: Callable[[f
 
         def step_complete(self, phase_name: str, step: int) -> bool:
             phases.step(phase_name, step)
-            moved(phases.done())
+            advance(phases.done())
             return not cancelled()
 
         def phase_finish(self, phase_name: str) -> None:
@@ -74,12 +79,12 @@ def progress_monitor(trt: Any, cancelled: Callable[[], bool], moved: Callable[[f
 def build_bar(label: str) -> Iterator[Callable[[float], None]]:
     """Yield a function to call with the part done; it draws a bar with the time left on stderr.
 
-    It draws on a terminal only, and only where notes are logged: not with `--quiet`.
+    The bar is drawn only on a terminal, and only if notes are logged: not with `--quiet`.
     """
     if not sys.stderr.isatty() or not logger.isEnabledFor(logging.INFO):
         yield lambda _: None
         return
-    # Cleared in the end: the line on what was built takes its place.
+    # The bar is cleared in the end; the line on what was built takes its place.
     with click.progressbar(length=BAR_STEPS, label=label, file=sys.stderr) as bar:
         yield lambda part: bar.update(round(part * BAR_STEPS) - bar.pos)
     click.echo("\x1b[1A\x1b[2K", nl=False, err=True)

@@ -1,12 +1,14 @@
-"""Which GPU architectures to build for: `--sm`, what the library lists, and the GPU that is here."""
+"""`choose_targets`: which SMs to build for, from `--sm`, the library's list, and this machine's GPU."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.kernels.compile import cuda_core
+from hidenerf.runtime.kernels.sm import NoGpuError, gpu_sm
 from hidenerf.runtime.tensorrt.library import Library
 
 ALL = "all"
+# Known SMs, with examples of their GPUs.
 GPUS = {
     75: "RTX 20, GTX 16, T4",
     80: "A100",
@@ -21,7 +23,12 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Targets:
-    """sms: architectures in ascending order. lenient: leave out those that cannot run the graphs, and say so."""
+    """What to build for.
+
+    library: what builds.
+    sms: SMs in ascending order.
+    lenient: whether an SM that cannot run the graphs is left out, with a log record, instead of an error.
+    """
 
     library: Library
     sms: tuple[int, ...]
@@ -29,26 +36,27 @@ class Targets:
 
 
 def choose_targets(library: Library, option: str | None) -> Targets:
-    """The architectures to build for. option: the value of `--sm`, "75,86" or "all"; None is all that are possible.
+    """Choose the SMs to build for. TensorRT-RTX builds for SMs that it lists, TensorRT for this machine's GPU.
 
-    TensorRT-RTX builds ahead of time for what it lists, TensorRT for the GPU of this machine. Errors: not a number, an
-    unknown architecture, one that the library does not build for, no GPU for TensorRT.
+    library: what builds.
+    option: the value of `--sm`, such as "75,86" or "all"; None means all that are possible.
+    Errors: not a number, an unknown SM, one that the library does not build for, no GPU for TensorRT.
     """
-    wanted = None if option in (None, ALL) else _parse(str(option))
+    sms = None if option in (None, ALL) else _parse(str(option))
     if library.backend == "tensorrt":
-        return _for_this_gpu(library, option, wanted)
+        return _for_this_gpu(library, option, sms)
     listed = listed_sms(library)
-    for sm in wanted or ():
+    for sm in sms or ():
         if sm not in listed:
             raise HideNerfError(
-                f"--sm {sm}: {library.title} does not build for SM {sm} ({GPUS[sm]}), only for {_spelt(listed)}; "
+                f"--sm {sm}: {library.title} does not build for SM {sm} ({GPUS[sm]}), only for {_joined(listed)}; "
                 "leave it out, or use --backend tensorrt on a machine with that GPU."
             )
-    return Targets(library, wanted or listed, lenient=wanted is None)
+    return Targets(library, sms or listed, lenient=sms is None)
 
 
 def listed_sms(library: Library) -> tuple[int, ...]:
-    """Architectures that TensorRT-RTX can build for, ascending."""
+    """SMs that TensorRT-RTX can build for, ascending."""
     names = library.trt.ComputeCapability.__members__
     return tuple(sorted(int(name[2:]) for name in names if name.startswith("SM")))
 
@@ -58,16 +66,16 @@ def _parse(option: str) -> tuple[int, ...]:
     for part in option.split(","):
         if not part.strip().isdecimal() or int(part) not in GPUS:
             raise HideNerfError(
-                f"--sm {option}: {part.strip()!r} is no GPU architecture known here; give {_spelt(GPUS)} or {ALL!r}, "
+                f"--sm {option}: {part.strip()!r} is no SM known here; give {_joined(GPUS)} or {ALL!r}, "
                 "several separated by commas."
             )
         numbers.add(int(part))
     return tuple(sorted(numbers))
 
 
-def _for_this_gpu(library: Library, option: str | None, wanted: tuple[int, ...] | None) -> Targets:
-    here = _gpu_of_this_machine(library)
-    if option == ALL or (wanted is not None and wanted != (here,)):
+def _for_this_gpu(library: Library, option: str | None, sms: tuple[int, ...] | None) -> Targets:
+    here = _sm_of_this_machine(library)
+    if option == ALL or (sms is not None and sms != (here,)):
         raise HideNerfError(
             f"--sm {option}: {library.title} builds only for the GPU of this machine, SM {here}; leave out --sm, or "
             "build ahead of time with --backend tensorrt-rtx."
@@ -75,23 +83,20 @@ def _for_this_gpu(library: Library, option: str | None, wanted: tuple[int, ...] 
     return Targets(library, (here,), lenient=False)
 
 
-def _gpu_of_this_machine(library: Library) -> int:
+def _sm_of_this_machine(library: Library) -> int:
     try:
-        core = cuda_core()
+        return gpu_sm()
+    except NoGpuError as error:
+        raise HideNerfError(
+            f"{library.title} builds engines on the GPU that is to run them, and none is usable here ({error.reason}); "
+            "run this on that machine, or build ahead of time with --backend tensorrt-rtx."
+        ) from None
     except HideNerfError:
         raise HideNerfError(
             "--backend tensorrt needs the Python package cuda-core to know the GPU; install it with: "
             "pip install 'hidenerf[tensorrt]'"
         ) from None
-    try:
-        major, minor = core.Device().compute_capability
-    except Exception as error:
-        raise HideNerfError(
-            f"{library.title} builds engines on the GPU that is to run them, and none is usable here ({error}); run "
-            "this on that machine, or build ahead of time with --backend tensorrt-rtx."
-        ) from None
-    return int(major) * 10 + int(minor)
 
 
-def _spelt(sms: "tuple[int, ...] | dict[int, str]") -> str:
+def _joined(sms: Iterable[int]) -> str:
     return ", ".join(map(str, sms))

@@ -1,11 +1,11 @@
-"""The process that builds one engine (started by `process.py`).
+"""The worker: the process that builds one engine (started by `process.py`).
 
-Each engine is built in a new process because TensorRT-RTX orders a graph's outputs by address: in one that has built
-before, the same graph gives other bytes. A library that crashes takes only this process with it.
+Each engine is built in a new process, because TensorRT-RTX orders a graph's outputs by address: in a process that has
+built before, the same graph gives other bytes. A library that crashes ends only this process.
 
-The job comes as a line of JSON on stdin. Lines of JSON go out on stdout: `{"done": 0.5}`, and last `{"result": …}` or
-`{"error": …, "of_target": …}`. The build is cancelled by a file that the parent makes; when the parent dies,
-writing the next line ends the process.
+The job comes as a line of JSON on stdin. Answers go to stdout as lines of JSON: `{"done": 0.5}`, and last
+`{"result": …}` or `{"error": …, "of_target": …}`. The parent cancels the build by making a file. If the parent dies,
+writing the next line ends this process.
 """
 
 import json
@@ -17,50 +17,97 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from hidenerf.export.engines.audit import as_dicts, audit_layers, summary, uses
-from hidenerf.export.engines.build import TargetError, plan_from_network
-from hidenerf.export.engines.libraries import load_library
+from hidenerf.export.engines.audit import audit_layers, summary, uses
+from hidenerf.export.engines.build import TargetError, build_plan
+from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
-from hidenerf.runtime.tensorrt.engine_set import tensor_specs
+from hidenerf.runtime.tensorrt.sidecar import Layer, PrecisionSummary, tensor_specs
 
 FIRST_SM_WITH_FP8 = 89
 
 
 @dataclass(frozen=True)
 class Job:
-    """One engine to build. source, plan: absolute paths. inputs, outputs: as in the manifest. reduced: not FP32.
+    """One engine to build.
 
-    plugin: absolute path of the library of the plugins that are to take the graph's nodes, if any.
+    backend: "tensorrt" or "tensorrt-rtx".
+    sm: SM to build for.
+    graph: the graph, with the absolute path of its file.
+    reduced: whether the graph is not meant to be FP32.
+    plan: absolute path of the engine to write.
+    plugin: absolute path of the library of the plugins that take nodes of the graph, if any do.
     """
 
     backend: str
     sm: int
-    graph: str
-    source: str
-    inputs: list[dict[str, Any]]
-    outputs: list[dict[str, Any]]
+    graph: GraphSpec
     reduced: bool
-    plan: str
-    plugin: str | None = None
+    plan: Path
+    plugin: Path | None = None
 
     @property
     def cancel_file(self) -> Path:
-        """The build ends once this exists."""
-        return Path(self.plan).with_suffix(".cancel")
+        """The build ends once this file exists."""
+        return self.plan.with_suffix(".cancel")
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self))
+        """The job as one line."""
+        graph = {
+            "name": self.graph.name,
+            "path": str(self.graph.path),
+            "inputs": [tensor.to_json() for tensor in self.graph.inputs.values()],
+            "outputs": [tensor.to_json() for tensor in self.graph.outputs.values()],
+        }
+        plugin = None if self.plugin is None else str(self.plugin)
+        return json.dumps({**vars(self), "graph": graph, "plan": str(self.plan), "plugin": plugin})
+
+    @staticmethod
+    def from_json(line: str) -> "Job":
+        """The inverse of `to_json`."""
+        content = json.loads(line)
+        graph = content.pop("graph")
+        tensors = (tensor_specs(graph[kind]) for kind in ("inputs", "outputs"))
+        plan, plugin = content.pop("plan"), content.pop("plugin")
+        return Job(
+            graph=GraphSpec(graph["name"], Path(graph["path"]), *tensors),
+            plan=Path(plan),
+            plugin=None if plugin is None else Path(plugin),
+            **content,
+        )
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What the worker says of the engine it wrote.
+
+    precision, layers: as in the sidecar.
+    plugin_outside: whether the engine was to contain the plugin's library and does not.
+    """
+
+    precision: PrecisionSummary
+    layers: list[Layer]
+    plugin_outside: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(content: dict[str, Any]) -> "BuildResult":
+        """The inverse of `to_dict`."""
+        layers = [Layer(**layer) for layer in content["layers"]]
+        return BuildResult(PrecisionSummary(**content["precision"]), layers, content["plugin_outside"])
 
 
 def main() -> None:
-    """Read the job from stdin, build the engine, and answer on stdout, as the module says."""
-    # Ctrl-C in a terminal reaches this process too; the parent is to decide.
+    """Read the job, build its engine and write answers."""
+    # Ctrl-C in a terminal also reaches this process, but the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = _keep_stdout_for_answers()
-    job = Job(**json.loads(sys.stdin.readline()))
+    job = Job.from_json(sys.stdin.readline())
 
     def answer(**content: Any) -> None:
         answers.write(json.dumps(content) + "\n")
@@ -71,40 +118,36 @@ def main() -> None:
     except HideNerfError as error:
         answer(error=str(error), of_target=isinstance(error, TargetError))
     else:
-        answer(result=result)
+        answer(result=result.to_dict())
 
 
-def build(job: Job, cancelled: Callable[[], bool], moved: Callable[[float], None]) -> dict[str, Any]:
-    """Parse, audit, build and write the plan; returns the sidecar's `inputs`, `outputs`, `precision`, `layers`.
+def build(job: Job, cancelled: Callable[[], bool], advance: Callable[[float], None]) -> BuildResult:
+    """Parse, audit and build a job's graph, and write the engine.
 
-    And `plugin_outside`: whether the plan was to carry the plugin's library and does not.
+    job: what to build.
+    cancelled: once it returns True, the build ends at its next step.
+    advance: is called with the part done, from 0 to 1.
+    Errors: what the library refuses, `TargetError` where another SM might do, an engine that cannot be written.
     """
-    library = load_library(job.backend)
-    graph = GraphSpec(job.graph, Path(job.source), tensor_specs(job.inputs), tensor_specs(job.outputs))
-    plugin = Path(job.plugin) if job.plugin else None
-    parsed = network_from_onnx(library, graph, graph.path.read_bytes(), plugin)
+    library = load_builder_library(job.backend)
+    parsed = network_from_onnx(library, job.graph, job.graph.path.read_bytes(), job.plugin)
     layers = audit_layers(parsed.network)
+    name = job.graph.name
     if uses(layers, "FP8") and job.sm < FIRST_SM_WITH_FP8:
         raise TargetError(
-            f"{job.graph}: it computes in FP8, which SM {job.sm} lacks; leave {job.sm} out of --sm, or export without "
-            "FP8."
+            f"{name}: it computes in FP8, which SM {job.sm} lacks; leave {job.sm} out of --sm, or export without FP8."
         )
-    plan = plan_from_network(library, job.graph, parsed, job.sm, plugin=plugin, cancelled=cancelled, moved=moved)
+    plan = build_plan(library, name, parsed, job.sm, plugin=job.plugin, cancelled=cancelled, advance=advance)
     try:
-        Path(job.plan).write_bytes(plan)
+        job.plan.write_bytes(plan)
     except OSError as error:
-        raise cannot_write(Path(job.plan), error.errno, error.strerror) from None
-    return {
-        "inputs": as_dicts(parsed.inputs),
-        "outputs": as_dicts(parsed.outputs),
-        "precision": summary(layers, job.reduced),
-        "layers": as_dicts(layers),
-        "plugin_outside": plugin is not None and plugin.read_bytes() not in plan,
-    }
+        raise cannot_write(job.plan, error.errno, error.strerror) from None
+    outside = job.plugin is not None and job.plugin.read_bytes() not in plan
+    return BuildResult(summary(layers, job.reduced), layers, outside)
 
 
 def _keep_stdout_for_answers() -> TextIO:
-    """What libraries print goes to stderr from here on."""
+    """Return stdout, and send everything that libraries print to stderr from here on."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return answers

@@ -1,54 +1,55 @@
-"""Engines of a bundle, built where they are missing or stale, and written whole with their sidecars."""
+"""`write_engines`: builds a bundle's engines where they are missing or stale, and writes them with their sidecars."""
 
 import contextlib
 import importlib.metadata
-import json
+import logging
 import shutil
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from hidenerf.export.engines.build import RECIPES, TargetError
+from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.onnx_file import has_plugin_nodes
 from hidenerf.export.engines.plugin import find_plugin
 from hidenerf.export.engines.process import build_engine
-from hidenerf.export.engines.staleness import MISSING, Origin, stale_reason
+from hidenerf.export.engines.recipe import RECIPES
+from hidenerf.export.engines.staleness import MISSING, Ingredients, stale_reason
 from hidenerf.export.engines.targets import Targets
 from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.files import atomic_folder, sha256_of
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.tensorrt.engine_set import (
-    ENGINES_FOLDER,
-    PLUGIN_FILE,
-    SIDECAR_SCHEMA,
-    SIDECAR_VERSION,
-    set_folder,
-)
+from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER, set_folder
 from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt.sidecar import PLUGIN_FILE, Sidecar
+
+logger = logging.getLogger(__name__)
 
 
-def write_engines(folder: Path, targets: Targets, report: Callable[[str], None]) -> None:
-    """Build the engines of the bundle `folder` for each of the targets' architectures.
+def write_engines(folder: Path, targets: Targets) -> None:
+    """Build the engines of a bundle for every SM of the targets.
 
-    A set, the graphs' engines for one architecture, appears whole or not at all; engines that still fit are kept.
-    report is called with a line for each engine, and for each architecture that is left out. Errors: a broken bundle,
-    a folder that cannot be written, a plugin of the user's that does not fit, what the library refuses.
+    A set, the engines of all graphs for one SM, appears whole or not at all. Engines that still fit are kept. One log
+    record says so for each engine, and for each SM that is left out.
+
+    folder: the bundle.
+    targets: the library and the SMs.
+    Errors: a broken bundle, a folder that cannot be written, a plugin of the user's that does not fit, what the library
+    refuses.
     """
     bundle = open_bundle(folder)
-    plugin = plugin_of(bundle, targets.library, report)
+    plugin = plugin_of(bundle, targets.library)
     refused: TargetError | None = None
     built = False
     for sm in targets.sms:
         try:
-            _write_set(bundle, targets.library, sm, plugin, report)
+            _write_set(bundle, targets.library, sm, plugin)
             built = True
         except TargetError as error:
             if not targets.lenient:
                 raise
             refused = error
-            report(f"SM {sm}: left out. {error}")
+            logger.info("SM %d: left out. %s", sm, error)
         finally:
             with contextlib.suppress(OSError):
                 (folder / ENGINES_FOLDER).rmdir()  # goes only if it is empty
@@ -56,55 +57,60 @@ def write_engines(folder: Path, targets: Targets, report: Callable[[str], None])
         raise refused
 
 
-def plugin_of(bundle: Bundle, library: Library, report: Callable[[str], None]) -> Path | None:
-    """The plugin's library for a bundle's nodes; None for TensorRT-RTX, or after reporting why it cannot be built.
+def plugin_of(bundle: Bundle, library: Library) -> Path | None:
+    """The plugin's library for the nodes of a bundle, built if need be.
 
-    TensorRT-RTX ends the process when a graph takes a plugin.
+    None for TensorRT-RTX, which ends the process when a graph takes a plugin, for a bundle without nodes of ours, and
+    where the plugin cannot be built; then a log record says why.
     """
     if library.backend != "tensorrt" or not any(map(_has_plugin_nodes, bundle.graphs.values())):
         return None
-    return find_plugin([RendererSizes.of_model(bundle.manifest.model.config)], library.version, report)
+    return find_plugin([RendererSizes.of_model(bundle.manifest.model.config)], library.version)
 
 
 def _has_plugin_nodes(graph: GraphSpec) -> bool:
     return has_plugin_nodes(graph.path.read_bytes())
 
 
-def _write_set(bundle: Bundle, library: Library, sm: int, plugin: Path | None, report: Callable[[str], None]) -> None:
+def _write_set(bundle: Bundle, library: Library, sm: int, plugin: Path | None) -> None:
     folder = set_folder(bundle.folder, library.backend, library.version, sm)
-    origins = {name: origin_of(bundle, library, graph, plugin) for name, graph in bundle.graphs.items()}
-    reasons = {name: stale_reason(folder, name, origin) for name, origin in origins.items()}
+    ingredients = {name: ingredients_of(bundle, library, graph, plugin) for name, graph in bundle.graphs.items()}
+    reasons = {name: stale_reason(folder, name, now) for name, now in ingredients.items()}
     lines = [f"SM {sm} {name}: kept" for name, reason in reasons.items() if reason is None]
     stale = [graph for graph in bundle.graphs.values() if reasons[graph.name] is not None]
     if stale:
         with atomic_folder(folder) as partial:
             if folder.is_dir():
                 shutil.copytree(folder, partial, dirs_exist_ok=True)
-            # Smallest first: a GPU architecture that cannot run the graphs is then found out soonest.
+            # Smallest first: that shows soonest whether the SM can run the graphs.
             for graph in sorted(stale, key=lambda graph: graph.path.stat().st_size):
                 start = time.perf_counter()
-                sidecar = _build(bundle, library, graph, sm, origins[graph.name], plugin, partial)
+                sidecar = _build(bundle, library, graph, sm, ingredients[graph.name], plugin, partial)
                 reason = reasons[graph.name]
                 done = "built" if reason == MISSING else f"rebuilt, {reason}"
-                lines.append(f"SM {sm} {graph.name}: {done}  {_spelt(sidecar)}  {time.perf_counter() - start:.1f} s")
-                if stray := sidecar["precision"]["stray"]:
+                lines.append(
+                    f"SM {sm} {graph.name}: {done}  {_described(sidecar)}  {time.perf_counter() - start:.1f} s"
+                )
+                if stray := sidecar.precision.stray:
                     precision = bundle.precision.upper()
                     lines.append(f"SM {sm} {graph.name}: in FP32 though the bundle is {precision}: {', '.join(stray)}")
     for line in lines:
-        report(line)
+        logger.info(line)
 
 
-def origin_of(bundle: Bundle, library: Library, graph: GraphSpec, plugin: Path | None) -> Origin:
-    """What the engine of a graph follows from; the plugin only where nodes of the graph are its."""
-    build = dict(RECIPES[library.backend])
-    if plugin is not None and _has_plugin_nodes(graph):
-        build["plugin"] = {"sha256": sha256_of(plugin)}
-    versions = {
-        library.backend: library.version,
-        "onnx_parser": str(library.trt.get_nv_onnx_parser_version()),
-        "polygraphy": importlib.metadata.version("polygraphy"),
-    }
-    return Origin(bundle.manifest.files[graph.path.name], build, versions)
+def ingredients_of(bundle: Bundle, library: Library, graph: GraphSpec, plugin: Path | None) -> Ingredients:
+    """What a build of a graph's engine would use now; the plugin only if nodes of the graph are its."""
+    uses_plugin = plugin is not None and _has_plugin_nodes(graph)
+    return Ingredients(
+        graph_sha256=bundle.manifest.files[graph.path.name],
+        flags=RECIPES[library.backend].flags(),
+        plugin_sha256=sha256_of(plugin) if uses_plugin and plugin is not None else None,
+        versions={
+            library.backend: library.version,
+            "onnx_parser": str(library.trt.get_nv_onnx_parser_version()),
+            "polygraphy": importlib.metadata.version("polygraphy"),
+        },
+    )
 
 
 def _build(
@@ -112,54 +118,48 @@ def _build(
     library: Library,
     graph: GraphSpec,
     sm: int,
-    origin: Origin,
+    ingredients: Ingredients,
     plugin: Path | None,
     folder: Path,
-) -> dict[str, Any]:
-    """Write plan and sidecar of one graph into `folder`; returns the sidecar (`runtime/tensorrt/engine_set.py`)."""
+) -> Sidecar:
+    """Write the engine and the sidecar of one graph into `folder`; returns the sidecar."""
     plan = folder / f"{graph.name}.plan"
-    job = Job(
+    own_plugin = plugin if ingredients.plugin_sha256 is not None else None
+    result = build_engine(
+        Job(
+            backend=library.backend,
+            sm=sm,
+            graph=replace(graph, path=graph.path.absolute()),
+            reduced=bundle.precision != "fp32",
+            plan=plan.absolute(),
+            plugin=None if own_plugin is None else own_plugin.absolute(),
+        )
+    )
+    if result.plugin_outside and own_plugin is not None:
+        shutil.copyfile(own_plugin, folder / PLUGIN_FILE)
+    sidecar = Sidecar(
+        graph=graph.name,
+        graph_file=graph.path.name,
+        graph_sha256=ingredients.graph_sha256,
+        plan_bytes=plan.stat().st_size,
+        plan_sha256=sha256_of(plan),
         backend=library.backend,
         sm=sm,
-        graph=graph.name,
-        source=str(graph.path.absolute()),
-        inputs=[tensor.to_json() for tensor in graph.inputs.values()],
-        outputs=[tensor.to_json() for tensor in graph.outputs.values()],
-        reduced=bundle.precision != "fp32",
-        plan=str(plan.absolute()),
-        plugin=str(plugin.absolute()) if plugin is not None and "plugin" in origin.build else None,
+        versions=ingredients.versions,
+        flags=ingredients.flags,
+        plugin_sha256=ingredients.plugin_sha256,
+        plugin_beside=result.plugin_outside,
+        # Parsing has verified that the network's tensors are these.
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+        precision=result.precision,
+        layers=result.layers,
     )
-    network = build_engine(job)
-    beside = {}
-    if network.pop("plugin_outside") and plugin is not None:
-        shutil.copyfile(plugin, folder / PLUGIN_FILE)
-        beside = {"plugin_file": PLUGIN_FILE}
-    sidecar = {
-        "schema": SIDECAR_SCHEMA,
-        "schema_version": SIDECAR_VERSION,
-        "graph": graph.name,
-        "source": {"file": graph.path.name, "sha256": origin.source_sha256},
-        "plan": {"file": plan.name, "bytes": plan.stat().st_size, "sha256": sha256_of(plan), **beside},
-        "backend": library.backend,
-        "sm": sm,
-        "versions": origin.versions,
-        "build": origin.build,
-        **network,
-    }
-    (folder / f"{graph.name}.json").write_text(_as_json(sidecar), encoding="utf-8")
+    (folder / f"{graph.name}.json").write_text(sidecar.to_json(), encoding="utf-8")
     return sidecar
 
 
-def _spelt(sidecar: dict[str, Any]) -> str:
-    convolutions = sidecar["precision"]["convolutions"]
+def _described(sidecar: Sidecar) -> str:
+    convolutions = sidecar.precision.convolutions
     counts = ", ".join(f"{count} in {precision}" for precision, count in convolutions.items()) or "none"
-    return f"{sidecar['plan']['bytes'] / 1e6:.1f} MB  convolutions: {counts}"
-
-
-def _as_json(sidecar: dict[str, Any]) -> str:
-    """JSON with a tensor and a layer a line: hundreds of layers are to be read."""
-    entries = []
-    for key, value in sidecar.items():
-        items = ",\n".join(f"  {json.dumps(item)}" for item in value) if isinstance(value, list) else ""
-        entries.append(f" {json.dumps(key)}: " + (f"[\n{items}\n ]" if items else json.dumps(value)))
-    return "{\n" + ",\n".join(entries) + "\n}\n"
+    return f"{sidecar.plan_bytes / 1e6:.1f} MB  convolutions: {counts}"

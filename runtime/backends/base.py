@@ -1,41 +1,115 @@
-"""What every backend offers: the three graphs of one bundle, chained, with a source's features kept between frames."""
+"""`Backend`: the interface of everything that runs a bundle's graphs.
 
-from typing import Protocol, runtime_checkable
+A backend runs the three graphs one after the other and keeps a source's features between frames.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.bundle import Bundle
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.profiling import StageTimes
 
 Float = NDArray[np.float32]
+Frame = tuple[NDArray[np.uint8], Float]
 
 
-class Backend(Protocol):
-    """Sizes: S image, R render, Q SECC. Nothing is copied between graphs that can stay where it is."""
+class Backend(ABC):
+    """One open backend with one bundle.
 
-    name: str
+    A subclass implements `load_graphs`, `encode_source`, `render_secc` and `close`. It may override `set_face` and
+    `render` to draw SECCs where its graphs run; by default OpenCV draws them on the CPU.
 
+    Sizes in shapes: S image, Q SECC, V vertices and E expression coefficients of the face model.
+
+    name: the backend's name in the registry.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, bundle: Bundle, times: StageTimes) -> None:
+        """Open the backend.
+
+        bundle: whose graphs to run.
+        times: gets the time of every stage.
+        Errors: whatever keeps the backend from running here, as one sentence that names another backend or the fix.
+        """
+        self._bundle = bundle
+        self._times = times
+        self._face_model: FaceModel | None = None
+        self._neutral: Float | None = None
+
+    @classmethod
+    @abstractmethod
+    def load_graphs(cls, bundle: Bundle) -> Mapping[str, Any]:
+        """Load each of the bundle's graphs alone, for comparisons tensor by tensor (`calibration/parity`).
+
+        Returns by graph name what runs it: an ONNX Runtime `InferenceSession`, or an `ICudaEngine` for a backend that
+        runs engines. Errors: as for opening the backend.
+        """
+
+    @property
+    def frame_precision(self) -> str:
+        """Precision of the arithmetic behind a frame: "fp32", "fp16" or "int8"."""
+        return self._bundle.precision
+
+    @abstractmethod
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
-        """Once per source: picture [1, 3, S, S] in [0, 1], camera [1, 25], SECC [1, 3, Q, Q]; features are kept."""
-        ...
+        """Run the source encoder and keep its features; once per source.
 
-    def render(self, secc_driving: Float, camera: Float) -> tuple[NDArray[np.uint8], Float]:
-        """Per frame: SECC [1, 3, Q, Q], camera [1, 25] → frame [S, S, 3] uint8 RGB, alpha [S, S]; the caller's own."""
-        ...
+        source_image: [1, 3, S, S] in [0, 1].
+        source_camera: [1, 25].
+        secc_canonical: [1, 3, Q, Q], the SECC of the source's expression.
+        Errors: an array of another shape.
+        """
 
-    def close(self) -> None:
-        """Free sessions and buffers."""
-        ...
+    @abstractmethod
+    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+        """Render one frame from a SECC that is already drawn.
 
-
-@runtime_checkable
-class SeccBackend(Backend, Protocol):
-    """A backend that draws the driving SECC itself, where its graphs run."""
+        secc_driving: [1, 3, Q, Q].
+        camera: [1, 25].
+        Returns the frame [S, S, 3], uint8 RGB over black, and its alpha [S, S]. Both arrays are the caller's own.
+        Errors: no source has been encoded, an array of another shape.
+        """
 
     def set_face(self, face_model: FaceModel, neutral: Float) -> None:
-        """Once per source, whose shape without expression is `neutral` [V, 3]."""
-        ...
+        """Set the face whose SECCs `render` draws; once per source.
 
-    def render_expression(self, expression: Float, camera: Float) -> tuple[NDArray[np.uint8], Float]:
-        """`render` with the SECC of expression [E] (Eq. 3 as read in DESIGN §8)."""
-        ...
+        face_model: the bundle's face model.
+        neutral: [V, 3], the source's shape without expression.
+        """
+        self._face_model, self._neutral = face_model, neutral
+
+    def draw_secc(self, expression: Float) -> Float:
+        """Draw the SECC [3, Q, Q] of the face that was set, on the CPU (Eq. 3 as read in DESIGN §8).
+
+        expression: [E].
+        Errors: no face has been set.
+        """
+        # Only here: a backend that draws on the GPU runs without OpenCV.
+        from hidenerf.runtime.secc import secc
+
+        if self._face_model is None or self._neutral is None:
+            raise HideNerfError("No face has been set yet; set one before drawing a SECC.")
+        with self._times.measure("secc"):
+            vertices = self._neutral + (expression @ self._face_model.flat_expression_basis).reshape(-1, 3)
+            return secc(vertices, self._face_model, self._bundle.secc_size)
+
+    def render(self, expression: Float, camera: Float) -> Frame:
+        """Render one frame from an expression.
+
+        expression: [E].
+        camera: [1, 25].
+        Returns what `render_secc` returns. Errors: no source has been encoded, no face has been set.
+        """
+        return self.render_secc(self.draw_secc(expression)[None], camera)
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free sessions and buffers."""

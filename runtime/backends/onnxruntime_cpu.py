@@ -6,44 +6,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.backends.base import Float
+from hidenerf.runtime.backends.base import Backend, Float, Frame
+from hidenerf.runtime.backends.onnxruntime_session import open_session
 from hidenerf.runtime.bundle import Bundle, GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.profiling import StageTimes
 
-ERRORS_ONLY = 3
+PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxRuntimeCpu:
-    """Three sessions whose tensors are bound once at fixed addresses; outputs of one graph are inputs of the next."""
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime; a `HideNerfError` with the pip command if it is not installed."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise HideNerfError(
+            "Running on the CPU needs onnxruntime; install it with: pip install 'hidenerf[cpu]'"
+        ) from None
+    return onnxruntime
+
+
+class OnnxRuntimeCpuBackend(Backend):
+    """Three sessions whose tensors are bound once at fixed addresses. Outputs of one graph are inputs of the next."""
 
     name = "onnxruntime-cpu"
 
     def __init__(self, bundle: Bundle, times: StageTimes) -> None:
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            raise HideNerfError(
-                "Running on the CPU needs onnxruntime; install it with: pip install 'hidenerf[cpu]'"
-            ) from None
-        self._times = times
+        super().__init__(bundle, times)
+        onnxruntime = import_onnxruntime()
         self._value = onnxruntime.OrtValue
         self._encoded = False
         self._tensors: dict[str, Any] = {}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-        options.log_severity_level = ERRORS_ONLY
         self._sessions = {}
         self._bindings = {}
         for name, graph in bundle.graphs.items():
-            try:
-                session = onnxruntime.InferenceSession(str(graph.path), options, providers=["CPUExecutionProvider"])
-                self._bindings[name] = self._bind(session, graph)
-            except Exception as error:  # ONNX Runtime raises its own types, one for each status code
-                raise HideNerfError(
-                    f"{graph.path}: ONNX Runtime does not load it ({error}); export the bundle again."
-                ) from None
-            self._sessions[name] = session
+            self._sessions[name] = open_session(onnxruntime, graph, PROVIDER, threads=_usable_cpus())
+            self._bindings[name] = self._bind(self._sessions[name], graph)
+
+    @classmethod
+    def load_graphs(cls, bundle: Bundle) -> dict[str, Any]:
+        """See `Backend.load_graphs`."""
+        onnxruntime = import_onnxruntime()
+        return {name: open_session(onnxruntime, graph, PROVIDER) for name, graph in bundle.graphs.items()}
 
     def _bind(self, session: Any, graph: GraphSpec) -> Any:
         binding = session.io_binding()
@@ -64,8 +68,8 @@ class OnnxRuntimeCpu:
         self._run("source_encoder")
         self._encoded = True
 
-    def render(self, secc_driving: Float, camera: Float) -> tuple[NDArray[np.uint8], Float]:
-        """See `Backend.render`."""
+    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+        """See `Backend.render_secc`."""
         if not self._encoded:
             raise HideNerfError("No source has been encoded yet; set one before rendering.")
         self._set("secc_driving", secc_driving)
@@ -74,7 +78,7 @@ class OnnxRuntimeCpu:
         self._run("renderer_refiner")
         return self._tensors["frame"].numpy().copy(), self._tensors["alpha"].numpy().copy()
 
-    def _set(self, name: str, value: NDArray) -> None:
+    def _set(self, name: str, value: NDArray[Any]) -> None:
         tensor = self._tensors[name]
         if list(value.shape) != tensor.shape():
             raise HideNerfError(f"{name} has shape {list(value.shape)} where the bundle needs {tensor.shape()}.")
@@ -89,3 +93,8 @@ class OnnxRuntimeCpu:
         self._bindings.clear()
         self._sessions.clear()
         self._tensors.clear()
+
+
+def _usable_cpus() -> int:
+    """How many CPUs this process may use; 0 where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0

@@ -1,23 +1,25 @@
 """ONNX Runtime on an NVIDIA GPU, with our kernels between its graphs on one stream.
 
-LED and the refiner are sessions, TriplaneRender and the SECC our kernels. A frame is one CUDA graph (`on_device.py`).
+LED and the refiner are ONNX Runtime sessions; TriplaneRender and the SECC are our kernels. A frame is one CUDA graph
+(`gpu.py`).
 
-The sessions are opened without ONNX Runtime's own CUDA graphs, whose replay within a capture ends the process (its pull
-request 32081). Without them a run on our stream is plain launches, once memory and algorithms have settled: two runs
-before. `Device.capture` deals with what a run leaves on the stream besides. Where a capture fails nevertheless, or its
-frames are not those of the launches, the sessions are opened again with a CUDA graph of their own each.
+The sessions are opened without ONNX Runtime's own CUDA graphs, because replaying one within a capture ends the process
+(ONNX Runtime pull request 32081). From the third run on, a run on our stream is plain launches: memory and algorithms
+have settled. `Device.capture` handles the callbacks that a run leaves on the stream. Where the capture fails, or its
+frames differ from those of the launches, the sessions are opened again, each with a CUDA graph of its own.
 """
 
 import contextlib
 import io
-import sys
+import logging
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.backends.base import Float
-from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, DeviceBackend, DrawnFace
+from hidenerf.runtime.backends.base import Float, Frame
+from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
+from hidenerf.runtime.backends.onnxruntime_session import open_session
 from hidenerf.runtime.bundle import Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
@@ -29,22 +31,26 @@ from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
+logger = logging.getLogger(__name__)
+
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "install it with: pip install 'hidenerf[cuda]'"
-ERRORS_ONLY, FATAL_ONLY = 3, 4
+FATAL_ONLY = 4
 STAGES = ("upload", "led", "triplane_render", "refiner", "download")
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
-# Provider options. A frame's sessions run thousands of times, so cuDNN may try every algorithm; the encoder's once.
+# Provider options. The sessions of a frame run thousands of times, so cuDNN tries every algorithm; the encoder runs
+# once per source.
 FRAME_OPTIONS = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 OWN_GRAPH_OPTIONS = FRAME_OPTIONS | {"enable_cuda_graph": "1"}
 ENCODER_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
-# Given back after the encoder has run, which needs many times the memory of a frame, and after the frame's first run.
+# ONNX Runtime's memory arena. It is shrunk after the encoder, which needs many times the memory of a frame, and after
+# the first run of a frame's session, whose search for algorithms needs workspaces that the chosen ones do not need.
 ARENA = "gpu:0"
 
 
 def import_onnxruntime() -> Any:
-    """The package. Errors: it is missing, or made for the CPU alone."""
+    """Import ONNX Runtime. Errors: it is not installed, or was built for the CPU alone."""
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -52,15 +58,15 @@ def import_onnxruntime() -> Any:
     if PROVIDER not in onnxruntime.get_available_providers():
         raise HideNerfError(
             f"The installed onnxruntime {onnxruntime.__version__} is made for the CPU alone; for an NVIDIA GPU "
-            "uninstall it and: pip install 'hidenerf[cuda]'"
+            "uninstall it and run: pip install 'hidenerf[cuda]'"
         )
     return onnxruntime
 
 
 def load_libraries(onnxruntime: Any) -> None:
-    """Load CUDA's and cuDNN's libraries from NVIDIA's wheels; without them ONNX Runtime looks in the system's folders.
+    """Load the CUDA and cuDNN libraries of NVIDIA's wheels; otherwise ONNX Runtime looks in the system's folders.
 
-    What is missing shows when a session opens, so neither this nor ONNX Runtime shall print it.
+    A missing library is reported when a session opens, so this silences what preloading prints.
     """
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
     if hasattr(onnxruntime, "preload_dlls"):
@@ -69,27 +75,25 @@ def load_libraries(onnxruntime: Any) -> None:
 
 
 def provider_options(graph: GraphSpec) -> dict[str, str]:
-    """Options of every session on the GPU.
+    """Options of a graph's session on the GPU.
 
-    TF32 would take from FP32 graphs what they are exported for. Without it ONNX Runtime lets no convolution use tensor
-    cores, those in FP16 neither.
+    TF32 would discard the precision FP32 graphs exist for. FP16 graphs need the option: without it ONNX Runtime lets
+    no convolution use tensor cores.
     """
     half = any(tensor.dtype == np.float16 for tensor in (*graph.inputs.values(), *graph.outputs.values()))
     common = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
     return common | {"use_tf32": "1" if half else "0"}
 
 
-def open_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
-    """A session of `graph` on the GPU whose work goes to `stream`; never one that has fallen back to the CPU."""
-    session_options = onnxruntime.SessionOptions()
-    session_options.log_severity_level = ERRORS_ONLY
-    provider = (PROVIDER, provider_options(graph) | options | {"user_compute_stream": str(stream)})
-    try:
-        session = onnxruntime.InferenceSession(str(graph.path), session_options, providers=[provider])
-    except Exception as error:  # ONNX Runtime raises its own types, one for each status code
-        raise HideNerfError(
-            f"{graph.path}: ONNX Runtime does not load it for the GPU ({error}); export the bundle again."
-        ) from None
+def open_gpu_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
+    """Open a session on the GPU; never one that has fallen back to the CPU.
+
+    onnxruntime: the package, with its libraries loaded.
+    graph: whose file to load.
+    options: provider options beyond those of `provider_options`.
+    Errors: ONNX Runtime does not load the file, or CUDA and cuDNN do not fit it.
+    """
+    session = open_session(onnxruntime, graph, PROVIDER, provider_options(graph) | options)
     if session.get_providers()[0] != PROVIDER:
         raise HideNerfError(
             f"ONNX Runtime {onnxruntime.__version__} cannot start on the GPU, its CUDA or cuDNN libraries are missing "
@@ -99,27 +103,38 @@ def open_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str], st
     return session
 
 
-class OnnxRuntimeCuda(DeviceBackend):
-    """See `Backend`. All calls from one thread: where ONNX Runtime captures graphs, it does so anew for another.
+class OnnxRuntimeCudaBackend(GpuBackend):
+    """See `Backend`. All calls must come from one thread: ONNX Runtime captures its CUDA graphs per thread.
 
     Errors on opening: onnxruntime-gpu, cuda-core or NVRTC is missing, no usable GPU, a bundle without kernel parts.
     """
 
     name = "onnxruntime-cuda"
-    title = "CUDA"
     stages = STAGES
 
     def __init__(self, bundle: Bundle, times: StageTimes) -> None:
         onnxruntime = import_onnxruntime()
         cuda_core()
         nvrtc_version()
-        super().__init__(Device(), times)
+        super().__init__(bundle, times, Device())
         self._sessions: dict[str, Any] = {}
         self._bindings: dict[str, Any] = {}
         self._warned = False
-        with self._opening():
+        with self._closing_on_error():
             load_libraries(onnxruntime)
             self._open(onnxruntime, bundle, _require_parts(bundle))
+
+    @classmethod
+    def load_graphs(cls, bundle: Bundle) -> dict[str, Any]:
+        """See `Backend.load_graphs`. In these TriplaneRender is ONNX Runtime's operators and not our kernel."""
+        onnxruntime = import_onnxruntime()
+        load_libraries(onnxruntime)
+        return {name: open_gpu_session(onnxruntime, graph, {}) for name, graph in bundle.graphs.items()}
+
+    @property
+    def frame_precision(self) -> str:
+        """See `Backend.frame_precision`. Our kernel multiplies in FP16, also between FP32 graphs."""
+        return "fp16" if self._bundle.precision == "fp32" else self._bundle.precision
 
     def _open(self, onnxruntime: Any, bundle: Bundle, parts: KernelParts) -> None:
         encoder = bundle.graphs["source_encoder"]
@@ -134,14 +149,13 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._shrinking_run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", ARENA)
         for graph in self._frame_graphs:
             self._open_session(graph, FRAME_OPTIONS)
-            # The search for algorithms takes workspaces that the chosen ones do not need.
             self._run(graph.name, self._shrinking_run_options)
 
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._renderer = TriplaneRenderer(sizes)
         packed = pack_mlp(sizes, *_mlp(parts))
-        self._operands = self._put(packed.operands)
-        self._feature_weight = self._put(packed.feature_weight)
+        self._operands = self._device.allocate_copy(packed.operands)
+        self._feature_weight = self._device.allocate_copy(packed.feature_weight)
         self._merged = self._device.allocate(sizes.merged_bytes)
         self._planes = [f"planes_{level}" for level in range(sizes.levels)]
         self._flags = self._device.allocate(4)
@@ -150,9 +164,10 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._warm_up()
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
-        """A session in place of the one that was there, bound to the tensors' addresses."""
+        """Open a graph's session in place of the current one, and bind it to the tensors' addresses."""
         self._drop_session(graph.name)
-        session = open_session(self._onnxruntime, graph, options, self._device.stream)
+        stream = {"user_compute_stream": str(self._device.stream)}
+        session = open_gpu_session(self._onnxruntime, graph, options | stream)
         self._sessions[graph.name] = session
         binding = self._bindings[graph.name] = session.io_binding()
         for specs, bind in ((graph.inputs, binding.bind_input), (graph.outputs, binding.bind_output)):
@@ -160,10 +175,11 @@ class OnnxRuntimeCuda(DeviceBackend):
                 bind(name, self._device.kind, 0, spec.dtype.type, list(spec.shape), self._addresses[name])
 
     def _drop_session(self, graph: str) -> None:
-        """End a session, if there is one.
+        """Close a graph's session, if it is open.
 
-        A frame's runs, which do not wait, leave ONNX Runtime page-locked memory to give back. If its session's end has
-        to do that, it does so from within the stream, where CUDA forbids it, and the process ends; so a last run waits.
+        A frame's runs do not wait, so ONNX Runtime still has page-locked memory to free when they end. If closing the
+        session frees it, that happens in a callback on the stream, where CUDA forbids it, and the process ends. A last
+        run that waits avoids this.
         """
         if graph in self._bindings and graph in (spec.name for spec in self._frame_graphs):
             with contextlib.suppress(HideNerfError):
@@ -174,7 +190,7 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._sessions.pop(graph, None)
 
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
-        """See `Backend.encode_source`. Errors also: the source's features exceed FP16."""
+        """See `Backend.encode_source`. Errors: also features that exceed FP16's range."""
         super().encode_source(source_image, source_camera, secc_canonical)
         self._warned = False
         if self._host_flags[0] & PLANES_OUT_OF_RANGE:
@@ -194,14 +210,14 @@ class OnnxRuntimeCuda(DeviceBackend):
         device.download(self._host_flags, self._flags)
         device.synchronize()
 
-    def _render(self, inputs: tuple[str, ...], face: DrawnFace | None) -> tuple[NDArray[np.uint8], Float]:
+    def _render(self, inputs: tuple[str, ...], face: GpuFace | None) -> Frame:
         result = super()._render(inputs, face)
         if self._host_flags[0] & NON_FINITE_DEFORMATION and not self._warned:
             self._warned = True
-            print("The deformation is not finite in places: those points are left empty.", file=sys.stderr)
+            logger.warning("The deformation is not finite in places: those points are left empty.")
         return result
 
-    def _start(self, stage: str) -> None:
+    def _enqueue(self, stage: str) -> None:
         if stage != "triplane_render":
             self._run(stage, self._run_options)
             return
@@ -219,7 +235,7 @@ class OnnxRuntimeCuda(DeviceBackend):
             self._specs["rendered"].dtype == np.float16,
         )
 
-    def _give_up_capture(self) -> bool:
+    def _prepare_uncaptured(self) -> bool:
         for graph in self._frame_graphs:
             self._open_session(graph, OWN_GRAPH_OPTIONS)
         return True

@@ -1,1 +1,1 @@
-"""CUDA kernels of the runtime: framework-free headers (*.cuh), and thin Python that compiles and launches them."""
+"""CUDA kernels of the runtime: headers without a framework (*.cuh), and Python that compiles and launches them."""

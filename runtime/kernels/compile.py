@@ -1,11 +1,10 @@
-"""The kernels compiled for one GPU architecture by NVRTC, through `cuda.core`, and kept on disk."""
+"""Compiling the kernels for one SM with NVRTC, through `cuda.core`, and keeping them on disk."""
 
 import hashlib
 import importlib
 import io
+import logging
 import os
-import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -14,25 +13,28 @@ from types import ModuleType
 from typing import NamedTuple
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import read_verified, write_verified
+
+logger = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent
-ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_120", "sm_121")
-_DIGEST_BYTES = hashlib.sha256().digest_size
-# Threads that import cuda.core at the same time can see half of it.
+# SMs that the kernels are compiled and tested for, ascending.
+SMS = (75, 80, 86, 87, 89, 90, 100, 120, 121)
+# Without it, a thread that imports cuda.core while another does can see a partly initialised module.
 _IMPORTING = threading.Lock()
 
 Definitions = Sequence[tuple[str, int]]
 
 
 class Cubin(NamedTuple):
-    """Machine code of one source file, and what the compiler said of it."""
+    """Machine code of one source file, and the compiler's log."""
 
     code: bytes
     log: str
 
 
 def cuda_core() -> ModuleType:
-    """The package `cuda.core`, whose names stood in `cuda.core.experimental` before version 1."""
+    """Import `cuda.core`, or `cuda.core.experimental` before version 1; a `HideNerfError` if it is not installed."""
     try:
         with _IMPORTING:
             core = importlib.import_module("cuda.core")
@@ -46,7 +48,7 @@ def cuda_core() -> ModuleType:
 
 
 def nvrtc_version() -> str:
-    """Of the NVRTC that is installed, such as "13.0"; a `HideNerfError` if there is none."""
+    """The version of the installed NVRTC, such as "13.0"; a `HideNerfError` if there is none."""
     try:
         status, major, minor = importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
     except (ImportError, RuntimeError) as error:
@@ -58,13 +60,19 @@ def nvrtc_version() -> str:
     return f"{major}.{minor}"
 
 
-def compile_source(source: str, definitions: Definitions, architecture: str) -> Cubin:
-    """Compile `source`, a .cu file of this folder, for an architecture such as "sm_90"; no GPU is needed."""
+def compile_source(source: str, definitions: Definitions, sm: int) -> Cubin:
+    """Compile a source file; no GPU is needed.
+
+    source: name of a .cu file in this folder.
+    definitions: macros and their values.
+    sm: SM to compile for, such as 90.
+    Errors: cuda-core or NVRTC is missing, the source does not compile.
+    """
     core = cuda_core()
     nvrtc_version()
     options = core.ProgramOptions(
         name=source,
-        arch=architecture,
+        arch=f"sm_{sm}",
         std="c++17",
         include_path=str(FOLDER),
         define_macro=[(name, str(value)) for name, value in definitions] or None,
@@ -76,14 +84,14 @@ def compile_source(source: str, definitions: Definitions, architecture: str) -> 
         code = bytes(program.compile("cubin", logs=log).code)
     except Exception as error:
         raise HideNerfError(
-            f"The kernels in {source} do not compile for {architecture} ({error}); update NVRTC with: "
+            f"The kernels in {source} do not compile for SM {sm} ({error}); update NVRTC with: "
             "pip install --upgrade nvidia-cuda-nvrtc"
         ) from error
     return Cubin(code, log.getvalue())
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels are kept: HIDENERF_KERNEL_CACHE, or a folder in the user's cache."""
+    """The folder of compiled kernels: HIDENERF_KERNEL_CACHE in the environment, or one in the user's cache."""
     if given := os.environ.get("HIDENERF_KERNEL_CACHE"):
         return Path(given)
     import pooch
@@ -91,26 +99,26 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("hidenerf")) / "kernels"
 
 
-def cached_cubin(source: str, definitions: Definitions, architecture: str, driver: str) -> bytes:
-    """Machine code of `source` from the cache, compiled into it if it is not there or damaged.
+def cached_cubin(source: str, definitions: Definitions, sm: int, driver: str) -> bytes:
+    """Machine code of a source file from the cache; compiled and added if it is not there or damaged.
 
-    The entry's name is the hash of every source in this folder, the definitions, the architecture, and the versions of
-    NVRTC and of the driver. An entry is the SHA-256 of the code, then the code.
+    source, definitions, sm: as for `compile_source`.
+    driver: version of the GPU driver. It is part of the entry's name, as are the hash of every source in this folder
+        and the version of NVRTC.
+    Errors: those of `compile_source`.
     """
-    described = repr((source, sorted(definitions), architecture, nvrtc_version(), driver, _sources_digest()))
-    path = cache_folder() / f"{Path(source).stem}-{architecture}-{hashlib.sha256(described.encode()).hexdigest()}.cubin"
+    described = repr((source, sorted(definitions), sm, nvrtc_version(), driver, _sources_digest()))
+    path = cache_folder() / f"{Path(source).stem}-sm{sm}-{hashlib.sha256(described.encode()).hexdigest()}.cubin"
+    if kept := read_verified(path):
+        return kept
+    code = compile_source(source, definitions, sm).code
     try:
-        entry = path.read_bytes()
-    except OSError:
-        entry = b""
-    digest, code = entry[:_DIGEST_BYTES], entry[_DIGEST_BYTES:]
-    if code and hashlib.sha256(code).digest() == digest:
-        return code
-    code = compile_source(source, definitions, architecture).code
-    try:
-        _write_atomically(path, hashlib.sha256(code).digest() + code)
-    except OSError as error:
-        _say_once(f"Compiled kernels cannot be kept in {path.parent} ({error.strerror}): they compile at every start.")
+        write_verified(path, code)
+    except HideNerfError as error:
+        _warn_once(
+            f"Compiled kernels cannot be kept: they compile at every start ({str(error).partition(';')[0]}); name "
+            "another folder in HIDENERF_KERNEL_CACHE."
+        )
     return code
 
 
@@ -122,18 +130,6 @@ def _sources_digest() -> str:
     return digest.hexdigest()
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    number, partial = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(number, "wb") as stream:
-            stream.write(content)
-        Path(partial).replace(path)
-    except OSError:
-        Path(partial).unlink(missing_ok=True)
-        raise
-
-
 @cache
-def _say_once(line: str) -> None:
-    print(line, file=sys.stderr)
+def _warn_once(message: str) -> None:
+    logger.warning(message)

@@ -1,4 +1,4 @@
-"""One GPU: memory that stays where it is, one stream and its graphs, page-locked host arrays, marks to measure time."""
+"""`Device`: one GPU, with its memory, one stream and its CUDA graphs, page-locked host arrays, and time marks."""
 
 import ctypes
 import importlib
@@ -10,24 +10,27 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.kernels.launch import current_architecture
+from hidenerf.runtime.kernels.launch import kernel_sm
 
-# Of the driver's enumerations.
+# Values of the driver API's enumerations.
 _NON_BLOCKING_STREAM = 1
 _OUT_OF_MEMORY = 2
 _EXTERNAL_EVENT = 1
 
 
 class Device:
-    """The first GPU. Everything asynchronous runs on `stream`, in the order in which it was asked for.
+    """The first GPU. Everything asynchronous runs on `stream`, in the order of the calls.
 
-    kind: ONNX Runtime's name for where the memory is. Errors: no usable GPU, too old a GPU, its memory is full.
+    kind: ONNX Runtime's name for the memory.
+    stream: the stream's handle.
+    Errors of every method: the GPU driver reports one, or the GPU's memory is full.
     """
 
     kind = "cuda"
 
     def __init__(self) -> None:
-        self.architecture = current_architecture()
+        """Create the stream. Errors: no usable GPU, or one that is too old."""
+        kernel_sm()
         self._driver = importlib.import_module("cuda.bindings.driver")
         self._context = self._checked(self._driver.cuCtxGetCurrent())
         self.stream = int(self._checked(self._driver.cuStreamCreate(_NON_BLOCKING_STREAM)))
@@ -51,18 +54,26 @@ class Device:
         return result[1] if len(result) == 2 else None
 
     def use(self) -> None:
-        """Make this GPU the calling thread's."""
+        """Make this GPU current for the calling thread."""
         self._checked(self._driver.cuCtxSetCurrent(self._context))
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes of zeros, a multiple of 256."""
+        """Allocate `size` bytes of zeros. Returns their address, a multiple of 256."""
         address = int(self._checked(self._driver.cuMemAlloc(max(size, 1))))
         self._memory.append(address)
         self.clear(address, max(size, 1))
         return address
 
+    def allocate_copy(self, array: NDArray[Any]) -> int:
+        """Allocate a copy of an array, and wait for it. Returns its address."""
+        array = np.ascontiguousarray(array)
+        address = self.allocate(array.nbytes)
+        self.upload(address, array)
+        self.synchronize()
+        return address
+
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """A page-locked array of zeros, which copies asynchronously."""
+        """Allocate a page-locked array of zeros, which copies asynchronously."""
         kind = np.dtype(dtype)
         size = max(math.prod(shape) * kind.itemsize, 1)
         address = int(self._checked(self._driver.cuMemHostAlloc(size, 0)))
@@ -72,29 +83,29 @@ class Device:
         return array[: math.prod(shape) * kind.itemsize].view(kind).reshape(shape)
 
     def clear(self, address: int, size: int) -> None:
-        """Zeros; asynchronous."""
+        """Set `size` bytes to zero; asynchronous."""
         self._checked(self._driver.cuMemsetD8Async(address, 0, size, self.stream))
 
     def upload(self, address: int, array: NDArray[Any]) -> None:
-        """A contiguous host array to the device; asynchronous, so the array must stay as it is."""
+        """Copy a contiguous host array to the GPU; asynchronous, so the array must not change meanwhile."""
         self._checked(self._driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self.stream))
 
     def download(self, array: NDArray[Any], address: int) -> None:
-        """From the device into a contiguous host array; asynchronous."""
+        """Copy from the GPU into a contiguous host array; asynchronous."""
         self._checked(self._driver.cuMemcpyDtoHAsync(array.ctypes.data, address, array.nbytes, self.stream))
 
     def mark(self, index: int) -> None:
-        """Remember as mark `index` when the stream has come this far."""
+        """Record the time at which the stream gets here as mark `index`; asynchronous."""
         while len(self._marks) <= index:
             self._marks.append(self._checked(self._driver.cuEventCreate(0)))
         if self._capturing:
-            # A plain record would leave no trace in the graph.
+            # A plain record is not captured into the graph.
             self._checked(self._driver.cuEventRecordWithFlags(self._marks[index], self.stream, _EXTERNAL_EVENT))
         else:
             self._checked(self._driver.cuEventRecord(self._marks[index], self.stream))
 
     def seconds_between(self, first: int, second: int) -> float:
-        """Time on the device between two marks that it has reached."""
+        """Seconds between two marks that the stream has passed."""
         elapsed = self._driver.cuEventElapsedTime(self._marks[first], self._marks[second])
         return float(self._checked(elapsed)) / 1000.0
 
@@ -103,9 +114,10 @@ class Device:
         self._checked(self._driver.cuStreamSynchronize(self.stream))
 
     def capture(self, work: Callable[[], None]) -> Any:
-        """What `work` asks of the stream, as one CUDA graph for `launch`; nothing of it runs now.
+        """Capture what `work` enqueues as one CUDA graph for `launch`, without running it.
 
-        `work` has run before, so that nothing is left to allocate or to load. Errors: it does what a graph cannot hold.
+        work: enqueues on `stream`. It has run before, so that nothing is left to allocate or to load.
+        Errors: `work` does something that a graph cannot hold.
         """
         self.synchronize()
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
@@ -124,12 +136,11 @@ class Device:
         return self._graphs[-1]
 
     def _instantiate(self, graph: Any) -> Any:
-        """Ready to launch, without the host's callbacks.
+        """Make a captured graph ready to launch, without its host callbacks.
 
-        ONNX Runtime's `Concat` and `Split` copy small tables from page-locked buffers, and give these back to its
-        arena in a callback on the stream. A launched graph reads them again, so they must stay, and a callback that ran
-        again would give them back twice. Without its callbacks they live as long as the session. (ONNX Runtime's own
-        remedy is its pull request 32121.)
+        ONNX Runtime's `Concat` and `Split` copy small tables from page-locked buffers and free these in a callback on
+        the stream. Each launch reads the buffers again, so they must stay, and each callback would free them again.
+        Without the callbacks they live as long as the session. (ONNX Runtime pull request 32121 fixes this there.)
         """
         driver = self._driver
         for node in self._listed(driver.cuGraphGetNodes, graph):
@@ -145,7 +156,7 @@ class Device:
         return self._checked(driver.cuGraphInstantiate(graph, 0))
 
     def _listed(self, query: Callable[..., tuple[Any, ...]], of: Any) -> list[Any]:
-        """The nodes that a query of the driver's gives, which must be told how many there are."""
+        """All nodes that a query of the GPU driver gives; the driver must be told how many there are."""
         found = query(of)
         self._checked(found[:1])
         found = query(of, int(found[-1]))
@@ -153,11 +164,11 @@ class Device:
         return list(found[1] or ())
 
     def launch(self, graph: Any) -> None:
-        """Run a captured graph; asynchronous."""
+        """Launch a captured graph; asynchronous."""
         self._checked(self._driver.cuGraphLaunch(graph, self.stream))
 
     def close(self) -> None:
-        """Free everything; host arrays must not be used any more."""
+        """Free everything. Host arrays must not be used afterwards."""
         if self.stream == 0:
             return
         self._driver.cuCtxSetCurrent(self._context)

@@ -1,16 +1,11 @@
-"""What serves a bundle's engines, and the part of TensorRT's Python interface that the backend uses.
+"""The part of TensorRT's Python interface that the backends use, as typed protocols.
 
-The protocols below are spelt alike by TensorRT 10.1 to 11.1, its lean runtime, and TensorRT-RTX; `RuntimeConfig` and
-`RuntimeCache` are used with TensorRT-RTX alone. tests/runtime/backends/test_tensorrt.py holds them against the module
-that is installed.
+TensorRT 10.1 to 11.1, its lean runtime, and TensorRT-RTX spell these names alike. Only TensorRT-RTX has `RuntimeConfig`
+and `RuntimeCache`. tests/runtime/backends/test_tensorrt.py compares the protocols with the installed module.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-
-from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
-from hidenerf.runtime.tensorrt.library import Library, import_library, pip_command
 
 
 class Context(Protocol):
@@ -74,26 +69,3 @@ class Runtime(Protocol):
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> CudaEngine | None: ...
 
     def get_plugin_registry(self) -> PluginRegistry: ...
-
-
-def load_library(backend: str) -> Library:
-    """Import what serves the engines of `backend`, "tensorrt" or "tensorrt-rtx", and what draws the SECC.
-
-    Errors: a package is missing, does not load, or is too old; each names the pip command.
-    """
-    library = import_library(backend, builds=False)
-    try:
-        cuda_core()
-        nvrtc_version()
-    except HideNerfError as error:
-        reason = str(error).partition(" (")[2].rpartition(");")[0]
-        raise HideNerfError(
-            f"--backend {backend} needs cuda-core and NVRTC ({reason}); {pip_command(backend)}"
-        ) from None
-    return library
-
-
-def gpu_sm() -> int:
-    """Architecture of the GPU in use, 86 for compute capability 8.6."""
-    major, minor = cuda_core().Device().compute_capability
-    return 10 * int(major) + int(minor)

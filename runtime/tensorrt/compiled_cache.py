@@ -1,51 +1,51 @@
-"""What TensorRT-RTX compiled for this GPU, kept on disk: its engines hold no machine code until they have run once.
+"""`CompiledCache`: the machine code that TensorRT-RTX compiled for this GPU, kept on disk.
 
-A file is the SHA-256 of the blob, then the blob. Whether a blob still fits driver, GPU and version the library decides.
+Engines of TensorRT-RTX hold no machine code; it is compiled when they first run. TensorRT-RTX itself rejects stale
+blobs: those of another GPU driver, GPU or version.
 """
 
 import hashlib
-import sys
+import logging
 from collections.abc import Sequence
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.files import read_verified, write_verified
 from hidenerf.runtime.kernels.compile import cache_folder
 from hidenerf.runtime.tensorrt.api import RuntimeCache
 
-_DIGEST_BYTES = hashlib.sha256().digest_size
+logger = logging.getLogger(__name__)
 
 
-class KeptCache:
-    """The file of one set of engines, in the folder of the compiled kernels. parts: what the set is known by."""
+class CompiledCache:
+    """The cache file of one set of engines; it lies in the folder of the compiled kernels.
 
-    def __init__(self, parts: Sequence[str]) -> None:
-        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    path: the file.
+    """
+
+    def __init__(self, identity: Sequence[str]) -> None:
+        """identity: strings that together identify the set of engines and what compiles them."""
+        digest = hashlib.sha256("\0".join(identity).encode()).hexdigest()
         self.path = cache_folder() / f"tensorrt-rtx-{digest}.cache"
-        self._kept = b""
+        self._saved: bytes | None = None
 
-    def fill(self, cache: RuntimeCache) -> None:
-        """What was kept, if it is whole and the library takes it; otherwise the cache stays empty."""
-        try:
-            entry = self.path.read_bytes()
-        except OSError:
-            return
-        digest, blob = entry[:_DIGEST_BYTES], entry[_DIGEST_BYTES:]
-        if blob and hashlib.sha256(blob).digest() == digest and cache.deserialize(blob):
-            self._kept = blob
+    def load_into(self, cache: RuntimeCache) -> None:
+        """Fill TensorRT-RTX's cache from the file, if the file is undamaged and TensorRT-RTX accepts it."""
+        blob = read_verified(self.path)
+        if blob and cache.deserialize(blob):
+            self._saved = blob
 
-    def keep(self, cache: RuntimeCache) -> None:
-        """Write what the cache holds by now; where that is impossible, say so and go on."""
+    def save(self, cache: RuntimeCache) -> None:
+        """Write what TensorRT-RTX's cache holds now. Where that is impossible, a warning is logged."""
         blob = bytes(cache.serialize() or b"")
-        if not blob or blob == self._kept:
+        if not blob or blob == self._saved:
             return
         try:
-            with atomic_path(self.path) as partial:
-                partial.write_bytes(hashlib.sha256(blob).digest() + blob)
+            write_verified(self.path, blob)
         except HideNerfError as error:
-            print(
-                f"Compiled engines cannot be kept: they compile at every start ({str(error).partition(';')[0]}); name "
-                "another folder in HIDENERF_KERNEL_CACHE.",
-                file=sys.stderr,
+            logger.warning(
+                "Compiled engines cannot be kept: they compile at every start (%s); name another folder in "
+                "HIDENERF_KERNEL_CACHE.",
+                str(error).partition(";")[0],
             )
             return
-        self._kept = blob
+        self._saved = blob

@@ -1,55 +1,36 @@
-"""Engines in a bundle: `engines/<backend>-<version>-sm<SM>/<graph>.plan`, a sidecar `<graph>.json` beside each plan.
+"""Sets of engines in a bundle: `engines/<backend>-<version>-sm<SM>/<graph>.plan`, each with a sidecar `<graph>.json`.
 
-A set of engines serves one library version and one GPU architecture. It is whole in itself: its sidecars hold the
-hashes of the plans and of the graphs they were built from, so a set can be deleted, or copied from the machine that
-built it, without touching the manifest. The plans are as the library wrote them, so that `trtexec --loadEngine` takes
-them.
-
-Sidecar, schema version 1:
-
-| key             | meaning                                                                                        |
-|-----------------|------------------------------------------------------------------------------------------------|
-| `schema`        | `hidenerf-engine`                                                                              |
-| `schema_version`| 1                                                                                              |
-| `graph`         | name of the graph                                                                              |
-| `source`        | `file` and `sha256` of the ONNX graph                                                          |
-| `plan`          | `file`, `bytes` and `sha256`; `plugin_file`, where it needs the plugin's library beside it     |
-| `backend`, `sm` | `tensorrt` or `tensorrt-rtx`; the GPU architecture, 86 for compute capability 8.6              |
-| `versions`      | of the library, its ONNX parser and Polygraphy                                                 |
-| `build`         | the build's flags; `plugin` with the `sha256` of its library, where nodes of the graph are its.|
-|                 | The plan carries that library unless `plan` names it                                           |
-| `inputs`, `outputs` | lists of `name`, `shape`, `dtype`, read from the network                                   |
-| `precision`     | how many layers, and how many convolutions, compute in each precision; `stray` names FP32      |
-|                 | convolutions of a bundle that is not FP32                                                      |
-| `layers`        | per layer: `name`, `type`, `precision` and the types of its `outputs`, as before the build     |
+A set serves one library version and one SM. It is self-contained: its sidecars hold the hashes of the engines and of
+the graphs they were built from. So a set can be deleted, or copied from the machine that built it, without touching the
+manifest. The engines' files are as the library wrote them, so that `trtexec --loadEngine` takes them.
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hidenerf.runtime.bundle import Bundle, TensorSpec
+from hidenerf.runtime.backends.registry import backend_entry
+from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import TensorSpec
+from hidenerf.runtime.tensorrt.sidecar import PLUGIN_FILE, Sidecar, read_sidecar, verify_plan
 
 ENGINES_FOLDER = "engines"
-SIDECAR_SCHEMA = "hidenerf-engine"
-SIDECAR_VERSION = 1
-PLUGIN_FILE = "libhidenerf_plugin.so"
-TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-_SET_NAME = re.compile(r"(tensorrt-rtx|tensorrt)-(\d[\w.+]*)-sm(\d+)")
+_SET_NAME = re.compile(r"(?P<backend>[a-z-]+)-(?P<version>\d[\w.+]*)-sm(?P<sm>\d+)")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A verified plan, with its SHA-256 and its tensors by name.
+    """A verified engine of a bundle.
 
-    version_compatible: it carries TensorRT's own runtime. carries_code: that, or the plugin's library. plugin: that
-    library where it lies beside the plan.
+    graph: name of its graph.
+    path, sha256: its file, and that file's hash.
+    inputs, outputs: its tensors by name.
+    version_compatible: whether it contains TensorRT's lean runtime.
+    carries_code: whether it contains host code: the lean runtime, or the plugin's library.
+    plugin: the plugin's library, if it lies beside the engine.
+    build_command: what builds the set again.
     """
 
     graph: str
@@ -60,27 +41,38 @@ class Engine:
     version_compatible: bool
     carries_code: bool
     plugin: Path | None
+    build_command: str
 
 
 def set_folder(bundle: Path, backend: str, version: str, sm: int) -> Path:
-    """Where the engines for one library version and one GPU architecture lie."""
+    """The folder of the engines for one backend, library version and SM."""
     return bundle / ENGINES_FOLDER / f"{backend}-{version}-sm{sm}"
 
 
+def has_engines(bundle: Path, backend: str) -> bool:
+    """Whether a bundle folder has engines of a backend, for any version and SM."""
+    return any(found == backend for found, _, _ in _sets(bundle))
+
+
 def build_command(bundle: Path, backend: str, sm: int) -> str:
-    """What to run to build the engines of a bundle; TensorRT takes no architecture, it builds for the GPU it is on."""
+    """The command that builds the engines of a bundle. TensorRT takes no SM: it builds for the GPU it runs on."""
     command = f"hidenerf-export {bundle} --backend {backend}"
     return command if backend == "tensorrt" else f"{command} --sm {sm}"
 
 
 def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[str, Engine]:
-    """The engine of each graph for a library version and a GPU architecture, every file verified.
+    """Find the engine of each graph and verify every file.
 
-    Errors: no engines of this backend, only ones for another version or architecture, a missing or damaged file, an
-    engine of another graph; each says what to run.
+    bundle: whose engines.
+    backend: "tensorrt" or "tensorrt-rtx".
+    version: the installed library's.
+    sm: the GPU's SM.
+    Errors: no engines of this backend, only ones for another version or SM, a missing or damaged file, an engine of
+    another graph; each names the command to run.
     """
     folder = set_folder(bundle.folder, backend, version, sm)
-    again = f"build them with: {build_command(bundle.folder, backend, sm)}"
+    command = build_command(bundle.folder, backend, sm)
+    again = f"build them with: {command}"
     if not folder.is_dir():
         raise HideNerfError(f"{bundle.folder}: {_what_there_is(bundle.folder, backend, version, sm)}; {again}")
     engines = {}
@@ -90,74 +82,40 @@ def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[st
             verify_plan(folder, sidecar)
         except HideNerfError as error:
             raise HideNerfError(f"{error}; {again}") from None
-        if sidecar["source"]["sha256"] != bundle.manifest.files[graph.path.name]:
+        if sidecar.graph_sha256 != bundle.manifest.files[graph.path.name]:
             raise HideNerfError(
-                f"{folder / sidecar['plan']['file']}: built from another {graph.path.name} than the bundle's; {again}"
+                f"{folder / sidecar.plan_file}: built from another {graph.path.name} than the bundle's; {again}"
             )
-        engines[name] = _engine(folder, sidecar)
+        engines[name] = _engine(folder, sidecar, command)
     return engines
 
 
-def _engine(folder: Path, sidecar: dict[str, Any]) -> Engine:
-    plan, build = sidecar["plan"], sidecar["build"]
-    compatible = bool(build.get("version_compatible"))
+def _engine(folder: Path, sidecar: Sidecar, command: str) -> Engine:
+    plugin_inside = sidecar.plugin_sha256 is not None and not sidecar.plugin_beside
     return Engine(
-        sidecar["graph"],
-        folder / plan["file"],
-        plan["sha256"],
-        tensor_specs(sidecar["inputs"]),
-        tensor_specs(sidecar["outputs"]),
-        version_compatible=compatible,
-        carries_code=compatible or ("plugin" in build and "plugin_file" not in plan),
-        plugin=folder / plan["plugin_file"] if "plugin_file" in plan else None,
+        graph=sidecar.graph,
+        path=folder / sidecar.plan_file,
+        sha256=sidecar.plan_sha256,
+        inputs=sidecar.inputs,
+        outputs=sidecar.outputs,
+        version_compatible=sidecar.version_compatible,
+        carries_code=sidecar.version_compatible or plugin_inside,
+        plugin=folder / PLUGIN_FILE if sidecar.plugin_beside else None,
+        build_command=command,
     )
 
 
-def read_sidecar(folder: Path, graph: str) -> dict[str, Any]:
-    """The sidecar of a graph's engine, with the keys of this module's table; a `HideNerfError` if it is not that."""
-    path = folder / f"{graph}.json"
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-        if sidecar["schema"] != SIDECAR_SCHEMA or sidecar["schema_version"] != SIDECAR_VERSION:
-            raise HideNerfError(f"{path}: not a sidecar of this hidenerf's schema version {SIDECAR_VERSION}")
-        _ = (sidecar["build"], sidecar["versions"], sidecar["source"]["sha256"], sidecar["plan"]["sha256"])
-        _ = (int(sidecar["plan"]["bytes"]), sidecar["precision"], tensor_specs(sidecar["inputs"]))
-        if sidecar["plan"]["file"] != f"{graph}.plan":
-            raise ValueError(f"the plan {sidecar['plan']['file']!r}")
-        if sidecar["plan"].get("plugin_file", PLUGIN_FILE) != PLUGIN_FILE:
-            raise ValueError(f"the plugin {sidecar['plan']['plugin_file']!r}")
-        if sidecar["build"].get("plugin") is not None or "plugin_file" in sidecar["plan"]:
-            _ = sidecar["build"]["plugin"]["sha256"]
-        tensor_specs(sidecar["outputs"])
-    except FileNotFoundError:
-        raise HideNerfError(f"{folder}: it lacks {path.name}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HideNerfError(f"{path}: damaged ({error})") from None
-    return dict(sidecar)
-
-
-def verify_plan(folder: Path, sidecar: dict[str, Any]) -> None:
-    """A `HideNerfError` unless the plan, and a plugin beside it, is byte for byte what the sidecar describes."""
-    described = sidecar["plan"]
-    path = folder / described["file"]
-    if not path.is_file():
-        raise HideNerfError(f"{folder}: it lacks {path.name}")
-    size = path.stat().st_size
-    if size != described["bytes"]:
-        raise HideNerfError(f"{path}: damaged, it has {size} bytes instead of {described['bytes']}")
-    if sha256_of(path) != described["sha256"]:
-        raise HideNerfError(f"{path}: damaged, it was changed after the build")
-    if "plugin_file" in described:
-        plugin = folder / described["plugin_file"]
-        if not plugin.is_file() or sha256_of(plugin) != sidecar["build"]["plugin"]["sha256"]:
-            raise HideNerfError(f"{plugin}: this plugin, which {path.name} needs, is missing or was changed")
+def _sets(bundle: Path) -> list[tuple[str, str, int]]:
+    """Backend, version and SM of every set in a bundle folder."""
+    engines = bundle / ENGINES_FOLDER
+    names = sorted(folder.name for folder in engines.iterdir() if folder.is_dir()) if engines.is_dir() else []
+    matches = [match for name in names if (match := _SET_NAME.fullmatch(name))]
+    return [(match["backend"], match["version"], int(match["sm"])) for match in matches]
 
 
 def _what_there_is(bundle: Path, backend: str, version: str, sm: int) -> str:
-    folders = (bundle / ENGINES_FOLDER).iterdir() if (bundle / ENGINES_FOLDER).is_dir() else ()
-    matches = [found for folder in folders if folder.is_dir() and (found := _SET_NAME.fullmatch(folder.name))]
-    sets = [(found[2], int(found[3])) for found in matches if found[1] == backend]
-    title = TITLES[backend]
+    sets = [(built, of) for found, built, of in _sets(bundle) if found == backend]
+    title = backend_entry(backend).title
     if not sets:
         return f"it has no engines for {title}"
     of_version = sorted(other for built, other in sets if built == version)
@@ -170,8 +128,3 @@ def _what_there_is(bundle: Path, backend: str, version: str, sm: int) -> str:
 def _listed(items: list[Any]) -> str:
     *first, last = map(str, items)
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def tensor_specs(entries: list[dict[str, Any]]) -> dict[str, TensorSpec]:
-    """Tensors by name from a list of `name`, `shape`, `dtype`."""
-    return {t["name"]: TensorSpec(t["name"], tuple(t["shape"]), np.dtype(t["dtype"])) for t in entries}

@@ -1,20 +1,27 @@
-"""TensorRT's error messages as one sentence: the node's name, what is wrong with it, and what to do."""
+"""TensorRT's error messages, made into one sentence: the node's name, what is wrong with it, and what to do."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hidenerf.runtime.tensorrt.library import first_cause, plain
-
 EXPORT_AGAIN = "export the bundle again with this hidenerf, or use another version of the library"
 
 WITHOUT_PLUGIN = "set HIDENERF_PLUGIN=none to build the engines without it"
 
 
+# On a machine without a GPU driver TensorRT-RTX reports this after every other error.
+_NO_DRIVER = "cudaError 35"
+
+
 @dataclass(frozen=True)
 class Refusal:
-    """reason: TensorRT's own words. of_target: whether another GPU architecture might do."""
+    """Why TensorRT builds no engine.
+
+    reason: TensorRT's own words.
+    fix: what the user can do.
+    of_target: whether the graph might be built for another SM.
+    """
 
     reason: str
     fix: str
@@ -40,8 +47,37 @@ _KNOWN = (
 )
 
 
+def first_cause(errors: Sequence[str]) -> str | None:
+    """The first error, which causes the others; None if there is none."""
+    return next((error for error in errors if _NO_DRIVER not in error), errors[0] if errors else None)
+
+
+def plain(message: str) -> str:
+    """Strip source lines, error codes and the consequences of a missing GPU driver from one of TensorRT's messages.
+
+    >>> plain("IBuilder::build: Error Code 4: API Usage Error (no outputs. In validate at /_src/network.cpp:3810)")
+    'no outputs'
+    """
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line for line in lines if _NO_DRIVER not in line] or lines
+    lines = [line for line in lines if not line.startswith("Invalid Node - ")] or lines
+    text = lines[0] if lines else ""
+    # "…: Error Code 1: Myelin ([pass.cpp:337: check] … In compileGraph at /_src/…)"
+    if found := re.search(r"Error Code \d+: [\w ]+ \((.*)\)$", text):
+        text = found[1]
+    # CUDA's own message follows the place in the sources.
+    text = re.sub(r"\s*\bIn \w+ at \S+", "", text).strip()
+    if found := re.fullmatch(r"\(cudaError \d+: (.*)\)", text):
+        text = found[1]
+    text = re.sub(r"^\[[\w./]+:\d+: \w+\] ", "", text)
+    text = re.sub(r"^Assertion failed: .*?: ", "", text)
+    if found := re.fullmatch(r'.* && "(.*)"', text):
+        text = found[1]
+    return text.rstrip(".;?! ")
+
+
 def refusal(message: str) -> Refusal:
-    """What one of the library's messages says, and its fix."""
+    """The refusal behind one of TensorRT's messages."""
     reason = plain(message)
     for known in _KNOWN:
         if re.search(known.pattern, message):
@@ -50,12 +86,12 @@ def refusal(message: str) -> Refusal:
 
 
 def build_refusal(errors: Sequence[str]) -> Refusal:
-    """The same for what the logger kept during a build that gave nothing: its first error is the cause."""
+    """The refusal behind a failed build. errors: what the logger kept; the first is the cause."""
     return refusal(first_cause(errors) or "it gave no engine and no reason")
 
 
 def parser_refusal(errors: Sequence[Any]) -> Refusal:
-    """The same for the ONNX parser's errors (`IParserError`), with the node's name and operator."""
+    """The refusal behind the ONNX parser's errors (`IParserError`), with the node's name and operator."""
     if not errors:
         return refusal("the parser failed and gave no reason")
     error = errors[0]
@@ -67,9 +103,11 @@ def parser_refusal(errors: Sequence[Any]) -> Refusal:
 
 
 def plugin_refusal(graph: str, lines: Iterable[str]) -> str | None:
-    """The sentence for a line of our plugins', which begins with the node's operator, if there is one.
+    """Why our plugin refuses a node of a graph, as one sentence; None if none of the lines says so.
 
-    They write it into TensorRT's log, or to stderr where TensorRT gives them no logger, as while it parses.
+    graph: the graph's name.
+    lines: TensorRT's log, or stderr. A plugin's own line begins with the node's operator. The plugin writes it to
+        stderr where TensorRT gives it no logger, as during parsing.
     """
     for line in lines:
         if line.startswith(("TriplaneRender: ", "GridSample3d: ")):

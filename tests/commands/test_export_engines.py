@@ -44,7 +44,7 @@ def test_the_engines_of_a_bundle_are_built_and_then_kept(quick: Path) -> None:
     [
         (["--sm", "86"], "--backend"),
         (["--backend", "trt"], "'trt'"),
-        (["--backend", "tensorrt-rtx", "--sm", "88"], "'88' is no GPU architecture"),
+        (["--backend", "tensorrt-rtx", "--sm", "88"], "'88' is no SM"),
         (["--backend", "tensorrt-rtx", "--sm", "87"], "Jetson Orin"),
         (["--backend", "tensorrt-rtx", "--fp16"], "leave out --fp16"),
         (["--backend", "tensorrt-rtx", "-o", "other"], "leave out --output"),

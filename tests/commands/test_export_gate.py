@@ -179,7 +179,7 @@ def test_another_export_takes_the_verdict_away(tmp_path: Path, monkeypatch: pyte
 def test_building_engines_is_no_verdict(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     set_parity(own_bundle, None)
     built: list[Path] = []
-    monkeypatch.setattr("hidenerf.export.engines.libraries.load_library", lambda _: None)
+    monkeypatch.setattr("hidenerf.export.engines.builder_library.load_builder_library", lambda _: None)
     monkeypatch.setattr("hidenerf.export.engines.targets.choose_targets", lambda *_: object())
     monkeypatch.setattr("hidenerf.export.engines.writer.write_engines", lambda folder, *_: built.append(folder))
     result = CliRunner().invoke(main, [str(own_bundle), "--backend", "tensorrt"])

@@ -9,28 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from hidenerf.export.engines.libraries import load_library
+from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.worker import Job
 from hidenerf.export.engines.writer import write_engines
 from hidenerf.runtime.bundle import Bundle, GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
-from hidenerf.runtime.tensorrt.api import gpu_sm
-from hidenerf.runtime.tensorrt.api import load_library as load_runtime
+from hidenerf.runtime.kernels.sm import gpu_sm
 from hidenerf.runtime.tensorrt.engine_set import set_folder
+from hidenerf.runtime.tensorrt.library import load_library
 from tests.support.networks import rtx
 
 
 def job(graph: GraphSpec, folder: Path, sm: int = 86) -> Job:
     """The job of building `graph` with TensorRT-RTX into folder/out/net.plan."""
-    tensors = [
-        [{"name": t.name, "shape": list(t.shape), "dtype": t.dtype.name} for t in specs.values()]
-        for specs in (graph.inputs, graph.outputs)
-    ]
     (folder / "out").mkdir()
-    plan = str(folder / "out" / "net.plan")
-    return Job("tensorrt-rtx", sm, "net", str(graph.path), *tensors, reduced=False, plan=plan)
+    return Job("tensorrt-rtx", sm, graph, reduced=False, plan=folder / "out" / "net.plan")
 
 
 def set_of(bundle: Path, sm: int) -> Path:
@@ -55,9 +50,9 @@ def interrupting_bar(_label: str) -> Iterator[Callable[[float], None]]:
 def build_engines(bundle: Bundle, backend: str) -> None:
     """Build the engines for this machine's GPU; skips where the library does not run here."""
     try:
-        load_runtime(backend)
+        load_library(backend)
         Device().close()
         sm = str(gpu_sm()) if backend == "tensorrt-rtx" else None
-        write_engines(bundle.folder, choose_targets(load_library(backend), sm), print)
+        write_engines(bundle.folder, choose_targets(load_builder_library(backend), sm))
     except HideNerfError as error:
         pytest.skip(f"{error}")

@@ -32,7 +32,7 @@ def sidecar(name: str) -> dict[str, Any]:
         "build": {},
         "inputs": [{"name": "camera", "shape": [1, 25], "dtype": "float32"}],
         "outputs": [{"name": "frame", "shape": [8, 8, 3], "dtype": "uint8"}],
-        "precision": {},
+        "precision": {"layers": {}, "convolutions": {}, "stray": []},
         "plan": {"file": f"{name}.plan", "bytes": len(plan), "sha256": sha256(plan)},
         "layers": [],
     }

@@ -13,8 +13,7 @@ import onnxruntime
 import pytest
 from numpy.typing import DTypeLike, NDArray
 
-from hidenerf.runtime.backends import gpu as on_device
-from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.backends import gpu, onnxruntime_cuda
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import aligned, build
@@ -38,6 +37,11 @@ class HostDevice:
         block = aligned(np.zeros(size, np.uint8))
         self.memory[block.ctypes.data] = block
         return int(block.ctypes.data)
+
+    def allocate_copy(self, array: NDArray[Any]) -> int:
+        address = self.allocate(array.nbytes)
+        self.upload(address, np.ascontiguousarray(array))
+        return address
 
     def host_array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         return np.zeros(shape, dtype)
@@ -134,8 +138,8 @@ class EmulatedSeccDrawer:
         self.library.secc_draw(*addresses(vertices, triangles, colours, keys, secc), count, size)
 
 
-def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
-    assert stream == HostDevice.stream
+def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
+    assert options.get("user_compute_stream", str(HostDevice.stream)) == str(HostDevice.stream)
     assert "enable_cuda_graph" not in options
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 3
@@ -143,14 +147,14 @@ def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str], stream: 
 
 
 def use_host_gpu(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
-    """From here on `OnnxRuntimeCuda` runs without a GPU. kernels: the fixture `emulated_kernels`."""
+    """From here on `OnnxRuntimeCudaBackend` runs without a GPU. kernels: the fixture `emulated_kernels`."""
     monkeypatch.setattr(EmulatedTriplaneRenderer, "folder", kernels, raising=False)
     monkeypatch.setattr(EmulatedSeccDrawer, "folder", kernels, raising=False)
     monkeypatch.setattr(onnxruntime_cuda, "import_onnxruntime", lambda: onnxruntime)
     monkeypatch.setattr(onnxruntime_cuda, "cuda_core", lambda: None)
     monkeypatch.setattr(onnxruntime_cuda, "nvrtc_version", lambda: "13.0")
     monkeypatch.setattr(onnxruntime_cuda, "Device", HostDevice)
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", open_cpu_session)
+    monkeypatch.setattr(onnxruntime_cuda, "open_gpu_session", open_cpu_session)
     monkeypatch.setattr(onnxruntime_cuda, "ARENA", "cpu:0")
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
-    monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)
+    monkeypatch.setattr(gpu, "SeccDrawer", EmulatedSeccDrawer)

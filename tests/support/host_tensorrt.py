@@ -18,12 +18,13 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from hidenerf.runtime.backends import gpu as on_device
-from hidenerf.runtime.backends import tensorrt as tensorrt_engines
+from hidenerf.runtime.backends import gpu
+from hidenerf.runtime.backends import tensorrt as tensorrt_backend
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.tensorrt.api import Runtime
-from hidenerf.runtime.tensorrt.engine_set import SIDECAR_SCHEMA, SIDECAR_VERSION, set_folder
+from hidenerf.runtime.tensorrt.engine_set import set_folder
 from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt.sidecar import SCHEMA, SCHEMA_VERSION
 from tests.support.host_gpu import EmulatedSeccDrawer, HostDevice
 
 VERSIONS = {"tensorrt": "10.12.0.36", "tensorrt-rtx": "1.7.1.116"}
@@ -186,7 +187,7 @@ class Log:
 
 
 def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, kernels: Path, cache: Path, module: str = "tensorrt") -> Log:
-    """From here on `TensorRtEngines` runs on the emulation.
+    """From here on `TensorRtBackend` runs on the emulation.
 
     kernels: the fixture `emulated_kernels`. cache: the folder that stands for the user's cache of compiled kernels.
     """
@@ -203,10 +204,11 @@ def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, kernels: Path, cache: Pat
         return Library(backend, VERSIONS[backend], emulated, log)
 
     monkeypatch.setattr(EmulatedSeccDrawer, "folder", kernels, raising=False)
-    monkeypatch.setattr(on_device, "SeccDrawer", EmulatedSeccDrawer)
-    monkeypatch.setattr(tensorrt_engines, "Device", HostDevice)
-    monkeypatch.setattr(tensorrt_engines, "gpu_sm", lambda: SM)
-    monkeypatch.setattr(tensorrt_engines, "load_library", load_library)
+    monkeypatch.setattr(gpu, "SeccDrawer", EmulatedSeccDrawer)
+    monkeypatch.setattr(tensorrt_backend, "Device", HostDevice)
+    monkeypatch.setattr(tensorrt_backend, "gpu_sm", lambda: SM)
+    monkeypatch.setattr(tensorrt_backend, "load_library", load_library)
+    monkeypatch.setattr(tensorrt_backend, "_require_kernel_packages", lambda _: None)
     monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(cache))
     return log
 
@@ -221,8 +223,8 @@ def write_emulated_set(
         (folder / f"{name}.plan").write_bytes(graph.path.read_bytes())
         described = bundle.manifest.graphs[name].to_json()
         sidecar = {
-            "schema": SIDECAR_SCHEMA,
-            "schema_version": SIDECAR_VERSION,
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
             "graph": name,
             "source": {"file": graph.path.name, "sha256": bundle.manifest.files[graph.path.name]},
             "backend": backend,
@@ -231,7 +233,7 @@ def write_emulated_set(
             "build": build or {},
             "inputs": described["inputs"],
             "outputs": described["outputs"],
-            "precision": {},
+            "precision": {"layers": {}, "convolutions": {}, "stray": []},
             "plan": plan or {},
             "layers": [],
         }
@@ -244,6 +246,12 @@ def write_sidecar(folder: Path, graph: str, sidecar: dict[str, Any]) -> None:
     plan = (folder / f"{graph}.plan").read_bytes()
     described = {"file": f"{graph}.plan", "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
     (folder / f"{graph}.json").write_text(json.dumps(sidecar | {"plan": sidecar["plan"] | described}))
+
+
+def sidecar_of(folder: Path, graph: str) -> dict[str, Any]:
+    """What `write_sidecar` wrote."""
+    content: dict[str, Any] = json.loads((folder / f"{graph}.json").read_text())
+    return content
 
 
 def host_array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from hidenerf.export.engines.libraries import load_library
+from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.targets import Targets
 from hidenerf.runtime.bundle import GRAPH_NAMES, GraphSpec, TensorSpec
 from hidenerf.runtime.files import sha256_of
@@ -22,7 +22,7 @@ SHAPE = (1, 3, 8, 8)
 def rtx() -> Library:
     """TensorRT-RTX, or skip."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (extra [tensorrt-rtx])")
-    return load_library("tensorrt-rtx")
+    return load_builder_library("tensorrt-rtx")
 
 
 def targets(*sms: int, lenient: bool = False) -> Targets:

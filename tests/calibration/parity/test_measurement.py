@@ -97,7 +97,7 @@ def test_the_references_are_the_unhoisted_models_frames(
             torch.from_numpy(source.picture.astype(np.float32) / 255.0).permute(2, 0, 1)[None],
             torch.from_numpy(source.camera)[None],
             torch.from_numpy(canonical)[None],
-            torch.from_numpy(animator.driving_secc(pose.expression))[None],
+            torch.from_numpy(animator.draw_secc(pose.expression))[None],
             torch.from_numpy(pose.camera)[None],
         ).frame[0]
     expected = (frame.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

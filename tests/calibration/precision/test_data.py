@@ -45,11 +45,11 @@ def test_the_tensors_are_those_of_the_animators_frames(animator: Animator, short
     for sample, index in zip(data.samples, (0, 62, 124, 40, 41, 42), strict=True):
         assert sample.source == 0
         np.testing.assert_array_equal(sample.tensors["camera"][0], motion.camera[index])
-        secc = animator.driving_secc(motion.expression[index])
+        secc = animator.draw_secc(motion.expression[index])
         np.testing.assert_array_equal(sample.tensors["secc_driving"][0], secc)
     # They feed the backend as they are, and give the animator's own frame.
     animator.backend.encode_source(*data.sources[0].values())
-    found, _ = animator.backend.render(*data.samples[1].tensors.values())
+    found, _ = animator.backend.render_secc(*data.samples[1].tensors.values())
     expected, _ = animator.render(motion.expression[62], motion.camera[62])
     np.testing.assert_array_equal(found, expected)
 

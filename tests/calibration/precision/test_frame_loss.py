@@ -79,5 +79,5 @@ def test_whole_frames_are_the_animators(models: Models, data: CalibrationData, a
     for sample, frame in zip(data.samples, whole_frames(models, data), strict=True):
         backend.encode_source(*data.sources[sample.source].values())
         np.testing.assert_array_equal(
-            backend.render(sample.tensors["secc_driving"], sample.tensors["camera"])[0], frame
+            backend.render_secc(sample.tensors["secc_driving"], sample.tensors["camera"])[0], frame
         )

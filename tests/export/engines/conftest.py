@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hidenerf.export.engines.plugin import plugin_library
+from tests.support.plugin.library import only_for
 from tests.support.plugin.sizes import OTHER, SMALL, VERSION
 
 
@@ -19,4 +20,5 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("TENSORRT_REPOSITORY names no clone or address of github.com/NVIDIA/TensorRT to take headers from")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path_factory.mktemp("plugins")))
-        return plugin_library([SMALL, OTHER], VERSION, ["75"])
+        only_for(patch, 75)
+        return plugin_library([SMALL, OTHER], VERSION)

@@ -21,12 +21,13 @@ from pathlib import Path
 
 import pytest
 
+from hidenerf.export.engines.recipe import RECIPES
 from tests.support.networks import rtx
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 WHEELS = os.environ.get("HIDENERF_TENSORRT_BINDINGS")
-# TensorRT does not build ahead of time, and its engines allocate nothing while they run.
-ONLY_RTX = {"ComputeCapability", "ComputeCapability.__members__", "BuilderFlag.REQUIRE_USER_ALLOCATION"}
+# TensorRT does not build ahead of time.
+ONLY_RTX = {"ComputeCapability", "ComputeCapability.__members__"}
 # In the package's own `__init__.py` and not in the compiled module.
 IN_PYTHON = {"__version__"}
 # What is called on objects whose class no source line names.
@@ -86,11 +87,20 @@ def names_in_the_sources() -> set[str]:
     return found
 
 
+def names_in_the_recipe(backend: str) -> set[str]:
+    """The members of enumerations that a backend's recipe sets or clears."""
+    recipe = RECIPES[backend]
+    names = {f"NetworkDefinitionCreationFlag.{name.upper()}" for name in recipe.network}
+    names |= {f"BuilderFlag.{name.upper()}" for name in recipe.builder}
+    return names | {f"ProfilingVerbosity.{recipe.profiling_verbosity}"}
+
+
 def test_the_sources_are_read() -> None:
-    assert {"OnnxParser", "NetworkDefinitionCreationFlag.STRONGLY_TYPED", "ComputeCapability"} <= names_in_the_sources()
+    assert {"OnnxParser", "Builder", "ComputeCapability"} <= names_in_the_sources()
+    assert "BuilderFlag.TF32" in names_in_the_recipe("tensorrt")
 
 
-@pytest.mark.parametrize("name", sorted({*names_in_the_sources(), *MEMBERS}))
+@pytest.mark.parametrize("name", sorted({*names_in_the_sources(), *names_in_the_recipe("tensorrt-rtx"), *MEMBERS}))
 def test_tensorrt_rtx_has_every_name(name: str) -> None:
     there = rtx().trt
     for part in name.split("."):
@@ -112,7 +122,7 @@ def test_tensorrt_has_every_name(tmp_path: Path) -> None:
             options = ["-shared", "-fPIC", "-x", "c", "-", f"-Wl,-soname,{Path(library).name}", "-o", library]
             subprocess.run(["gcc", *options], input=code, text=True, check=True)
         module = str(folder / "tensorrt_bindings" / "tensorrt.so")
-        names = sorted({*names_in_the_sources(), *MEMBERS} - ONLY_RTX - IN_PYTHON)
+        names = sorted({*names_in_the_sources(), *names_in_the_recipe("tensorrt"), *MEMBERS} - ONLY_RTX - IN_PYTHON)
         command = [sys.executable, "-c", CHECK, module, json.dumps(libraries), json.dumps(names)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr

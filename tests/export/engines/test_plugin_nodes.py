@@ -20,15 +20,17 @@ from hidenerf.export.engines.onnx_file import has_plugin_nodes, without_function
 from hidenerf.export.engines.process import build_engine
 from hidenerf.export.engines.staleness import stale_reason
 from hidenerf.export.engines.targets import Targets
-from hidenerf.export.engines.worker import Job
-from hidenerf.export.engines.writer import origin_of, plugin_of, write_engines
+from hidenerf.export.engines.worker import BuildResult, Job
+from hidenerf.export.engines.writer import ingredients_of, plugin_of, write_engines
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.tensorrt.engine_set import find_engines
 from hidenerf.runtime.tensorrt.library import Library
 from hidenerf.runtime.tensorrt.messages import plugin_refusal
+from hidenerf.runtime.tensorrt.sidecar import PrecisionSummary
 from tests.support.engine_builds import job
 from tests.support.engine_sets import sidecar as sidecar_of
 from tests.support.engine_sets import write_set
@@ -82,45 +84,46 @@ def test_the_plugin_is_of_the_bundle_s_model_and_this_tensorrt(
 ) -> None:
     path = library_file(tmp_path / "plugin.so")
     monkeypatch.setenv("HIDENERF_PLUGIN", str(path))
-    assert plugin_of(bundle, tensorrt(), pytest.fail) == path
+    assert plugin_of(bundle, tensorrt()) == path
     library_file(path, tensorrt="11.1.0")
     with pytest.raises(HideNerfError, match=r"built for TensorRT 11\.1\.0, and this is 10\.12\.0\.36; build it again"):
-        plugin_of(bundle, tensorrt(), pytest.fail)
+        plugin_of(bundle, tensorrt())
     library_file(path, renderers="128,48,31,3,32,256,64,6")
     with pytest.raises(HideNerfError, match=r"not built for this model; .* -DHIDENERF_RENDERERS=64,32,"):
-        plugin_of(bundle, tensorrt(), pytest.fail)
+        plugin_of(bundle, tensorrt())
 
 
 def test_there_is_no_plugin_for_tensorrt_rtx_and_for_graphs_without_nodes_of_ours(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HIDENERF_PLUGIN", "/nowhere.so")
-    assert plugin_of(bundle, dataclasses.replace(tensorrt(), backend="tensorrt-rtx"), pytest.fail) is None
+    assert plugin_of(bundle, dataclasses.replace(tensorrt(), backend="tensorrt-rtx")) is None
     led = bundle.graphs["led"]
     plain = dataclasses.replace(bundle, graphs=dict.fromkeys(bundle.graphs, led))
-    assert plugin_of(plain, tensorrt(), pytest.fail) is None
+    assert plugin_of(plain, tensorrt()) is None
 
 
 def test_an_engine_follows_from_the_plugin_where_nodes_are_its(bundle: Bundle, tmp_path: Path) -> None:
     """And is built again when the plugin changes, comes or goes."""
     path = library_file(tmp_path / "plugin.so")
     flags = {"strongly_typed": True, "tf32": False, "profiling_verbosity": "DETAILED", "version_compatible": False}
-    origins = {name: origin_of(bundle, tensorrt(), graph, path) for name, graph in bundle.graphs.items()}
-    assert origins["led"].build == flags
-    for name in OURS:
-        assert origins[name].build.keys() == {*flags, "plugin"}
+    now = {name: ingredients_of(bundle, tensorrt(), graph, path) for name, graph in bundle.graphs.items()}
+    for name, ingredients in now.items():
+        assert ingredients.flags == flags
+        assert ingredients.plugin_sha256 == (sha256_of(path) if name in OURS else None)
     library_file(path, cuda="13.1")
-    changed = {name: origin_of(bundle, tensorrt(), graph, path) for name, graph in bundle.graphs.items()}
-    none = {name: origin_of(bundle, tensorrt(), graph, None) for name, graph in bundle.graphs.items()}
+    changed = {name: ingredients_of(bundle, tensorrt(), graph, path) for name, graph in bundle.graphs.items()}
+    none = {name: ingredients_of(bundle, tensorrt(), graph, None) for name, graph in bundle.graphs.items()}
     folder = write_set(tmp_path / "set")
-    for name, origin in origins.items():
+    for name, ingredients in now.items():
+        plugin = {"plugin": {"sha256": ingredients.plugin_sha256}} if ingredients.plugin_sha256 else {}
         written = sidecar_of(name) | {
-            "source": {"file": f"{name}.onnx", "sha256": origin.source_sha256},
-            "build": origin.build,
-            "versions": origin.versions,
+            "source": {"file": f"{name}.onnx", "sha256": ingredients.graph_sha256},
+            "build": flags | plugin,
+            "versions": ingredients.versions,
         }
         (folder / f"{name}.json").write_text(json.dumps(written))
-        assert stale_reason(folder, name, origin) is None
+        assert stale_reason(folder, name, ingredients) is None
         for other in (changed[name], none[name]):
             assert (stale_reason(folder, name, other) is not None) == (name in OURS)
 
@@ -134,31 +137,25 @@ def test_a_library_that_the_plan_does_not_carry_lies_beside_it(
     monkeypatch.setenv("HIDENERF_PLUGIN", str(plugin))
     jobs: dict[str, Job] = {}
 
-    def build(task: Job) -> dict[str, Any]:
-        jobs[task.graph] = task
-        Path(task.plan).write_bytes(b"a plan")
-        return {
-            "inputs": task.inputs,
-            "outputs": task.outputs,
-            "precision": {"convolutions": {}, "stray": []},
-            "layers": [],
-            "plugin_outside": outside and task.plugin is not None,
-        }
+    def build(task: Job) -> BuildResult:
+        jobs[task.graph.name] = task
+        task.plan.write_bytes(b"a plan")
+        return BuildResult(PrecisionSummary({}, {}, []), [], plugin_outside=outside and task.plugin is not None)
 
     monkeypatch.setattr(writer, "build_engine", build)
     target = Targets(tensorrt(), (86,), lenient=False)
-    write_engines(bundle.folder, target, lambda _: None)
-    assert {name for name, task in jobs.items() if task.plugin == str(plugin)} == set(OURS)
+    write_engines(bundle.folder, target)
+    assert {name for name, task in jobs.items() if task.plugin == plugin} == set(OURS)
     for name, engine in find_engines(bundle, "tensorrt", "10.12.0.36", 86).items():
         assert engine.carries_code == (name in OURS and not outside)
         assert (engine.plugin is not None) == (name in OURS and outside)
         if engine.plugin is not None:
             assert engine.plugin.read_bytes() == plugin.read_bytes()
     jobs.clear()
-    write_engines(bundle.folder, target, lambda _: None)
+    write_engines(bundle.folder, target)
     assert not jobs
     library_file(plugin, cuda="13.1")
-    write_engines(bundle.folder, target, lambda _: None)
+    write_engines(bundle.folder, target)
     assert jobs.keys() == set(OURS)
 
 
@@ -223,11 +220,11 @@ def test_a_graph_without_nodes_of_ours_builds_with_the_library_registered(
     tmp_path: Path,
 ) -> None:
     """With the real builder, which puts the whole library into the plan, though it is not version-compatible."""
-    task = dataclasses.replace(job(convolution(tmp_path), tmp_path), plugin=str(library))
+    task = dataclasses.replace(job(convolution(tmp_path), tmp_path), plugin=library)
     assert rtx()
     answer = build_engine(task)
-    assert answer["plugin_outside"] is False
-    assert library.read_bytes() in Path(task.plan).read_bytes()
+    assert answer.plugin_outside is False
+    assert library.read_bytes() in task.plan.read_bytes()
     plain = build_engine(dataclasses.replace(task, plugin=None))
-    assert b"hidenerf-plugin" not in Path(task.plan).read_bytes()
-    assert plain["layers"] == answer["layers"]
+    assert b"hidenerf-plugin" not in task.plan.read_bytes()
+    assert plain.layers == answer.layers

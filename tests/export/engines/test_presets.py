@@ -20,11 +20,12 @@ from hidenerf.export.precision import FloatPrecision
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
-from hidenerf.runtime.tensorrt.engine_set import read_sidecar
+from hidenerf.runtime.tensorrt.sidecar import read_sidecar
 from tests.support.bundles import graphs_of, write_untrained
 from tests.support.engine_builds import set_of
 from tests.support.exported_presets import Exported
 from tests.support.files import contents
+from tests.support.log_lines import log_lines
 from tests.support.networks import rtx
 
 LIMIT_SECONDS = 60.0
@@ -85,9 +86,9 @@ def test_all_graphs_build_for_every_architecture_in_time_byte_for_byte_twice_as_
     chosen = choose_targets(rtx(), "all")
     first, planned = bundle_in(precision, preset, exported_preset(preset).bundle, tmp_path)
     second = Path(shutil.copytree(first, tmp_path / NAMES[1]))
-    lines: list[str] = []
-    write_engines(first, chosen, lines.append)
-    write_engines(second, chosen, lines.append)
+    with log_lines() as lines:
+        write_engines(first, chosen)
+        write_engines(second, chosen)
     once, twice = contents(first), contents(second)
     assert once.keys() == twice.keys()
     assert [name for name in once if once[name] != twice[name]] == []
@@ -101,6 +102,6 @@ def test_all_graphs_build_for_every_architecture_in_time_byte_for_byte_twice_as_
     for sm in sms:
         for name in GRAPH_NAMES:
             sidecar = read_sidecar(set_of(first, sm), name)
-            built = {layer["name"]: layer["precision"] for layer in sidecar["layers"] if layer["type"] in CONVOLUTIONS}
+            built = {layer.name: layer.precision for layer in sidecar.layers if layer.type in CONVOLUTIONS}
             assert built == planned[name]
-            assert sidecar["precision"]["stray"] == []
+            assert sidecar.precision.stray == []

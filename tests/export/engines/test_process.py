@@ -1,6 +1,7 @@
 """One engine in a process of its own: what comes back, Ctrl-C by a real signal, and a process that dies."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,20 +10,28 @@ from onnx import TensorProto, helper
 from hidenerf.export.engines import process
 from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.process import build_engine
+from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt.sidecar import Layer
 from tests.support.engine_builds import interrupting_bar, job
-from tests.support.networks import SHAPE, convolution, graph_of, quantised_convolution, rtx
+from tests.support.networks import convolution, graph_of, quantised_convolution, rtx
 
 
 def test_the_plan_is_written_and_the_network_described(tmp_path: Path) -> None:
     rtx()
     task = job(convolution(tmp_path), tmp_path)
     answer = build_engine(task)
-    assert Path(task.plan).stat().st_size > 1000
-    assert answer["inputs"] == [{"name": "x", "shape": list(SHAPE), "dtype": "float32"}]
-    assert answer["outputs"] == [{"name": "y", "shape": list(SHAPE), "dtype": "float32"}]
-    assert answer["precision"]["convolutions"] == {"FP32": 1}
-    assert {"name": "conv", "type": "CONVOLUTION", "precision": "FP32", "outputs": ["FP32"]} in answer["layers"]
+    assert task.plan.stat().st_size > 1000
+    assert answer.precision.convolutions == {"FP32": 1}
+    assert Layer("conv", "CONVOLUTION", "FP32", ["FP32"]) in answer.layers
+    assert not answer.plugin_outside
+
+
+def test_a_job_survives_the_way_to_the_worker(tmp_path: Path) -> None:
+    task = job(convolution(tmp_path), tmp_path)
+    for sent in (task, replace(task, plugin=tmp_path / "plugin.so")):
+        assert "\n" not in sent.to_json()
+        assert Job.from_json(sent.to_json()) == sent
 
 
 def test_a_plan_that_cannot_be_put_in_its_place_is_one_sentence(tmp_path: Path) -> None:
@@ -51,7 +60,7 @@ def test_ctrl_c_ends_the_process_and_leaves_no_plan(tmp_path: Path, monkeypatch:
     task = job(convolution(tmp_path), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         build_engine(task)
-    assert not Path(task.plan).exists()
+    assert not task.plan.exists()
 
 
 @pytest.mark.parametrize(

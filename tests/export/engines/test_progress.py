@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidenerf.export.engines.build import plan_from_network
+from hidenerf.export.engines.build import build_plan
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.export.engines.progress import Phases, build_bar
 from hidenerf.runtime.errors import HideNerfError
@@ -56,7 +56,7 @@ def test_the_part_done_never_falls_whatever_the_order(events: list[tuple[object,
 def test_tensorrt_tells_how_far_it_is(tmp_path: Path) -> None:
     graph, seen = convolution(tmp_path), []
     parsed = network_from_onnx(rtx(), graph, graph.path.read_bytes())
-    assert plan_from_network(rtx(), "net", parsed, 86, cancelled=lambda: False, moved=seen.append)
+    assert build_plan(rtx(), "net", parsed, 86, cancelled=lambda: False, advance=seen.append)
     assert len(seen) > 10
     assert seen == sorted(seen)
     assert seen[-1] > 0.8
@@ -71,7 +71,7 @@ def test_a_cancelled_build_ends_at_its_next_step(tmp_path: Path) -> None:
         cancelled.set()
 
     with pytest.raises(HideNerfError, match="cancel"):
-        plan_from_network(rtx(), "net", parsed, 86, cancelled=cancelled.is_set, moved=cancel)
+        build_plan(rtx(), "net", parsed, 86, cancelled=cancelled.is_set, advance=cancel)
     assert 0 < len(seen) < 5
 
 

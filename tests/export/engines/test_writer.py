@@ -15,9 +15,11 @@ from hidenerf.export.engines.writer import write_engines
 from hidenerf.runtime.bundle import GRAPH_NAMES, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.tensorrt.engine_set import find_engines, read_sidecar
+from hidenerf.runtime.tensorrt.engine_set import find_engines
+from hidenerf.runtime.tensorrt.sidecar import read_sidecar
 from tests.support.engine_builds import interrupting_bar, set_of
 from tests.support.files import contents
+from tests.support.log_lines import log_lines
 from tests.support.networks import bundle_of, convolution, quantised_convolution, replace_graph, rtx, targets
 
 
@@ -33,8 +35,8 @@ def quick(tmp_path: Path) -> Path:
 
 
 def built(folder: Path, *sms: int) -> list[str]:
-    lines: list[str] = []
-    write_engines(folder, targets(*sms), lines.append)
+    with log_lines() as lines:
+        write_engines(folder, targets(*sms))
     return lines
 
 
@@ -47,17 +49,17 @@ def test_a_set_is_found_with_the_tensors_of_the_manifest_and_the_audit(own_fp16:
         assert engine.inputs == bundle.graphs[name].inputs
         assert engine.outputs == bundle.graphs[name].outputs
     sidecar = read_sidecar(set_of(own_fp16, 86), "led")
-    assert sidecar["source"] == {"file": "led.onnx", "sha256": sha256_of(own_fp16 / "led.onnx")}
-    assert sidecar["plan"]["sha256"] == sha256_of(set_of(own_fp16, 86) / "led.plan")
-    assert (sidecar["backend"], sidecar["sm"]) == ("tensorrt-rtx", 86)
-    assert sidecar["versions"]["tensorrt-rtx"] == rtx().version
+    assert (sidecar.graph_file, sidecar.graph_sha256) == ("led.onnx", sha256_of(own_fp16 / "led.onnx"))
+    assert sidecar.plan_sha256 == sha256_of(set_of(own_fp16, 86) / "led.plan")
+    assert (sidecar.backend, sidecar.sm) == ("tensorrt-rtx", 86)
+    assert sidecar.versions["tensorrt-rtx"] == rtx().version
     flags = {"strongly_typed": True, "tf32": False, "profiling_verbosity": "DETAILED", "require_user_allocation": True}
-    assert sidecar["build"] == flags
+    assert sidecar.flags == flags
     convolutions = sum(n.op_type in ("Conv", "ConvTranspose") for n in onnx.load(own_fp16 / "led.onnx").graph.node)
-    assert sidecar["precision"]["convolutions"] == {"FP16": convolutions}
-    assert sidecar["precision"]["stray"] == []
-    assert len(sidecar["layers"]) == sum(sidecar["precision"]["layers"].values())
-    assert sum(layer["type"] == "CONVOLUTION" for layer in sidecar["layers"]) == convolutions
+    assert sidecar.precision.convolutions == {"FP16": convolutions}
+    assert sidecar.precision.stray == []
+    assert len(sidecar.layers) == sum(sidecar.precision.layers.values())
+    assert sum(layer.type == "CONVOLUTION" for layer in sidecar.layers) == convolutions
 
 
 def test_plans_are_as_the_library_wrote_them(quick: Path) -> None:
@@ -105,9 +107,9 @@ def test_quantised_graphs_build_and_the_audit_shows_them(quick: Path, tmp_path: 
     replace_graph(quick, "led", quantised_convolution(tmp_path, TensorProto.INT8).path)
     lines = built(quick, 75, 89)
     for sm in (75, 89):
-        precision = read_sidecar(set_of(quick, sm), "led")["precision"]
-        assert precision["convolutions"] == {"FP32": 1, "INT8": 1}
-        assert precision["stray"] == ["plain"]
+        precision = read_sidecar(set_of(quick, sm), "led").precision
+        assert precision.convolutions == {"FP32": 1, "INT8": 1}
+        assert precision.stray == ["plain"]
         assert f"SM {sm} led: in FP32 though the bundle is FP16: plain" in lines
 
 
@@ -117,9 +119,9 @@ def test_fp8_is_refused_where_there_is_none_and_left_out_under_all(quick: Path, 
         built(quick, 86)
     assert not (quick / "engines").exists()
     with pytest.raises(TargetError, match="SM 80"):
-        write_engines(quick, targets(75, 80, lenient=True), lambda _: None)
-    lines: list[str] = []
-    write_engines(quick, choose_targets(rtx(), None), lines.append)
+        write_engines(quick, targets(75, 80, lenient=True))
+    with log_lines() as lines:
+        write_engines(quick, choose_targets(rtx(), None))
     assert [line.split(":")[0] for line in lines if "left out" in line] == ["SM 75", "SM 80", "SM 86"]
     assert sorted(path.name.rpartition("-sm")[2] for path in (quick / "engines").iterdir()) == ["120", "121", "89"]
 

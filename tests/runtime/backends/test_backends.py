@@ -16,10 +16,11 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from hidenerf.runtime.backends import BACKEND_NAMES, onnxruntime_cuda, open_backend
-from hidenerf.runtime.backends import tensorrt as tensorrt_engines
+from hidenerf.runtime.backends import BACKEND_NAMES, onnxruntime_cuda
+from hidenerf.runtime.backends import tensorrt as tensorrt_backend
 from hidenerf.runtime.backends.base import Backend
 from hidenerf.runtime.backends.onnxruntime_cuda import import_onnxruntime
+from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
@@ -77,7 +78,7 @@ def name(
 
 
 def opened(name: str, bundle: Bundle, times: StageTimes | None = None) -> Backend:
-    return open_backend(name, bundle, times or StageTimes(), lambda line: pytest.fail(line))
+    return open_backend(name, bundle, times or StageTimes())
 
 
 @pytest.fixture
@@ -120,12 +121,12 @@ def test_backends_open_by_name(backend: Backend, name: str) -> None:
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(bundle: Bundle) -> None:
     with pytest.raises(HideNerfError, match=r"'cuda'.*onnxruntime-cpu"):
-        open_backend("cuda", bundle, StageTimes(), print)
+        open_backend("cuda", bundle, StageTimes())
 
 
 def test_the_backend_is_the_three_graphs_in_a_row(bundle: Bundle, backend: Backend) -> None:
     backend.encode_source(*source(bundle))
-    frame, alpha = backend.render(*motion(bundle))
+    frame, alpha = backend.render_secc(*motion(bundle))
     expected = chained_by_hand(bundle, source(bundle), motion(bundle))
     assert frame.dtype == np.uint8
     assert frame.shape == (bundle.image_size, bundle.image_size, 3)
@@ -138,24 +139,24 @@ def test_the_backend_is_the_three_graphs_in_a_row(bundle: Bundle, backend: Backe
 
 def test_rendering_twice_gives_the_same_bytes(bundle: Bundle, backend: Backend) -> None:
     backend.encode_source(*source(bundle))
-    first = backend.render(*motion(bundle))
-    backend.render(*motion(bundle, seed=1, yaw=-20))
-    second = backend.render(*motion(bundle))
+    first = backend.render_secc(*motion(bundle))
+    backend.render_secc(*motion(bundle, seed=1, yaw=-20))
+    second = backend.render_secc(*motion(bundle))
     assert first[0].tobytes() == second[0].tobytes()
     assert first[1].tobytes() == second[1].tobytes()
 
 
 def test_a_returned_frame_is_the_callers_own(bundle: Bundle, backend: Backend) -> None:
     backend.encode_source(*source(bundle))
-    frame, alpha = backend.render(*motion(bundle))
+    frame, alpha = backend.render_secc(*motion(bundle))
     kept, kept_alpha = frame.copy(), alpha.copy()
-    other, other_alpha = backend.render(*motion(bundle, seed=1, yaw=-20))
+    other, other_alpha = backend.render_secc(*motion(bundle, seed=1, yaw=-20))
     assert not np.array_equal(kept, other)
     assert not np.array_equal(kept_alpha, other_alpha)
     assert np.array_equal(frame, kept)
     assert np.array_equal(alpha, kept_alpha)
     frame[:], alpha[:] = 7, 7.0
-    again, again_alpha = backend.render(*motion(bundle))
+    again, again_alpha = backend.render_secc(*motion(bundle))
     assert np.array_equal(again, kept)
     assert np.array_equal(again_alpha, kept_alpha)
 
@@ -163,7 +164,7 @@ def test_a_returned_frame_is_the_callers_own(bundle: Bundle, backend: Backend) -
 def test_frames_outlive_the_backend(bundle: Bundle, name: str) -> None:
     backend = opened(name, bundle)
     backend.encode_source(*source(bundle))
-    frame, alpha = backend.render(*motion(bundle))
+    frame, alpha = backend.render_secc(*motion(bundle))
     kept = frame.copy(), alpha.copy()
     backend.close()
     assert np.array_equal(frame, kept[0])
@@ -172,9 +173,9 @@ def test_frames_outlive_the_backend(bundle: Bundle, name: str) -> None:
 
 def test_a_new_source_takes_the_old_ones_place(bundle: Bundle, backend: Backend) -> None:
     backend.encode_source(*source(bundle))
-    first, _ = backend.render(*motion(bundle))
+    first, _ = backend.render_secc(*motion(bundle))
     backend.encode_source(*source(bundle, seed=5))
-    second, _ = backend.render(*motion(bundle))
+    second, _ = backend.render_secc(*motion(bundle))
     assert not np.array_equal(first, second)
     expected = chained_by_hand(bundle, source(bundle, seed=5), motion(bundle))["frame"]
     assert agree(backend.name, second, expected)
@@ -183,28 +184,28 @@ def test_a_new_source_takes_the_old_ones_place(bundle: Bundle, backend: Backend)
 def test_inputs_need_not_be_contiguous_nor_single_precision(bundle: Bundle, backend: Backend) -> None:
     picture, camera, secc = source(bundle)
     backend.encode_source(picture, camera, secc)
-    expected, _ = backend.render(*motion(bundle))
+    expected, _ = backend.render_secc(*motion(bundle))
     wide = np.repeat(picture, 2, axis=-1)[..., ::2]
     assert not wide.flags.c_contiguous
     backend.encode_source(wide, camera.astype(np.float64), np.asfortranarray(secc))  # type: ignore[arg-type]
     driving, view = motion(bundle)
-    found, _ = backend.render(np.asfortranarray(driving), view.astype(np.float64))  # type: ignore[arg-type]
+    found, _ = backend.render_secc(np.asfortranarray(driving), view.astype(np.float64))  # type: ignore[arg-type]
     assert np.array_equal(found, expected)
 
 
 def test_the_callers_inputs_are_copied(bundle: Bundle, backend: Backend) -> None:
     arrays = source(bundle)
     backend.encode_source(*arrays)
-    expected, _ = backend.render(*motion(bundle))
+    expected, _ = backend.render_secc(*motion(bundle))
     for array in arrays:
         array[:] = 0
-    found, _ = backend.render(*motion(bundle))
+    found, _ = backend.render_secc(*motion(bundle))
     assert np.array_equal(found, expected)
 
 
 def test_rendering_before_a_source_is_refused(bundle: Bundle, backend: Backend) -> None:
     with pytest.raises(HideNerfError, match="No source"):
-        backend.render(*motion(bundle))
+        backend.render_secc(*motion(bundle))
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
@@ -226,12 +227,12 @@ def test_motion_of_the_wrong_shape_is_refused_and_the_next_frame_is_right(
     bundle: Bundle, backend: Backend, position: int
 ) -> None:
     backend.encode_source(*source(bundle))
-    expected, _ = backend.render(*motion(bundle))
+    expected, _ = backend.render_secc(*motion(bundle))
     arrays = list(motion(bundle))
     arrays[position] = arrays[position][0]
     with pytest.raises(HideNerfError, match=("secc_driving", "camera")[position]):
-        backend.render(*arrays)
-    found, _ = backend.render(*motion(bundle))
+        backend.render_secc(*arrays)
+    found, _ = backend.render_secc(*motion(bundle))
     assert np.array_equal(found, expected)
 
 
@@ -253,7 +254,7 @@ def test_tensors_bind_by_name_and_not_by_position(bundle: Bundle, name: str) -> 
     for described in (bundle, turned):
         backend = opened(name, described)
         backend.encode_source(*source(bundle))
-        frames.append(backend.render(*motion(bundle))[0])
+        frames.append(backend.render_secc(*motion(bundle))[0])
         backend.close()
     assert np.array_equal(*frames)
 
@@ -263,11 +264,11 @@ def test_the_time_of_each_stage_is_measured(bundle: Bundle, name: str) -> None:
     backend = opened(name, bundle, times)
     backend.encode_source(*source(bundle))
     for _ in range(3):
-        backend.render(*motion(bundle))
+        backend.render_secc(*motion(bundle))
     backend.close()
     counts = {line.split()[0]: line.split()[1] for line in times.table().splitlines()[1:]}
     frame = {"onnxruntime-cpu": ("led", "renderer_refiner"), "onnxruntime-cuda": onnxruntime_cuda.STAGES}
-    assert counts == {"source_encoder": "1"} | dict.fromkeys(frame.get(name, tensorrt_engines.STAGES), "3")
+    assert counts == {"source_encoder": "1"} | dict.fromkeys(frame.get(name, tensorrt_backend.STAGES), "3")
 
 
 def test_a_graph_that_onnx_runtime_does_not_load_is_named(bundle_fp32: Path, tmp_path: Path) -> None:
@@ -276,20 +277,20 @@ def test_a_graph_that_onnx_runtime_does_not_load_is_named(bundle_fp32: Path, tmp
     broken = open_bundle(folder)
     (folder / "led.onnx").write_bytes(b"not a graph")
     with pytest.raises(HideNerfError, match=r"led\.onnx"):
-        open_backend("onnxruntime-cpu", broken, StageTimes(), print)
+        open_backend("onnxruntime-cpu", broken, StageTimes())
 
 
 WITHOUT_ONNXRUNTIME = """
 import sys
 sys.modules["onnxruntime"] = None
 from pathlib import Path
-from hidenerf.runtime.backends import open_backend
+from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
 try:
-    open_backend("auto", open_bundle(Path(sys.argv[1])), StageTimes(), print)
+    open_backend("auto", open_bundle(Path(sys.argv[1])), StageTimes())
 except HideNerfError as error:
     print(error)
 """

@@ -16,24 +16,25 @@ import onnxruntime
 import pytest
 import torch
 
-from hidenerf.runtime import backends
-from hidenerf.runtime.backends import onnxruntime_cuda, open_backend
-from hidenerf.runtime.backends.base import SeccBackend
+from hidenerf.runtime.backends import onnxruntime_cuda
+from hidenerf.runtime.backends import open as backend_choice
 from hidenerf.runtime.backends.onnxruntime_cuda import (
     PROVIDER,
-    OnnxRuntimeCuda,
+    OnnxRuntimeCudaBackend,
     import_onnxruntime,
     load_libraries,
     provider_options,
 )
+from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import load_face_model
-from hidenerf.runtime.kernels import launch
+from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
 from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
+from tests.support.log_lines import log_lines
 from tests.support.model_inputs import motion, source
 
 CUDA = "onnxruntime-cuda"
@@ -52,12 +53,11 @@ def bundle(bundle_fp16: Path) -> Bundle:
 def refusal(bundle: Bundle) -> str:
     """The sentence of `onnxruntime-cuda`; `auto` says the same in a line and runs on the CPU."""
     with pytest.raises(HideNerfError) as caught:
-        open_backend(CUDA, bundle, StageTimes(), print)
+        open_backend(CUDA, bundle, StageTimes())
     sentence = str(caught.value)
-    lines: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backends, "nvidia_gpu", lambda: True)
-        backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    with pytest.MonkeyPatch.context() as patch, log_lines() as lines:
+        patch.setattr(backend_choice, "has_nvidia_gpu", lambda: True)
+        backend = open_backend("auto", bundle, StageTimes())
     assert backend.name == "onnxruntime-cpu"
     backend.close()
     (line,) = lines
@@ -87,7 +87,7 @@ def test_a_bundle_without_kernel_parts_is_the_reason(bundle: Bundle) -> None:
 def test_a_missing_cuda_core_is_the_reason(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("cuda.core", "cuda.core.experimental"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr(onnxruntime_cuda, "cuda_core", launch.cuda_core)
+    monkeypatch.setattr(onnxruntime_cuda, "cuda_core", sm.cuda_core)
     assert "needs cuda-core" in refusal(bundle)
 
 
@@ -110,7 +110,7 @@ class FakeCore:
 def test_no_driver_and_an_old_gpu_are_reasons(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] | None, reason: str
 ) -> None:
-    monkeypatch.setattr(launch, "cuda_core", lambda: FakeCore(capability))
+    monkeypatch.setattr(sm, "cuda_core", lambda: FakeCore(capability))
     monkeypatch.setattr(onnxruntime_cuda, "Device", Device)
     assert reason in refusal(bundle)
 
@@ -139,7 +139,7 @@ def test_a_graph_that_does_not_load_is_named_and_nothing_stays_open(
         raise HideNerfError(f"{graph.path}: ONNX Runtime does not load it")
 
     monkeypatch.setattr(onnxruntime_cuda, "Device", Recorded)
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", fail)
+    monkeypatch.setattr(onnxruntime_cuda, "open_gpu_session", fail)
     assert "source_encoder.onnx" in refusal(bundle)
     assert [device.closed for device in devices] == [True, True]
 
@@ -167,41 +167,19 @@ def test_the_command_ends_with_one_sentence(bundle_fp16: Path, tmp_path: Path) -
 
 @pytest.mark.usefixtures("host_gpu")
 def test_auto_takes_the_gpu_and_says_why_without_tensorrt(bundle: Bundle) -> None:
-    lines: list[str] = []
-    backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    with log_lines() as lines:
+        backend = open_backend("auto", bundle, StageTimes())
     assert backend.name == CUDA
     (line,) = lines
     assert line.startswith("Running on CUDA. Not on TensorRT: the bundle has no engines; build them with: ")
     backend.close()
 
 
-@pytest.mark.skipif(backends.nvidia_gpu(), reason="there is an NVIDIA GPU here")
+@pytest.mark.skipif(backend_choice.has_nvidia_gpu(), reason="there is an NVIDIA GPU here")
 def test_auto_names_the_cpu_and_alarms_nobody_without_a_gpu(bundle: Bundle) -> None:
-    lines: list[str] = []
-    open_backend("auto", bundle, StageTimes(), lines.append).close()
+    with log_lines() as lines:
+        open_backend("auto", bundle, StageTimes()).close()
     assert lines == ["Running on the CPU: no NVIDIA GPU is usable here."]
-
-
-@pytest.mark.parametrize(("status", "devices", "found"), [(0, 2, True), (0, 0, False), (100, 1, False)])
-def test_the_driver_is_asked_for_gpus(monkeypatch: pytest.MonkeyPatch, status: int, devices: int, found: bool) -> None:
-    """status: what the driver's initialisation says, 100 being that there is no device."""
-
-    class Driver:
-        def cuInit(self, _flags: int) -> int:  # noqa: N802 (the driver's name)
-            return status
-
-        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802 (the driver's name)
-            count._obj.value = devices
-            return 0
-
-    monkeypatch.setattr(backends.ctypes, "CDLL", lambda _name: Driver())
-    assert backends.nvidia_gpu() == found
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(torch.version.cuda is None, reason="PyTorch without CUDA")
-def test_a_gpu_is_found_without_any_package() -> None:
-    assert backends.nvidia_gpu() == torch.cuda.is_available()
 
 
 @pytest.mark.usefixtures("host_gpu")
@@ -218,11 +196,11 @@ def test_a_frame_is_launched_as_it_was_captured(bundle: Bundle, monkeypatch: pyt
             super().launch(captured)
 
     monkeypatch.setattr(onnxruntime_cuda, "Device", Counted)
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
     opened = counts["launches"]
-    backend.render(*motion(bundle))
-    backend.render(*motion(bundle, seed=1))
+    backend.render_secc(*motion(bundle))
+    backend.render_secc(*motion(bundle, seed=1))
     backend.close()
     assert counts == {"captures": 1, "launches": opened + 2}
 
@@ -230,12 +208,12 @@ def test_a_frame_is_launched_as_it_was_captured(bundle: Bundle, monkeypatch: pyt
 @pytest.mark.parametrize("failing", ["capture", "launch"])
 @pytest.mark.usefixtures("host_gpu")
 def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
     """It cannot be captured, or what is launched gives other pictures; then ONNX Runtime captures its own parts."""
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
-    expected = backend.render(*motion(bundle))
+    expected = backend.render_secc(*motion(bundle))
     backend.close()
 
     class Failing(HostDevice):
@@ -247,57 +225,57 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
 
     own_graphs: list[str] = []
 
-    def open_session(package: Any, graph: GraphSpec, options: dict[str, str], stream: int) -> Any:
+    def open_session(package: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
         if options.get("enable_cuda_graph") == "1":
             own_graphs.append(graph.name)
-        return open_cpu_session(package, graph, {}, stream)
+        return open_cpu_session(package, graph, {})
 
     monkeypatch.setattr(onnxruntime_cuda, "Device", Failing)
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", open_session)
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    monkeypatch.setattr(onnxruntime_cuda, "open_gpu_session", open_session)
+    with log_lines() as lines:
+        backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
-    found = backend.render(*motion(bundle))
+    found = backend.render_secc(*motion(bundle))
     backend.close()
     assert own_graphs == ["led", "refiner"]
     assert found[0].tobytes() == expected[0].tobytes()
     assert found[1].tobytes() == expected[1].tobytes()
     reason = {"capture": "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "launch": "a launch of the graph gives another frame"}
-    assert capsys.readouterr().err == f"A frame is not one CUDA graph here, its parts are: {reason[failing]}.\n"
+    assert lines == [f"A frame is not one CUDA graph here, its parts are: {reason[failing]}."]
 
 
 @pytest.mark.usefixtures("host_gpu")
-def test_a_deformation_that_is_not_finite_is_said_once_a_source(
-    bundle: Bundle, capsys: pytest.CaptureFixture[str]
-) -> None:
-    backend = open_backend(CUDA, bundle, StageTimes(), print)
+def test_a_deformation_that_is_not_finite_is_said_once_a_source(bundle: Bundle) -> None:
+    backend = open_backend(CUDA, bundle, StageTimes())
     secc, camera = motion(bundle)
     secc[0, 0, 30:34, 30:34] = np.nan
-    for _ in range(2):
-        backend.encode_source(*source(bundle))
+    with log_lines() as lines:
         for _ in range(2):
-            backend.render(secc, camera)
-    assert capsys.readouterr().err.count("not finite") == 2
-    backend.render(*motion(bundle))
-    assert capsys.readouterr().err == ""
+            backend.encode_source(*source(bundle))
+            for _ in range(2):
+                backend.render_secc(secc, camera)
+        assert ["not finite" in line for line in lines] == [True, True]
+        backend.render_secc(*motion(bundle))
+    assert len(lines) == 2
     backend.close()
 
 
 @pytest.mark.usefixtures("host_gpu")
 def test_features_beyond_fp16_are_refused_and_the_next_source_is_right(bundle_fp32: Path) -> None:
     bundle = open_bundle(bundle_fp32)
-    backend = open_backend(CUDA, bundle, StageTimes(), print)
+    backend = open_backend(CUDA, bundle, StageTimes())
     picture, camera, secc = source(bundle)
     with pytest.raises(HideNerfError, match="exceed FP16"):
         backend.encode_source(picture * 1e9, camera, secc)
     with pytest.raises(HideNerfError, match="No source"):
-        backend.render(*motion(bundle))
+        backend.render_secc(*motion(bundle))
     backend.encode_source(picture, camera, secc)
-    assert backend.render(*motion(bundle))[0].std() > 1
+    assert backend.render_secc(*motion(bundle))[0].std() > 1
     backend.close()
 
 
 @pytest.mark.usefixtures("host_gpu")
-def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path) -> None:
     """The same picture as with the SECC that the CPU draws, also where another face was captured before."""
     from hidenerf.runtime.animator import Animator
 
@@ -306,21 +284,20 @@ def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path, capsys: 
     expression = rng.uniform(0, 0.6, len(face_model.expression_names)).astype(np.float32)
     camera = canonical_camera(10.0, 4.0, 0.0)
     other_face = dataclasses.replace(face_model, mean=0.5 * face_model.mean)
-    with Animator(bundle_fp16, CUDA) as animator:
+    with log_lines() as lines, Animator(bundle_fp16, CUDA) as animator:
         backend = animator.backend
-        assert isinstance(backend, SeccBackend)
         with pytest.raises(HideNerfError, match="No source"):
-            backend.render_expression(expression, camera[None])
+            backend.render(expression, camera[None])
         with pytest.raises(HideNerfError, match="No source has been set"):
             animator.render(expression, camera)
         size = animator.bundle.image_size
         backend.set_face(other_face, np.zeros_like(face_model.mean))
         animator.set_source(small_source(size, face_model.name, rng))
         found, _ = animator.render(expression, camera)
-        expected, _ = backend.render(animator.driving_secc(expression)[None], camera[None])
+        expected, _ = backend.render_secc(animator.draw_secc(expression)[None], camera[None])
         with pytest.raises(HideNerfError, match="has shape"):
             animator.render(expression[1:], camera)
-    assert capsys.readouterr().err == ""
+    assert lines == []
     mean_square = np.square(found.astype(float) - expected).mean()
     assert expected.std() > 1
     assert 10 * np.log10(255**2 / max(mean_square, 1e-9)) >= 45
@@ -391,13 +368,13 @@ def test_ten_thousand_frames_have_the_same_bytes_and_need_no_more_memory(bundle:
     """HIDENERF_ENDURANCE_FRAMES: another number of frames."""
     frames = int(os.environ.get("HIDENERF_ENDURANCE_FRAMES", "10000"))
     driver = importlib.import_module("cuda.bindings.driver")
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
     poses = [motion(bundle, seed, yaw) for seed, yaw in ((0, 10.0), (1, -20.0), (2, 0.0))]
-    expected = [[a.tobytes() for a in backend.render(*pose)] for pose in poses]
+    expected = [[a.tobytes() for a in backend.render_secc(*pose)] for pose in poses]
     _, before, _ = driver.cuMemGetInfo()
     for index in range(frames):
-        assert [a.tobytes() for a in backend.render(*poses[index % 3])] == expected[index % 3]
+        assert [a.tobytes() for a in backend.render_secc(*poses[index % 3])] == expected[index % 3]
     _, after, _ = driver.cuMemGetInfo()
     assert after == before
     backend.close()
@@ -405,11 +382,11 @@ def test_ten_thousand_frames_have_the_same_bytes_and_need_no_more_memory(bundle:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu_onnxruntime")
-def test_the_frame_is_one_cuda_graph(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_frame_is_one_cuda_graph(bundle: Bundle) -> None:
     """Not so on every GPU machine, but what we measure on must."""
-    backend = OnnxRuntimeCuda(bundle, StageTimes())
-    backend.close()
-    assert capsys.readouterr().err == ""
+    with log_lines() as lines:
+        OnnxRuntimeCudaBackend(bundle, StageTimes()).close()
+    assert lines == []
 
 
 def shipped(folder: Path) -> tuple[Bundle, Any]:
@@ -441,7 +418,6 @@ def test_the_shipped_model_s_frames_are_pytorch_s_in_fp32(tmp_path: Path) -> Non
 
 def least_psnr_to_pytorch(bundle: Bundle, model: Any) -> float:
     """Of the shipped portrait and motion, every fortieth frame, nothing hoisted, on the CPU."""
-    import torch
 
     from hidenerf.model.hidenerf import frame_to_uint8
     from hidenerf.runtime.animator import Animator
@@ -454,10 +430,10 @@ def least_psnr_to_pytorch(bundle: Bundle, model: Any) -> float:
     with Animator(bundle, CUDA) as animator, torch.no_grad():
         animator.set_source(source_)
         picture = torch.from_numpy(source_.picture / np.float32(255)).permute(2, 0, 1)[None]
-        still = [torch.from_numpy(a[None]) for a in (source_.camera, animator.driving_secc(source_.expression))]
+        still = [torch.from_numpy(a[None]) for a in (source_.camera, animator.draw_secc(source_.expression))]
         for expression, camera in zip(motion_.expression[::40], motion_.camera[::40], strict=True):
             found, _ = animator.render(expression, camera)
-            driving = torch.from_numpy(animator.driving_secc(expression)[None])
+            driving = torch.from_numpy(animator.draw_secc(expression)[None])
             result = model(picture, *still, driving, torch.from_numpy(camera[None].copy()))
             error = np.square(found.astype(float) - frame_to_uint8(result.frame).numpy()).mean()
             worst = min(worst, 10 * np.log10(255**2 / max(error, 1e-9)))
@@ -472,4 +448,4 @@ def test_a_graph_that_onnx_runtime_does_not_load_on_the_gpu_is_named(bundle_fp16
     broken = open_bundle(folder)
     (folder / "led.onnx").write_bytes(b"not a graph")
     with pytest.raises(HideNerfError, match=r"led\.onnx"):
-        open_backend(CUDA, broken, StageTimes(), print)
+        open_backend(CUDA, broken, StageTimes())

@@ -18,21 +18,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime import backends
-from hidenerf.runtime.backends import open_backend
-from hidenerf.runtime.backends import tensorrt as tensorrt_engines
-from hidenerf.runtime.backends.base import SeccBackend
-from hidenerf.runtime.backends.tensorrt import TensorRtEngines
+from hidenerf.runtime.backends import open as backend_choice
+from hidenerf.runtime.backends import tensorrt as tensorrt_backend
+from hidenerf.runtime.backends.gpu import GpuBackend
+from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import load_face_model
-from hidenerf.runtime.kernels import launch
+from hidenerf.runtime.files import read_verified
+from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.secc import secc
-from hidenerf.runtime.tensorrt import api as tensorrt_library
-from hidenerf.runtime.tensorrt.api import load_library
-from hidenerf.runtime.tensorrt.engine_set import read_sidecar
-from hidenerf.runtime.tensorrt.library import Library
+from hidenerf.runtime.tensorrt import api
+from hidenerf.runtime.tensorrt.library import Library, load_library
+from hidenerf.runtime.tensorrt.sidecar import read_sidecar
 from tests.support.engine_builds import build_engines
 from tests.support.host_gpu import HostDevice
 from tests.support.host_tensorrt import (
@@ -40,10 +39,12 @@ from tests.support.host_tensorrt import (
     GraphStrategy,
     Log,
     host_array,
+    sidecar_of,
     use_host_tensorrt,
     write_emulated_set,
     write_sidecar,
 )
+from tests.support.log_lines import log_lines
 from tests.support.model_inputs import motion, source
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
@@ -71,18 +72,18 @@ def engines_of(bundle: Bundle, backend: str = "tensorrt") -> Path:
 
 def refusal(bundle: Bundle, backend: str = "tensorrt") -> str:
     with pytest.raises(HideNerfError) as caught:
-        open_backend(backend, bundle, StageTimes(), print)
+        open_backend(backend, bundle, StageTimes())
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_engines_run_in_order_and_share_their_memory(bundle: Bundle, log: Log, backend: str) -> None:
-    opened = open_backend(backend, bundle, StageTimes(), print)
+    opened = open_backend(backend, bundle, StageTimes())
     log.executed.clear()
     opened.encode_source(*source(bundle))
-    opened.render(*motion(bundle))
-    opened.render(*motion(bundle, seed=1))
+    opened.render_secc(*motion(bundle))
+    opened.render_secc(*motion(bundle, seed=1))
     opened.close()
     assert log.executed == ["source_encoder", "led", "renderer_refiner", "led", "renderer_refiner"]
     assert len(log.contexts) == 3
@@ -92,7 +93,7 @@ def test_engines_run_in_order_and_share_their_memory(bundle: Bundle, log: Log, b
 
 
 def test_what_passes_between_engines_has_one_address(bundle: Bundle, log: Log) -> None:
-    open_backend("tensorrt", bundle, StageTimes(), print).close()
+    open_backend("tensorrt", bundle, StageTimes()).close()
     encoder, led, renderer = (context.addresses for context in log.contexts)
     assert led["deformation"] == renderer["deformation"]
     assert led["camera"] == renderer["camera"]
@@ -110,15 +111,14 @@ def test_the_secc_is_drawn_where_the_engine_reads_it(bundle: Bundle) -> None:
     vertices = face_model.mean + (expression @ face_model.flat_expression_basis).reshape(-1, 3)
     expected = secc(vertices, face_model, bundle.secc_size)[None]
     _, camera = motion(bundle)
-    backend = open_backend("tensorrt", bundle, StageTimes(), print)
-    assert isinstance(backend, TensorRtEngines)
-    assert isinstance(backend, SeccBackend)
+    backend = open_backend("tensorrt", bundle, StageTimes())
+    assert isinstance(backend, GpuBackend)
     backend.encode_source(*source(bundle))
     backend.set_face(face_model, face_model.mean)
-    _, found = backend.render_expression(expression, camera)
+    _, found = backend.render(expression, camera)
     drawn = host_array(backend._addresses["secc_driving"], expected.shape, expected.dtype).copy()
-    _, from_cpu = backend.render(expected, camera)
-    _, from_another = backend.render(*motion(bundle))
+    _, from_cpu = backend.render_secc(expected, camera)
+    _, from_another = backend.render_secc(*motion(bundle))
     backend.close()
     assert np.mean(np.abs(drawn - expected) > 0.02) < 0.01
     assert np.abs(found - from_cpu).max() < 0.1 * np.abs(found - from_another).max()
@@ -126,7 +126,7 @@ def test_the_secc_is_drawn_where_the_engine_reads_it(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
-    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], backend: str
+    bundle: Bundle, log: Log, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     class Failing(HostDevice):
         def capture(self, work: Any) -> Any:  # noqa: ARG002
@@ -134,16 +134,16 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
 
     frames = []
     for device in (HostDevice, Failing):
-        monkeypatch.setattr(tensorrt_engines, "Device", device)
+        monkeypatch.setattr(tensorrt_backend, "Device", device)
         log.contexts.clear()
-        opened = open_backend(backend, bundle, StageTimes(), print)
+        with log_lines() as lines:
+            opened = open_backend(backend, bundle, StageTimes())
         opened.encode_source(*source(bundle))
-        frames.append(opened.render(*motion(bundle))[0])
+        frames.append(opened.render_secc(*motion(bundle))[0])
         opened.close()
     assert np.array_equal(*frames)
     own = ", its parts are" if backend == "tensorrt-rtx" else ""
-    said = f"A frame is not one CUDA graph here{own}: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED.\n"
-    assert capsys.readouterr().err == said
+    assert lines == [f"A frame is not one CUDA graph here{own}: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED."]
     if backend == "tensorrt-rtx":
         strategies = [context.config.cuda_graph_strategy for context in log.contexts if context.config is not None]
         assert strategies == [GraphStrategy.DISABLED] * 3 + [GraphStrategy.WHOLE_GRAPH_CAPTURE] * 2
@@ -151,15 +151,15 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
 
 def test_what_tensorrt_rtx_compiled_is_kept(bundle: Bundle, log: Log, tmp_path: Path) -> None:
     """A cache for all engines of a set: empty at first, then filled from the file, and written whole."""
-    open_backend("tensorrt-rtx", bundle, StageTimes(), print).close()
+    open_backend("tensorrt-rtx", bundle, StageTimes()).close()
     caches = [context.config.cache for context in log.contexts if context.config is not None]
     assert len(caches) == 3
     assert len({id(cache) for cache in caches}) == 1
     assert caches[0] is not None
     assert caches[0].taken == b""
     (path,) = (tmp_path / "cache").iterdir()
-    assert path.read_bytes() == hashlib.sha256(RTX_CACHE).digest() + RTX_CACHE
-    open_backend("tensorrt-rtx", bundle, StageTimes(), print).close()
+    assert read_verified(path) == RTX_CACHE
+    open_backend("tensorrt-rtx", bundle, StageTimes()).close()
     assert log.contexts[-1].config is not None
     assert log.contexts[-1].config.cache is not None
     assert log.contexts[-1].config.cache.taken == RTX_CACHE
@@ -167,15 +167,15 @@ def test_what_tensorrt_rtx_compiled_is_kept(bundle: Bundle, log: Log, tmp_path: 
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"short", bytes(32) + RTX_CACHE, hashlib.sha256(b"other").digest() + b"other"],
+    [b"", b"short", RTX_CACHE + bytes(32), b"other" + hashlib.sha256(b"other").digest()],
     ids=["empty", "short", "another hash", "refused"],
 )
 def test_a_damaged_cache_is_compiled_anew(bundle: Bundle, log: Log, tmp_path: Path, damage: bytes) -> None:
-    open_backend("tensorrt-rtx", bundle, StageTimes(), print).close()
+    open_backend("tensorrt-rtx", bundle, StageTimes()).close()
     (path,) = (tmp_path / "cache").iterdir()
     whole = path.read_bytes()
     path.write_bytes(damage)
-    open_backend("tensorrt-rtx", bundle, StageTimes(), print).close()
+    open_backend("tensorrt-rtx", bundle, StageTimes()).close()
     assert log.contexts[-1].config is not None
     assert log.contexts[-1].config.cache is not None
     assert log.contexts[-1].config.cache.taken == b""
@@ -184,16 +184,16 @@ def test_a_damaged_cache_is_compiled_anew(bundle: Bundle, log: Log, tmp_path: Pa
 
 @pytest.mark.usefixtures("log")
 def test_a_cache_that_cannot_be_written_is_said(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(blocked))
-    open_backend("tensorrt-rtx", bundle, StageTimes(), print).close()
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert f"cannot be kept: they compile at every start ({blocked}: " in said
-    assert said.endswith("name another folder in HIDENERF_KERNEL_CACHE.\n")
+    with log_lines() as lines:
+        open_backend("tensorrt-rtx", bundle, StageTimes()).close()
+    (line,) = lines
+    assert f"cannot be kept: they compile at every start ({blocked}: " in line
+    assert line.endswith("name another folder in HIDENERF_KERNEL_CACHE.")
 
 
 @pytest.mark.parametrize(
@@ -213,19 +213,19 @@ def test_what_fails_on_opening_is_said_and_nothing_stays_open(
             super().__init__()
             devices.append(self)
 
-    monkeypatch.setattr(tensorrt_engines, "Device", Recorded)
+    monkeypatch.setattr(tensorrt_backend, "Device", Recorded)
     log.failing.add(failing)
     assert refusal(bundle) == said
     assert [device.closed for device in devices] == [True]
 
 
 def test_an_engine_that_fails_later_is_named(bundle: Bundle, log: Log) -> None:
-    opened = open_backend("tensorrt", bundle, StageTimes(), print)
+    opened = open_backend("tensorrt", bundle, StageTimes())
     log.failing.add("source_encoder")
     with pytest.raises(HideNerfError, match=r"The engine source_encoder fails on the GPU \(an illegal address\)"):
         opened.encode_source(*source(bundle))
     with pytest.raises(HideNerfError, match="No source"):
-        opened.render(*motion(bundle))
+        opened.render_secc(*motion(bundle))
     opened.close()
 
 
@@ -234,7 +234,7 @@ def test_an_engine_that_fails_later_is_named(bundle: Bundle, log: Log) -> None:
 def test_a_plan_that_the_library_refuses_is_named(bundle: Bundle, backend: str) -> None:
     folder = engines_of(bundle, backend)
     (folder / "led.plan").write_bytes(b"not a plan")
-    write_sidecar(folder, "led", read_sidecar(folder, "led"))
+    write_sidecar(folder, "led", sidecar_of(folder, "led"))
     sentence = refusal(bundle, backend)
     assert re.match(rf"{folder}/led\.plan: TensorRT(-RTX)? [\d.]+ does not load it \(not a plan\); ", sentence)
     assert f"build it again with: hidenerf-export {bundle.folder} --backend {backend}" in sentence
@@ -243,7 +243,7 @@ def test_a_plan_that_the_library_refuses_is_named(bundle: Bundle, backend: str) 
 @pytest.mark.usefixtures("log")
 def test_a_plan_with_other_tensors_than_its_sidecar_is_named(bundle: Bundle) -> None:
     folder = engines_of(bundle)
-    sidecar = read_sidecar(folder, "led")
+    sidecar = sidecar_of(folder, "led")
     for tensor in sidecar["inputs"]:
         if tensor["name"] == "camera":
             tensor["shape"] = [1, 16]
@@ -253,7 +253,7 @@ def test_a_plan_with_other_tensors_than_its_sidecar_is_named(bundle: Bundle) -> 
 
 @pytest.mark.usefixtures("log")
 def test_engines_for_another_version_and_gpu_are_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_engines, "gpu_sm", lambda: 120)
+    monkeypatch.setattr(tensorrt_backend, "gpu_sm", lambda: 120)
     assert "are for SM 86, not for this GPU's SM 120; build them with: hidenerf-export" in refusal(bundle)
     folder = engines_of(bundle)
     folder.rename(folder.with_name("tensorrt-10.3.0-sm120"))
@@ -263,12 +263,12 @@ def test_engines_for_another_version_and_gpu_are_refused(bundle: Bundle, monkeyp
 
 
 def test_code_of_engines_is_loaded_where_the_sidecar_says_so_alone(bundle: Bundle, log: Log) -> None:
-    open_backend("tensorrt", bundle, StageTimes(), print).close()
+    open_backend("tensorrt", bundle, StageTimes()).close()
     assert log.host_code == [False] * 3
     for build in ({"plugin": {"sha256": "0" * 64}}, {"version_compatible": True}):
         write_emulated_set(bundle, "tensorrt", build)
         log.host_code.clear()
-        open_backend("tensorrt", bundle, StageTimes(), print).close()
+        open_backend("tensorrt", bundle, StageTimes()).close()
         assert log.host_code == [True] * 3
     assert log.plugins == []
 
@@ -280,7 +280,7 @@ def test_a_plugin_beside_the_plan_is_loaded_from_there(bundle: Bundle, log: Log)
     (folder / "libhidenerf_plugin.so").write_bytes(b"another library")
     assert "is missing or was changed; build them with: hidenerf-export" in refusal(bundle)
     (folder / "libhidenerf_plugin.so").write_bytes(b"library")
-    open_backend("tensorrt", bundle, StageTimes(), print).close()
+    open_backend("tensorrt", bundle, StageTimes()).close()
     assert log.plugins == ["libhidenerf_plugin.so"] * 3
     assert log.host_code == [False] * 3
     log.failing.add("plugin")
@@ -291,26 +291,26 @@ def test_the_lean_runtime_takes_version_compatible_plans_alone(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path, tmp_path: Path
 ) -> None:
     use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache", module="tensorrt_lean")
-    assert "tensorrt_lean loads version-compatible plans only" in refusal(bundle)
+    assert "tensorrt_lean loads only version-compatible plans" in refusal(bundle)
     write_emulated_set(bundle, "tensorrt", {"version_compatible": True})
-    open_backend("tensorrt", bundle, StageTimes(), print).close()
+    open_backend("tensorrt", bundle, StageTimes()).close()
 
 
 @pytest.mark.usefixtures("log")
 def test_auto_takes_tensorrt_and_says_nothing(bundle: Bundle) -> None:
-    lines: list[str] = []
-    backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    with log_lines() as lines:
+        backend = open_backend("auto", bundle, StageTimes())
     backend.close()
     assert (backend.name, lines) == ("tensorrt", [])
 
 
 @pytest.mark.usefixtures("log")
 def test_auto_says_in_a_line_why_it_passes_over_each(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_engines, "gpu_sm", lambda: 75)
-    monkeypatch.setattr(launch, "cuda_core", no_gpu)
-    monkeypatch.setattr(backends, "nvidia_gpu", lambda: True)
-    lines: list[str] = []
-    backend = open_backend("auto", bundle, StageTimes(), lines.append)
+    monkeypatch.setattr(tensorrt_backend, "gpu_sm", lambda: 75)
+    monkeypatch.setattr(sm, "cuda_core", no_gpu)
+    monkeypatch.setattr(backend_choice, "has_nvidia_gpu", lambda: True)
+    with log_lines() as lines:
+        backend = open_backend("auto", bundle, StageTimes())
     backend.close()
     assert backend.name == "onnxruntime-cpu"
     (line,) = lines
@@ -325,10 +325,10 @@ def test_auto_says_in_a_line_why_it_passes_over_each(bundle: Bundle, monkeypatch
 def test_auto_asks_no_library_where_the_bundle_has_no_engines(
     bundle_fp16: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt_engines, "load_library", lambda _: pytest.fail("asked"))
-    monkeypatch.setattr(launch, "cuda_core", no_gpu)
-    lines: list[str] = []
-    open_backend("auto", open_bundle(bundle_fp16), StageTimes(), lines.append).close()
+    monkeypatch.setattr(tensorrt_backend, "load_library", lambda _: pytest.fail("asked"))
+    monkeypatch.setattr(sm, "cuda_core", no_gpu)
+    with log_lines() as lines:
+        open_backend("auto", open_bundle(bundle_fp16), StageTimes()).close()
     assert len(lines) == 1
 
 
@@ -355,8 +355,6 @@ def fake_module(name: str, version: str) -> Any:
 
 
 def test_the_lean_runtime_serves_where_tensorrt_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_library, "cuda_core", lambda: None)
-    monkeypatch.setattr(tensorrt_library, "nvrtc_version", lambda: "13.0")
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_lean", fake_module("tensorrt_lean", "11.1.0.106"))
     library = load_library("tensorrt")
@@ -367,12 +365,14 @@ def test_the_lean_runtime_serves_where_tensorrt_is_not_installed(monkeypatch: py
     assert library.logger.errors == ["first"]
 
 
-def test_missing_cuda_packages_are_said_with_this_backends_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cuda_packages_are_said_with_this_backends_pip_command(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", "10.12.0"))
     monkeypatch.setitem(sys.modules, "cuda.core", None)
     monkeypatch.setitem(sys.modules, "cuda.core.experimental", None)
     with pytest.raises(HideNerfError) as caught:
-        load_library("tensorrt")
+        open_backend("tensorrt", bundle, StageTimes())
     assert str(caught.value).startswith("--backend tensorrt needs cuda-core and NVRTC (")
     assert str(caught.value).endswith("pip install 'hidenerf[tensorrt]'")
 
@@ -421,7 +421,7 @@ PROTOCOLS = {
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_protocols_are_the_installed_module_s(installed: Library, protocol: str) -> None:
     """Every method is there and takes as many arguments, every attribute is there."""
-    described = getattr(tensorrt_library, protocol)
+    described = getattr(api, protocol)
     real = getattr(installed.trt, PROTOCOLS[protocol])
     for attribute in inspect.get_annotations(described):
         assert isinstance(inspect.getattr_static(real, attribute), property)
@@ -453,14 +453,14 @@ def test_a_plan_that_the_installed_library_refuses_is_named(
 ) -> None:
     """The plan is a real one where it can be built here, then the reason is the missing driver."""
     use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache")
-    monkeypatch.setattr(tensorrt_engines, "load_library", lambda _: installed)
+    monkeypatch.setattr(tensorrt_backend, "load_library", lambda _: installed)
     folder = engines_of(bundle, "tensorrt-rtx")
     if folder.name != f"tensorrt-rtx-{installed.version}-sm86":
         pytest.skip(f"TensorRT-RTX {installed.version} is another than the test's")
     sentence = refusal(bundle, "tensorrt-rtx")
     assert sentence.startswith(f"{folder}/source_encoder.plan: TensorRT-RTX {installed.version} does not load it (")
     (folder / "source_encoder.plan").write_bytes(tiny_plan(installed))
-    write_sidecar(folder, "source_encoder", read_sidecar(folder, "source_encoder"))
+    write_sidecar(folder, "source_encoder", sidecar_of(folder, "source_encoder"))
     if not runnable():
         assert "(CUDA driver version is insufficient" in refusal(bundle, "tensorrt-rtx")
 
@@ -479,13 +479,11 @@ def tiny_plan(library: Library) -> bytes:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_frame_is_one_cuda_graph(
-    bundle_fp16: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], backend: str
-) -> None:
+def test_the_frame_is_one_cuda_graph(bundle_fp16: Path, tmp_path: Path, backend: str) -> None:
     built = with_real_engines(bundle_fp16, tmp_path / "bundle", backend)
-    capsys.readouterr()
-    TensorRtEngines(backend, built, StageTimes()).close()
-    assert capsys.readouterr().err == ""
+    with log_lines() as lines:
+        open_backend(backend, built, StageTimes()).close()
+    assert lines == []
 
 
 @pytest.mark.gpu
@@ -495,13 +493,13 @@ def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(
 ) -> None:
     bundle = with_real_engines(bundle_fp16, tmp_path / "bundle", backend)
     driver = importlib.import_module("cuda.bindings.driver")
-    opened = TensorRtEngines(backend, bundle, StageTimes())
+    opened = open_backend(backend, bundle, StageTimes())
     opened.encode_source(*source(bundle))
     poses = [motion(bundle, seed, yaw) for seed, yaw in ((0, 10.0), (1, -20.0))]
-    expected = [[a.tobytes() for a in opened.render(*pose)] for pose in poses]
+    expected = [[a.tobytes() for a in opened.render_secc(*pose)] for pose in poses]
     _, before, _ = driver.cuMemGetInfo()
     for index in range(1000):
-        assert [a.tobytes() for a in opened.render(*poses[index % 2])] == expected[index % 2]
+        assert [a.tobytes() for a in opened.render_secc(*poses[index % 2])] == expected[index % 2]
     _, after, _ = driver.cuMemGetInfo()
     assert after == before
     opened.close()
@@ -514,4 +512,5 @@ def with_real_engines(source_: Path, folder: Path, backend: str) -> Bundle:
 
 
 def test_sidecars_of_the_emulation_are_sidecars(bundle: Bundle) -> None:
-    assert json.loads((engines_of(bundle) / "led.json").read_text()) == read_sidecar(engines_of(bundle), "led")
+    folder = engines_of(bundle)
+    assert json.loads(read_sidecar(folder, "led").to_json()) == sidecar_of(folder, "led")

@@ -1,4 +1,4 @@
-"""Every kernel compiles for every architecture without a GPU and keeps to its registers; what is compiled is kept."""
+"""Every kernel compiles for every SM without a GPU and keeps to its registers; what is compiled is kept."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,9 @@ import pytest
 from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels import compile as kernels
-from hidenerf.runtime.kernels.compile import ARCHITECTURES, FOLDER, Definitions, compile_source, nvrtc_version
+from hidenerf.runtime.kernels.compile import FOLDER, SMS, Definitions, compile_source, nvrtc_version
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from tests.support.log_lines import log_lines
 
 # A block of 256 threads twice on a multiprocessor of 65 536 registers; the first version runs once.
 MOST_REGISTERS = {"triplane_render.cu": 128, "triplane_render_direct.cu": 255}
@@ -44,66 +45,65 @@ def jobs() -> list[tuple[str, str, Definitions]]:
     return sized + [(path.name, "", ()) for path in sorted(FOLDER.glob("*.cu")) if path.name not in SIZED]
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("sm", SMS)
 @pytest.mark.parametrize(("source", "preset", "definitions"), jobs(), ids=lambda x: x if isinstance(x, str) else "")
-def test_compiles_without_spills_or_local_memory(
-    source: str, preset: str, definitions: Definitions, architecture: str
-) -> None:
-    cubin = compile_source(source, definitions, architecture)
+def test_compiles_without_spills_or_local_memory(source: str, preset: str, definitions: Definitions, sm: int) -> None:
+    cubin = compile_source(source, definitions, sm)
     assert cubin.code.startswith(b"\x7fELF")
     found = resources(cubin.log)
     text = (FOLDER / source).read_text()
     assert len(found) == text.count("__global__") > 0, cubin.log
     for name, (registers, stack, spilled) in found.items():
-        assert (stack, spilled) == (0, 0), f"{name} {preset} {architecture}: {stack} stack, {spilled} spilled"
+        assert (stack, spilled) == (0, 0), f"{name} {preset} SM {sm}: {stack} stack, {spilled} spilled"
         assert registers <= MOST_REGISTERS.get(source, 128)
 
 
 def test_a_compile_error_is_one_sentence() -> None:
-    with pytest.raises(HideNerfError, match=r"pack_planes\.cu do not compile for sm_90"):
-        compile_source("pack_planes.cu", (("RENDER_SIZE", 8),), "sm_90")
+    with pytest.raises(HideNerfError, match=r"pack_planes\.cu do not compile for SM 90"):
+        compile_source("pack_planes.cu", (("RENDER_SIZE", 8),), 90)
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path / "cache"))
-    kernels._say_once.cache_clear()
+    kernels._warn_once.cache_clear()
     return tmp_path / "cache"
 
 
 def test_what_is_compiled_is_kept_and_found(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = kernels.cached_cubin("pictures.cu", (), "sm_90", "13000")
+    first = kernels.cached_cubin("pictures.cu", (), 90, "13000")
     (entry,) = cache.iterdir()
     monkeypatch.setattr(kernels, "compile_source", lambda *_: pytest.fail("compiled again"))
-    assert kernels.cached_cubin("pictures.cu", (), "sm_90", "13000") == first
+    assert kernels.cached_cubin("pictures.cu", (), 90, "13000") == first
     assert list(cache.iterdir()) == [entry]
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", b"x" * 5000])
 def test_a_damaged_entry_is_made_again(cache: Path, damage: bytes) -> None:
-    first = kernels.cached_cubin("pictures.cu", (), "sm_90", "13000")
+    first = kernels.cached_cubin("pictures.cu", (), 90, "13000")
     (entry,) = cache.iterdir()
     whole = entry.read_bytes()
     entry.write_bytes(damage)
-    assert kernels.cached_cubin("pictures.cu", (), "sm_90", "13000") == first
+    assert kernels.cached_cubin("pictures.cu", (), 90, "13000") == first
     assert entry.read_bytes() == whole
 
 
-def test_another_driver_architecture_or_definition_is_another_entry(cache: Path) -> None:
-    for definitions, architecture, driver in (
-        ((), "sm_90", "13000"),
-        ((), "sm_90", "13010"),
-        ((), "sm_80", "13000"),
-        ((("UNUSED", 1),), "sm_90", "13000"),
+def test_another_driver_sm_or_definition_is_another_entry(cache: Path) -> None:
+    for definitions, sm, driver in (
+        ((), 90, "13000"),
+        ((), 90, "13010"),
+        ((), 80, "13000"),
+        ((("UNUSED", 1),), 90, "13000"),
     ):
-        kernels.cached_cubin("pictures.cu", definitions, architecture, driver)
+        kernels.cached_cubin("pictures.cu", definitions, sm, driver)
     assert len(list(cache.iterdir())) == 4
 
 
-def test_a_folder_that_cannot_be_written_is_said_once(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_written_is_said_once(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
-    for _ in range(2):
-        assert kernels.cached_cubin("pictures.cu", (), "sm_90", "13000").startswith(b"\x7fELF")
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert "cannot be kept" in lines[0]
+    with log_lines() as lines:
+        for _ in range(2):
+            assert kernels.cached_cubin("pictures.cu", (), 90, "13000").startswith(b"\x7fELF")
+    (line,) = lines
+    assert "cannot be kept" in line
+    assert line.endswith("name another folder in HIDENERF_KERNEL_CACHE.")

@@ -17,7 +17,7 @@ pytestmark = [
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("border", [False, True])
 def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: bool, half: bool) -> None:
-    from hidenerf.runtime.kernels.grid_sample import GridSampler, VolumeShape
+    from tests.support.kernels.grid_sample import GridSampler, VolumeShape
     from tests.support.kernels.on_gpu import current_stream
 
     kind = torch.float16 if half else torch.float32

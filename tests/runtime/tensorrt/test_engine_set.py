@@ -11,7 +11,8 @@ import pytest
 
 from hidenerf.runtime.bundle import Bundle, GraphSpec, TensorSpec
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt.engine_set import PLUGIN_FILE, build_command, find_engines, read_sidecar, set_folder
+from hidenerf.runtime.tensorrt.engine_set import build_command, find_engines, has_engines, set_folder
+from hidenerf.runtime.tensorrt.sidecar import PLUGIN_FILE, read_sidecar
 from tests.support.engine_sets import GRAPHS, VERSION, graph_bytes, sha256, sidecar, write_set
 
 
@@ -53,6 +54,13 @@ def test_the_command_builds_for_the_gpu_that_is_meant() -> None:
     folder = Path("b")
     assert build_command(folder, "tensorrt-rtx", 86) == "hidenerf-export b --backend tensorrt-rtx --sm 86"
     assert build_command(folder, "tensorrt", 86) == "hidenerf-export b --backend tensorrt"
+
+
+def test_a_bundle_has_engines_of_the_backends_that_built_some(engines: Path, tmp_path: Path) -> None:
+    assert engines.is_dir()
+    assert has_engines(tmp_path, "tensorrt-rtx")
+    assert not has_engines(tmp_path, "tensorrt")
+    assert not has_engines(tmp_path / "elsewhere", "tensorrt-rtx")
 
 
 def test_no_engines_at_all(tmp_path: Path) -> None:
@@ -153,7 +161,7 @@ def test_a_sidecar_with_half_a_plugin(engines: Path, tmp_path: Path, build: obje
 
 
 def test_sidecars_are_read_as_written(engines: Path) -> None:
-    assert read_sidecar(engines, "led") == sidecar("led")
+    assert json.loads(read_sidecar(engines, "led").to_json()) == sidecar("led")
 
 
 def test_folders_of_other_names_are_passed_over(engines: Path, tmp_path: Path) -> None:

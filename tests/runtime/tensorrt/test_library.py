@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt.library import Library, first_cause, import_library, plain
+from hidenerf.runtime.tensorrt.library import Library, load_library
+from hidenerf.runtime.tensorrt.messages import first_cause, plain
 
 NO_DRIVER = (
     "[checkMacros.cpp::catchCudaError::250] Error Code 1: Cuda Runtime (In catchCudaError at "
@@ -25,7 +26,7 @@ def fake_module(name: str, version: str) -> Any:
 def test_builder_and_backend_get_one_library_with_one_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     """TensorRT keeps the first logger that a process gives it."""
     monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", "11.1.0.106"))
-    builder, backend = import_library("tensorrt", builds=True), import_library("tensorrt", builds=False)
+    builder, backend = load_library("tensorrt", builds=True), load_library("tensorrt")
     assert builder == backend
     assert builder.logger is backend.logger
     assert builder.title == "TensorRT 11.1.0.106"
@@ -35,18 +36,18 @@ def test_builder_and_backend_get_one_library_with_one_logger(monkeypatch: pytest
 def test_the_lean_runtime_serves_the_backend_and_not_the_builder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_lean", fake_module("tensorrt_lean", "11.1.0.106"))
-    assert import_library("tensorrt", builds=False).is_lean
+    assert load_library("tensorrt").is_lean
     with pytest.raises(
         HideNerfError, match=r"^--backend tensorrt needs the Python package tensorrt; install it with: "
     ):
-        import_library("tensorrt", builds=True)
+        load_library("tensorrt", builds=True)
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "10.0.1"])
 def test_too_old_a_tensorrt_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", version))
     with pytest.raises(HideNerfError, match=rf"^TensorRT {version} is too old, 10\.1 or newer is needed; install it"):
-        import_library("tensorrt", builds=True)
+        load_library("tensorrt", builds=True)
 
 
 def test_the_reason_is_the_first_error_that_is_not_the_missing_driver() -> None:

@@ -2,8 +2,7 @@
 
 import pytest
 
-from hidenerf.runtime.tensorrt.library import plain
-from hidenerf.runtime.tensorrt.messages import EXPORT_AGAIN, build_refusal, parser_refusal, refusal
+from hidenerf.runtime.tensorrt.messages import EXPORT_AGAIN, build_refusal, parser_refusal, plain, refusal
 
 FP32_GEMM = (
     "IBuilder::buildSerializedNetwork: Error Code 1: Myelin ([pass.cpp:337: check_turing_op_compatibility] Cannot "

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.support.kernels.scenes import ODD, random_scene, reference
-from tests.support.plugin.library import PluginBuild, architectures, build_plugin
+from tests.support.plugin.library import PluginBuild, build_plugin, sms
 
 pytestmark = pytest.mark.slow
 
@@ -66,9 +66,9 @@ def test_needs_no_library_of_cuda(built: PluginBuild) -> None:
     assert not [line for line in needed if "cuda" in line or "nv" in line]
 
 
-def test_holds_machine_code_of_every_architecture_and_ptx_of_the_newest(built: PluginBuild) -> None:
-    wanted = {("cubin", a) for a in architectures()} | {("ptx", architectures()[-1])}
-    assert code_inside(built.library.read_bytes()) == wanted
+def test_holds_machine_code_of_every_sm_and_ptx_of_the_newest(built: PluginBuild) -> None:
+    expected = {("cubin", sm) for sm in sms()} | {("ptx", sms()[-1])}
+    assert code_inside(built.library.read_bytes()) == expected
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this is what happens without a GPU")

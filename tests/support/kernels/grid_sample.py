@@ -1,4 +1,4 @@
-"""GridSample3d on the GPU."""
+"""GridSample3d on the GPU, for tests and benchmarks. The product runs it as ONNX operators or in the plugin."""
 
 from typing import NamedTuple
 
@@ -37,9 +37,12 @@ class GridSampler:
         border: bool,
         align_corners: bool,
     ) -> None:
-        """volume [B, C, D, H, W], grid FP32 [B, points, 3] → sampled [B, C, points], FP16 like the volume if half.
+        """Sample a volume at points.
 
-        border: beyond the volume its nearest voxel counts, else zero.
+        volume: address of FP16 (if half) or FP32 [B, C, D, H, W].
+        grid: address of FP32 [B, points, 3].
+        sampled: address of the result [B, C, points], of the volume's type.
+        border: whether a point outside the volume gets the nearest voxel, otherwise zero.
         """
         blocks = min(-(-points * shape.batch // _THREADS), _MOST_BLOCKS)
         numbers = [np.int32(n) for n in shape]

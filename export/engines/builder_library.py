@@ -1,4 +1,4 @@
-"""The installed TensorRT or TensorRT-RTX with Polygraphy, to build engines with."""
+"""`load_builder_library`: the installed TensorRT or TensorRT-RTX, together with Polygraphy, to build engines with."""
 
 import importlib
 import os
@@ -6,12 +6,16 @@ import sys
 from typing import Any
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.tensorrt.library import Library, import_library, pip_command
+from hidenerf.runtime.tensorrt.library import Library, load_library, pip_command
 
 
-def load_library(backend: str) -> Library:
-    """Import the library of `backend`; a `HideNerfError` names the pip command where it or Polygraphy is missing."""
-    library = import_library(backend, builds=True)
+def load_builder_library(backend: str) -> Library:
+    """Import a backend's library to build engines, and make Polygraphy use it.
+
+    backend: "tensorrt" or "tensorrt-rtx".
+    Errors: the library or Polygraphy is missing, with the pip command; this process uses the other library already.
+    """
+    library = load_library(backend, builds=True)
     try:
         _point_polygraphy_at(backend)
     except ModuleNotFoundError as error:
