@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Backend, Float, Frame
 from hidenerf.runtime.backends.registry import backend_entry
-from hidenerf.runtime.bundle import Bundle, TensorSpec
+from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+from hidenerf.runtime.manifest import TensorSpec
 from hidenerf.runtime.profiling import StageTimes
 
 logger = logging.getLogger(__name__)
