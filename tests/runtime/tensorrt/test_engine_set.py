@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime.bundle import Bundle, GraphSpec, TensorSpec
+from hidenerf.runtime.bundle import Bundle, GraphSpec
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import Manifest, TensorSpec
 from hidenerf.runtime.tensorrt.engine_set import build_command, find_engines, has_engines, set_folder
 from hidenerf.runtime.tensorrt.sidecar import PLUGIN_FILE, read_sidecar
 from tests.support.engine_sets import GRAPHS, VERSION, graph_bytes, sha256, sidecar, write_set
@@ -20,7 +21,15 @@ def bundle_in(folder: Path) -> Bundle:
     """What `open_bundle` would give, of which the finder reads the graphs' files and hashes."""
     files = {f"{name}.onnx": sha256(graph_bytes(name)) for name in GRAPHS}
     graphs = {name: GraphSpec(name, folder / f"{name}.onnx", {}, {}) for name in GRAPHS}
-    return Bundle(folder, {"files": files}, graphs, None)
+    content = {
+        "model": {"name": "tiny", "image_size": 8, "render_size": 8, "secc_size": 8},
+        "checkpoint": {"random_init": 0},
+        "precision": {"name": "fp16"},
+        "graphs": {},
+        "face_model": {"file": "face_model.npz", "name": "none"},
+        "files": files,
+    }
+    return Bundle(folder, Manifest.from_json(content), graphs, None)
 
 
 @pytest.fixture
