@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from hidenerf.commands.errors import user_errors
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.video.pictures import write_picture
 from hidenerf.training.evaluation.columns import (
     GRADIENT_ENERGY,
     PSNR_MASKED,
@@ -173,8 +174,7 @@ def write(out: Path, settings: dict[str, Any], results: dict[str, Result], folde
             partial.write_text(text, encoding="utf-8")
     if results:
         sheet = contact_sheet({name: dict(np.load(folders[name] / "pictures.npz")) for name in results})
-        with atomic_path(out / "ablations.png") as partial:
-            partial.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+        write_picture(sheet, out / "ablations.png")
 
 
 def one_line(result: Result) -> str:

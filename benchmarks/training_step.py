@@ -25,7 +25,7 @@ from hidenerf.model.rendering import sample_planes
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.kernels import field, sampling, volume
-from hidenerf.training.kernels.field import plain_field, render_field
+from hidenerf.training.kernels.field import Mlp, plain_field, render_field
 from hidenerf.training.kernels.triton_use import without_triton
 from hidenerf.training.kernels.volume import FastVolumeHead
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
@@ -123,7 +123,9 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
         few, kind = len(features), torch.float64 if features.dtype == torch.float64 else torch.float32
         steps = render_field if kernels else plain_field
         with torch.autocast("cuda", torch.bfloat16, enabled=kind == torch.float32):
-            rendered, alpha = steps(features, points[:few].to(kind), length[:few].to(kind), *weights, renderer.octaves)
+            rendered, alpha = steps(
+                features, points[:few].to(kind), length[:few].to(kind), Mlp(*weights), renderer.octaves
+            )
         return torch.cat([rendered, alpha[:, None]], 1)
 
     compare("field", partial(render, True), partial(render, False), [features[:2], *weights])

@@ -67,6 +67,7 @@ def main(
 
     from hidenerf.model.checkpoint import load_checkpoint
     from hidenerf.runtime.files import atomic_path, require_writable_parent
+    from hidenerf.runtime.video.pictures import write_picture
     from hidenerf.training.data.synthetic.drawing import PairDrawing
     from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS
     from hidenerf.training.data.synthetic.heads import load_head_mesh
@@ -75,7 +76,7 @@ def main(
     from hidenerf.training.evaluation.held_out import HeldOutEvaluation
     from hidenerf.training.evaluation.report import json_values, markdown
     from hidenerf.training.evaluation.tables import PARTS, scope_of
-    from hidenerf.training.loop.samples import sample_grid, write_png
+    from hidenerf.training.loop.samples import sample_grid
 
     if device == "cuda" and not torch.cuda.is_available():
         raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to evaluate on the CPU.")
@@ -100,7 +101,7 @@ def main(
         tables = Evaluation(held_out, metrics).all(scope_of(people, chosen), left_out)
     page = markdown(tables, checkpoint.name)
     shown = held_out_pairs(model.config, place, range(_SAMPLES))
-    write_png(sample_grid(shown, held_out.output(shown)), output / "samples.png")
+    write_picture(sample_grid(shown, held_out.output(shown)), output / "samples.png")
     for name, text in (("evaluation.json", json.dumps(json_values(tables), indent=1) + "\n"), ("evaluation.md", page)):
         with atomic_path(output / name) as partial:
             partial.write_text(text, encoding="utf-8")

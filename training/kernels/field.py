@@ -5,14 +5,14 @@ and reads it again. The Triton kernels here keep a sample in registers, forward 
 in FP32, and while torch.compile traces, plain functions run: they are the definition.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hidenerf.model.rendering import DENSITY_SCALE, composite, positional_encoding
+from hidenerf.model.rendering import DENSITY_SCALE, Renderer, composite, positional_encoding
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
 # Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
@@ -25,42 +25,42 @@ BFLOAT16_FROM = (8, 0)
 NARROWEST = 16
 
 
-def render_field(
-    features: Tensor,
-    points: Tensor,
-    length: Tensor,
-    first: Tensor,
-    first_bias: Tensor,
-    second: Tensor,
-    second_bias: Tensor,
-    octaves: int,
-) -> tuple[Tensor, Tensor]:
-    """Looked-up features [B, N, P, F], the samples' points [B, N, 3, P] in the observed space, interval lengths
-    [B, 1, P] and the MLP's weights as in `rendering.triplane_render` → rendered [B, K, P], alpha [B, P].
+class Mlp(NamedTuple):
+    """Weights of the two-layer MLP: first [W, F + E] over F features and E channels of encoding, first_bias [W], second
+    [K + 1, W], second_bias [K + 1]; the outputs are K channels, then density."""
 
-    The layers' products are of the features' type, the rest and the result of the points'. Differentiable in features
-    and weights.
+    first: Tensor
+    first_bias: Tensor
+    second: Tensor
+    second_bias: Tensor
+
+    @staticmethod
+    def of(renderer: Renderer) -> "Mlp":
+        """Those of a renderer."""
+        return Mlp(renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias)
+
+
+def render_field(features: Tensor, points: Tensor, length: Tensor, mlp: Mlp, octaves: int) -> tuple[Tensor, Tensor]:
+    """MLP and compositing of looked-up samples, differentiable in features and weights.
+
+    features: [B, N, P, F]. points: [B, N, 3, P], the samples in the observed space, world units. length: [B, 1, P],
+    those of the rays' intervals. octaves: of the positional encoding. Returns rendered [B, K, P] and alpha [B, P]. The
+    layers' products are of the features' type, all else and the results of the points'.
     """
-    steps = _Field.apply if _fits(features) else plain_field
-    return steps(features, points, length, first, first_bias, second, second_bias, octaves)
+    if _fits(features):
+        return _Field.apply(features, points, length, *mlp, octaves)
+    return plain_field(features, points, length, mlp, octaves)
 
 
-def plain_field(
-    features: Tensor,
-    points: Tensor,
-    length: Tensor,
-    first: Tensor,
-    first_bias: Tensor,
-    second: Tensor,
-    second_bias: Tensor,
-    octaves: int,
-) -> tuple[Tensor, Tensor]:
-    """`render_field` in PyTorch's functions, channels innermost. The positional encoding has its own half of the first
-    layer, since no gradient flows into it."""
+def plain_field(features: Tensor, points: Tensor, length: Tensor, mlp: Mlp, octaves: int) -> tuple[Tensor, Tensor]:
+    """`render_field` in PyTorch's functions, channels innermost.
+
+    The positional encoding has its own half of the first layer, since no gradient flows into it.
+    """
     encoding = positional_encoding(points.transpose(1, 2), octaves).permute(0, 2, 3, 1)
-    from_features, from_encoding = first.split([features.shape[-1], encoding.shape[-1]], 1)
-    hidden = F.linear(features, from_features) + F.linear(encoding.to(features.dtype), from_encoding, first_bias)
-    raw = F.linear(F.relu(hidden), second, second_bias).to(length.dtype).permute(0, 3, 1, 2)
+    from_features, from_encoding = mlp.first.split([features.shape[-1], encoding.shape[-1]], 1)
+    hidden = F.linear(features, from_features) + F.linear(encoding.to(features.dtype), from_encoding, mlp.first_bias)
+    raw = F.linear(F.relu(hidden), mlp.second, mlp.second_bias).to(length.dtype).permute(0, 3, 1, 2)
     sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
     return composite(sigma, torch.sigmoid(raw[:, :-1]), length)
 

@@ -27,6 +27,14 @@ def _places(first, end, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH:
 
 
 @triton.jit
+def _own_tile(rows, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """The tile of a program that takes one: rows left in the map, the tile's offset, and its `_places` from there."""
+    begin = tl.program_id(0) * ROWS
+    at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
+    return rows - begin, begin.to(tl.int64) * (groups * VECTOR), at, real
+
+
+@triton.jit
 def _per_channel(values, groups, VECTOR: tl.constexpr, WIDTH: tl.constexpr):
     """This program's values of [channels] → [1, WIDTH]."""
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
@@ -162,9 +170,7 @@ def normalise(
     WIDTH: tl.constexpr,
 ):
     """out = leaky ReLU of norm(x), or of norm(x) + residual, or of norm(x)·(1 + gamma) + beta."""
-    begin = tl.program_id(0) * ROWS
-    at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
-    base = begin.to(tl.int64) * (groups * VECTOR)
+    left, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
     value = tl.load(x + base + at, mask=real, other=0.0).to(middle.dtype) - middle
     value = _affine(value * _per_channel(inverse, groups, VECTOR, WIDTH), weight, bias, groups, VECTOR, WIDTH)
@@ -172,7 +178,7 @@ def normalise(
         value += tl.load(residual + base + at, mask=real, other=0.0).to(middle.dtype)
     if modulation is not None:
         channels = groups * VECTOR
-        at_gamma, _ = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH, MAPS=2)
+        at_gamma, _ = _places(0, left, groups, VECTOR, ROWS, WIDTH, MAPS=2)
         bias_gamma = _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
         bias_beta = _per_channel(modulation_bias + channels, groups, VECTOR, WIDTH).to(middle.dtype)
         value *= _biased(modulation + 2 * base, at_gamma, real, 1.0 + bias_gamma)
@@ -286,9 +292,7 @@ def input_gradient(
 
     With modulation, `gradient` is the modulation's: that of its beta is the one before the leaky ReLU.
     """
-    begin = tl.program_id(0) * ROWS
-    at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
-    base = begin.to(tl.int64) * (groups * VECTOR)
+    left, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
     scale = _per_channel(inverse, groups, VECTOR, WIDTH)
     normal = (tl.load(x + base + at, mask=real, other=0.0).to(middle.dtype) - middle) * scale
@@ -296,7 +300,7 @@ def input_gradient(
         value = tl.load(gradient + base + at, mask=real, other=0.0).to(middle.dtype)
     else:
         channels = groups * VECTOR
-        at_gamma, _ = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH, MAPS=2)
+        at_gamma, _ = _places(0, left, groups, VECTOR, ROWS, WIDTH, MAPS=2)
         one = 1.0 + _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
         value = tl.load(gradient + 2 * base + channels + at_gamma, mask=real, other=0.0).to(middle.dtype)
         value *= _biased(modulation + 2 * base, at_gamma, real, one)
@@ -322,9 +326,7 @@ def bias_leaky(
     WIDTH: tl.constexpr,
 ):
     """out = leaky ReLU of x + bias."""
-    begin = tl.program_id(0) * ROWS
-    at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
-    base = begin.to(tl.int64) * (groups * VECTOR)
+    left, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     value = _biased(x + base, at, real, _per_channel(bias, groups, VECTOR, WIDTH))
     value = tl.where(value > 0.0, value, value * LEAK)
     tl.store(out + base + at, value.to(out.dtype.element_ty), mask=real)

@@ -168,6 +168,27 @@ def _volume_position(view, column, row, normal, plane, nearest, width, height, d
 
 
 @triton.jit
+def _plane_cells(views, size, BLOCK: tl.constexpr):
+    """This program's cells of a plane: numbers, whether they exist, and column and row in the world, of views' type."""
+    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column = ((cell % size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
+    row = ((cell // size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
+    return cell, cell < size * size, column, row
+
+
+@triton.jit
+def _corner(u, v, w, width, height, depth, dx: tl.constexpr, dy: tl.constexpr, dz: tl.constexpr):
+    """One of the eight voxels around positions: number in [H, W, D], trilinear weight, and whether it exists."""
+    i, right = _cell(u, width)
+    j, down = _cell(v, height)
+    k, far = _cell(w, depth)
+    weight = (right if dx == 1 else 1.0 - right) * (down if dy == 1 else 1.0 - down) * (far if dz == 1 else 1.0 - far)
+    r, c, s = j + dy, i + dx, k + dz
+    valid = (r >= 0) & (r < height) & (c >= 0) & (c < width) & (s >= 0) & (s < depth)
+    return (r * width + c) * depth + s, weight, valid
+
+
+@triton.jit
 def resample_forward(
     volume,
     views,
@@ -185,30 +206,21 @@ def resample_forward(
     """volume [B, H, W, D, C], views [B, 17] → out [B, size, size, 3, C]: mean of the samples along each normal."""
     batch = tl.program_id(2).to(tl.int64)
     plane = tl.program_id(1)
-    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = cell < size * size
+    cell, inside, column, row = _plane_cells(views, size, BLOCK)
     channel = tl.arange(0, WIDTH)
     real = channel < CHANNELS
     view = views + batch * 17
-    column = ((cell % size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
-    row = ((cell // size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
     base = volume + batch * height * width * depth * CHANNELS
     total_sum = tl.zeros([BLOCK, WIDTH], dtype=column.dtype)
     for sample in range(SAMPLES):
         normal = (sample + 0.5) * (2.0 / SAMPLES) - 1.0
         u, v, w = _volume_position(view, column, row, normal, plane, nearest, width, height, depth)
-        i, right = _cell(u, width)
-        j, down = _cell(v, height)
-        k, far = _cell(w, depth)
         for dy in tl.static_range(2):
             for dx in tl.static_range(2):
                 for dz in tl.static_range(2):
-                    weight = (right if dx == 1 else 1.0 - right) * (down if dy == 1 else 1.0 - down)
-                    weight *= far if dz == 1 else 1.0 - far
-                    r, c, s = j + dy, i + dx, k + dz
-                    valid = inside & (r >= 0) & (r < height) & (c >= 0) & (c < width) & (s >= 0) & (s < depth)
-                    at = (((r * width + c) * depth + s) * CHANNELS)[:, None] + channel[None, :]
-                    value = tl.load(base + at, mask=valid[:, None] & real[None, :], other=0.0).to(column.dtype)
+                    voxel, weight, valid = _corner(u, v, w, width, height, depth, dx, dy, dz)
+                    at = (voxel * CHANNELS)[:, None] + channel[None, :]
+                    value = tl.load(base + at, mask=(inside & valid)[:, None] & real[None, :], other=0.0).to(column.dtype)
                     total_sum += weight[:, None] * value
     to = out + batch * size * size * 3 * CHANNELS + ((cell * 3 + plane) * CHANNELS)[:, None] + channel[None, :]
     tl.store(to, (total_sum / SAMPLES).to(out.dtype.element_ty), mask=inside[:, None] & real[None, :])
@@ -232,29 +244,20 @@ def resample_backward(
     """Adds to grad_volume [B, H, W, D, C] what grad_out [B, size, size, 3, C] sends back."""
     batch = tl.program_id(2).to(tl.int64)
     plane = tl.program_id(1)
-    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = cell < size * size
+    cell, inside, column, row = _plane_cells(views, size, BLOCK)
     channel = tl.arange(0, WIDTH)
     real = channel < CHANNELS
     view = views + batch * 17
-    column = ((cell % size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
-    row = ((cell // size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
     base = grad_volume + batch * height * width * depth * CHANNELS
     read = grad_out + batch * size * size * 3 * CHANNELS + ((cell * 3 + plane) * CHANNELS)[:, None] + channel[None, :]
     grad = tl.load(read, mask=inside[:, None] & real[None, :], other=0.0).to(column.dtype) / SAMPLES
     for sample in range(SAMPLES):
         normal = (sample + 0.5) * (2.0 / SAMPLES) - 1.0
         u, v, w = _volume_position(view, column, row, normal, plane, nearest, width, height, depth)
-        i, right = _cell(u, width)
-        j, down = _cell(v, height)
-        k, far = _cell(w, depth)
         for dy in tl.static_range(2):
             for dx in tl.static_range(2):
                 for dz in tl.static_range(2):
-                    weight = (right if dx == 1 else 1.0 - right) * (down if dy == 1 else 1.0 - down)
-                    weight *= far if dz == 1 else 1.0 - far
-                    r, c, s = j + dy, i + dx, k + dz
-                    valid = inside & (r >= 0) & (r < height) & (c >= 0) & (c < width) & (s >= 0) & (s < depth)
-                    at = (((r * width + c) * depth + s) * CHANNELS)[:, None] + channel[None, :]
-                    where = valid[:, None] & real[None, :]
+                    voxel, weight, valid = _corner(u, v, w, width, height, depth, dx, dy, dz)
+                    at = (voxel * CHANNELS)[:, None] + channel[None, :]
+                    where = (inside & valid)[:, None] & real[None, :]
                     tl.atomic_add(base + at, weight[:, None] * grad, mask=where, sem="relaxed")

@@ -15,7 +15,7 @@ from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf, Output
 from hidenerf.model.rendering import Renderer
 from hidenerf.training.data.batch import Batch
-from hidenerf.training.kernels.field import render_field
+from hidenerf.training.kernels.field import Mlp, render_field
 from hidenerf.training.kernels.sampling import plane_features
 
 
@@ -80,6 +80,6 @@ def render(
     batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)
     features = plane_features(planes, moved.flatten(3))
-    mlp = renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias
-    rendered, alpha = render_field(features, points.flatten(3), length.flatten(2), *mlp, renderer.octaves)
+    points, length = points.flatten(3), length.flatten(2)
+    rendered, alpha = render_field(features, points, length, Mlp.of(renderer), renderer.octaves)
     return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)

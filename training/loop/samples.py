@@ -1,8 +1,5 @@
-"""A picture of what a model makes of a few pairs."""
+"""Sample picture: what a model makes of a few pairs."""
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,8 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.model.hidenerf import Output
-from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
 from hidenerf.training.data.batch import Batch
 
 
@@ -28,12 +23,3 @@ def sample_grid(batch: Batch, output: Output) -> NDArray[np.uint8]:
     grid = torch.cat(columns, 3).clamp(0, 1).permute(0, 2, 3, 1).flatten(0, 1)
     rounded: NDArray[np.uint8] = (grid * 255.0).round().to(torch.uint8).cpu().numpy()
     return rounded
-
-
-def write_png(picture: NDArray[np.uint8], path: Path) -> None:
-    """Write an RGB picture [H, W, 3]; the file appears whole or not at all."""
-    done, encoded = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    if not done:
-        raise HideNerfError(f"{path}: OpenCV cannot encode a picture of shape {list(picture.shape)} as PNG.")
-    with atomic_path(path) as partial:
-        partial.write_bytes(encoded.tobytes())

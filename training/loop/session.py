@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from hidenerf.runtime.video.pictures import write_picture
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.metrics_log import MetricsLog
 from hidenerf.training.loop.network import training_forward
-from hidenerf.training.loop.samples import sample_grid, write_png
+from hidenerf.training.loop.samples import sample_grid
 from hidenerf.training.loop.state import save_state
 from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, PhaseClock, Trainer, recalibrate
 
@@ -116,7 +117,7 @@ class _Session:
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
             output, _ = training_forward(trainer.ema, self.shown, None)
         picture = sample_grid(self.shown, output)
-        write_png(picture, self.out / SAMPLES_NAME)
+        write_picture(picture, self.out / SAMPLES_NAME)
         self.log.add_picture(picture, trainer.step)
         save_state(trainer, self.out / STATE_FOLDER)
         spent = time.monotonic() - began

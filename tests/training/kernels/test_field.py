@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hidenerf.model.rendering import Renderer
 from hidenerf.training.kernels import field
-from hidenerf.training.kernels.field import plain_field, render_field
+from hidenerf.training.kernels.field import Mlp, plain_field, render_field
 from tests.support.tiny import TINY, tiny_model
 from tests.support.triton_tests import EXACT, GPU
 
@@ -47,12 +47,12 @@ class Case(NamedTuple):
         return Case(tiny_model().renderer.to(features.device, EXACT), features.requires_grad_(), points, length)
 
     def fused(self) -> tuple[Tensor, Tensor]:
-        rendered, alpha = render_field(*self[1:], *self.renderer.parameters(), self.renderer.octaves)
+        rendered, alpha = render_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
         assert "_Field" in alpha.grad_fn.name()
         return rendered, alpha
 
     def plain(self) -> tuple[Tensor, Tensor]:
-        return plain_field(*self[1:], *self.renderer.parameters(), self.renderer.octaves)
+        return plain_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
 
     def gradients(self, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         torch.manual_seed(1)

@@ -147,30 +147,41 @@ def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) ->
     return np.stack([2 * right - 1, 1 - 2 * down, distance * (distance / depth - 1)], axis=-1).astype(np.float32)
 
 
-def work(
-    image_size: int,
-    secc_size: int,
-    seccs: SeccChoice,
-    seed: int,
-    first: int,
-    stride: int,
-    memory: Any,
-    free: "Queue[int]",
-    ready: "Queue[int]",
-    stopped: Event,
-) -> None:
-    """A worker process: pairs number first, first + stride, … into the rows of shared memory that are free."""
+class PairNumbers(NamedTuple):
+    """The pairs first, first + stride, … of the set that `seed` names."""
+
+    seed: int
+    first: int
+    stride: int
+
+
+class RowExchange(NamedTuple):
+    """Shared memory of rows, and the queues through which processes hand them to each other.
+
+    memory: bytes, a `PairLayout` a row. free: numbers of rows that may be written to. ready: of those that hold a pair.
+    stopped: set when workers are to end.
+    """
+
+    memory: Any
+    free: "Queue[int]"
+    ready: "Queue[int]"
+    stopped: Event
+
+
+def work(image_size: int, secc_size: int, seccs: SeccChoice, numbers: PairNumbers, rows: RowExchange) -> None:
+    """A worker process: draws pairs into the rows that are free, until stopped."""
     begin_worker(os.getppid())
     mesh = load_head_mesh()
     layout = PairLayout(mesh, image_size, secc_size, seccs)
-    rows = shared_rows(memory, layout)
+    shared = shared_rows(rows.memory, layout)
     rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * image_size)
-    number = first
-    while not stopped.is_set():
+    number = numbers.first
+    while not rows.stopped.is_set():
         try:
-            row = free.get(timeout=_POLL_SECONDS)
+            row = rows.free.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             continue
-        draw_pair(mesh, rasteriser, make_pair(mesh.face_model, number, seed), seccs, layout.views(rows[row]))
-        ready.put(row)
-        number += stride
+        pair = make_pair(mesh.face_model, number, numbers.seed)
+        draw_pair(mesh, rasteriser, pair, seccs, layout.views(shared[row]))
+        rows.ready.put(row)
+        number += numbers.stride

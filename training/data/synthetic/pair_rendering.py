@@ -21,12 +21,10 @@ from hidenerf.training.data.synthetic.rasterise import Rasteriser
 _CHUNK = 32
 
 
-def held_out_pairs(
-    config: ModelConfig, device: torch.device, indices: Sequence[int], seccs: SeccChoice = DEFAULT_SECCS
-) -> Batch:
+def held_out_pairs(config: ModelConfig, device: torch.device, indices: Sequence[int]) -> Batch:
     """Pairs of evaluation, of people never seen in training; the same for the same indices."""
     model = load_head_mesh().face_model
-    return render_pairs(config, device, [make_held_out_pair(model, index) for index in indices], seccs)
+    return render_pairs(config, device, [make_held_out_pair(model, index) for index in indices])
 
 
 def render_pairs(

@@ -14,7 +14,15 @@ import torch
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS, PairLayout, SeccChoice, shared_rows, work
+from hidenerf.training.data.synthetic.geometry import (
+    DEFAULT_SECCS,
+    PairLayout,
+    PairNumbers,
+    RowExchange,
+    SeccChoice,
+    shared_rows,
+    work,
+)
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.painting import Painter
 from hidenerf.training.data.synthetic.pair_rendering import paint_rows
@@ -57,15 +65,10 @@ class PairReplay(ImagePairPool):
         self._rows = shared_rows(memory, self._layout)
         for row in range(rows):
             self._free.put(row)
+        exchange = RowExchange(memory, self._free, self._ready, self._stopped)
+        sizes = config.image_size, config.secc_size
         self._workers = [
-            context.Process(
-                target=work,
-                args=(
-                    *(config.image_size, config.secc_size, seccs, seed, first, workers),
-                    *(memory, self._free, self._ready, self._stopped),
-                ),
-                daemon=True,
-            )
+            context.Process(target=work, args=(*sizes, seccs, PairNumbers(seed, first, workers), exchange), daemon=True)
             for first in range(workers)
         ]
         self._refilling = threading.Thread(target=self._refill, name="pair replay", daemon=True)
