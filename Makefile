@@ -25,7 +25,7 @@ types: $(TOOLS)
 	mkdir -p build/typing/hidenerf
 	ln -sfn ../../../package/__init__.py build/typing/hidenerf/__init__.py
 	for part in $(PACKAGES); do ln -sfn ../../../$$part build/typing/hidenerf/$$part; done
-	MYPYPATH=build/typing $(BIN)/mypy -p hidenerf
+	MYPYPATH=build/typing:. $(BIN)/mypy -p hidenerf -p benchmarks
 
 unit: $(TOOLS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal

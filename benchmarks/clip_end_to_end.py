@@ -13,7 +13,7 @@ import argparse
 import json
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class SummedTimes(StageTimes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._summing = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         times.seconds.clear()
         driver = animator.open_driver(arguments.driving)
         if arguments.clip is not None:
-            driver = DecodedBeside(driver, arguments.clip, times)  # type: ignore[assignment]
+            driver = DecodedBeside(driver, arguments.clip, times)
         started = time.perf_counter()
         count = render_motion(
             animator,
@@ -104,25 +104,26 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             quiet=True,
         )
         wall = time.perf_counter() - started
-        found = {
+        stages = {stage: 1e3 * spent / count for stage, spent in times.seconds.items() if stage != "source_encoder"}
+        found: dict[str, Any] = {
             "backend": animator.backend.name,
             "preset": animator.bundle.preset,
             "frames": count,
             "frames_a_second": count / wall,
-            "milliseconds_a_frame": {s: 1e3 * t / count for s, t in times.seconds.items() if s != "source_encoder"},
+            "milliseconds_a_frame": stages,
         }
         print(times.table())
-    return found | bottleneck(found["milliseconds_a_frame"], 1e3 * wall / count)
+    return found | bottleneck(stages, 1e3 * wall / count)
 
 
 def bottleneck(stages: dict[str, float], wall: float) -> dict[str, Any]:
     """Milliseconds that each thread is busy a frame, and whose is most; the GPU beside them."""
-    busy: Counter[str] = Counter()
+    busy: defaultdict[str, float] = defaultdict(float)
     for stage, thread in THREADS.items():
         busy[thread] += stages.get(stage, 0.0)
     if "triplane_render" in stages:
         busy["GPU"] = sum(stages.get(stage, 0.0) for stage in GPU_STAGES)
-    return {"wall": wall, "busy": dict(busy), "bottleneck": busy.most_common(1)[0][0]}
+    return {"wall": wall, "busy": dict(busy), "bottleneck": max(busy, key=busy.__getitem__)}
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from frame_ways import choose
 from torch.profiler import ProfilerActivity, profile
 
 from hidenerf.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend

@@ -31,11 +31,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from frame_report import tables
-from frame_ways import summary
-from kernels_on_gpu import times_of
 from torch import Tensor, nn
 
+from benchmarks.frame_report import tables
+from benchmarks.frame_ways import summary
+from benchmarks.kernels_on_gpu import times_of
 from hidenerf.export.bundle_writer import write_bundle
 from hidenerf.export.flops import frame_flops
 from hidenerf.export.graph_modules import fold_batch_norms, graph_modules, refiner_module
@@ -93,14 +93,14 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
         write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, precision=fp16, report=print)
     source, motion, config = load_source(demo_source_path()), load_motion(demo_motion_path()), model.config
     drawer = SeccDrawer(len(face.mean), len(face.expression_names), len(face.triangles), config.secc_size)
-    fixed = [torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc)]
+    triangles, colours = (torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc))
     keys = torch.zeros(config.secc_size, config.secc_size, dtype=torch.int64, device="cuda")
 
     def secc(expression: np.ndarray) -> Tensor:
         vertices = torch.from_numpy(np.ascontiguousarray(face.vertices(source.identity, expression), np.float32)).cuda()
         drawn = torch.empty(1, 3, config.secc_size, config.secc_size, device="cuda")
-        addresses = [t.data_ptr() for t in (vertices, *fixed, keys, drawn)]
-        drawer.draw(*addresses, int(torch.cuda.current_stream().cuda_stream))
+        mesh = vertices.data_ptr(), triangles.data_ptr(), colours.data_ptr()
+        drawer.draw(*mesh, keys.data_ptr(), drawn.data_ptr(), int(torch.cuda.current_stream().cuda_stream))
         torch.cuda.synchronize()
         return drawn
 
@@ -190,10 +190,11 @@ class PyTorchFrame:
                 self.canonical = case.source[2]
                 self.led, self.refine = model.deformation, model.refiner
         renderer = model.renderer
-        self.mlp = [
+        first, first_bias, second, second_bias = [
             t.detach().to(kind)
             for t in (renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias)
         ]
+        self.mlp = first, first_bias, second, second_bias
         self.ray_points = model.ray_points
         if half:
             for module in (*self.led.modules(), *self.refine.modules()):

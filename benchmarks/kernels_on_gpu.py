@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -184,7 +184,7 @@ def errors() -> dict[str, Any]:
     return found
 
 
-def times_of(starts: list[Callable[[], None]], replays: int = 60) -> dict[str, float]:
+def times_of(starts: Sequence[Callable[[], None]], replays: int = 60) -> dict[str, float]:
     """Milliseconds per launch: of graphs of many launches over all inputs, and of graphs of one launch each."""
     many = 5 * len(starts)
     for start in starts:
@@ -241,8 +241,8 @@ def trained_scenes() -> tuple[RendererSizes, list[Scene]]:
     def secc(expression: np.ndarray) -> torch.Tensor:
         vertices = torch.from_numpy(np.ascontiguousarray(face.vertices(source.identity, expression), np.float32)).cuda()
         drawn = torch.empty(1, 3, size, size, device="cuda")
-        addresses = [t.data_ptr() for t in (vertices, triangles, colours, keys, drawn)]
-        drawer.draw(*addresses, current_stream())
+        mesh = vertices.data_ptr(), triangles.data_ptr(), colours.data_ptr()
+        drawer.draw(*mesh, keys.data_ptr(), drawn.data_ptr(), current_stream())
         torch.cuda.synchronize()
         return drawn
 
@@ -318,7 +318,9 @@ def other_timings() -> dict[str, Any]:
 
     found["merge planes, base"] = times_of([merge], 20)
     scene = ready.scene
-    planes, mlp = [p.half() for p in scene.planes], [t.half() for t in scene.mlp]
+    planes = [p.half() for p in scene.planes]
+    first, first_bias, second, second_bias = (t.half() for t in scene.mlp)
+    mlp = first, first_bias, second, second_bias
 
     def eager() -> None:
         triplane_render(scene.deformation, scene.camera, planes, *mlp, BASE.octaves)
@@ -376,7 +378,7 @@ def write_case(path: Path, sizes: RendererSizes, scene: Scene, with_reference: b
         arrays |= {
             name: t.numpy() for name, t in zip(("rendered", "alpha"), reference(scene, sizes.octaves), strict=True)
         }
-    np.savez(path, sizes=np.array([value for _, value in sizes.definitions()]), **arrays)
+    np.savez(path, sizes=np.array([value for _, value in sizes.definitions()]), **arrays)  # type: ignore[arg-type]
 
 
 def sanitizer(folder: Path) -> dict[str, Any]:

@@ -326,7 +326,7 @@ def bias_leaky(
     WIDTH: tl.constexpr,
 ):
     """out = leaky ReLU of x + bias."""
-    left, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
+    _, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     value = _biased(x + base, at, real, _per_channel(bias, groups, VECTOR, WIDTH))
     value = tl.where(value > 0.0, value, value * LEAK)
     tl.store(out + base + at, value.to(out.dtype.element_ty), mask=real)

@@ -220,8 +220,8 @@ def resample_forward(
                 for dz in tl.static_range(2):
                     voxel, weight, valid = _corner(u, v, w, width, height, depth, dx, dy, dz)
                     at = (voxel * CHANNELS)[:, None] + channel[None, :]
-                    value = tl.load(base + at, mask=(inside & valid)[:, None] & real[None, :], other=0.0).to(column.dtype)
-                    total_sum += weight[:, None] * value
+                    where = (inside & valid)[:, None] & real[None, :]
+                    total_sum += weight[:, None] * tl.load(base + at, mask=where, other=0.0).to(column.dtype)
     to = out + batch * size * size * 3 * CHANNELS + ((cell * 3 + plane) * CHANNELS)[:, None] + channel[None, :]
     tl.store(to, (total_sum / SAMPLES).to(out.dtype.element_ty), mask=inside[:, None] & real[None, :])
 
