@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.frame_ways import choose
 from hidenerf.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaBackend
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import canonical_camera
