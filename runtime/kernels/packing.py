@@ -1,4 +1,4 @@
-"""The MLP's weights in the order in which the kernels' tensor core products read them; NumPy, once per model."""
+"""`pack_mlp`: the MLP's weights in the order in which the kernels' tensor core products read them."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,12 @@ Floats = NDArray[np.floating]
 
 
 class PackedMlp(NamedTuple):
-    """operands: uint32, all that TriplaneRender keeps in shared memory; feature_weight: float32 [L·C, padded_width]
-    for merge_planes; direct_operands: uint32, operands of the kernel that reads the planes of each level."""
+    """The MLP's weights for the kernels.
+
+    operands: uint32, all that TriplaneRender keeps in shared memory.
+    feature_weight: float32 [L·C, padded_width], for `merge_planes`.
+    direct_operands: uint32, operands of the kernel that reads the planes of each level.
+    """
 
     operands: NDArray[np.uint32]
     feature_weight: NDArray[np.float32]
@@ -21,7 +25,10 @@ class PackedMlp(NamedTuple):
 
 
 def operand_words(matrix: Floats) -> NDArray[np.uint32]:
-    """B [K, N] of D = A·B in the lanes' order (mma.cuh): uint32 [K/16, N/16, 32, 4], two column tiles a word."""
+    """Reorder B [K, N] of D = A·B as the lanes read it (mma.cuh).
+
+    Returns uint32 [K/16, N/16, 32, 4], with two column tiles a word. Errors: a value beyond FP16's range.
+    """
     depth, columns = matrix.shape
     with np.errstate(over="ignore"):
         half = np.asarray(matrix, np.float16)
@@ -47,7 +54,15 @@ def _entry_row(product: int, quad: int, entry: int) -> int:
 
 
 def pack_mlp(sizes: RendererSizes, weight_1: Floats, bias_1: Floats, weight_2: Floats, bias_2: Floats) -> PackedMlp:
-    """weight_1 [W, L·C + 6·octaves], bias_1 [W], weight_2 [K + 1, W], bias_2 [K + 1], density in the last row."""
+    """Pack the MLP's weights for the kernels; NumPy, once per model.
+
+    sizes: the model's.
+    weight_1: [W, L·C + 6·octaves].
+    bias_1: [W].
+    weight_2: [K + 1, W], density in the last row.
+    bias_2: [K + 1], density last.
+    Errors: another shape, a weight beyond FP16's range.
+    """
     features, width = sizes.levels * sizes.channels, sizes.padded_width
     expected = {
         "weight_1": (sizes.width, features + 6 * sizes.octaves),

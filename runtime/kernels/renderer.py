@@ -1,4 +1,4 @@
-"""TriplaneRender on the GPU: a model's kernels, and what they are launched with."""
+"""`TriplaneRenderer`: TriplaneRender on the GPU, with kernels compiled for one model."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,17 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.launch import Kernels
 from hidenerf.runtime.kernels.sizes import RendererSizes
 
-# Of ray_march.cuh and pack_planes.cuh.
+# As in ray_march.cuh and pack_planes.cuh.
 _TILE_WIDTH, _TILE_HEIGHT, _THREADS = 8, 4, 256
 _MERGE_POINTS, _MERGE_THREADS = 32, 128
 MOST_LEVELS = 4
 
 
 class TriplaneRenderer:
-    """Renders one model's pictures; all arguments are device addresses, and everything is asynchronous.
+    """Renders one model. Arguments of its methods are device addresses; everything is asynchronous.
 
-    Once per model: `packing.pack_mlp`'s operands and feature_weight go to the device (16-byte aligned). Once per
-    source: `merge_planes`. Per frame: `render`.
+    Once per model the caller uploads `operands` and `feature_weight` of `packing.pack_mlp`, aligned to 16 bytes. Once
+    per source it calls `merge_planes`, and per frame `render`.
     """
 
     def __init__(self, sizes: RendererSizes) -> None:
@@ -31,7 +31,14 @@ class TriplaneRenderer:
     def merge_planes(
         self, planes: Sequence[int], half: bool, feature_weight: int, merged: int, flags: int, stream: int
     ) -> None:
-        """planes: per level [3, C, r_l, r_l], FP16 if half else FP32 → merged, `sizes.merged_bytes` bytes."""
+        """Merge the planes of all levels, multiplied by the MLP's first layer, into one tri-plane.
+
+        planes: per level [3, C, r_l, r_l], FP16 if half, otherwise FP32.
+        feature_weight: FP32, of `packing.pack_mlp`.
+        merged: the result, `sizes.merged_bytes` bytes.
+        flags: 32-bit word; PLANES_OUT_OF_RANGE is set in it if a value exceeds FP16's range.
+        stream: handle of the stream.
+        """
         addresses = [*planes, *[0] * (MOST_LEVELS - len(planes))]
         points = self.sizes.points
         grid = (-(-points // _MERGE_POINTS), points, 3)
@@ -50,10 +57,16 @@ class TriplaneRenderer:
         stream: int,
         half: bool,
     ) -> None:
-        """FP32 deformation [3N, R, R], camera [25] → rendered [K, R, R], FP16 if half else FP32; FP32 alpha [R, R].
+        """Render one frame.
 
-        A component of the deformation that is not finite puts its sample outside the planes along that axis, and
-        NON_FINITE_DEFORMATION is set in the 32-bit word at `flags`.
+        deformation: FP32 [3N, R, R]. A component that is not finite puts its sample outside the planes along that axis.
+        camera: FP32 [25].
+        merged: of `merge_planes`.
+        operands: of `packing.pack_mlp`.
+        rendered: the result [K, R, R], FP16 if half, otherwise FP32.
+        alpha: the result FP32 [R, R].
+        flags: 32-bit word; NON_FINITE_DEFORMATION is set in it if a deformation is not finite.
+        stream: handle of the stream.
         """
         size = self.sizes.render_size
         grid = (-(-size // _TILE_WIDTH), -(-size // _TILE_HEIGHT), 1)

@@ -1,4 +1,4 @@
-"""The sizes that a renderer's kernels are compiled for."""
+"""`RendererSizes`: the sizes of a model that its renderer's kernels are compiled for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RendererSizes:
-    """R, N, K, L, C, r (finest plane), W, octaves of one model (`hidenerf.model.config`)."""
+    """Sizes of one model's renderer (`hidenerf.model.config`).
+
+    render_size: R, side of the rendered image.
+    samples: N, samples along a ray.
+    rendered: K, rendered channels.
+    levels: L, plane levels; each has half the resolution of the next.
+    channels: C, channels of a plane.
+    finest: r, side of the finest plane.
+    width: W, hidden units of the MLP.
+    octaves: of the positional encoding.
+    """
 
     render_size: int
     samples: int
@@ -20,7 +30,7 @@ class RendererSizes:
 
     @staticmethod
     def of_model(config: Mapping[str, Any]) -> "RendererSizes":
-        """The renderer's sizes out of a model config's values, as a bundle's manifest has them."""
+        """The sizes of a model. config: its config's values, as in a bundle's manifest."""
         planes = config["plane_sizes"]
         return RendererSizes(
             render_size=config["render_size"],
@@ -35,17 +45,17 @@ class RendererSizes:
 
     @property
     def padded_width(self) -> int:
-        """Hidden units with zero units added, so that a lane's share of a point is whole 16-byte words."""
+        """Hidden units, padded with zero units so that a lane's share of a point is whole 16-byte words."""
         return -(-self.width // 32) * 32
 
     @property
     def outputs(self) -> int:
-        """Columns of the second layer: K, zeros, and density last."""
+        """Columns of the second layer: K rendered channels, zeros, and density last."""
         return -(-(self.rendered + 1) // 16) * 16
 
     @property
     def encoding_products(self) -> int:
-        """Tensor core products (16 inputs each) that the positional encoding takes."""
+        """How many tensor core products, of 16 inputs each, the positional encoding takes."""
         return (self.octaves + 1) // 2
 
     @property
@@ -55,15 +65,11 @@ class RendererSizes:
 
     @property
     def merged_bytes(self) -> int:
-        """Size of a source's merged planes, FP16 [3, points, points, padded_width]."""
+        """Bytes of a source's merged planes, FP16 [3, points, points, padded_width]."""
         return 3 * self.points**2 * self.padded_width * 2
 
-    def plane_size(self, level: int) -> int:
-        """r_l; each level has half the resolution of the next."""
-        return self.finest >> (self.levels - 1 - level)
-
     def definitions(self) -> tuple[tuple[str, int], ...]:
-        """What `model_sizes.cuh` wants defined."""
+        """The macros of `model_sizes.cuh`, with their values."""
         return (
             ("RENDER_SIZE", self.render_size),
             ("SAMPLES", self.samples),

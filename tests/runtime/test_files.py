@@ -1,5 +1,6 @@
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_folder, atomic_path, require_writable_parent, sha256_of
+from hidenerf.runtime.files import (
+    atomic_folder,
+    atomic_path,
+    read_verified,
+    require_writable_parent,
+    sha256_of,
+    write_verified,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -129,3 +137,21 @@ def test_parent_that_is_not_writable(tmp_path: Path) -> None:
     folder.mkdir(mode=0o500)
     with pytest.raises(HideNerfError, match="not writable"):
         require_writable_parent(folder / "out.txt")
+
+
+def test_a_verified_file_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "code.bin"
+    assert read_verified(path) is None
+    for content in (b"", b"code", bytes(range(256)) * 100):
+        write_verified(path, content)
+        assert read_verified(path) == content
+        assert path.read_bytes().startswith(content)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda b: b[:-1], lambda b: b[1:], lambda b: b"x" + b[1:]])
+def test_a_damaged_verified_file_is_none(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "code.bin"
+    write_verified(path, b"machine code")
+    path.write_bytes(damage(path.read_bytes()))
+    assert read_verified(path) is None

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hidenerf.model.geometry import rays_from_camera
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import EmulatedRenderer, aligned, build, pointer
-from tests.support.kernels.scenes import ODD, Scene, camera_of, head_scene, random_scene, reference
+from tests.support.kernels.scenes import ODD, Scene, camera_of, head_scene, plane_sizes, random_scene, reference
 
 # One level and no padding; three levels with a deep ray; more hidden units than 64.
 PLAIN = RendererSizes(render_size=8, samples=4, rendered=15, levels=1, channels=16, finest=8, width=32, octaves=1)
@@ -127,7 +127,7 @@ def test_merged_planes_are_the_first_layer_of_the_sampled_planes(emulated_kernel
     side = DEEP.points
     merged = torch.from_numpy(ready.merged.reshape(3, side, side, -1).astype(np.float64)).permute(0, 3, 1, 2)
     # The same world coordinates on a grid whose ends stand at ±(1 + 1 / coarsest).
-    reach = 1 + 1 / DEEP.plane_size(0)
+    reach = 1 + 1 / plane_sizes(DEEP)[0]
     grid = torch.stack([points[0, [a, b], 0].T for a, b in ((0, 1), (0, 2), (1, 2))])[:, None] / reach
     found = torch.nn.functional.grid_sample(merged, grid, padding_mode="zeros", align_corners=True)[:, :, 0].sum(0)
     assert (found - wanted[unit_order(DEEP.padded_width)]).abs().max() < 5e-3 * wanted.abs().max()

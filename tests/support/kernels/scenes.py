@@ -16,6 +16,11 @@ BASE = RendererSizes(render_size=128, samples=48, rendered=31, levels=3, channel
 DEMO = RendererSizes(render_size=64, samples=32, rendered=31, levels=3, channels=16, finest=128, width=64, octaves=4)
 
 
+def plane_sizes(sizes: RendererSizes) -> list[int]:
+    """Side of each level's planes; each has half the resolution of the next."""
+    return [sizes.finest >> (sizes.levels - 1 - level) for level in range(sizes.levels)]
+
+
 class Scene(NamedTuple):
     """deformation [1, 3N, R, R], camera [1, 25], planes per level [1, 3, C, r_l, r_l], weights; all FP32."""
 
@@ -53,7 +58,7 @@ def random_scene(sizes: RendererSizes, seed: int) -> Scene:
         return torch.randn(*shape, generator=g)
 
     deformation = smooth_noise(g, 3 * sizes.samples, size, max(2, size // 8)) * 0.15
-    planes = [normal(1, 3, sizes.channels, r, r) for r in map(sizes.plane_size, range(sizes.levels))]
+    planes = [normal(1, 3, sizes.channels, r, r) for r in plane_sizes(sizes)]
     weight_1 = normal(sizes.width, features + 6 * sizes.octaves) * features**-0.5
     weight_2 = normal(sizes.rendered + 1, sizes.width) * 2.0 * sizes.width**-0.5
     bias_2 = normal(sizes.rendered + 1)
