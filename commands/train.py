@@ -1,15 +1,13 @@
 """`hidenerf-train`: make a checkpoint from synthetic talking heads, clips of real people, or both."""
 
-import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hidenerf.commands import options
+from hidenerf.commands.console import print_result
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import require_writable_parent
 
 
 @options.command(extra="export")
@@ -89,17 +87,10 @@ def main(
 
     from hidenerf.model.checkpoint import load_checkpoint
     from hidenerf.model.config import PRESETS
-    from hidenerf.training.data.clips.pairs import ClipPairs, read_clips, shown_pairs
-    from hidenerf.training.data.mixed_pairs import MixedPairs
-    from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
-    from hidenerf.training.data.synthetic.replay import PairReplay
-    from hidenerf.training.kernels.triton_use import triton_errors, without_triton
     from hidenerf.training.loop.config import TrainingConfig, read_config
-    from hidenerf.training.loop.losses import load_vgg
-    from hidenerf.training.loop.processes import joined_processes
-    from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions, train
-    from hidenerf.training.loop.state import load_state, read_run
-    from hidenerf.training.loop.trainer import PairSource, Trainer
+    from hidenerf.training.loop.run import PairOptions, run_session
+    from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions
+    from hidenerf.training.loop.state import read_run
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
@@ -109,54 +100,35 @@ def main(
         )
     if device == "cuda" and not torch.cuda.is_available():
         raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to train on the CPU.")
+    if initial is not None and resume is not None:
+        raise HideNerfError(f"--initial {initial}: a run that is resumed has its own weights; leave one of both out.")
+    if clips is None and synthetic_share > 0:
+        raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
     values: dict[str, Any] = {}
     if resume is not None:
         values |= read_run(resume)["config"]
     if config_path is not None:
         values |= read_config(config_path)
-    values = _with_options(values, changes)
-    config = TrainingConfig.from_dict(values)
-    model_config = PRESETS[preset]
-    if initial is not None and resume is not None:
-        raise HideNerfError(f"--initial {initial}: a run that is resumed has its own weights; leave one of both out.")
+    config = TrainingConfig.from_dict(_with_options(values, changes))
     start = None if initial is None else load_checkpoint(initial)
-    if start is not None and start.config != model_config:
+    if start is not None and start.config != PRESETS[preset]:
         raise HideNerfError(
             f"--initial {initial}: a model '{start.config.name}' of other sizes than --preset {preset}; choose the "
             "preset it was trained with."
         )
-    if clips is None and synthetic_share > 0:
-        raise HideNerfError(f"--synthetic-share {synthetic_share:g}: all pairs are synthetic without --clips; drop it.")
-    prepared = None if clips is None else read_clips(clips, model_config)
-    require_writable_parent(output / STATE_FOLDER)
-
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
-    with joined_processes(device) as processes, ExitStack() as stack:
-        stack.enter_context(triton_errors("train with --no-triton") if triton else without_triton())
-        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
-        if resume is not None:
-            load_state(trainer, resume)
-        # Each session and each rank draws pairs of its own.
-        seed = config.seed + trainer.step + (processes.rank << 32)
-        shared = max(1, ((os.cpu_count() or 1) - 2) // processes.count) if workers is None else workers
-        kinds = 2 if synthetic_share > 0 else 1
-        room = (processes.device, capacity // kinds, -(-shared // kinds), seed)
-
-        def opened(source: PairReplay | ClipPairs) -> PairSource:
-            stack.enter_context(source)
-            source.warm_up(warm_up)
-            return source
-
-        if prepared is None:
-            shown = held_out_pairs(model_config, processes.device, range(6))
-            pairs = opened(PairReplay(model_config, *room))
-        else:
-            shown = shown_pairs(prepared, model_config, processes.device, 6)
-            pairs = opened(ClipPairs(prepared, model_config, *room))
-            if synthetic_share > 0:
-                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), synthetic_share, seed)
-        train(trainer, pairs, shown, output, SessionOptions(stop_after, report_every, save_every, tensorboard))
+    run_session(
+        output,
+        PRESETS[preset],
+        config,
+        PairOptions(clips, synthetic_share, workers, capacity, warm_up),
+        SessionOptions(stop_after, report_every, save_every, tensorboard),
+        resume=resume,
+        start=start,
+        vgg=vgg,
+        device=device,
+        triton=triton,
+    )
+    print_result(f"Checkpoint written to {output / STATE_FOLDER / 'checkpoint.safetensors'}.")
 
 
 def _with_options(values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

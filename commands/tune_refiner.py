@@ -1,22 +1,14 @@
 """`hidenerf-tune-refiner`: train a checkpoint's refine network alone."""
 
-import time
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import logger, print_result
+from hidenerf.commands.console import print_result
 from hidenerf.runtime.errors import HideNerfError
 
-if TYPE_CHECKING:
-    from hidenerf.training.loop.refiner_tuning import RefinerTuning
-
 STEPS, BATCH_SIZE = 1000, 8
-SECONDS_BETWEEN_LINES = 30.0
-SECONDS_BETWEEN_SAVES = 600.0
 
 
 @options.command(extra="export")
@@ -46,10 +38,11 @@ def main(
     The output is a whole checkpoint with weights rounded to FP16. It is written every ten minutes, at the end and after
     Ctrl-C.
     """
-    from hidenerf.model.checkpoint import load_checkpoint
+    from hidenerf.model.checkpoint import load_checkpoint, save_checkpoint
     from hidenerf.runtime.files import require_writable_parent
     from hidenerf.training.loop.config import TrainingConfig, read_config
-    from hidenerf.training.loop.refiner_tuning import RefinerTuning, refiner_pairs
+    from hidenerf.training.loop.refiner_tuning import RefinerTuning, refiner_pairs, train_refiner
+    from hidenerf.training.loop.state import fp16_weights
 
     if output.suffix.lower() != ".safetensors" or output.is_dir():
         raise HideNerfError(f"-o {output}: a checkpoint is a .safetensors file; give the name of one.")
@@ -63,41 +56,13 @@ def main(
     model = load_checkpoint(checkpoint)
     require_writable_parent(output)
     pairs = refiner_pairs(model, people, config.seed, workers)
-    _train(RefinerTuning(model, pairs, config), config.steps, original_share, output)
+    tuning = RefinerTuning(model, pairs, config)
 
+    def save() -> None:
+        save_checkpoint(fp16_weights(tuning.tuned(original_share)), output)
 
-def _train(tuning: "RefinerTuning", steps: int, original_share: float, output: Path) -> None:
-    """Make all steps, with a line of the terms' means every half minute and at the end."""
-    sums: dict[str, float] = defaultdict(float)
-    first, told, saved = 0, time.monotonic(), time.monotonic()
-    try:
-        while tuning.done < steps:
-            for name, value in tuning.step().items():
-                sums[name] += value
-            now, count = time.monotonic(), tuning.done - first
-            if now - told >= SECONDS_BETWEEN_LINES or tuning.done == steps:
-                means = " ".join(f"{name} {total / count:.4f}" for name, total in sums.items())
-                logger.info(f"step {tuning.done} of {steps}, {(now - told) / count:.2f} s each | {means}")
-                sums.clear()
-                first, told = tuning.done, now
-            if now - saved >= SECONDS_BETWEEN_SAVES and tuning.done < steps:
-                _save(tuning, original_share, output)
-                saved = told = time.monotonic()
-    except KeyboardInterrupt:
-        if tuning.done > 0:
-            _save(tuning, original_share, output)
-        raise
-    _save(tuning, original_share, output)
+    train_refiner(tuning, save)
     print_result(f"Checkpoint written to {output}.")
-
-
-def _save(tuning: "RefinerTuning", original_share: float, output: Path) -> None:
-    from hidenerf.model.checkpoint import save_checkpoint
-    from hidenerf.training.loop.state import fp16_weights
-
-    logger.info(f"saving step {tuning.done} …")
-    save_checkpoint(fp16_weights(tuning.tuned(original_share)), output)
-    logger.info(f"saved step {tuning.done} in {output}")
 
 
 if __name__ == "__main__":

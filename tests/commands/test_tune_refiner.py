@@ -8,7 +8,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from hidenerf.commands import tune_refiner
 from hidenerf.commands.tune_refiner import main
 from hidenerf.model.checkpoint import load_checkpoint
 from hidenerf.training.loop.refiner_tuning import RefinerTuning
@@ -37,7 +36,7 @@ def test_it_writes_a_checkpoint_and_says_how_it_goes(tune: Tune, small_checkpoin
     output = tmp_path / "new" / "tuned.safetensors"
     assert "step 2 of 2" in result.output
     assert "sharpness_refined" in result.output
-    assert result.stderr.endswith(f"saved step 2 in {output}\n")
+    assert result.stderr.endswith("saved step 2\n")
     assert result.stdout == f"Checkpoint written to {output}.\n"
     before, after = (load_checkpoint(path).state_dict() for path in (small_checkpoint, output))
     kept = "deformation.head.weight"
@@ -53,7 +52,7 @@ def test_an_option_comes_before_the_config(tune: Tune) -> None:
 def test_what_was_learned_is_kept_meanwhile_and_after_ctrl_c(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tune_refiner, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("hidenerf.training.loop.refiner_tuning.SECONDS_BETWEEN_SAVES", 0.0)
     step = RefinerTuning.step
 
     def interrupted(tuning: RefinerTuning) -> dict[str, float]:

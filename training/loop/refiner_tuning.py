@@ -1,6 +1,10 @@
 """The refine network and the ID encoder trained alone, on what the other networks make of synthetic pairs once."""
 
 import copy
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,8 +25,12 @@ from hidenerf.training.loop.config import TrainingConfig
 from hidenerf.training.loop.losses import pixel_weights, structure_loss
 from hidenerf.training.loop.trainer import image_terms, learning_rate_factor, new_statistics, optimizer_of, update_ema
 
+logger = logging.getLogger(__name__)
+
 PEOPLE_AT_ONCE = 4
 RECALIBRATION_BATCHES = 32
+SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_SAVES = 600.0
 
 
 class RefinerPairs(NamedTuple):
@@ -100,6 +108,7 @@ class RefinerTuning:
 
     def __init__(self, model: HideNerf, pairs: RefinerPairs, config: TrainingConfig) -> None:
         self._pairs, self._config = pairs, config
+        self.steps = config.steps
         self._networks: nn.ModuleDict = _refining(model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._ema_model = copy.deepcopy(model).requires_grad_(False)
         self._ema = _refining(self._ema_model)
@@ -162,3 +171,37 @@ def _refined(networks: nn.ModuleDict, pairs: RefinerPairs) -> tuple[Tensor, Tens
         source_image = pairs.source_image.contiguous(memory_format=torch.channels_last)
         frame, alpha = networks["refiner"](pairs.rendered, pairs.rendered_alpha, networks["id_encoder"](source_image))
     return frame.float().contiguous(), alpha.float().contiguous()
+
+
+def train_refiner(tuning: RefinerTuning, save: Callable[[], None]) -> None:
+    """Make all steps; log a line of the loss terms' means every half minute and at the end.
+
+    save: is called every ten minutes, at the end and when interrupted, if a step was made.
+    """
+    steps = tuning.steps
+    sums: dict[str, float] = defaultdict(float)
+    first, told, saved = 0, time.monotonic(), time.monotonic()
+
+    def save_step() -> None:
+        logger.info(f"saving step {tuning.done} …")
+        save()
+        logger.info(f"saved step {tuning.done}")
+
+    try:
+        while tuning.done < steps:
+            for name, value in tuning.step().items():
+                sums[name] += value
+            now, count = time.monotonic(), tuning.done - first
+            if now - told >= SECONDS_BETWEEN_LINES or tuning.done == steps:
+                means = " ".join(f"{name} {total / count:.4f}" for name, total in sums.items())
+                logger.info(f"step {tuning.done} of {steps}, {(now - told) / count:.2f} s each | {means}")
+                sums.clear()
+                first, told = tuning.done, now
+            if now - saved >= SECONDS_BETWEEN_SAVES and tuning.done < steps:
+                save_step()
+                saved = told = time.monotonic()
+    except KeyboardInterrupt:
+        if tuning.done > 0:
+            save_step()
+        raise
+    save_step()

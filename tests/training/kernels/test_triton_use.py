@@ -95,7 +95,7 @@ def test_the_option_of_hidenerf_train(
             in_triton("def fail(): raise RuntimeError('no compiler')")()
         raise HideNerfError("mine")
 
-    monkeypatch.setattr("hidenerf.training.loop.trainer.Trainer", trainer)
+    monkeypatch.setattr("hidenerf.training.loop.run.Trainer", trainer)
     arguments = ["--out", str(tmp_path / "out"), "--steps", "1", "--device", "cpu", *options]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2

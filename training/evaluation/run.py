@@ -1,0 +1,98 @@
+"""Evaluation run: a checkpoint on held-out synthetic people, by the metrics that are available here, as files."""
+
+import importlib.util
+import json
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hidenerf.model.checkpoint import load_checkpoint
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.files import atomic_path, require_writable_parent
+from hidenerf.runtime.video.pictures import write_picture
+from hidenerf.training.data.synthetic.drawing import PairDrawing
+from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS
+from hidenerf.training.data.synthetic.heads import load_head_mesh
+from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
+from hidenerf.training.evaluation.evaluate import Evaluation
+from hidenerf.training.evaluation.frechet import inception_network
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
+from hidenerf.training.evaluation.recognition import recognition_network
+from hidenerf.training.evaluation.report import json_values, markdown
+from hidenerf.training.evaluation.scores import Metrics
+from hidenerf.training.evaluation.tables import scope_of
+from hidenerf.training.evaluation.tracking import FaceRetracker
+from hidenerf.training.loop.samples import sample_grid
+
+logger = logging.getLogger(__name__)
+
+SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class MetricFiles:
+    """Files of networks for metrics, None where not given: face recognition and Inception (ONNX), face_landmarker."""
+
+    recognition: Path | None
+    inception: Path | None
+    face_landmarker: Path | None
+
+
+def run_evaluation(
+    checkpoint: Path, output: Path, people: int, parts: Sequence[str], files: MetricFiles, device: torch.device
+) -> str:
+    """Evaluate a checkpoint, write evaluation.md, evaluation.json and samples.png into `output`; returns the page.
+
+    people: image pairs to reconstruct. parts: names of `PARTS`. Errors: no such checkpoint or network.
+    """
+    model = load_checkpoint(checkpoint).to(device)
+    with ExitStack() as stack:
+        metrics, left_out = available_metrics(stack, load_head_mesh().face_model, files)
+        require_writable_parent(output / "evaluation.md")
+        for remark in left_out:
+            logger.info(remark)
+        drawing = None
+        if device.type == "cuda":
+            processes = max(1, (os.cpu_count() or 1) - 2)
+            drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
+            stack.enter_context(drawing)
+        held_out = HeldOutEvaluation(model, device, drawing=drawing)
+        tables = Evaluation(held_out, metrics).all(scope_of(people, list(parts)), left_out)
+    page = markdown(tables, checkpoint.name)
+    shown = held_out_pairs(model.config, device, range(SAMPLES))
+    write_picture(sample_grid(shown, held_out.output(shown)), output / "samples.png")
+    for name, text in (("evaluation.json", json.dumps(json_values(tables), indent=1) + "\n"), ("evaluation.md", page)):
+        with atomic_path(output / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return page
+
+
+def available_metrics(stack: ExitStack, face_model: FaceModel, files: MetricFiles) -> tuple[Metrics, list[str]]:
+    """The metrics that can be computed here, closed with the stack, and a sentence for each that is left out.
+
+    Errors: a file that was given and cannot be used.
+    """
+    left_out = []
+    flip = importlib.util.find_spec("flip_evaluator") is not None
+    if not flip:
+        left_out.append("ꟻLIP is left out: flip-evaluator is not installed; run: pip install flip-evaluator.")
+    if files.recognition is None:
+        left_out.append("CSIM is left out: no face-recognition network was given (--recognition).")
+    if files.inception is None:
+        left_out.append("FID is left out: no Inception network was given (--inception).")
+    recogniser = None if files.recognition is None else recognition_network(files.recognition)
+    observer = None if files.inception is None else inception_network(files.inception)
+    tracker = None
+    try:
+        tracker = stack.enter_context(FaceRetracker(files.face_landmarker, face_model))
+    except HideNerfError as error:
+        if files.face_landmarker is not None:
+            raise
+        left_out.append(f"What a face tracker finds (AUCON, PRMSE, AVD) is left out: {error}")
+    return Metrics(flip, recogniser, observer, tracker), left_out

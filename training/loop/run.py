@@ -1,0 +1,96 @@
+"""Training run: sets up the trainer and the image pairs from options, and trains for one session."""
+
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.files import require_writable_parent
+from hidenerf.training.data.clips.pairs import ClipPairs, read_clips, shown_pairs
+from hidenerf.training.data.mixed_pairs import MixedPairs
+from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
+from hidenerf.training.data.synthetic.replay import PairReplay
+from hidenerf.training.kernels.triton_use import triton_errors, without_triton
+from hidenerf.training.loop.config import TrainingConfig
+from hidenerf.training.loop.losses import load_vgg
+from hidenerf.training.loop.processes import joined_processes
+from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions, train
+from hidenerf.training.loop.state import load_state
+from hidenerf.training.loop.trainer import PairSource, Trainer
+
+SHOWN_PAIRS = 6
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Where image pairs come from.
+
+    clips: folder of prepared clips; None for synthetic pairs alone. synthetic_share: of the batches, with clips.
+    workers: processes that make pairs, for each GPU; None is its share of the cores. capacity: pairs kept on the GPU.
+    warm_up: pairs to wait for before the first step.
+    """
+
+    clips: Path | None
+    synthetic_share: float
+    workers: int | None
+    capacity: int
+    warm_up: int
+
+
+def run_session(
+    output: Path,
+    model_config: ModelConfig,
+    config: TrainingConfig,
+    pair_options: PairOptions,
+    session: SessionOptions,
+    *,
+    resume: Path | None,
+    start: HideNerf | None,
+    vgg: Path | None,
+    device: str | None,
+    triton: bool,
+) -> None:
+    """Train for one session, in all processes that torchrun started.
+
+    output: the run's folder. resume: the folder of a saved run to go on with. start: a model whose weights to begin
+    with. vgg: VGG-16 for the perceptual loss (.safetensors). device: "cuda" or "cpu"; None takes a GPU if there is one.
+    triton: whether to use our Triton kernels on a GPU.
+    Errors: no clips, an output that cannot be written, a run of another model, a Triton kernel that does not run.
+    """
+    prepared = None if pair_options.clips is None else read_clips(pair_options.clips, model_config)
+    require_writable_parent(output / STATE_FOLDER)
+
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    with joined_processes(device) as processes, ExitStack() as stack:
+        stack.enter_context(triton_errors("train with --no-triton") if triton else without_triton())
+        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
+        if resume is not None:
+            load_state(trainer, resume)
+        # Each session and each rank draws pairs of its own.
+        seed = config.seed + trainer.step + (processes.rank << 32)
+        workers = pair_options.workers
+        if workers is None:
+            workers = max(1, ((os.cpu_count() or 1) - 2) // processes.count)
+        share = pair_options.synthetic_share
+        kinds = 2 if share > 0 else 1
+        room = (processes.device, pair_options.capacity // kinds, -(-workers // kinds), seed)
+
+        def opened(source: PairReplay | ClipPairs) -> PairSource:
+            stack.enter_context(source)
+            source.warm_up(pair_options.warm_up)
+            return source
+
+        if prepared is None:
+            shown = held_out_pairs(model_config, processes.device, range(SHOWN_PAIRS))
+            pairs = opened(PairReplay(model_config, *room))
+        else:
+            shown = shown_pairs(prepared, model_config, processes.device, SHOWN_PAIRS)
+            pairs = opened(ClipPairs(prepared, model_config, *room))
+            if share > 0:
+                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), share, seed)
+        train(trainer, pairs, shown, output, session)
