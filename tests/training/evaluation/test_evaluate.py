@@ -1,21 +1,8 @@
 """The evaluation: trivial pictures, responses and poses whose figures are known, and the page."""
 
-import importlib.util
-import json
-import math
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
-from click.testing import CliRunner
 
-from hidenerf.commands.evaluate import main
-from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.model.hidenerf import Output
 from hidenerf.training.evaluation.evaluate import Evaluation, candidates
 from hidenerf.training.evaluation.expression_response import expression_responses
@@ -23,7 +10,6 @@ from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.scores import Metrics
 from tests.support.tiny import tiny_model
 from tests.support.tiny_training import tiny_batch
-from tests.support.training_networks import write_channel_means
 
 CPU = torch.device("cpu")
 
@@ -65,140 +51,3 @@ def test_expressions_are_means_over_the_people_they_show_on() -> None:
     assert found.keys() == {"jaw"}
     assert found["jaw"].correlation == pytest.approx((first[0] + second[0]) / 2)
     assert found["jaw"].gain == pytest.approx((first[1] + second[1]) / 2)
-
-
-@pytest.fixture
-def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that evaluates a tiny model with some options; two views, few turns, three expressions."""
-    monkeypatch.setattr("hidenerf.training.evaluation.evaluate.FREE_VIEW_YAWS", (0, 30))
-    monkeypatch.setattr("hidenerf.training.evaluation.goals.GOAL_YAWS", (30,))
-    monkeypatch.setattr("hidenerf.training.evaluation.pose_error.POSE_TURNS", (-4.0, 0.0, 4.0))
-    # A tracker that is not to be had, without looking for one on the net.
-    monkeypatch.setenv("HIDENERF_FACE_LANDMARKER", str(tmp_path / "none.task"))
-    whole = Evaluation.expressions
-    monkeypatch.setattr(
-        Evaluation, "expressions", lambda self, chosen, count: whole(self, dict(list(chosen.items())[:3]), count)
-    )
-    save_checkpoint(tiny_model(), tmp_path / "checkpoint.safetensors")
-
-    def evaluate(*options: str) -> tuple[dict[str, Any], str]:
-        out = tmp_path / "out"
-        arguments = [str(tmp_path / "checkpoint.safetensors"), "--out", str(out), "--device", "cpu", *options]
-        result = CliRunner().invoke(main, arguments)
-        assert result.exit_code == 0, result.output
-        assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "evaluation.md", "samples.png"]
-        page = (out / "evaluation.md").read_text()
-        tables = json.loads((out / "evaluation.json").read_text())
-        for part in (tables["reconstruction"], tables.get("cross", {}), *tables.get("free_view", {}).values()):
-            for figure in part["refined"].values() if part else ():
-                assert f"| {figure if isinstance(figure, int) else f'{figure:.3f}'} |" in page
-        assert page in result.output
-        return tables, page
-
-    return evaluate
-
-
-def test_every_table_of_a_tiny_model_in_one_page(evaluated: Any, tmp_path: Path) -> None:
-    """Two pairs; an untrained model is no better than the source's mean colour."""
-    recognition = write_channel_means(tmp_path / "recognition.onnx", 112)
-    inception = write_channel_means(tmp_path / "inception.onnx", 299)
-    tables, page = evaluated("--people", "2", "--recognition", str(recognition), "--inception", str(inception))
-    assert tables["people"] == {"pairs": 2, "expressions": 1, "views": 1, "cross": 1}
-    figures = tables["reconstruction"]
-    assert figures["refined"]["SSIM masked"] < figures["mean colour in the true mask"]["SSIM masked"]
-    assert figures["mean colour in the true mask"]["silhouette IoU"] == 1
-    assert set(tables["free_view"]) == {"+0", "+30", "all"}
-    assert 0 <= tables["cross"]["refined"]["pose error"] <= 8 * math.sqrt(3)
-    assert "2 pairs of two pictures of one person" in page
-
-    assert figures["the source itself"]["CSIM"] == pytest.approx(1)
-    assert -1 <= figures["refined"]["CSIM"] < 1
-    assert set(figures["the truth itself"]) == {"CSIM"}
-    assert "CSIM" not in figures["rendered, enlarged"]
-    assert tables["cross"]["the driver's own picture"]["CSIM"] < 1
-    assert figures["refined"]["FID pictures"] == 2
-    assert figures["refined"]["FID"] > 0
-    # One picture has no covariance.
-    assert "FID" not in tables["cross"]["refined"]
-    assert "FID" not in tables["free_view"]["+30"]["refined"]
-    assert tables["free_view"]["all"]["refined"]["FID pictures"] == 2
-    assert "FID is of 2 pictures at least, fewer than the 3 dimensions" in page
-
-    assert [text.split(" is left out")[0] for text in tables["left_out"]] == [
-        "What a face tracker finds (AUCON, PRMSE, AVD)"
-    ]
-    assert "none.task: no such file" in page
-    reached = {goal["figure"]: goal for goal in tables["goals"]}
-    assert reached["SSIM masked"]["reached"] == figures["refined"]["SSIM masked"]
-    assert reached["SSIM masked"]["flat_colour"] == figures["mean colour in the true mask"]["SSIM masked"]
-    assert not reached["SSIM masked"]["met"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("flip_evaluator") is None, reason="flip-evaluator is not installed")
-def test_parts_that_are_not_asked_for_are_neither_evaluated_nor_on_the_page(evaluated: Any) -> None:
-    tables, page = evaluated("--people", "1", "--parts", "reconstruction")
-    assert tables["people"] == {"pairs": 1, "cross": 0, "views": 0, "expressions": 0}
-    assert tables.keys() == {"left_out", "people", "reconstruction", "goals"}
-    assert 0 < tables["reconstruction"]["refined"]["ꟻLIP"] < 1
-    assert "Free view" not in page
-    assert "CSIM is left out: no face-recognition network was given" in page
-    assert "FID is left out" in page
-
-
-def test_hosts_with_nothing_but_torch_can_evaluate_all_parts(tmp_path: Path) -> None:
-    """What a GPU machine may lack is loaded only where it is used, and the page says what is left out for it."""
-    script = """
-import sys
-for name in ("av", "scipy", "mediapipe", "pooch", "onnxruntime", "flip_evaluator", "onnx"):
-    sys.modules[name] = None
-from hidenerf.commands.evaluate import main
-main()
-"""
-    save_checkpoint(tiny_model(), tmp_path / "checkpoint.safetensors")
-    out = tmp_path / "out"
-    options = [str(tmp_path / "checkpoint.safetensors"), "--out", str(out), "--people", "1", "--device", "cpu"]
-    command = [sys.executable, "-c", script, *options]
-    # Tiny networks run fastest in one thread.
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
-    assert result.returncode == 0, result.stderr
-    tables = json.loads((out / "evaluation.json").read_text())
-    assert tables["people"] == {"pairs": 1, "cross": 1, "views": 1, "expressions": 1}
-    assert set(tables["free_view"]) == {"-45", "-30", "-15", "+0", "+15", "+30", "+45", "all"}
-    assert {"jawOpen", "blink"} <= tables["expressions"].keys()
-    assert len(tables["actions"]) > 30
-    left_out = [sentence.split(" is left out: ") for sentence in tables["left_out"]]
-    assert [what for what, _ in left_out] == ["ꟻLIP", "CSIM", "FID", "What a face tracker finds (AUCON, PRMSE, AVD)"]
-    assert "run: pip install flip-evaluator." in left_out[0][1]
-    assert "run: pip install 'hidenerf[track]'." in left_out[3][1]
-    page = (out / "evaluation.md").read_text()
-    assert all(f"- {sentence}\n" in page for sentence in tables["left_out"])
-    for part in ("Goals", "Self-reenactment", "Cross-identity reenactment", "Free view", "Expressions"):
-        assert f"\n## {part}" in page
-    assert (out / "samples.png").stat().st_size > 1000
-
-
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, [str(tmp_path / "none.safetensors"), "--out", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert "no such checkpoint" in result.output
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (["--parts", "cross,faces"], r"--parts cross,faces: there is no part faces; give"),
-        (["--parts", ","], "--parts ,: this names no part"),
-        (["--recognition", "none.onnx"], r"none\.onnx: no such file \(--recognition\)"),
-        (["--inception", "none.onnx"], r"none\.onnx: no such file \(--inception\)"),
-        (["--face-landmarker", "none.task"], r"none\.task: no such file \(--face-landmarker\)"),
-    ],
-)
-def test_what_is_asked_for_and_not_to_be_had_is_an_error(tmp_path: Path, options: list[str], sentence: str) -> None:
-    save_checkpoint(tiny_model(), tmp_path / "checkpoint.safetensors")
-    arguments = [str(tmp_path / "checkpoint.safetensors"), "--out", str(tmp_path / "out"), "--device", "cpu", *options]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 2
-    assert re.search(sentence, result.output)
-    assert not (tmp_path / "out").exists()

@@ -3,16 +3,12 @@
 import csv
 import logging
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
-from click.testing import CliRunner
 
-from hidenerf.commands.train import main
-from hidenerf.model.checkpoint import default_checkpoint_path
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.metrics_log import MetricsLog
 from hidenerf.training.loop.session import SessionOptions, train
@@ -99,41 +95,3 @@ def test_a_metrics_log_goes_on_where_the_saved_state_was(tmp_path: Path) -> None
         {"step": "2", "loss": "0.25", "late": ""},
         {"step": "4", "loss": "0.5", "late": "7"},
     ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--steps", "1", "--preset", "huge"], "--preset huge: no such preset; choose one of base, demo."),
-        (["--preset", "demo"], "either seconds or steps"),
-        (["--steps", "1", "--seconds", "5"], "either seconds or steps"),
-        (["--steps", "1", "--resume", "nowhere"], "no run to resume"),
-        (["--steps", "1", "--initial", "nowhere"], "nowhere: no such checkpoint"),
-        (
-            ["--steps", "1", "--preset", "base", "--initial", str(default_checkpoint_path())],
-            "other sizes than --preset",
-        ),
-        (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
-        (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
-    ],
-)
-def test_the_command_refuses_in_a_sentence(tmp_path: Path, arguments: Sequence[str], message: str) -> None:
-    result = CliRunner().invoke(main, ["--out", str(tmp_path / "out"), *arguments])
-    assert result.exit_code == 2
-    assert message in result.output
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_does_not_write_over_a_run(tmp_path: Path) -> None:
-    run_session(tmp_path, tiny_trainer(1), Pairs())
-    result = CliRunner().invoke(main, ["--out", str(tmp_path), "--steps", "1"])
-    assert result.exit_code == 2
-    assert "holds a run already; go on with --resume" in result.output
-
-
-def test_the_command_refuses_to_resume_another_models_run(tmp_path: Path) -> None:
-    run_session(tmp_path, tiny_trainer(1), Pairs())
-    arguments = ["--out", str(tmp_path / "out"), "--resume", str(tmp_path / "run"), "--device", "cpu"]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 2
-    assert "the run trains model 'tiny' with other sizes than 'demo'" in result.output
