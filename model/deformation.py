@@ -9,7 +9,7 @@ from hidenerf.model.config import ModelConfig
 from hidenerf.model.geometry import frontal_projection
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, UNet, running_statistics
 
-# SECC colours change little for blinks and brows, so their difference is fed too, scaled up (TRAINING.md, 4).
+# SECC colours change little for blinks and brows, so their difference is an input, too, scaled up.
 DIFFERENCE_SCALE = 8.0
 
 

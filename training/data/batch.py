@@ -1,4 +1,4 @@
-"""What the trainer sees of the data: one batch of (source, driving) pairs as tensors, and its mirror image."""
+"""Batch: the (source, driving) pairs of one training step as tensors, and their mirror images."""
 
 from typing import NamedTuple
 

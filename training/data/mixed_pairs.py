@@ -1,4 +1,4 @@
-"""Two sources of pairs as one."""
+"""Mixed pairs: batches from two sources at random."""
 
 import torch
 
@@ -7,7 +7,7 @@ from hidenerf.training.loop.trainer import PairSource
 
 
 class MixedPairs:
-    """Whole batches of `first`, but of `second` with the probability `share`; which, by the seed alone."""
+    """Whole batches of `second` with probability `share`, else of `first`; the seed alone decides which."""
 
     def __init__(self, first: PairSource, second: PairSource, share: float, seed: int) -> None:
         self._first, self._second, self._share = first, second, share

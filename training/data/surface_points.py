@@ -1,6 +1,6 @@
-"""Which points of a head's surface two pictures of one person share: what ties LED's Δ of one to its Δ of the other.
+"""Surface points: where the points of a head that a picture shows lie in several expressions, data of the surface loss.
 
-No part of this imports torch: worker processes do nothing else than this.
+The loss itself is `loop.losses.surface_loss`. Nothing here imports torch, so that worker processes start fast.
 """
 
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""What processes that make pairs of pictures have in common; no part of this imports torch."""
+"""Worker processes that make pairs of pictures. Nothing here imports torch, so that they start fast."""
 
 import contextlib
 import itertools

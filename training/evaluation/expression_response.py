@@ -1,4 +1,4 @@
-"""How a model's frontal picture of a person follows when expressions alone go from 0 to 1."""
+"""Expression response: how a model's frontal image of a person changes when expressions alone go from 0 to 1."""
 
 import dataclasses
 import itertools

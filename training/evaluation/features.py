@@ -1,4 +1,4 @@
-"""Networks of the user's own that turn an image into a vector of features: one ONNX file each, run on the CPU."""
+"""Feature networks: ONNX files of the user that map an image to a vector of features, run on the CPU."""
 
 from pathlib import Path
 from typing import Any

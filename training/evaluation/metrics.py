@@ -1,4 +1,4 @@
-"""How near an image is to the truth: one number an image. Images are [B, 3, H, W] in [0, 1], masks [B, 1, H, W]."""
+"""Metrics: one number for an image [B, 3, H, W] in [0, 1] compared with its truth under a mask [B, 1, H, W]."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""By how much the heads in pictures are turned from where they should be, found by turning the true ones."""
+"""Pose error: by how much the heads in images are turned from their truths, found by turning the true heads."""
 
 import dataclasses
 import itertools

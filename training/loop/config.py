@@ -1,4 +1,4 @@
-"""What a training run does, beyond the model's sizes."""
+"""Training config: what a run does, beyond the sizes of the model."""
 
 import dataclasses
 import json
@@ -11,12 +11,13 @@ from hidenerf.runtime.errors import HideNerfError
 
 @dataclass(frozen=True)
 class LossWeights:
-    """λ of each term (S1 as read in DESIGN §8); 0 leaves a term out. The paper publishes none, so all are ours.
+    """Weights of the loss terms; 0 leaves a term out. The paper publishes none, so all are ours.
 
     mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. sharpness: `losses.sharpness_loss`, of the refined picture. surface: `losses.surface_loss`, of LED.
-    alpha: both coverages against the mask. deformation: mean norm of Δ. adversarial: both discriminators'.
-    head, region: how much heavier than the background a pixel of the head counts, and one of mouth, eyes and brows.
+    is given. sharpness: `losses.sharpness_loss`, of the refined image. surface: `losses.surface_loss`, of LED. alpha:
+    of the refined and the rendered alpha against the mask. deformation: mean norm of Δ. adversarial: of both
+    discriminators. head, region: weight that a pixel of the head, and one of mouth, eyes and brows, has on top of the
+    background's 1.
     """
 
     mse: float = 1.0
@@ -33,7 +34,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run. Everything that follows a schedule follows its progress in [0, 1]: steps done, or seconds spent.
+    """One run. All schedules follow its progress in [0, 1]: the share of steps done, or of seconds spent.
 
     Exactly one of seconds and steps is not 0; both count all sessions of a run together. schedule: "cosine" falls from
     learning_rate to final_share of it, "constant" stays; both rise over the first warm_up of the progress.

@@ -1,7 +1,7 @@
-"""Steps recorded as CUDA graphs: some 3000 kernels then start without Python, which would be the slowest part.
+"""CUDA graphs of training steps: some 3000 kernels start without Python, which would otherwise be the slowest part.
 
-A step's work is written as a generator that yields the name of each phase before it begins. `run_phases` just runs it;
-`RecordedPhases` runs it once while recording, each phase as a graph of its own, and repeats it with other data after.
+A step is written as a generator that yields the name of each phase before it begins. `run_phases` runs it eagerly.
+`RecordedPhases` captures each phase as a graph of its own and replays the graphs on other batches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ Phases = Callable[[Batch, Terms], Iterator[str]]
 
 
 def run_phases(phases: Phases, batch: Batch, mark: Callable[[str], None]) -> Terms:
-    """Run the phases on a batch; returns the terms that they note."""
+    """Run the phases on a batch. mark: called with the name of each. Returns the loss terms that they set."""
     terms: Terms = {}
     for name in phases(batch, terms):
         mark(name)
@@ -24,9 +24,10 @@ def run_phases(phases: Phases, batch: Batch, mark: Callable[[str], None]) -> Ter
 
 
 class RecordedPhases:
-    """The phases on batches of one shape; the parameters' gradients and the terms are what they leave behind.
+    """Phases captured as CUDA graphs for batches of one shape; their results are gradients and loss terms.
 
-    All that the work depends on besides the batch must stay in the same memory. Its kernels must have run before.
+    Everything that the work depends on besides the batch must stay in the same memory, and its kernels must have run
+    before.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class RecordedPhases:
         while name is not None:
             graph = torch.cuda.CUDAGraph()
             graph.register_generator_state(generator)
-            # Other threads may go on to use the GPU: the pairs come from one.
+            # Other threads may use the GPU meanwhile; one of them makes the pairs.
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 following = next(work, None)
             self._graphs.append((name, graph))
@@ -51,7 +52,7 @@ class RecordedPhases:
         self._gradients = [(parameter, parameter.grad) for parameter in parameters]
 
     def __call__(self, batch: Batch, mark: Callable[[str], None]) -> Terms:
-        """Run the phases on this batch; the terms are overwritten by the next call."""
+        """Replay the phases on this batch; returns the loss terms, which the next call overwrites."""
         for own, given in zip(self._batch, batch, strict=True):
             own.copy_(given)
         for name, graph in self._graphs:

@@ -1,4 +1,4 @@
-"""The two camera-conditioned discriminators (supplement 6.2: as in StyleGAN2-ADA, the camera as condition)."""
+"""Discriminators of adversarial training, conditioned on the camera as in StyleGAN2-ADA (paper, supplement 6.2)."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ _EMBEDDING = 32
 
 
 class DownBlock(nn.Module):
-    """Residual block that halves the image, its blurred shortcut an average."""
+    """Residual block that halves the resolution; the shortcut is average-pooled."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1_penalty(discriminator: Discriminator, image: Tensor, camera: Tensor) -> Tensor:
-    """Half the mean squared length of the logit's slope at real images."""
+    """Half the mean squared norm of the logit's gradient at real images."""
     image = image.detach().requires_grad_(True)
     (slope,) = torch.autograd.grad(discriminator(image, camera).sum(), image, create_graph=True)
     return 0.5 * slope.square().sum((1, 2, 3)).mean()

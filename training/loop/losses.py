@@ -1,4 +1,7 @@
-"""The terms of the training loss (supplement 6.2; S1 as read in DESIGN §8). Images are float32 [B, 3, H, W]."""
+"""Losses: the terms of the training loss (paper, supplement 6.2, and ours).
+
+An image and its truth are float32 [B, 3, H, W] in [0, 1]; weights by pixel are [B, 1, H, W]; each loss is a scalar.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +27,10 @@ _SHARPNESS_OCTAVES = 2
 
 
 def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> Tensor:
-    """1 + head · mask + detail · region, all [B, 1, H, W]: the background counts least, mouth and eyes most."""
+    """Weights by pixel [B, 1, H, W], 1 + head · mask + detail · region: background least, mouth and eyes most.
+
+    mask, region: [B, 1, H, W] in [0, 1], as in `Batch`. head, detail: `LossWeights.head` and `.region`.
+    """
     return 1.0 + head * mask + detail * region
 
 
@@ -39,14 +45,13 @@ def absolute_error(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """The stated substitute for a VGG's perceptual loss, needing no download: at three scales, how far colour
-    gradients and local structure (1 - SSIM) differ.
+    """Difference of colour gradients and of local structure (1 - SSIM), at three scales.
 
-    Both punish blur, which the colour errors reward, and neither minds a small shift in brightness; that much of what a
-    VGG's first layers see can be had from two formulas.
+    Our substitute for a VGG's perceptual loss, which would need a download. Like that, it penalises blur, which the
+    colour errors favour, and tolerates a small shift in brightness.
     """
     scales = [(image, truth, weight)]
-    # Two scales on, the pixels are the means of this scale's blocks.
+    # A pixel two scales further on is the mean of a block of this scale.
     while len(scales) < _STRUCTURE_SCALES + 2 and min(scales[-1][0].shape[-2:]) > 1:
         image, truth, weight = (F.avg_pool2d(one, 2) for one in scales[-1])
         scales.append((image, truth, weight))
@@ -64,11 +69,11 @@ def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """How far the strength of detail differs, wherever the detail itself lies: over the bands of two octaves, the sum
-    of the weighted mean absolute differences of root mean squares in windows.
+    """Difference in the strength of detail, whatever its position.
 
-    All other terms are least for the mean of what could be there, which is smooth; this one is least for detail as
-    strong as the truth's. Bands are compared one by one since a fine grid of dots would make up for all of them.
+    The sum, over the bands of two octaves, of weighted mean absolute differences of the root mean square in windows.
+    All other terms are smallest for the mean of all plausible images, which is smooth; this one is smallest for detail
+    as strong as the truth's. Bands are compared one by one: in their sum a fine grid of dots could replace the others.
     """
     total = image.new_zeros(())
     for _ in range(_SHARPNESS_OCTAVES):
@@ -76,7 +81,7 @@ def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
         weight = weight[..., 1:-1, 1:-1]
         windows = _windows(F.avg_pool2d(weight, _BLOCK))
         for band, true_band in zip(bands, true_bands, strict=True):
-            # The root of 0 has no slope.
+            # sqrt has an infinite gradient at 0.
             strengths = [(_windows(_BlockSquares.apply(one)) + 1e-6).sqrt() for one in (band, true_band)]
             total = total + _weighted_size(strengths[0] - strengths[1], windows)
         image, truth, weight = (one[..., ::2, ::2] for one in (image, truth, weight))
@@ -84,9 +89,9 @@ def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def octave(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """[B, 3, H, W] as the sum of four [B, 3, H - 2, W - 2]: what is smooth, detail across, along and both ways.
+    """An image as the sum of four bands [B, 3, H - 2, W - 2]: smooth, and detail across, along and both ways.
 
-    Along each axis (1, 2, 1) / 4 takes what is smooth, without the finest waves, and (-1, 2, -1) / 4 the rest.
+    Along each axis (1, 2, 1) / 4 is the low-pass filter, and (-1, 2, -1) / 4 the high-pass filter.
     """
     smooth_along, detail_along = _Halves.apply(image, -2)
     smooth, across = _Halves.apply(smooth_along, -1)
@@ -100,22 +105,22 @@ def _weighted_size(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _windows(blocks: Tensor) -> Tensor:
-    """The means of square windows, half overlapping, from those of blocks half their size."""
+    """Means of square windows that overlap by half, from the means of blocks of half their side."""
     return F.avg_pool2d(blocks, 2, 1)
 
 
 def _unlikeness(x: Tensor, y: Tensor, squares: Tensor, squared_difference: Tensor) -> Tensor:
     """1 - SSIM of windows with uniform weights, from their means of X, Y, X² + Y² and (X - Y)².
 
-    SSIM's factors (2xy + c) / (x² + y² + c), as are both of them, are 1 - (x - y)² / (x² + y² + c).
+    Both factors of SSIM have the form (2xy + c) / (x² + y² + c), which is 1 - (x - y)² / (x² + y² + c).
     """
     means, between = x.square() + y.square(), (x - y).square()
     means_term = 1.0 - between / (means + _C1)
     return 1.0 - means_term * (1.0 - (squared_difference - between) / (squares - means + _C2))
 
 
-# The gradients below are by hand: autograd would fill and add up a whole image for each slice, and pass over one
-# thrice for a square. On a GPU these losses cost what they read and write.
+# The gradients below are written by hand because these losses are limited by memory bandwidth on a GPU: autograd would
+# allocate and add a whole image for each slice, and read an image three times for a square.
 
 
 class _Steps(torch.autograd.Function):
@@ -140,7 +145,7 @@ class _Steps(torch.autograd.Function):
 
 
 class _Halves(torch.autograd.Function):
-    """Along an axis what (1, 2, 1) / 4 leaves, and the rest; both are two pixels shorter."""
+    """An image low-pass filtered by (1, 2, 1) / 4 along an axis, and the rest; both are two pixels shorter."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -151,7 +156,7 @@ class _Halves(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, smooth: Tensor, rest: Tensor) -> tuple[Tensor, None]:
-        # The filter is its own mirror image, so its adjoint is itself on what zeros surround.
+        # The filter is symmetric, so its adjoint is the same filter with zero padding.
         shape = list(smooth.shape)
         shape[ctx.axis] += 4
         surrounded = smooth.new_zeros(shape)
@@ -204,7 +209,7 @@ def _within(x: Tensor, axis: int, margin: int) -> Tensor:
 
 
 def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of the rendered alpha [B, 1, R, R] against the mask's at that size."""
+    """Binary cross-entropy of the rendered alpha [B, 1, R, R] against the mask [B, 1, R, R] of that size."""
     sure = alpha.clamp(1e-4, 1.0 - 1e-4)
     return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()
 
@@ -212,7 +217,7 @@ def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
 def deformation_norm(deformation: Tensor) -> Tensor:
     """Mean length of Δ over all points: deformation [B, 3N, R, R], channel 3i + k (supplement 6.2)."""
     batch, channels, *size = deformation.shape
-    # The root of 0 has no slope; this leaves lengths above a thousandth of a unit as they are.
+    # sqrt has an infinite gradient at 0. The constant changes only lengths below a thousandth of a unit.
     squares = deformation.float().reshape(batch, channels // 3, 3, *size).square().sum(2)
     return (squares + 1e-8).sqrt().mean()
 
@@ -220,16 +225,17 @@ def deformation_norm(deformation: Tensor) -> Tensor:
 def surface_loss(
     deformation: Tensor, at_rest: Tensor, camera: Tensor, surface: Tensor, source_surface: Tensor, weight: Tensor
 ) -> Tensor:
-    """How far apart, world units, LED puts a point of the surface in the target and the same point in the source.
+    """Mean distance, world units, between where LED maps a surface point of the target and that point of the source.
 
-    Both belong in one place of the tri-planes, wherever that is. deformation, at_rest [B, 3N, R, R]: Δ on the camera's
-    rays for the target's expression and for the source's own; surface, source_surface [B, 3, R, R] as in `Batch`;
-    weight [B, 1, R, R]. The paper has no such term: it takes a mesh, which synthetic heads and fitted clips have.
+    Both must land on one point of the tri-planes; the loss does not say which. deformation, at_rest: [B, 3N, R, R], Δ
+    on the camera's rays for the target's expression and for the source's own. camera: [B, 25]. surface, source_surface:
+    [B, 3, R, R] as in `Batch`. weight: [B, 1, R, R]. Not in the paper: it needs a mesh, which synthetic heads and
+    fitted clips have.
     """
     shown = (surface != 0).any(1, keepdim=True)
     target = surface + deformation_at(deformation, camera, surface)
     source = source_surface + deformation_at(at_rest, camera, source_surface)
-    # The root of 0 has no slope.
+    # sqrt has an infinite gradient at 0.
     distance = ((target - source).square().sum(1, keepdim=True) + 1e-8).sqrt()
     return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)
 
@@ -253,7 +259,7 @@ def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tenso
 
 
 def resized(image: Tensor, size: int) -> Tensor:
-    """The image at a smaller size, each pixel the mean of those it covers."""
+    """An image [B, C, H, W] at a smaller size [B, C, size, size], each pixel the mean of those it covers."""
     return F.interpolate(image, size=(size, size), mode="area")
 
 

@@ -1,4 +1,4 @@
-"""The curves of a run: a CSV file that a resumed run goes on with, and TensorBoard's events where asked for."""
+"""Metrics log: losses and speeds of a run as a CSV file that a resumed run continues, and as TensorBoard events."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ from hidenerf.runtime.files import atomic_path
 class MetricsLog:
     """Rows of numbers in `metrics.csv` in a folder; use as a context manager.
 
-    A file that is there is gone on with, without the rows of steps above `step`: a resumed run makes them anew.
+    An existing file is continued. Rows of steps above `step` are dropped, since a resumed run makes them again.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:

@@ -19,7 +19,7 @@ class Processes:
     count: int = 1
 
     def broadcast(self, value: float) -> float:
-        """Rank 0's value, for all."""
+        """Rank 0's value, sent to all ranks."""
         if self.count == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)

@@ -1,4 +1,4 @@
-"""The refine network and the ID encoder trained alone, on what the other networks make of synthetic pairs once."""
+"""Refiner tuning: trains the refine network and the ID encoder alone, on cached outputs of the other networks."""
 
 import copy
 import logging

@@ -1,8 +1,8 @@
-"""A run on disk: one folder, whole or not there, that holds the checkpoint so far and all that is needed to go on.
+"""Training state: a run on disk, one folder with the checkpoint so far and all that is needed to resume.
 
 `checkpoint.safetensors` is the EMA of the weights, a checkpoint as any other, its weights rounded to FP16;
 `state-K.safetensors` hold the rest in parts of at most 15.5 MiB: weights in FP32, the optimisers' moments in BF16.
-Of a moment only the size matters, so that a run goes on as if nothing had been, within rounding.
+A resumed run goes on as if it had not been interrupted, within the rounding of the moments.
 """
 
 import copy
@@ -22,7 +22,7 @@ from hidenerf.runtime.files import atomic_folder
 from hidenerf.training.loop.trainer import Trainer
 
 STATE_FORMAT = "hidenerf-training-state"
-STATE_VERSION = "1"
+STATE_VERSION = "2"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 PART_BYTES = 31 << 19
 

@@ -1,4 +1,4 @@
-"""One training run: networks, EMA of the weights, optimisers, and the step that advances them."""
+"""Trainer: networks, EMA of the weights and optimisers of one training run, and the step that advances them."""
 
 import contextlib
 import copy
@@ -43,20 +43,20 @@ DISCRIMINATOR_GRADIENT_CLIP = 10.0
 # Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
 REST_SHARE = 0.25
 
-# Of an image, the truth and the pixels' weights.
+# A loss of an image, its truth and the weights by pixel.
 ImageLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 # A term of the loss by name, its weight, and its value.
 WeightedTerm = tuple[str, float, Tensor]
 
 
 class PairSource(Protocol):
-    """Where batches come from; `replay.PairReplay` is one."""
+    """A source of batches, such as `replay.PairReplay`."""
 
     def sample(self, batch_size: int) -> Batch: ...
 
 
 class PhaseClock:
-    """How long each phase of a step takes, on the device's own time line; it does not hold the device up."""
+    """Measures how long each phase of a step takes on the device, without making the host wait for it."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -64,7 +64,7 @@ class PhaseClock:
         self._steps = 0
 
     def mark(self, phase: str) -> None:
-        """What follows belongs to `phase`."""
+        """Begin a phase; "data" begins a step, and time in "pause" is not counted."""
         if self._cuda:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -111,7 +111,7 @@ class Discriminators:
 
 
 class Trainer:
-    """The state of a run. `train_step` advances it by one batch; `training.state` saves and restores it.
+    """The state of a run. `train_step` advances it by one batch; `loop.state` saves and restores it.
 
     initial: a model of the same sizes whose weights the run begins with, instead of random ones.
     """
@@ -163,10 +163,10 @@ class Trainer:
         return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
 
     def train_step(self, pairs: PairSource, clock: PhaseClock) -> dict[str, Tensor]:
-        """One batch, one step of each network; the value of each loss term, on the device, until the next step.
+        """Train on one batch; returns the value of each loss term, on the device and valid until the next step.
 
-        A network whose gradient is not finite keeps its weights and moments; for the generator that counts in
-        `skipped`. Nothing here waits for the GPU.
+        A network whose gradient is not finite keeps its weights and moments; `skipped` counts that of the generator.
+        Nothing here waits for the GPU.
         """
         config, progress = self.config, self.progress
         clock.mark("data")
@@ -203,7 +203,7 @@ class Trainer:
         with self.autocast():
             at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
             output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
-        # Columns innermost as in the truths: the losses go over both together.
+        # The truths' memory format: the losses read images and truths together.
         shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
         images = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
         size = output.rendered.shape[-1]
@@ -271,7 +271,7 @@ class Trainer:
         total = torch.stack(list(values.values())).sum()
         if penalty:
             for name, image in reals.items():
-                # Taken at every r1_interval-th step only, so weighted by that much.
+                # Computed only every r1_interval steps, so multiplied by r1_interval.
                 gamma = config.r1_weight * image.shape[-1] ** 2 / len(image) * config.r1_interval
                 total = total + gamma * r1_penalty(networks[name], image, camera)  # type: ignore[arg-type]
         return total
@@ -282,7 +282,7 @@ class Trainer:
         self.processes.average_gradients(parameters)
         norm = clip_grad_norm_(parameters, clip, foreach=True)
         broken = (~torch.isfinite(norm)).float()
-        # What GradScaler tells a fused optimiser: it skips the step on the device, without the host's looking.
+        # As GradScaler does: the fused optimiser then skips the step on the device, and the host need not wait.
         optimizer.grad_scale, optimizer.found_inf = None, broken  # type: ignore[attr-defined]
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -291,7 +291,7 @@ class Trainer:
 
 
 class _Recorder:
-    """Runs each kind of step as it is for the first few times, records it then, and repeats the recording."""
+    """Runs each kind of step eagerly a few times, then records it as CUDA graphs and replays them."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -304,7 +304,7 @@ class _Recorder:
             return self._recorded[kind](batch, mark)
         self._runs[kind] = self._runs.get(kind, 0) + 1
         if self._runs[kind] <= STEPS_BEFORE_RECORDING:
-            # PyTorch wants what is recorded later to have run on another stream than the default one.
+            # PyTorch requires that work has run on a side stream before it is captured.
             self._stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self._stream):
                 terms = run_phases(phases, batch, mark)
@@ -319,7 +319,10 @@ class _Recorder:
 def image_terms(
     name: str, image: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: ImageLoss
 ) -> list[WeightedTerm]:
-    """What the image called `name`, "refined" or "rendered", adds to the loss; all float32, `weight` by pixel."""
+    """The loss terms of the image called `name`, "refined" or "rendered".
+
+    image, truth: float32 [B, 3, H, W]. weight: by pixel, [B, 1, H, W]. perceptual: `structure_loss` or a VGG's.
+    """
     arguments = image, truth, weight
     terms = [
         (f"mse_{name}", weights.mse, squared_error(*arguments)),
@@ -334,16 +337,16 @@ def image_terms(
 
 
 def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
-    """Let the EMA follow the network's weights after step `step`, faster at first than config.ema_decay says."""
+    """Update the EMA with the network's weights after step `step`; the decay rises to config.ema_decay at first."""
     update = get_ema_multi_avg_fn(min(config.ema_decay, (1 + step) / (10 + step)))
     update(list(ema.parameters()), list(network.parameters()), step)
 
 
 @torch.no_grad()
 def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
-    """Take the running statistics of all batch norms anew, as plain means over these batches.
+    """Recompute the running statistics of all batch norms as plain means over these batches.
 
-    The EMA of the weights has never been run, so the statistics of the trained weights would not fit it.
+    The statistics of the trained weights do not fit the EMA of the weights, which has made no forward pass.
     """
     with new_statistics(model):
         for batch in batches:
@@ -353,7 +356,7 @@ def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.
 
 @contextlib.contextmanager
 def new_statistics(network: nn.Module) -> Iterator[None]:
-    """Within, forward passes make the running statistics of all batch norms anew; afterwards the network evaluates."""
+    """Context in which forward passes recompute the running statistics of all batch norms; ends in evaluation mode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -10,7 +10,7 @@ import torch
 from hidenerf.model.checkpoint import load_checkpoint
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.loop import state
-from hidenerf.training.loop.state import CHECKPOINT_NAME, load_state, read_run, save_state
+from hidenerf.training.loop.state import CHECKPOINT_NAME, STATE_VERSION, load_state, read_run, save_state
 from hidenerf.training.loop.trainer import PhaseClock, Trainer
 from tests.support.tiny import tiny_inputs
 from tests.support.tiny_training import Pairs, tiny_trainer
@@ -136,7 +136,7 @@ def test_what_is_no_run_is_refused_in_a_sentence(tmp_path: Path) -> None:
     save_state(trainer, other)
     tensors = safetensors.torch.load_file(first)
     run = json.dumps(read_run(other))
-    metadata = {"format": "hidenerf-training-state", "version": "1", "part": "1", "parts": "2"}
+    metadata = {"format": "hidenerf-training-state", "version": STATE_VERSION, "part": "1", "parts": "2"}
     safetensors.torch.save_file(tensors, folder / "state-1.safetensors", metadata | {"run": run})
     safetensors.torch.save_file(tensors, first, metadata | {"part": "0", "run": json.dumps(read_run(folder))})
     with pytest.raises(HideNerfError, match="another moment of the run"):

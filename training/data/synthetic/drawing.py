@@ -1,4 +1,4 @@
-"""The CPU's share of given pairs, in several processes; no part of this imports torch."""
+"""Pair drawing: the CPU's work on given pairs in several processes. Nothing here imports torch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial

@@ -1,6 +1,6 @@
-"""The CPU's share of a pair: vertices, visible triangles and SECCs, written where the painter finds them.
+"""Pair geometry: the CPU's work on a pair (vertices, visible triangles, SECCs), written into a row for the painter.
 
-No part of this imports torch: worker processes do nothing else than this.
+Nothing here imports torch, so that worker processes start fast.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Two pictures each of several people, and the pairs of source and target that they make."""
+"""Image pairs: two pictures each of several people, and the batches of source and target that they make."""
 
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class ImagePairs(NamedTuple):
 
 
 def room_for_image_pairs(config: ModelConfig, seccs: SeccChoice, count: int, device: torch.device) -> ImagePairs:
-    """ImagePairs of so many people in pictures of a model's sizes, whose values are yet to be set."""
+    """Uninitialised image pairs of `count` people, in pictures of a model's sizes."""
     size, secc_size = config.image_size, config.secc_size
 
     def room(*shape: int) -> Tensor:

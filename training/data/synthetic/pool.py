@@ -89,7 +89,7 @@ class ImagePairPool:
             self._lock.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Let all that wait or draw from now on meet this error."""
+        """Raise this error in all current and future consumers."""
         with self._lock:
             self._error = error
             self._lock.notify_all()
