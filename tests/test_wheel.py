@@ -49,7 +49,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pip(*arguments: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert result.returncode == 0, result.stderr + result.stdout
 
 
@@ -75,7 +75,7 @@ def import_from(installed: Path, names: list[str]) -> tuple[dict[str, str], dict
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1200,
         cwd=installed,
     )
     assert result.returncode == 0, result.stderr

@@ -60,7 +60,7 @@ def test_closest_point_of_a_triangle(point: list[float], barycentric: list[float
     np.testing.assert_allclose(closest_barycentric(TRIANGLE, np.array(point)), [barycentric], atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_no_point_of_a_triangle_is_closer(seed: int) -> None:
     random = np.random.default_rng(seed)

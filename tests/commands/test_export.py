@@ -47,7 +47,7 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [*EXPORT, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
 
 
 def refuse(*arguments: object) -> str:
@@ -145,11 +145,12 @@ def test_outputs_that_are_no_bundle_are_refused_before_any_work(tmp_path: Path) 
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "thesis.tex"]
 
 
-def test_an_output_that_cannot_be_made_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_made_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("mine")
-    started = time.perf_counter()
+    monkeypatch.setattr(bundle_writer, "graph_modules", lambda _: pytest.fail("the export has begun"))
     assert "file" in refuse_here("-o", tmp_path / "file" / "bundle")
-    assert time.perf_counter() - started < 5, "an export takes longer"
 
 
 @pytest.mark.usefixtures("quick_export")
@@ -202,14 +203,14 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 1200
         while not any(tmp_path.iterdir()):
             assert time.monotonic() < deadline, "nothing was begun"
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         time.sleep(1.0)
         os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=1200)
     finally:
         process.kill()
     # Where the interrupt passed through an `exec` of PyTorch's, Python itself ends by the signal: also 130 in a shell.

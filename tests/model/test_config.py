@@ -63,7 +63,7 @@ def test_a_config_that_no_model_can_run_is_refused(change: dict[str, Any]) -> No
         dataclasses.replace(TINY, **change)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(
     levels=st.integers(1, 3),
     scales=st.integers(3, 6),

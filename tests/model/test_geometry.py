@@ -63,7 +63,7 @@ def test_rays_of_a_general_camera_against_loops(size: int) -> None:
     assert size < hits < 2 * size**2 - size, "both kinds of rays must be among them"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     yaw=st.floats(-170, 170),
     pitch=st.floats(-60, 60),

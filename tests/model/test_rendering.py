@@ -100,7 +100,7 @@ def test_composite_of_nothing_is_black_and_clear() -> None:
     assert composite_one([50.0, 50.0], [0.9, 0.9], 0.0) == (0.0, 0.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(sigma=st.lists(st.floats(0, 200), min_size=1, max_size=12), length=st.floats(0, 0.2))
 def test_alpha_is_what_the_whole_optical_depth_absorbs(sigma: list[float], length: float) -> None:
     picture, alpha = composite_one(sigma, [1.0] * len(sigma), length)

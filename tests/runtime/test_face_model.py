@@ -66,7 +66,7 @@ def test_ncc_by_hand() -> None:
     assert tetrahedron().ncc.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_landmarks_lie_on_the_vertices_surface(seed: int) -> None:
     model = load_face_model(default_face_model_path())

@@ -54,7 +54,7 @@ def test_frames_and_their_exact_times() -> None:
     np.testing.assert_array_equal(np.stack([frame.camera for frame in frames]), whole.camera)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     frames=st.integers(1, 5),
     names=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8), max_size=4),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hidenerf.runtime.streaming import prefetch
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.one_of(st.none(), st.integers()), max_size=40), st.integers(1, 5))
 def test_every_item_in_order(items: list[int | None], depth: int) -> None:
     with prefetch(items, depth) as ahead:
@@ -26,7 +26,7 @@ def test_runs_ahead_but_no_further_than_depth() -> None:
 
     with prefetch(count(), depth=3) as ahead:
         assert next(ahead) == 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while len(started) < 5 and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(0.15)
@@ -35,17 +35,17 @@ def test_runs_ahead_but_no_further_than_depth() -> None:
 
 
 def test_works_in_another_thread_while_the_consumer_works() -> None:
-    def slow() -> Iterator[int]:
-        for index in range(5):
-            time.sleep(0.05)
+    made = [threading.Event() for _ in range(5)]
+
+    def items() -> Iterator[int]:
+        for index, event in enumerate(made):
+            event.set()
             yield index
 
-    start = time.perf_counter()
-    with prefetch(slow()) as ahead:
-        for _ in ahead:
-            time.sleep(0.05)
-    # One after the other would take half a second.
-    assert time.perf_counter() - start < 0.42
+    with prefetch(items()) as ahead:
+        for index in ahead:
+            # The consumer has not asked for the next item yet.
+            assert index == 4 or made[index + 1].wait(60)
 
 
 def test_error_is_raised_where_items_are_consumed_after_those_before_it() -> None:
@@ -133,7 +133,7 @@ def test_live_input_loses_its_oldest_and_keeps_its_newest() -> None:
 
     with prefetch(live(), depth=1, drop_oldest=True) as ahead:
         first = next(ahead)
-        assert done.wait(10)
+        assert done.wait(60)
         rest = list(ahead)
     assert [first, *rest][-1] == 19
     assert len(rest) <= 1
@@ -147,7 +147,7 @@ def test_live_input_hands_over_the_newest_of_a_deeper_queue() -> None:
         done.set()
 
     with prefetch(live(), depth=3, drop_oldest=True) as ahead:
-        assert done.wait(10)
+        assert done.wait(60)
         got = list(ahead)
     assert got == sorted(got)
     assert got[-1] == 9
@@ -155,7 +155,7 @@ def test_live_input_hands_over_the_newest_of_a_deeper_queue() -> None:
 
 
 def test_live_input_never_waits_for_the_consumer() -> None:
-    """A camera of 30 pictures a second fills its own buffer, and lags, if taking one may last longer than 33 ms."""
+    """A camera whose pictures are not taken fills its own buffer, and lags."""
     done = threading.Event()
 
     def live() -> Iterator[int]:
@@ -163,4 +163,4 @@ def test_live_input_never_waits_for_the_consumer() -> None:
         done.set()
 
     with prefetch(live(), depth=1, drop_oldest=True):
-        assert done.wait(20 * 0.033)
+        assert done.wait(60)

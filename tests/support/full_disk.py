@@ -26,6 +26,6 @@ def run_on_small_disk(folder: Path, kilobytes: int, command: list[str]) -> subpr
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=1200,
         cwd=CHECKOUT,
     )

@@ -110,7 +110,7 @@ def test_ssim_sees_colour() -> None:
 PICTURES = arrays(np.uint8, (12, 13, 3))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(PICTURES, PICTURES)
 def test_ssim_is_symmetric_and_1_only_of_itself(x: np.ndarray, y: np.ndarray) -> None:
     assert ssim(x, x) == pytest.approx(1.0, abs=1e-12)
@@ -118,7 +118,7 @@ def test_ssim_is_symmetric_and_1_only_of_itself(x: np.ndarray, y: np.ndarray) ->
     assert ssim(x, y) <= 1.0 + 1e-12
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(arrays(np.float32, (7,), elements=st.floats(-1e3, 1e3, width=32)), st.floats(-10, 10))
 def test_tensor_difference_of_a_shift(values: np.ndarray, shift: float) -> None:
     difference = tensor_difference(values, values.astype(np.float64) + shift)

@@ -77,7 +77,7 @@ def test_a_range_beyond_fp16_scales_is_refused(largest: float) -> None:
         symmetric_scale(largest)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 20.0), st.floats(1e-3, 10.0))
 def test_a_graph_equals_the_fake_quantised_reference(seed: int, spread: float, largest: float) -> None:
     """Clipped values included; the reference rounds in NumPy and convolves in double precision."""

@@ -154,7 +154,7 @@ def test_every_half_is_read_and_written(parts: ctypes.CDLL) -> None:
 
 
 @given(value=st.floats(width=32, allow_nan=False))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_halves_are_rounded_to_nearest_even(parts: ctypes.CDLL, value: float) -> None:
     with np.errstate(over="ignore"):
         assert parts.to_half(value) == np.float32(value).astype(np.float16).view(np.uint16)

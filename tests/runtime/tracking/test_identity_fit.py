@@ -1,4 +1,3 @@
-import time
 from pathlib import Path
 
 import cv2
@@ -33,9 +32,7 @@ def test_real_portraits_fit_within_pixels(
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
         (face,) = find_faces(landmarker, picture)
-    start = time.process_time()
     fit = fit_face(face, face_model, *picture.shape[:2])
-    assert time.process_time() - start < 10
     assert fit.error <= limit
     assert np.abs(fit.identity).max() < 1
     assert fit.expression.min() >= 0

@@ -1,7 +1,6 @@
 import http.server
 import shutil
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,10 +97,8 @@ def test_without_a_network_it_says_where_from_and_where_to(empty_cache: Path, mo
     # Nothing listens on the discard port of this machine.
     url = "http://127.0.0.1:9/face_landmarker.task"
     monkeypatch.setattr(landmarker_model, "MODEL_URL", url)
-    start = time.monotonic()
     with pytest.raises(HideNerfError, match="could not be downloaded") as raised:
         find_landmarker_model()
-    assert time.monotonic() - start < 5
     message = str(raised.value)
     assert url in message
     assert str(empty_cache / "face_landmarker.task") in message

@@ -39,7 +39,7 @@ def test_a_frontal_head_projects_upright_with_its_left_on_the_right() -> None:
     np.testing.assert_allclose(project_head(corners, pose, intrinsics), [[100, 50], [200, 50], [100, -50], [100, 50]])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(angles, places)
 def test_the_pose_is_recovered_from_projected_landmarks(
     euler: tuple[float, float, float], place: tuple[float, float, float]

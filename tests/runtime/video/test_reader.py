@@ -196,7 +196,7 @@ def sound_clip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_clip(path, frames=60, audio=audio, options=options)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(kept=st.floats(0.0, 0.9999))
 def test_cut_anywhere_is_an_error_and_never_a_shorter_clip(sound_clip: Path, kept: float) -> None:
     data = sound_clip.read_bytes()

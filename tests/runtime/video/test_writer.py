@@ -387,7 +387,7 @@ def test_ctrl_c_leaves_the_frames_so_far(tmp_path: Path, name: str, presses: int
     for _ in range(presses):
         process.send_signal(signal.SIGINT)
         time.sleep(0.01)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=1200)
     assert errors.rstrip().endswith("KeyboardInterrupt")
     found = numbers(out) if out.suffix else [number_of(read_picture(path)) for path in sorted(out.iterdir())]
     assert len(found) > 20
