@@ -41,7 +41,7 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         bundle_writer,
         "export_graph",
-        lambda graph, _, half: (whole(graph.name, "fp16" if half else "fp32"), island_counts(graph.name)),
+        lambda graph, precision: (whole(graph.name, precision.value), island_counts(graph.name)),
     )
 
 

@@ -86,7 +86,7 @@ def test_an_export_keeps_the_engines_in_the_bundle_that_it_replaces(
     monkeypatch.setattr(
         bundle_writer,
         "export_graph",
-        lambda graph, _, half: (whole(graph.name, "fp16" if half else "fp32"), island_counts(graph.name)),
+        lambda graph, precision: (whole(graph.name, precision.value), island_counts(graph.name)),
     )
     folder = tmp_path / "bundle"
     engines = ["--backend", "tensorrt-rtx", "--sm", "86"]
