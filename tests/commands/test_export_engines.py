@@ -81,7 +81,7 @@ def test_an_export_keeps_the_engines_in_the_bundle_that_it_replaces(
 ) -> None:
     """The tiny model in the shipped checkpoint's place; its graphs were exported before."""
     rtx()
-    monkeypatch.setattr("hidenerf.model.checkpoint.load_checkpoint", lambda _: tiny_model())
+    monkeypatch.setattr("hidenerf.export.weights.load_checkpoint", lambda _: tiny_model())
     monkeypatch.setattr(bundle_writer, "graph_modules", lambda _: list(tiny_graphs().values()))
     monkeypatch.setattr(
         bundle_writer,
