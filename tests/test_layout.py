@@ -80,6 +80,7 @@ WITHOUT_A_MODULE = {
     "runtime/kernels/plugin/test_plugin.py": "the TensorRT plugin, in C++",
     "runtime/kernels/test_others_emulated.py": "kernels in CUDA that are small",
     "runtime/kernels/test_others_gpu.py": "the same on a GPU",
+    "test_documents.py": "README and docs/",
     "test_layers.py": "imports between the layers",
     "test_layout.py": "this",
     "test_wheel.py": "the wheel",
@@ -91,7 +92,7 @@ def modules() -> list[str]:
     return sorted(path.relative_to(CHECKOUT).as_posix() for path in paths)
 
 
-def tests() -> list[str]:
+def test_files() -> list[str]:
     return sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
 
 
@@ -101,7 +102,7 @@ def own_tests(module: str) -> list[str]:
 
 
 def test_every_module_has_a_test_of_its_name() -> None:
-    there = set(tests())
+    there = set(test_files())
     untested = [module for module in modules() if not there.intersection(own_tests(module)) and module not in TESTED_BY]
     assert untested == [], "write tests/…/test_<name>.py, or name the test that runs the module in TESTED_BY"
 
@@ -109,12 +110,12 @@ def test_every_module_has_a_test_of_its_name() -> None:
 def test_every_test_has_a_module_of_its_name() -> None:
     there = [path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "benchmarks").glob("*.py")]
     named = {name for module in [*modules(), *there] for name in own_tests(module)}
-    strangers = [name for name in tests() if name not in named and name not in WITHOUT_A_MODULE]
+    strangers = [name for name in test_files() if name not in named and name not in WITHOUT_A_MODULE]
     assert strangers == [], "name the test after a module, or say in WITHOUT_A_MODULE what it tests"
 
 
 def test_the_lists_of_exceptions_hold_nothing_else() -> None:
-    there = set(tests())
+    there = set(test_files())
     assert {name for name in TESTED_BY.values() if name not in there} == set()
     assert {name for name in TESTED_BY if name not in modules() or there.intersection(own_tests(name))} == set()
     assert {name for name in WITHOUT_A_MODULE if name not in there} == set()
