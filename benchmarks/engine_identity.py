@@ -4,8 +4,7 @@
 
 BUNDLE is what `hidenerf-export` writes, in any preset and precision. It is copied to two folders whose names differ in
 length, since the place of a bundle must not show in its engines (docs/engines.md). Needs the extra tensorrt-rtx and no
-GPU. Prints a line for
-each engine; different bytes are a finding, not an error, because the bytes are the library's.
+GPU. Prints a line for each engine. Different bytes are a finding and no error, because the bytes are the library's.
 With `--sm all` this also builds what tests/export/engines/test_presets.py leaves out.
 """
 
