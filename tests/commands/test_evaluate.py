@@ -115,7 +115,7 @@ main()
     command = [sys.executable, "-c", script, *options]
     # Tiny networks run fastest in one thread.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, env=environment)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200, env=environment)
     assert result.returncode == 0, result.stderr
     tables = json.loads((out / "evaluation.json").read_text())
     assert tables["people"] == {"pairs": 1, "cross": 1, "views": 1, "expressions": 1}
