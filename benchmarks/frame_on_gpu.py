@@ -90,7 +90,7 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
     path = folder / preset
     if not path.is_dir():
         fp16 = FloatPrecision.FP16
-        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, precision=fp16, report=print)
+        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, precision=fp16)
     source, motion, config = load_source(demo_source_path()), load_motion(demo_motion_path()), model.config
     drawer = SeccDrawer(len(face.mean), len(face.expression_names), len(face.triangles), config.secc_size)
     triangles, colours = (torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc))

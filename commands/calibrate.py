@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import logger, print_result
+from hidenerf.commands.console import print_result
 from hidenerf.runtime.errors import HideNerfError
 
 # As in `hidenerf.calibration.precision.calibrate`, which is slow to import.
@@ -87,9 +87,9 @@ def main(
         bundle = fp32_bundle(model, Path(scratch) / "bundle")
         models = load_models(bundle)
         with Animator(bundle, "onnxruntime-cpu", face_landmarker) as animator:
-            data = collect(animator, sources, motions, frames, logger.info)
+            data = collect(animator, sources, motions, frames)
         with quiet_exporter():
-            found = calibrate(models, data, min_psnr=min_psnr, method=ranges, report=logger.info)
+            found = calibrate(models, data, min_psnr=min_psnr, method=ranges)
         content = plan_content(found, bundle, models, data, min_psnr)
     write_plan(content, found, output, min_psnr)
     share = content["share"]

@@ -126,7 +126,6 @@ def main(
         checkpoint=describe_checkpoint(weights.checkpoint, weights.seed),
         face_model=shapes,
         precision=plan or (FloatPrecision.FP16 if fp16 else FloatPrecision.FP32),
-        report=logger.info,
         parity_waived=no_parity,
     )
     flops = frame_flops(model.config)
@@ -150,7 +149,7 @@ def _passes_gate(bundle: Path, checkpoint: Path | None) -> bool:
     try:
         from hidenerf.calibration.parity.gate import gate
 
-        passed = gate(bundle, checkpoint, logger.info)
+        passed = gate(bundle, checkpoint)
     except ModuleNotFoundError as error:
         logger.warning(
             f"Parity was not checked: it needs the package {error.name}; install it with: pip install "

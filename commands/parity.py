@@ -98,7 +98,6 @@ def main(
         clip,
         face_landmarker=face_landmarker,
         progress=lambda length: progress_bar(length, is_quiet()),
-        report=logger.info,
     )
     print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")
     if with_pytorch:

@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from hidenerf.runtime.files import atomic_folder, sha256_of
 from hidenerf.runtime.manifest import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
 from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER
 
+logger = logging.getLogger(__name__)
+
 FACE_MODEL_FILE = "face_model.npz"
 MLP_FILE = "renderer_mlp.npz"
 PLAN_FILE = "precision.json"
@@ -44,7 +46,6 @@ def write_bundle(
     checkpoint: dict[str, Any],
     face_model: FaceModel,
     precision: Precision,
-    report: Callable[[str], None],
     parity_waived: bool = False,
 ) -> None:
     """Export the graphs of `model` and write the bundle `folder`, which appears whole or not at all.
@@ -53,9 +54,9 @@ def write_bundle(
     their hashes.
 
     checkpoint: the manifest's entry on the weights, see `describe_checkpoint`. face_model: goes into the bundle.
-    precision: FP32, FP16, or a precision plan, of which the bundle gets a copy. report: is called with one line after
-    each graph. parity_waived: the user wants this bundle to run without a comparison with PyTorch; the manifest says
-    so. Errors: a folder that holds something else, a plan made for other weights or graphs.
+    precision: FP32, FP16, or a precision plan, of which the bundle gets a copy. parity_waived: the user wants this
+    bundle to run without a comparison with PyTorch; the manifest says so. Errors: a folder that holds something else,
+    a plan made for other weights or graphs.
     """
     check_replaceable(folder)
     if isinstance(precision, PrecisionPlan):
@@ -74,7 +75,8 @@ def write_bundle(
                 "inputs": [_tensor(value) for value in exported.graph.input],
                 "outputs": [_tensor(value) for value in exported.graph.output],
             }
-            report(f"{path.name}  {path.stat().st_size / 1e6:.1f} MB  {time.perf_counter() - start:.1f} s")
+            took = time.perf_counter() - start
+            logger.info("%s  %.1f MB  %.1f s", path.name, path.stat().st_size / 1e6, took)
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_mlp(model.renderer, partial / MLP_FILE)
         if isinstance(precision, PrecisionPlan):

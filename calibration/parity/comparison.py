@@ -1,5 +1,6 @@
-"""A whole comparison: open both sides, move one source by one motion on both, measure."""
+"""Comparison of a bundle with the PyTorch model or another bundle: both sides render the same frames."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
@@ -17,15 +18,17 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.sources.source import Source
 
-# Given a number of steps; yields what is to be called after each.
+logger = logging.getLogger(__name__)
+
+# A progress bar: from a number of steps (None if unknown) to a context that yields a function to call after each.
 Progress = Callable[[int | None], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True)
 class Clip:
-    """What both sides render: at most `frames` frames of the motion `driving` on `source`, paths as for hidenerf-run.
+    """What both sides render: at most `frames` frames of the motion `driving` on `source`.
 
-    face, driving_face: which face, counted from the left from 1, where there are several.
+    source, driving: paths as for hidenerf-run. face, driving_face: which face, from the left, counted from 1.
     """
 
     source: Path
@@ -37,7 +40,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidate's bundle and backend, how many frames the motion has, and what was measured."""
+    """The candidate's bundle and backend, what was rendered, and what was measured.
+
+    motion_frames: length of the whole motion, of which `clip.frames` were compared.
+    """
 
     bundle: Bundle
     backend: str
@@ -54,12 +60,12 @@ def compare(
     *,
     face_landmarker: Path | None,
     progress: Progress,
-    report: Callable[[str], None],
 ) -> Comparison:
     """Compare `bundle` on `backend` with the PyTorch model, or with another bundle on a backend.
 
-    report is called with one line before the frames are rendered. Errors: what cannot run here, a reference of another
-    shape or face model, a source or motion that cannot be used.
+    reference: the model, or a bundle and the name of its backend. face_landmarker: MediaPipe's model file, None for the
+    default. progress: makes the progress bars. Errors: a backend that cannot run here, a reference of another model or
+    face model, a source or motion that cannot be used.
     """
     if not isinstance(reference, HideNerf):
         _require_same_model(bundle, reference[0])
@@ -71,20 +77,21 @@ def compare(
             poses, length = collect_poses(driver, source, clip.frames, advance)
         candidate = BundleSide(animator)
         if isinstance(reference, HideNerf):
-            wanted: Side = TorchSide(reference)
+            expected: Side = TorchSide(reference)
         else:
-            wanted = _reference_side(*reference, source, stack)
-        report(
-            f"{bundle.folder}: preset {bundle.preset}, {candidate.name} against {wanted.name}, {len(poses)} of "
-            f"{length} frames of {clip.driving.name} on {clip.source.name}"
+            expected = _reference_side(*reference, source, stack)
+        logger.info(
+            "%s: preset %s, %s against %s, %d of %d frames of %s on %s",
+            *(bundle.folder, bundle.preset, candidate.name, expected.name),
+            *(len(poses), length, clip.driving.name, clip.source.name),
         )
         with progress(len(poses)) as advance:
-            parity = measure_parity(wanted, candidate, animator, source, poses, advance)
+            parity = measure_parity(expected, candidate, animator, source, poses, advance)
     return Comparison(bundle, animator.backend.name, clip, length, parity)
 
 
 def store_in_bundle(found: Comparison) -> None:
-    """Make a comparison with PyTorch the bundle's verdict; see `parity_report.store` for errors."""
+    """Store a comparison with PyTorch as the bundle's parity report. Errors: see `report.store`."""
     clip = found.clip
     content = report(
         found.parity,

@@ -1,7 +1,7 @@
 """From an FP32 bundle and calibration data to a precision plan: guard, ranges, sensitivity, search, verification."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +35,21 @@ from hidenerf.runtime.manifest import EXPORT_AGAIN
 logger = logging.getLogger(__name__)
 
 MEASURED = "measured"
-# Entropy won for few groups and by little where it was measured; leaving it out spares a third of the time.
+# Entropy was better for few groups and by little; leaving it out saves a third of the time.
 MEASURED_METHODS = ("max", "percentile")
 
 OVERFLOW = "FP16 would overflow here (range guard), so it stays in FP32"
 OUTPUT = "its output is coordinates or pixels without another convolution in between, so it stays in FP16"
 
 Models = dict[str, ir.Model]
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class GraphFindings:
-    """Of one FP32 graph. fixed: layer → why it cannot be INT8. ranges: layer → range method → range.
+    """What was found of one FP32 graph.
 
-    all_flops: of every convolution, those that are not 2-D or have no constant weight included.
+    layers: its 2-D convolutions. all_flops: of every convolution, those that are not 2-D or have no constant weight
+    included. guard: of its FP16 tensors. fixed: layer → why it cannot be INT8. ranges: layer → range method → range.
     """
 
     layers: list[Convolution]
@@ -61,11 +61,12 @@ class GraphFindings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that was found. graphs: by name. refiner_guard: of the refiner alone, whose convolutions are those of
-    `renderer_refiner`. kept: the groups that are INT8, in the order of the search.
+    """Everything that was found, from which `plan_content` makes the precision plan.
 
-    half, plan: the frames of FP16 alone and of the plan as the exporter writes them, held-out frames included; those
-    of the steps are of INT8 in FP32 graphs, on the other frames.
+    graphs: by name. refiner_guard: of the graph `refiner`, whose convolutions are those of `renderer_refiner`.
+    sensitivities: of every group. steps: of the search, measured with INT8 in FP32 graphs, without the held-out frames.
+    kept: the groups that are INT8, in the order of the search. fp16, plan: losses of FP16 alone and of the plan as the
+    exporter writes them, held-out frames included.
     """
 
     graphs: dict[str, GraphFindings]
@@ -73,7 +74,7 @@ class Calibration:
     sensitivities: list[Sensitivity]
     steps: list[Step]
     kept: list[LayerGroup]
-    half: FrameLoss
+    fp16: FrameLoss
     plan: FrameLoss
 
     @property
@@ -125,13 +126,15 @@ def load_models(bundle: Bundle) -> Models:
     return models | {"refiner": ir.load(bundle.kernel_parts.refiner.path)}
 
 
-def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method: str, report: Report) -> Calibration:
-    """Find the plan. method: how activation ranges are chosen, or `MEASURED` for the best of each group.
+def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method: str) -> Calibration:
+    """Find the precision plan.
 
-    report is called with lines of progress. Errors: see `guard`; a budget that not even FP16 holds.
+    models: see `load_models`. data: what they read. min_psnr: the budget, dB of the worst frame against FP32. method:
+    key of `RANGE_METHODS`, or `MEASURED` for the best of each group. Errors: see `guard`; a budget that not even FP16
+    reaches.
     """
     feeds = _graph_inputs(models, data)
-    graphs = {name: _examine(models[name], name, feeds[name], report) for name in GRAPH_NAMES}
+    graphs = {name: _examine(models[name], name, feeds[name]) for name in GRAPH_NAMES}
     refiner_guard = guard(models["refiner"], "refiner", feeds["refiner"])
     del feeds
     reference = whole_frames(models, data)
@@ -153,12 +156,12 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
             planned[name] = apply_passes(models[name].clone(), planned_passes(scales[name], islands))
         return frame_loss(reference, whole_frames(planned, data))
 
-    half = verify([])
-    report(f"FP16 alone: worst frame {half.worst:.2f} dB")
-    if half.worst < min_psnr:
+    fp16 = verify([])
+    logger.info("FP16 alone: worst frame %.2f dB", fp16.worst)
+    if fp16.worst < min_psnr:
         raise HideNerfError(
-            f"FP16 alone reaches {half.worst:.2f} dB on the worst frame, so no plan holds --min-psnr {min_psnr:g}; "
-            f"ask for less than {half.worst:.0f}."
+            f"FP16 alone reaches {fp16.worst:.2f} dB on the worst frame, so no plan holds --min-psnr {min_psnr:g}; "
+            f"ask for less than {fp16.worst:.0f}."
         )
     seen = [number for number, sample in enumerate(data.samples) if not sample.held_out]
     int8 = Int8Frames(models, data, seen)
@@ -172,28 +175,23 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
         scales = {m: {group.graph: group_scales(group, graphs, m)} for m in methods}
         found = sensitivity(group, {m: loss_of(scales[m]) for m in methods})
         sensitivities.append(found)
-        report(
-            f"{number}/{len(groups)} {group.name}: {group.flops / 1e9:.2f} GFLOP, alone {found.loss.worst:.1f} dB "
-            f"({found.method})"
+        logger.info(
+            "%d/%d %s: %.2f GFLOP, alone %.1f dB (%s)",
+            *(number, len(groups), group.name, group.flops / 1e9, found.loss.worst, found.method),
         )
 
-    def tell(step: Step) -> None:
-        names = ", ".join(group.name for group in step.added)
-        verdict = "kept" if step.kept else "left in FP16"
-        report(f"{step.loss.worst:.2f} dB on the worst frame with {names} added: {verdict}")
-
     order = greedy_order(sensitivities, RUNS_PER_FRAME)
-    steps = greedy_search(order, min_psnr, lambda added: loss_of(scales_of(added)), tell)
+    steps = greedy_search(order, min_psnr, lambda added: loss_of(scales_of(added)))
     kept, loss = take_back([group for step in steps if step.kept for group in step.added], min_psnr, verify)
-    report(f"The plan as it is exported: worst of all {len(data.samples)} frames {loss.worst:.2f} dB")
-    return Calibration(graphs, refiner_guard, sensitivities, steps, kept, half, loss)
+    logger.info("The plan as it is exported: worst of all %d frames %.2f dB", len(data.samples), loss.worst)
+    return Calibration(graphs, refiner_guard, sensitivities, steps, kept, fp16, loss)
 
 
-def _examine(model: ir.Model, name: str, feeds: list[Tensors], report: Report) -> GraphFindings:
+def _examine(model: ir.Model, name: str, feeds: list[Tensors]) -> GraphFindings:
     found = guard(model, name, feeds)
-    report(
-        f"{name}: {found.tensors} tensors in FP16, the largest {found.largest.tensor} with "
-        f"{found.largest.max_abs:.4g}; {len(found.overflows)} nodes must stay in FP32"
+    logger.info(
+        "%s: %d tensors in FP16, the largest %s with %.4g; %d nodes must stay in FP32",
+        *(name, found.tensors, found.largest.tensor, found.largest.max_abs, len(found.overflows)),
     )
     layers = convolutions(model.graph)
     overflowing = {overflow.node for overflow in found.overflows}

@@ -1,7 +1,8 @@
-"""Calibration data: what the graphs read while real sources are moved by real motions."""
+"""Calibration data: the inputs of the graphs for sources moved by motions."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,18 @@ from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.retarget import Retargeter, View
 from hidenerf.runtime.sources.source import Source
 
+logger = logging.getLogger(__name__)
+
 Float = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame. source: its number among the data's sources. tensors: `secc_driving` [1, 3, Q, Q], `camera` [1, 25].
+    """One frame.
 
-    held_out: ranges and sensitivity do not see it; the finished plan has to hold on it too.
+    source: index into the data's sources. tensors: `secc_driving` [1, 3, Q, Q] and `camera` [1, 25]. held_out: ranges
+    and sensitivity are measured without it; the finished precision plan must hold on it too.
     """
 
     source: int
@@ -34,20 +38,23 @@ class Sample:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """sources: per source the source encoder's inputs. description: what the plan tells of them, in hashes."""
+    """Sources and frames.
+
+    sources: the source encoder's inputs, for each source. description: the plan's entry on them, with hashes.
+    """
 
     sources: list[Tensors]
     samples: list[Sample]
     description: dict[str, Any]
 
 
-def collect(
-    animator: Animator, sources: Sequence[Path], motions: Sequence[Path], frames: int, report: Callable[[str], None]
-) -> CalibrationData:
-    """Every source with every motion: `frames` frames of it, spread evenly, and as many less one held out between them.
+def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path], frames: int) -> CalibrationData:
+    """Every source with every motion: `frames` frames spread evenly over it, and `frames` - 1 held out between them.
 
-    What a shorter motion has not is left out, and of a motion of one frame that one serves. report is called with one
-    line per pair. Errors: those of the animator and the drivers.
+    A shorter motion gives all its frames.
+
+    animator: of the FP32 bundle. sources, motions: paths as for hidenerf-run. Errors: those of the animator and the
+    drivers.
     """
     inputs: list[Tensors] = []
     samples: list[Sample] = []
@@ -82,7 +89,7 @@ def collect(
                     "frames_sha256": digest.hexdigest(),
                 }
             )
-            report(f"{path.name} moved by {motion.name}: {len(chosen)} of {len(poses)} frames")
+            logger.info("%s moved by %s: %d of %d frames", path.name, motion.name, len(chosen), len(poses))
     description = {"sources": [_file(p) for p in sources], "motions": [_file(p) for p in motions], "pairs": pairs}
     return CalibrationData(inputs, samples, description)
 

@@ -42,7 +42,7 @@ def plan_content(
         "graphs": {name: graph_digest(model.graph) for name, model in models.items()},
         "calibration": data.description,
         "budget": {"min_psnr": min_psnr},
-        "reached": {"plan": _loss(found.plan), "fp16": _loss(found.half), "frames": len(data.samples)},
+        "reached": {"plan": _loss(found.plan), "fp16": _loss(found.fp16), "frames": len(data.samples)},
         "share": {
             "per_frame": round(found.int8_share(PER_FRAME), 4),
             "source_encoder": round(found.int8_share(("source_encoder",)), 4),

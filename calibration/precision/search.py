@@ -1,5 +1,6 @@
-"""Which layer groups go INT8: greedily by loss per saved FLOP, under a budget of quality."""
+"""Search for the layer groups that become INT8: greedy by loss per saved FLOP, within a quality budget."""
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +8,17 @@ from dataclasses import dataclass
 from hidenerf.calibration.precision.frame_loss import FrameLoss
 from hidenerf.calibration.precision.groups import LayerGroup
 
+logger = logging.getLogger(__name__)
+
 SEARCH_STEPS = 10
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one group alone loses in INT8, with the range method that loses least of those tried, by name."""
+    """The loss of one group alone in INT8.
+
+    method, loss: the range method with the least loss. losses: of every method tried, by its name.
+    """
 
     group: LayerGroup
     method: str
@@ -22,7 +28,10 @@ class Sensitivity:
 
 @dataclass(frozen=True)
 class Step:
-    """The frames with `added` on top of what was kept before, and whether they were within the budget."""
+    """One step of the search.
+
+    loss: with `added` besides the groups kept before. kept: whether that was within the budget.
+    """
 
     added: tuple[LayerGroup, ...]
     loss: FrameLoss
@@ -30,13 +39,16 @@ class Step:
 
 
 def sensitivity(group: LayerGroup, losses: Mapping[str, FrameLoss]) -> Sensitivity:
-    """A group's losses by range method; of methods that lose the same the first is taken."""
+    """The sensitivity of a group from its losses by range method; of equal losses the first is taken."""
     best = min(losses, key=lambda method: losses[method].mean_square)
     return Sensitivity(group, best, losses[best], losses)
 
 
 def greedy_order(sensitivities: Sequence[Sensitivity], weights: Mapping[str, float]) -> list[LayerGroup]:
-    """The groups by loss (mean square) per FLOP that INT8 takes from a frame. weights: graph → runs per frame."""
+    """The groups in ascending order of loss (mean square) per FLOP that INT8 saves in a frame.
+
+    weights: graph → runs per frame.
+    """
 
     def price(found: Sensitivity) -> tuple[float, float, str]:
         saved = found.group.flops * weights[found.group.graph]
@@ -49,11 +61,12 @@ def greedy_search(
     order: Sequence[LayerGroup],
     min_psnr: float,
     measure: Callable[[Sequence[LayerGroup]], FrameLoss],
-    report: Callable[[Step], None],
 ) -> list[Step]:
-    """Add the groups in this order, a few at a time: measuring is what takes time.
+    """Add the groups in this order, a few at a time, since measuring takes the time.
 
-    A few that take the worst frame below `min_psnr` dB are tried one by one, and those that do are left out.
+    If the few take the worst frame below `min_psnr` dB, each is tried alone, and left out if it does so too.
+
+    order: see `greedy_order`. min_psnr: the budget in dB. measure: groups in INT8 → loss.
     """
     kept: list[LayerGroup] = []
     steps: list[Step] = []
@@ -63,7 +76,10 @@ def greedy_search(
         within = loss.worst >= min_psnr
         if within or len(added) == 1:
             steps.append(Step(added, loss, within))
-            report(steps[-1])
+            logger.info(
+                "%.2f dB on the worst frame with %s added: %s",
+                *(loss.worst, ", ".join(group.name for group in added), "kept" if within else "left in FP16"),
+            )
         if within:
             kept.extend(added)
         return within
@@ -80,9 +96,10 @@ def greedy_search(
 def take_back(
     kept: Sequence[LayerGroup], min_psnr: float, measure: Callable[[Sequence[LayerGroup]], FrameLoss]
 ) -> tuple[list[LayerGroup], FrameLoss]:
-    """The longest beginning of `kept` whose frames, measured as a whole, are within the budget; and their loss.
+    """Drop groups from the end of `kept` until the loss is within the budget; the rest and its loss.
 
-    The loss is below the budget where not even the empty one is.
+    The loss is outside the budget if that of no group at all is. min_psnr: the budget in dB. measure: groups in INT8 →
+    loss.
     """
     remaining = list(kept)
     loss = measure(remaining)

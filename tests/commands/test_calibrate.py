@@ -138,7 +138,7 @@ def test_a_plan_for_another_model_is_refused_and_nothing_written(
 
     def export(checkpoint: dict[str, Any]) -> None:
         face_model, plan = load_face_model(default_face_model_path()), read_plan(plan_path)
-        arguments: dict[str, Any] = {"face_model": face_model, "report": lambda _: None, "precision": plan}
+        arguments: dict[str, Any] = {"face_model": face_model, "precision": plan}
         write_bundle(other, tmp_path / "bundle", checkpoint=checkpoint, **arguments)
 
     with pytest.raises(HideNerfError, match="seed 0, and not for untrained weights from seed 1"):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,7 +51,6 @@ def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..
         arguments: dict[str, Any] = {
             "checkpoint": {"random_init": 3},
             "face_model": face_model,
-            "report": lambda _: None,
         }
         precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
         write_bundle(tiny_model(), folder, precision=precision, **(arguments | change))
@@ -63,9 +63,11 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path: Path, half: bool) -> None:
-    lines: list[str] = []
-    write(tmp_path / "bundle", half=half, report=lines.append)
+def test_a_bundle_opens_and_says_what_it_is(
+    write: Callable[..., None], tmp_path: Path, half: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, bundle_writer.logger.name):
+        write(tmp_path / "bundle", half=half)
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
@@ -73,7 +75,7 @@ def test_a_bundle_opens_and_says_what_it_is(write: Callable[..., None], tmp_path
     )
     content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
     assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
-    assert [line.split()[0] for line in lines] == [f"{name}.onnx" for name in ALL_GRAPHS]
+    assert [line.split()[0] for line in caplog.messages] == [f"{name}.onnx" for name in ALL_GRAPHS]
     assert manifest.files.keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
     assert manifest.model.config == json.loads(json.dumps(TINY.to_dict()))
     assert manifest.checkpoint == Weights(seed=3)
@@ -257,32 +259,51 @@ def test_the_working_folder_can_be_the_bundle_or_is_refused(
         assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_failure_at_the_end_leaves_nothing(write: Callable[..., None], tmp_path: Path) -> None:
+def count_saved(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None] = lambda _: None) -> list[Path]:
+    """Files of graphs that are written from now on. after: is called with their number after each."""
+    saved: list[Path] = []
+    save = onnx.save
+
+    def save_and_count(model: onnx.ModelProto, path: Path) -> None:
+        save(model, path)
+        saved.append(path)
+        after(len(saved))
+
+    monkeypatch.setattr(bundle_writer.onnx, "save", save_and_count)
+    return saved
+
+
+def test_a_failure_at_the_end_leaves_nothing(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """All graphs are written when a face model that cannot be saved turns up."""
-    lines: list[str] = []
+    saved = count_saved(monkeypatch)
     with pytest.raises(TypeError):
-        write(tmp_path / "bundle", face_model=SimpleNamespace(name="no face model"), report=lines.append)
-    assert len(lines) == 4
+        write(tmp_path / "bundle", face_model=SimpleNamespace(name="no face model"))
+    assert len(saved) == 4
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("failure", "after"), [(KeyboardInterrupt, 1), (KeyboardInterrupt, 4), (RuntimeError, 2)])
 def test_an_interruption_leaves_the_older_bundle_as_it_was(
-    write: Callable[..., None], tmp_path: Path, failure: type[BaseException], after: int
+    write: Callable[..., None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: type[BaseException],
+    after: int,
 ) -> None:
     folder = tmp_path / "bundle"
     write(folder)
     write_set(folder / "engines" / "a set")
     before = snapshot(folder)
-    lines: list[str] = []
 
-    def report(line: str) -> None:
-        lines.append(line)
-        if len(lines) == after:
+    def interrupt(saved: int) -> None:
+        if saved == after:
             raise failure
 
+    count_saved(monkeypatch, interrupt)
     with pytest.raises(failure):
-        write(folder, half=True, report=report)
+        write(folder, half=True)
     assert list(tmp_path.iterdir()) == [folder]
     assert snapshot(folder) == before
 

@@ -62,7 +62,6 @@ def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
         folder,
         checkpoint={"random_init": 0},
         face_model=load_face_model(default_face_model_path()),
-        report=lambda _: None,
         **({"precision": FloatPrecision.FP32, "parity_waived": True} | how),
     )
     return folder

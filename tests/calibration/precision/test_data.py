@@ -19,7 +19,7 @@ def test_frames_are_spread_evenly(length: int, count: int, chosen: list[int]) ->
 
 
 def gathered(animator: Animator, *motions: Path) -> CalibrationData:
-    return collect(animator, [demo_source_path()], motions, 2, lambda _: None)
+    return collect(animator, [demo_source_path()], motions, 2)
 
 
 @pytest.fixture

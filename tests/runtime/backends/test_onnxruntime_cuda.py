@@ -404,7 +404,6 @@ def shipped(folder: Path) -> tuple[Bundle, Any]:
         checkpoint={"test": "shipped"},
         face_model=face_model,
         precision=FloatPrecision.FP16,
-        report=lambda _: None,
         parity_waived=True,
     )
     return open_bundle(folder), model
