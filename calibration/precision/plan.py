@@ -93,7 +93,7 @@ def _search_picture(found: Calibration, min_psnr: float) -> NDArray[np.uint8]:
         trial = taken | {group.name for group in step.added}
         (kept if step.kept else dropped).append(point(trial, step.loss.worst))
         taken = trial if step.kept else taken
-    fp16 = point(frozenset(), found.half.worst)
+    fp16 = point(frozenset(), found.fp16.worst)
     plan = point(frozenset(group.name for group in found.kept), found.plan.worst)
     return pareto_picture(kept, dropped, fp16, plan, min_psnr)
 

@@ -24,9 +24,9 @@ class Point:
     psnr: float
 
 
-def pareto_picture(kept: Sequence[Point], dropped: Sequence[Point], half: Point, plan: Point, budget: float) -> Picture:
+def pareto_picture(kept: Sequence[Point], dropped: Sequence[Point], fp16: Point, plan: Point, budget: float) -> Picture:
     """uint8 RGB [640, 960, 3]: the kept steps as a line, those left out as crosses, FP16 and plan as squares."""
-    points = [*kept, *dropped, half, plan]
+    points = [*kept, *dropped, fp16, plan]
     low, high = _padded([p.cost for p in points])
     bottom, top = _padded([*(p.psnr for p in points), budget])
 
@@ -53,7 +53,7 @@ def pareto_picture(kept: Sequence[Point], dropped: Sequence[Point], half: Point,
         cv2.circle(picture, place(point), 4, KEPT, -1, cv2.LINE_AA)
     for point in dropped:
         cv2.drawMarker(picture, place(point), DROPPED, cv2.MARKER_TILTED_CROSS, 10, 2)
-    for point, name, colour in ((half, "FP16", BLACK), (plan, "plan", PLAN)):
+    for point, name, colour in ((fp16, "FP16", BLACK), (plan, "plan", PLAN)):
         x, y = place(point)
         cv2.rectangle(picture, (x - 6, y - 6), (x + 6, y + 6), colour, 2)
         _text(picture, f"{name} {point.psnr:.1f} dB", (min(x + 10, WIDTH - 120), y - 10), colour)

@@ -7,7 +7,7 @@ def drawn(colour: tuple[int, int, int], **changes: object) -> int:
     points: dict[str, object] = {
         "kept": [Point(10.0, 60.0), Point(8.0, 50.0)],
         "dropped": [Point(7.0, 41.0)],
-        "half": Point(12.0, 67.0),
+        "fp16": Point(12.0, 67.0),
         "plan": Point(8.0, 49.0),
         "budget": 42.0,
     }
@@ -25,4 +25,4 @@ def test_every_kind_of_point_is_drawn() -> None:
 
 def test_a_single_value_does_not_break_the_axes() -> None:
     same = Point(5.0, 42.0)
-    assert drawn(PLAN, kept=[], dropped=[], half=same, plan=same) > 20
+    assert drawn(PLAN, kept=[], dropped=[], fp16=same, plan=same) > 20
