@@ -47,6 +47,11 @@ def is_quiet() -> bool:
     return not LIBRARY.isEnabledFor(logging.INFO)
 
 
+def verbosity() -> list[str]:
+    """The options that make another command of ours as verbose or quiet as this one."""
+    return ["--quiet"] if is_quiet() else ["--verbose"] if LIBRARY.isEnabledFor(logging.DEBUG) else []
+
+
 def print_result(text: str) -> None:
     """Print a command's result to stdout; nothing with `--quiet`."""
     if not is_quiet():

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from hidenerf import __version__
-from hidenerf.commands.console import is_quiet, logger
+from hidenerf.commands.console import logger, verbosity
 from hidenerf.commands.errors import EXIT_PARITY_FAILED
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.manifest import MANIFEST_NAME
@@ -40,7 +40,7 @@ def default_bundle() -> Path:
             "install the exporter with: pip install 'hidenerf[export]'"
         )
     logger.info(f"No bundle given: exporting the default one to {cached}.")
-    command = [*EXPORT, "-o", str(cached), *(["--quiet"] if is_quiet() else [])]
+    command = [*EXPORT, "-o", str(cached), *verbosity()]
     # Its log and errors share our stderr; stdout is for our own result.
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     if code not in (0, EXIT_PARITY_FAILED):
