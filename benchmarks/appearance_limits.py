@@ -65,7 +65,7 @@ def ways(model: HideNerf, batch: Batch, steps: int) -> dict[str, tuple[Tensor, T
     target, mask = resized(batch.target, size), resized(batch.mask, size)
 
     def draw(given: Planes) -> tuple[Tensor, Tensor]:
-        rendered, alpha = render(model.renderer, points, length, deformation, given)
+        rendered, alpha, _ = render(model.renderer, points, length, deformation, given)
         return rendered[:, :3], alpha
 
     def fitted(start: Planes, rate: float, make: Callable[[Planes], Planes]) -> tuple[Tensor, Tensor]:

@@ -114,6 +114,7 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
     rays, samples = config.render_size**2, config.samples_per_ray
     renderer = random_model(config, 0).renderer.to(GPU)
     points = torch.rand(batch, samples, 3, rays, device=GPU) * 2 - 1
+    moved = torch.rand(batch, samples, 3, rays, device=GPU) * 2 - 1
     length = torch.rand(batch, 1, rays, device=GPU) * 0.1
     weights = [renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias]
     features = torch.randn(batch, samples, rays, len(config.plane_sizes) * config.plane_channels, device=GPU).bfloat16()
@@ -123,10 +124,9 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
         few, kind = len(features), torch.float64 if features.dtype == torch.float64 else torch.float32
         steps = render_field if kernels else plain_field
         with torch.autocast("cuda", torch.bfloat16, enabled=kind == torch.float32):
-            rendered, alpha = steps(
-                features, points[:few].to(kind), length[:few].to(kind), Mlp(*weights), renderer.octaves
-            )
-        return torch.cat([rendered, alpha[:, None]], 1)
+            places = points[:few].to(kind), moved[:few].to(kind)
+            rendered, alpha, place = steps(features, *places, length[:few].to(kind), Mlp(*weights), renderer.octaves)
+        return torch.cat([rendered, alpha[:, None], place], 1)
 
     compare("field", partial(render, True), partial(render, False), [features[:2], *weights])
     chosen = field.BLOCK, field.WARPS

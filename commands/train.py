@@ -1,13 +1,16 @@
 """`hidenerf-train`: make a checkpoint from synthetic talking heads, clips of real people, or both."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import print_result
+from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.errors import HideNerfError
+
+_SKIN_SHARE = 0.7
 
 
 @options.command(extra="export")
@@ -25,6 +28,14 @@ from hidenerf.runtime.errors import HideNerfError
 )
 @click.option("--resume", type=options.PATH, help="Go on with the run saved in this folder (OUTPUT/run).")
 @click.option("--initial", type=options.PATH, help="Begin with this checkpoint's weights, not with random ones.")
+@click.option(
+    "--alignment",
+    type=click.Choice(["none", "maps", "maps and picture"]),
+    help="What of the source is sampled where its camera saw what a pixel shows.  [default: the preset's]",
+)
+@click.option(
+    "--aligned-scales", type=click.IntRange(1), help="Scales that sample maps, from the coarsest on.  [default: all]"
+)
 @click.option("--batch-size", type=int, help="Image pairs per step and GPU.")
 @click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
 @click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")
@@ -32,7 +43,12 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option("--vgg", type=options.PATH, help="VGG-16 of torchvision as .safetensors, for perceptual loss.")
 @click.option("--clips", type=options.PATH, help="Train on clips that hidenerf-clips put in this folder.")
 @click.option(
-    "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic batches."
+    "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic pairs."
+)
+@click.option("--augment", is_flag=True, help="With --clips: frame real sources, and expose real pairs, anew.")
+@click.option("--skins", type=options.PATH, help="Stills that hidenerf-clips prepared, for real skin on heads.")
+@click.option(
+    "--skin-share", type=click.FloatRange(0, 1), help="With --skins: share of heads with real skin.  [default: 0.7]"
 )
 @click.option(
     "--workers",
@@ -60,9 +76,14 @@ def main(
     stop_after: float,
     resume: Path | None,
     initial: Path | None,
+    alignment: str | None,
+    aligned_scales: int | None,
     vgg: Path | None,
     clips: Path | None,
     synthetic_share: float,
+    skins: Path | None,
+    skin_share: float | None,
+    augment: bool,
     workers: int | None,
     capacity: int,
     warm_up: int,
@@ -87,6 +108,7 @@ def main(
 
     from hidenerf.model.checkpoint import load_checkpoint
     from hidenerf.model.config import PRESETS
+    from hidenerf.model.growth import grown
     from hidenerf.training.loop.config import TrainingConfig, read_config
     from hidenerf.training.loop.run import PairOptions, run_session
     from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions
@@ -109,21 +131,43 @@ def main(
         values |= read_run(resume)["config"]
     if config_path is not None:
         values |= read_config(config_path)
+    if clips is not None and synthetic_share == 0 and skins is not None:
+        raise HideNerfError(f"--skins {skins}: no pairs are synthetic with --clips alone; give --synthetic-share, too.")
+    if skins is None and skin_share is not None:
+        raise HideNerfError(f"--skin-share {skin_share:g}: there is no real skin without --skins; drop it.")
+    if clips is None and augment:
+        raise HideNerfError("--augment: that changes real pairs, which --clips gives; drop it.")
     config = TrainingConfig.from_dict(_with_options(values, changes))
-    start = None if initial is None else load_checkpoint(initial)
-    if start is not None and start.config != PRESETS[preset]:
-        raise HideNerfError(
-            f"--initial {initial}: a model '{start.config.name}' of other sizes than --preset {preset}; choose the "
-            "preset it was trained with."
-        )
+    model_config = PRESETS[preset]
+    if alignment is not None:
+        model_config = dataclasses.replace(model_config, alignment=alignment)
+    if aligned_scales is not None:
+        model_config = dataclasses.replace(model_config, aligned_scales=aligned_scales)
+    old = start = None if initial is None else load_checkpoint(initial)
+    if old is not None and old.config != model_config:
+        try:
+            start, said = grown(old, model_config, config.seed)
+        except HideNerfError as error:
+            raise HideNerfError(f"--initial {initial}: {error}") from None
+        logger.info(f"{initial}: {said}")
     run_session(
         output,
-        PRESETS[preset],
+        model_config,
         config,
-        PairOptions(clips, synthetic_share, workers, capacity, warm_up),
+        PairOptions(
+            clips,
+            synthetic_share,
+            workers,
+            capacity,
+            warm_up,
+            skins=skins,
+            skin_share=_SKIN_SHARE if skin_share is None else skin_share,
+            augment=augment,
+        ),
         SessionOptions(stop_after, report_every, save_every, tensorboard),
         resume=resume,
         start=start,
+        grown_from=None if start is old else old,
         vgg=vgg,
         device=device,
         triton=triton,

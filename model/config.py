@@ -16,6 +16,11 @@ KINDS: dict[Any, str] = {
 }
 
 
+# How the source's identity reaches the refine network, see `ModelConfig`.
+UNALIGNED, MAPS, PICTURE = "none", "maps", "maps and picture"
+ALIGNMENTS = (UNALIGNED, MAPS, PICTURE)
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """One model's sizes; pictures are square, channels are listed from the finest resolution to the coarsest.
@@ -30,6 +35,9 @@ class ModelConfig:
     maximum_deformation: bound of each component of Δ, world units.
     extractor_channels: at S/2, S/4, … deformation_channels: LED's decoder at R, R/2, …
     identity_channels: ID encoder at S, S/2, …, R/4. refiner_channels: decoder at S, S/2, …, R/4.
+    alignment: "none": SPADE's maps lie in the source picture's coordinates, as in the paper; "maps": they are sampled
+    where the source camera saw what a pixel shows; "maps and picture": the source picture is, too. aligned_scales: most
+    scales of the decoder, from the coarsest on, that sample maps; the finer ones have constants instead.
     """
 
     name: str
@@ -55,6 +63,8 @@ class ModelConfig:
     identity_channels: tuple[int, ...]
     refiner_channels: tuple[int, ...]
     spade_width: int
+    alignment: str = UNALIGNED
+    aligned_scales: int = 8
 
     def __post_init__(self) -> None:
         scales = len(self.refiner_channels)
@@ -81,6 +91,7 @@ class ModelConfig:
             "identity_channels must have as many entries as refiner_channels": len(self.identity_channels) == scales,
             "the refiner's coarsest scale must be a quarter of render_size": scales >= 3
             and self.image_size << 2 == self.render_size << (scales - 1),
+            f"alignment must be one of {', '.join(ALIGNMENTS)}": self.alignment in ALIGNMENTS,
         }
         for rule, holds in rules.items():
             if not holds:
@@ -92,12 +103,13 @@ class ModelConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
-        """The config in `values`; a missing, unknown or ill-typed entry is named."""
+        """The config in `values`; a missing, unknown or ill-typed entry is named. What has a default may be missing."""
         if not isinstance(values, dict):
             raise HideNerfError(f"The model config is {values!r}, not a table of sizes; use the checkpoint's own.")
         fields = {field.name: field.type for field in dataclasses.fields(ModelConfig)}
+        needed = {field.name for field in dataclasses.fields(ModelConfig) if field.default is dataclasses.MISSING}
         for problem, names in (
-            ("lacks", fields.keys() - values.keys()),
+            ("lacks", needed - values.keys()),
             ("has unknown", values.keys() - fields.keys()),
         ):
             if names:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hidenerf.model.alignment import SourceView, align, source_view
 from hidenerf.model.appearance import AppearanceModule
-from hidenerf.model.config import ModelConfig
+from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.deformation import DeformationModule
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.refinement import IdEncoder, RefineNetwork
@@ -15,13 +16,15 @@ from hidenerf.model.rendering import Renderer
 
 class Output(NamedTuple):
     """frame [B, 3, S, S] and its alpha [B, 1, S, S], neither clamped; rendered [B, K, R, R], the first three channels
-    colours, and its rendered_alpha [B, 1, R, R]; deformation [B, 3N, R, R]."""
+    colours, and its rendered_alpha [B, 1, R, R]; deformation [B, 3N, R, R]; place [B, 3, R, R]: the canonical points
+    where the rays end, times rendered_alpha."""
 
     frame: Tensor
     alpha: Tensor
     rendered: Tensor
     rendered_alpha: Tensor
     deformation: Tensor
+    place: Tensor
 
 
 class HideNerf(nn.Module):
@@ -52,9 +55,20 @@ class HideNerf(nn.Module):
         """Nothing hoisted: source_image [B, 3, S, S] in [0, 1], cameras [B, 25], SECCs [B, 3, Q, Q]."""
         planes = self.appearance(source_image, source_camera)
         deformation = self.deformation(secc_driving, secc_canonical, self.ray_points(camera))
-        rendered, rendered_alpha = self.renderer(deformation, camera, planes)
-        frame, alpha = self.refiner(rendered, rendered_alpha, self.id_encoder(source_image))
-        return Output(frame, alpha, rendered, rendered_alpha, deformation)
+        rendered, rendered_alpha, place = self.renderer.placed(deformation, camera, planes)
+        alignment = None
+        if self.config.alignment != UNALIGNED:
+            alignment = align(self.source_view(planes, source_camera), place, rendered_alpha)
+        frame, alpha = self.refiner(rendered, rendered_alpha, self.id_encoder(source_image), alignment, source_image)
+        return Output(frame, alpha, rendered, rendered_alpha, deformation, place)
+
+    def source_view(self, planes: list[Tensor], source_camera: Tensor) -> SourceView:
+        """What the source camera [B, 25] sees of the planes as they are."""
+        config = self.config
+        size = config.render_size
+        still = source_camera.new_zeros(len(source_camera), 3 * config.samples_per_ray, size, size)
+        _, alpha, place = self.renderer.placed(still, source_camera, planes)
+        return source_view(source_camera, place, alpha)
 
 
 def frame_to_uint8(frame: Tensor) -> Tensor:

@@ -3,15 +3,20 @@
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hidenerf.model.config import ModelConfig
+from hidenerf.model.alignment import GUIDES, Alignment, Sight, sample
+from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
 Normalise = Callable[[Tensor], Tensor]
+
+# Of the share of the source's own pixels in the frame where the network has learned nothing yet.
+INITIAL_BLEND_LOGIT = -2.0
 
 
 class IdEncoder(nn.Module):
@@ -53,18 +58,80 @@ class Spade(nn.Module):
     def fold(self, identity: Tensor) -> tuple[Tensor, Tensor]:
         """identity features [B, I, H, W] → gamma, beta [B, C, H, W] of y = x·gamma + beta, the batch norm inside."""
         shared = self.shared(identity)
-        mean, variance = running_statistics(self.norm)
-        scale = torch.rsqrt(variance + self.norm.eps)[:, None, None]
-        gamma = (1.0 + self.gamma(shared)) * scale
-        return gamma, self.beta(shared) - gamma * mean[:, None, None]
+        return folded(self.norm, self.gamma(shared), self.beta(shared))
+
+
+class AlignedSpade(Spade):
+    """SPADE whose γ and β are sampled where the source camera saw what a pixel shows; elsewhere they are constants.
+
+    absent [2, C]: these constants. Sampling is linear in the maps, so that the norm folds into them as in `Spade`.
+    """
+
+    def __init__(self, channels: int, identity_channels: int, width: int) -> None:
+        super().__init__(channels, identity_channels, width)
+        self.absent = nn.Parameter(torch.zeros(2, channels))
+
+    def forward(self, x: Tensor, identity: Tensor, sight: Sight) -> Tensor:  # type: ignore[override]
+        """x [B, C, h, w], identity features [B, I, H, W] in the source's coordinates → [B, C, h, w]."""
+        shared = self.shared(identity)
+        gamma, beta = self.modulation(self.gamma(shared), self.beta(shared), sight)
+        return self.norm(x) * (1.0 + gamma) + beta
+
+    def modulation(self, gamma: Tensor, beta: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
+        """Maps [B, C, H, W] in the source's coordinates → in the frame's, [B, C, h, w]."""
+        absent = self.absent[:, None, :, None, None]
+        return blended(gamma, absent[0], sight), blended(beta, absent[1], sight)
+
+    def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor, sight: Sight) -> Tensor:
+        """`forward` with the maps of `fold`."""
+        gamma_absent, beta_absent = folded(self.norm, self.absent[0, :, None, None], self.absent[1, :, None, None])
+        return x * blended(gamma, gamma_absent, sight) + blended(beta, beta_absent, sight)
+
+
+class ConstantNorm(nn.Module):
+    """In the place of SPADE: norm(x)·(1 + γ) + β, with γ and β of each channel, `absent` [2, C], of no source."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.absent = nn.Parameter(torch.zeros(2, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B, C, H, W]."""
+        gamma, beta = self.absent[:, :, None, None]
+        return self.norm(x) * (1.0 + gamma) + beta
+
+
+def blended(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
+    """Maps [B, C, H, W] of a source sampled where it shows what a pixel shows; `absent` [C, 1, 1] where it does not."""
+    return absent + sight.shown * (sample(maps, sight.grid.detach()) - absent)
+
+
+def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """norm(x)·(1 + γ) + β as x·gamma + beta; γ, β [..., C, H, W]."""
+    mean, variance = running_statistics(norm)
+    scale = torch.rsqrt(variance + norm.eps)[:, None, None]
+    inside = (1.0 + gamma) * scale
+    return inside, beta - inside * mean[:, None, None]
 
 
 class SpadeBlock(nn.Module):
-    """Residual block with two SPADE norms; how they are evaluated is the caller's choice."""
+    """Residual block with two SPADE norms; how they are evaluated is the caller's choice.
 
-    def __init__(self, inputs: int, outputs: int, identity_channels: int, width: int) -> None:
+    alignment: whether they are `Spade`, `AlignedSpade` or, with None, `ConstantNorm`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, identity_channels: int, width: int, alignment: bool | None = False
+    ) -> None:
         super().__init__()
-        self.spades = nn.ModuleList(Spade(channels, identity_channels, width) for channels in (inputs, outputs))
+        self.alignment = alignment
+        both = inputs, outputs
+        kind = AlignedSpade if alignment else Spade
+        self.spades = nn.ModuleList(
+            ConstantNorm(channels) if alignment is None else kind(channels, identity_channels, width)
+            for channels in both
+        )
         self.first = nn.Conv2d(inputs, outputs, 3, 1, 1)
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
@@ -75,38 +142,64 @@ class SpadeBlock(nn.Module):
 
 
 class RefineNetwork(nn.Module):
-    """Encoder-decoder from the rendered picture and its alpha at R to the frame and its alpha at S."""
+    """Encoder-decoder from the rendered picture and its alpha at R to the frame and its alpha at S.
+
+    With alignment (see `ModelConfig`) it also sees the guides of `Alignment`; with the source picture, too, this
+    picture as it lies in the frame, at R and before the last block, and it says per pixel how much of it to keep.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         channels = config.refiner_channels
         at_render_size = channels[-3:]
-        self.stem = ConvBlock(config.render_channels + 1, at_render_size[0])
+        self.aligned = config.alignment != UNALIGNED
+        self.with_picture = config.alignment == PICTURE
+        guides = GUIDES * self.aligned + 3 * self.with_picture
+        self.stem = ConvBlock(config.render_channels + 1 + guides, at_render_size[0])
         self.down = nn.ModuleList(
             ConvBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(at_render_size)
         )
         coarse_to_fine = channels[::-1]
         inputs = (channels[-1], *coarse_to_fine[:-1])
         identities = config.identity_channels[::-1]
+        alignments = [
+            (True if scale < config.aligned_scales else None) if self.aligned else False
+            for scale in range(len(channels))
+        ]
         self.blocks = nn.ModuleList(
-            SpadeBlock(before, after, identity, config.spade_width)
-            for before, after, identity in zip(inputs, coarse_to_fine, identities, strict=True)
+            SpadeBlock(before, after, identity, config.spade_width, alignment)
+            for before, after, identity, alignment in zip(inputs, coarse_to_fine, identities, alignments, strict=True)
         )
-        self.head = nn.Conv2d(channels[0], 4, 3, 1, 1)
+        self.head = nn.Conv2d(channels[0], 5 if self.with_picture else 4, 3, 1, 1)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
+        if self.with_picture:
+            self.detail = nn.Conv2d(4, inputs[-1], 3, 1, 1)
+            assert self.head.bias is not None
+            nn.init.zeros_(self.detail.weight)
+            nn.init.zeros_(self.detail.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(self.head.weight[4:])
+            nn.init.constant_(self.head.bias[4:], INITIAL_BLEND_LOGIT)
 
-    def forward(self, rendered: Tensor, alpha: Tensor, identity: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        rendered: Tensor,
+        alpha: Tensor,
+        identity: Sequence[Tensor],
+        alignment: Alignment | None = None,
+        source_image: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """rendered [B, K, R, R], its alpha [B, 1, R, R], ID maps finest first → frame [B, 3, S, S], alpha [B, 1, S, S].
 
-        Neither is clamped to [0, 1].
+        Neither is clamped to [0, 1]. alignment, source_image [B, 3, S, S]: for a network with alignment.
         """
-        norms = [
-            partial(spade, identity=feature)
-            for block, feature in zip(self.blocks, reversed(identity), strict=True)
-            for spade in block.spades  # type: ignore[union-attr]
-        ]
-        return self.refine(rendered, alpha, norms)
+        norms: list[Normalise] = []
+        for block, feature in zip(self.blocks, reversed(identity), strict=True):
+            given = self._given(block, feature.shape[-1], alignment)
+            for spade in block.spades:  # type: ignore[union-attr]
+                constant = isinstance(spade, ConstantNorm)
+                norms.append(spade if constant else partial(spade, identity=feature, **given))
+        return self.refine(rendered, alpha, norms, alignment, source_image)
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """ID maps finest first → (gamma, beta) of every SPADE layer in the order in which they run."""
@@ -114,22 +207,58 @@ class RefineNetwork(nn.Module):
             spade.fold(feature)
             for block, feature in zip(self.blocks, reversed(identity), strict=True)
             for spade in block.spades  # type: ignore[union-attr]
+            if not isinstance(spade, ConstantNorm)
         ]
 
     def forward_folded(
-        self, rendered: Tensor, alpha: Tensor, modulation: Sequence[tuple[Tensor, Tensor]]
+        self,
+        rendered: Tensor,
+        alpha: Tensor,
+        modulation: Sequence[tuple[Tensor, Tensor]],
+        alignment: Alignment | None = None,
+        source_image: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The same as `forward` with the maps of `fold`: each SPADE layer is one multiply-add."""
 
         def multiply_add(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
             return x * gamma + beta
 
-        norms = [partial(multiply_add, gamma=gamma, beta=beta) for gamma, beta in modulation]
-        return self.refine(rendered, alpha, norms)
+        norms: list[Normalise] = []
+        maps = iter(modulation)
+        for block in self.blocks:
+            for spade in block.spades:  # type: ignore[union-attr]
+                if isinstance(spade, ConstantNorm):
+                    norms.append(spade)
+                    continue
+                gamma, beta = next(maps)
+                given: dict[str, Any] = {
+                    "gamma": gamma,
+                    "beta": beta,
+                    **self._given(block, gamma.shape[-1], alignment),
+                }
+                norms.append(partial(spade.multiply_add if isinstance(spade, AlignedSpade) else multiply_add, **given))
+        return self.refine(rendered, alpha, norms, alignment, source_image)
 
-    def refine(self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise]) -> tuple[Tensor, Tensor]:
+    def refine(
+        self,
+        rendered: Tensor,
+        alpha: Tensor,
+        norms: Sequence[Normalise],
+        alignment: Alignment | None = None,
+        source_image: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The network itself, with one normalisation per SPADE layer."""
-        skips = [self.stem(torch.cat([rendered * 2.0 - 1.0, alpha], 1))]
+        seen = [rendered * 2.0 - 1.0, alpha]
+        if self.aligned:
+            assert alignment is not None, "a network with alignment is given one"
+            seen.append(alignment.guides)
+        if self.with_picture:
+            assert alignment is not None
+            assert source_image is not None, "a network that keeps the source's own pixels is given them"
+            small = F.avg_pool2d(source_image, source_image.shape[-1] // rendered.shape[-1])
+            here = alignment.at(rendered.shape[-1])
+            seen.append(here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0))
+        skips = [self.stem(torch.cat(seen, 1))]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = skips.pop()
@@ -137,10 +266,27 @@ class RefineNetwork(nn.Module):
         for index, block in enumerate(self.blocks):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            if self.with_picture and index == len(self.blocks) - 1:
+                assert alignment is not None
+                assert source_image is not None
+                sight = alignment.at(source_image.shape[-1])
+                own = sample(source_image, sight.grid)
+                x = x + self.detail(torch.cat([sight.shown * (own * 2.0 - 1.0), sight.shown], 1))
             x = block(x, norms[2 * index], norms[2 * index + 1])
             if index > 0 and skips:
                 x = x + skips.pop()
         while picture.shape[-1] < x.shape[-1]:
             picture = upsample(picture)
-        refined = picture + self.head(F.leaky_relu(x, LEAK))
-        return refined[:, :3], refined[:, 3:]
+        change = self.head(F.leaky_relu(x, LEAK))
+        refined = picture + change[:, :4]
+        frame = refined[:, :3]
+        if self.with_picture:
+            frame = frame + sight.shown * torch.sigmoid(change[:, 4:]) * (own - frame)
+        return frame, refined[:, 3:]
+
+    def _given(self, block: nn.Module, size: int, alignment: Alignment | None) -> dict[str, Sight]:
+        """What else the norms of a block are given whose maps are of this size."""
+        if not isinstance(block, SpadeBlock) or not block.alignment:
+            return {}
+        assert alignment is not None, "a network with alignment is given one"
+        return {"sight": alignment.at(size)}

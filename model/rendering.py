@@ -46,11 +46,16 @@ def sample_planes(planes: Tensor, points: Tensor) -> Tensor:
     return sampled.reshape(batch, 3, channels, *sampled.shape[-2:]).mean(1)
 
 
-def composite(sigma: Tensor, colour: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 5: sigma [B, N, P], colour [B, C, N, P], interval length [B, 1, P] → picture [B, C, P], alpha [B, P]."""
+def ray_weights(sigma: Tensor, length: Tensor) -> Tensor:
+    """Eq. 5's weight of each sample: sigma [B, N, P], interval length [B, 1, P] → [B, N, P]."""
     optical = sigma * length
     before = torch.cumsum(optical, 1) - optical
-    weight = torch.exp(-before) * (1.0 - torch.exp(-optical))
+    return torch.exp(-before) * (1.0 - torch.exp(-optical))
+
+
+def composite(sigma: Tensor, colour: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+    """Eq. 5: sigma [B, N, P], colour [B, C, N, P], interval length [B, 1, P] → picture [B, C, P], alpha [B, P]."""
+    weight = ray_weights(sigma, length)
     return (weight[:, None] * colour).sum(2), weight.sum(1)
 
 
@@ -71,6 +76,21 @@ def triplane_render(
     [B, K, R, R] in [0, 1], alpha [B, 1, R, R]. The first three channels are colours; the others are features that are
     composited as colours are. Coordinates and compositing are FP32 whatever the planes and weights are.
     """
+    mlp = weight_1, bias_1, weight_2, bias_2
+    return triplane_render_placed(deformation, camera, planes, *mlp, octaves)[:2]
+
+
+def triplane_render_placed(
+    deformation: Tensor,
+    camera: Tensor,
+    planes: Sequence[Tensor],
+    weight_1: Tensor,
+    bias_1: Tensor,
+    weight_2: Tensor,
+    bias_2: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`triplane_render`, and where the rays end: the canonical points p + Δ composited as colours are, [B, 3, R, R]."""
     batch, channels, size, _ = deformation.shape
     samples = channels // 3
     points, length = ray_points(rays_from_camera(camera, size), samples)
@@ -84,8 +104,10 @@ def triplane_render(
     raw = (torch.matmul(weight_2, hidden) + bias_2[:, None]).to(length.dtype)
     raw = raw.reshape(batch, -1, samples, size * size)
     sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
-    rendered, alpha = composite(sigma, torch.sigmoid(raw[:, :-1]), length.flatten(2))
-    return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)
+    weight = ray_weights(sigma, length.flatten(2))
+    rendered, place = ((weight[:, None] * values).sum(2) for values in (torch.sigmoid(raw[:, :-1]), canonical))
+    pictures = rendered, weight.sum(1, keepdim=True), place
+    return tuple(one.reshape(batch, -1, size, size) for one in pictures)  # type: ignore[return-value]
 
 
 class Renderer(nn.Module):
@@ -102,5 +124,9 @@ class Renderer(nn.Module):
 
     def forward(self, deformation: Tensor, camera: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """deformation [B, 3N, R, R], camera [B, 25], planes → rendered [B, K, R, R], alpha [B, 1, R, R]."""
+        return self.placed(deformation, camera, planes)[:2]
+
+    def placed(self, deformation: Tensor, camera: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """`forward`, and where the rays end [B, 3, R, R]: see `triplane_render_placed`."""
         mlp = self.first.weight, self.first.bias, self.second.weight, self.second.bias
-        return triplane_render(deformation, camera, planes, *mlp, self.octaves)
+        return triplane_render_placed(deformation, camera, planes, *mlp, self.octaves)

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from hidenerf.training.data.clips.file import open_clip
@@ -81,12 +82,14 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
 
 def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert "no such folder" in refuse(tmp_path / "nowhere", "--output", out)
-    assert f"{Path(__file__)}: not a folder; give the folder that holds" in refuse(__file__, "--output", out)
+    assert "no such file or folder" in refuse(tmp_path / "nowhere", "--output", out)
+    assert f"{Path(__file__)}: neither a clip nor a picture by its name (.mp4, " in refuse(__file__, "--output", out)
     assert "no clips in this folder (.mp4, " in refuse(tmp_path, "--output", out)
+    assert f"{Path(__file__)}: not a folder; with --person" in refuse(__file__, "--person", "--output", out)
+    assert "no such folder (--mattes)" in refuse(tmp_path, "--mattes", tmp_path / "nowhere", "--output", out)
     assert not out.exists()
     (tmp_path / "broken.mp4").write_bytes(b"not a film")
-    assert "none of its 1 clips could be prepared" in refuse(
+    assert "None of the 1 clip could be prepared" in refuse(
         tmp_path, "--output", out, "--face-landmarker", face_landmarker
     )
     assert "--preset huge: no such preset" in refuse(tmp_path, "--output", out, "--preset", "huge")
@@ -108,3 +111,34 @@ def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path
         assert process.stderr.read() == "Interrupted.\n"
     assert [path.name for path in out.iterdir()] == ["a.mp4.npz"]
     assert len(open_clip(out / "a.mp4.npz").clip) == 7
+
+
+def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: Path, tmp_path: Path) -> None:
+    folder, mattes, out = tmp_path / "pictures", tmp_path / "mattes", tmp_path / "out"
+    for place in (folder, mattes):
+        place.mkdir()
+    portrait = cv2.imread(str(shared_data / "src_astronaut.png"))
+    cv2.imwrite(str(folder / "a.jpg"), portrait)
+    cv2.imwrite(str(folder / "b.png"), portrait[:, ::-1])
+    cv2.imwrite(str(folder / "faceless.jpg"), np.full((200, 200, 3), 128, np.uint8))
+    matte = np.zeros(portrait.shape[:2], np.uint8)
+    matte[:, 50:450] = 255
+    for name in ("a", "b", "faceless"):
+        cv2.imwrite(str(mattes / f"{name}.png"), matte if name != "faceless" else matte[:200, :200])
+    options = ("--mattes", mattes, "--face-landmarker", face_landmarker)
+    result = run(folder, "--output", out, *options)
+    assert result.returncode == 0, result.stderr
+    assert f"{out}: 2 of 3 clips prepared, 0 before; 2 frames in " in result.stdout
+    assert "faceless.jpg: no face was found" in result.stderr
+    file = open_clip(out / "a.jpg.npz")
+    assert len(file.clip) == 1
+    assert (file.frame(0).read().mask == 255).mean() > 0.5
+    assert "a.jpg: prepared already\n" in run(folder, "--output", out, *options).stdout
+
+    result = run(folder, "--person", "--output", out, *options)
+    assert result.returncode == 0, result.stderr
+    assert "pictures: 2 frames, fit error " in result.stdout
+    assert "faceless.jpg: no face was found" in result.stderr
+    assert len(open_clip(out / "pictures.npz").clip) == 2
+    (mattes / "a.png").unlink()
+    assert "holds no matte a.png" in run(folder / "a.jpg", folder / "b.png", "--output", out / "2", *options).stderr

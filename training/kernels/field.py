@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from hidenerf.model.rendering import DENSITY_SCALE, Renderer, composite, positional_encoding
+from hidenerf.model.rendering import DENSITY_SCALE, Renderer, positional_encoding, ray_weights
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
 # Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
@@ -40,19 +40,24 @@ class Mlp(NamedTuple):
         return Mlp(renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias)
 
 
-def render_field(features: Tensor, points: Tensor, length: Tensor, mlp: Mlp, octaves: int) -> tuple[Tensor, Tensor]:
-    """MLP and compositing of looked-up samples, differentiable in features and weights.
+def render_field(
+    features: Tensor, points: Tensor, moved: Tensor, length: Tensor, mlp: Mlp, octaves: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """MLP and compositing of looked-up samples, differentiable in features, moved points and weights.
 
-    features: [B, N, P, F]. points: [B, N, 3, P], the samples in the observed space, world units. length: [B, 1, P],
-    those of the rays' intervals. octaves: of the positional encoding. Returns rendered [B, K, P] and alpha [B, P]. The
-    layers' products are of the features' type, all else and the results of the points'.
+    features: [B, N, P, F]. points: [B, N, 3, P], the samples in the observed space, world units. moved: [B, N, 3, P],
+    the same moved by Δ, in the canonical space. length: [B, 1, P], those of the rays' intervals. octaves: of the
+    positional encoding. Returns rendered [B, K, P], alpha [B, P], and the moved points composited as colours are
+    [B, 3, P]. The layers' products are of the features' type, all else and the results of the points'.
     """
     if _fits(features):
-        return _Field.apply(features, points, length, *mlp, octaves)
-    return plain_field(features, points, length, mlp, octaves)
+        return _Field.apply(features, points, moved, length, *mlp, octaves)
+    return plain_field(features, points, moved, length, mlp, octaves)
 
 
-def plain_field(features: Tensor, points: Tensor, length: Tensor, mlp: Mlp, octaves: int) -> tuple[Tensor, Tensor]:
+def plain_field(
+    features: Tensor, points: Tensor, moved: Tensor, length: Tensor, mlp: Mlp, octaves: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """`render_field` in PyTorch's functions, channels innermost.
 
     The positional encoding has its own half of the first layer, since no gradient flows into it.
@@ -62,7 +67,9 @@ def plain_field(features: Tensor, points: Tensor, length: Tensor, mlp: Mlp, octa
     hidden = F.linear(features, from_features) + F.linear(encoding.to(features.dtype), from_encoding, mlp.first_bias)
     raw = F.linear(F.relu(hidden), mlp.second, mlp.second_bias).to(length.dtype).permute(0, 3, 1, 2)
     sigma = DENSITY_SCALE * F.softplus(raw[:, -1])
-    return composite(sigma, torch.sigmoid(raw[:, :-1]), length)
+    weight = ray_weights(sigma, length)
+    rendered, place = ((weight[:, None] * one).sum(2) for one in (torch.sigmoid(raw[:, :-1]), moved.transpose(1, 2)))
+    return rendered, weight.sum(1), place
 
 
 def _fits(features: Tensor) -> bool:
@@ -78,44 +85,47 @@ class _Field(torch.autograd.Function):
         ctx: Any,
         features: Tensor,
         points: Tensor,
+        moved: Tensor,
         length: Tensor,
         first: Tensor,
         first_bias: Tensor,
         second: Tensor,
         second_bias: Tensor,
         octaves: int,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         from hidenerf.training.kernels import field_kernels as kernels
 
         batch, _, pixels, _ = features.shape
-        inputs = features.contiguous(), points.contiguous(), length.contiguous()
+        inputs = tuple(given.contiguous() for given in (features, points, moved, length))
         low = first.to(features.dtype).contiguous(), second.to(features.dtype).contiguous()
         weights = low[0], first_bias, low[1], second_bias
         rendered = torch.empty(batch, pixels, len(second) - 1, device=points.device, dtype=points.dtype)
         alpha = torch.empty(batch, pixels, device=points.device, dtype=points.dtype)
+        place = torch.empty(batch, 3, pixels, device=points.device, dtype=points.dtype)
+        outputs = rendered, alpha, place
         ctx.sizes = _sizes(features, len(first), len(second), 6 * octaves)
-        kernels.field_forward[_grid(batch, pixels, ctx.sizes)](*inputs, *weights, rendered, alpha, **ctx.sizes)
-        ctx.save_for_backward(*inputs, *weights, rendered, alpha)
+        kernels.field_forward[_grid(batch, pixels, ctx.sizes)](*inputs, *weights, *outputs, **ctx.sizes)
+        ctx.save_for_backward(*inputs, *weights, *outputs)
         ctx.types = first.dtype, second.dtype
-        return rendered.transpose(1, 2), alpha
+        return rendered.transpose(1, 2), alpha, place
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         from hidenerf.training.kernels import field_kernels as kernels
 
-        features, points, _, first, first_bias, second, second_bias, *_ = ctx.saved_tensors
+        features, points, moved, _, first, first_bias, second, second_bias, *_ = ctx.saved_tensors
         grid = _grid(len(features), features.shape[2], ctx.sizes)
         parts = [
             torch.empty(grid[0] * grid[1], *weight.shape, device=points.device, dtype=points.dtype)
             for weight in (first, first_bias, second, second_bias)
         ]
-        grad_features = torch.empty_like(features)
-        of_outputs = gradients[0].transpose(1, 2).contiguous(), gradients[1].contiguous()
-        kernels.field_backward[grid](*ctx.saved_tensors, *of_outputs, grad_features, *parts, **ctx.sizes)
+        of_inputs = torch.empty_like(features), torch.empty_like(moved)
+        of_outputs = gradients[0].transpose(1, 2).contiguous(), *(gradient.contiguous() for gradient in gradients[1:])
+        kernels.field_backward[grid](*ctx.saved_tensors, *of_outputs, *of_inputs, *parts, **ctx.sizes)
         sums = [part.sum(0) for part in parts]
         sums[0], sums[2] = sums[0].to(ctx.types[0]), sums[2].to(ctx.types[1])
-        return grad_features, None, None, *sums, None
+        return of_inputs[0], None, of_inputs[1], None, *sums, None
 
 
 def rays_a_program(channels: int) -> int:

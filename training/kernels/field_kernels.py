@@ -60,6 +60,7 @@ def _density(raw, outputs, scale, WIDTH: tl.constexpr):
 def field_forward(
     features,
     points,
+    moved,
     length,
     first,
     first_bias,
@@ -67,6 +68,7 @@ def field_forward(
     second_bias,
     rendered,
     alpha,
+    place,
     pixels,
     feature_channels,
     encoding_channels,
@@ -80,8 +82,8 @@ def field_forward(
     OUTPUTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """features [B, N, P, F], points [B, N, 3, P], length [B, P], first [W, F + E], second [K + 1, W] and their biases
-    → rendered [B, P, K], alpha [B, P]."""
+    """features [B, N, P, F], points and moved [B, N, 3, P], length [B, P], first [W, F + E], second [K + 1, W] and
+    their biases → rendered [B, P, K], alpha [B, P], place [B, 3, P]."""
     batch = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     real = pixel < pixels
@@ -97,8 +99,12 @@ def field_forward(
     before = tl.zeros([BLOCK], dtype=distance.dtype)
     total = tl.zeros([BLOCK], dtype=distance.dtype)
     picture = tl.zeros([BLOCK, OUTPUTS], dtype=distance.dtype)
+    x = tl.zeros([BLOCK], dtype=distance.dtype)
+    y = tl.zeros([BLOCK], dtype=distance.dtype)
+    z = tl.zeros([BLOCK], dtype=distance.dtype)
     features += batch * SAMPLES * pixels * feature_channels
     points += batch * SAMPLES * pixels * 3
+    moved += batch * SAMPLES * pixels * 3
     for sample in range(SAMPLES):
         base = features + (sample * pixels + tl.program_id(0) * BLOCK) * feature_channels
         left = pixels - tl.program_id(0) * BLOCK
@@ -112,9 +118,17 @@ def field_forward(
         optical = density * distance
         weight = tl.exp(-before) * (1.0 - tl.exp(-optical))
         picture += weight[:, None] * tl.sigmoid(raw)
+        there = moved + sample * 3 * pixels + pixel
+        x += weight * tl.load(there, mask=real, other=0.0)
+        y += weight * tl.load(there + pixels, mask=real, other=0.0)
+        z += weight * tl.load(there + 2 * pixels, mask=real, other=0.0)
         total += weight
         before += optical
     tl.store(alpha + batch * pixels + pixel, total, mask=real)
+    there = place + batch * 3 * pixels + pixel
+    tl.store(there, x, mask=real)
+    tl.store(there + pixels, y, mask=real)
+    tl.store(there + 2 * pixels, z, mask=real)
     shown = rendered + (batch * pixels + tl.program_id(0) * BLOCK) * (outputs - 1)
     _store_tile(shown, picture, pixels - tl.program_id(0) * BLOCK, outputs - 1, 0, outputs - 1, BLOCK, OUTPUTS)
 
@@ -123,6 +137,7 @@ def field_forward(
 def field_backward(
     features,
     points,
+    moved,
     length,
     first,
     first_bias,
@@ -130,9 +145,12 @@ def field_backward(
     second_bias,
     rendered,
     alpha,
+    place,
     grad_rendered,
     grad_alpha,
+    grad_place,
     grad_features,
+    grad_moved,
     part_first,
     part_first_bias,
     part_second,
@@ -150,8 +168,8 @@ def field_backward(
     OUTPUTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """grad_features [B, N, P, F], and each program's share of the gradients of weights and biases, part_… [programs,
-    …], from the outputs of `field_forward` and their gradients."""
+    """grad_features [B, N, P, F], grad_moved [B, N, 3, P], and each program's share of the gradients of weights and
+    biases, part_… [programs, …], from the outputs of `field_forward` and their gradients."""
     batch = tl.program_id(1).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     real = pixel < pixels
@@ -172,6 +190,13 @@ def field_backward(
     behind = of_alpha * tl.load(alpha + batch * pixels + pixel, mask=real, other=0.0)
     picture = _tile(rendered + shown, left, outputs - 1, 0, outputs - 1, BLOCK, OUTPUTS)
     behind += tl.sum(of_picture * picture, 1)
+    end = batch * 3 * pixels + pixel
+    of_x = tl.load(grad_place + end, mask=real, other=0.0)
+    of_y = tl.load(grad_place + end + pixels, mask=real, other=0.0)
+    of_z = tl.load(grad_place + end + 2 * pixels, mask=real, other=0.0)
+    behind += of_x * tl.load(place + end, mask=real, other=0.0)
+    behind += of_y * tl.load(place + end + pixels, mask=real, other=0.0)
+    behind += of_z * tl.load(place + end + 2 * pixels, mask=real, other=0.0)
     before = tl.zeros([BLOCK], dtype=distance.dtype)
     first_features = tl.zeros([HIDDEN, FEATURES], dtype=distance.dtype)
     first_encoding = tl.zeros([HIDDEN, ENCODING], dtype=distance.dtype)
@@ -181,6 +206,8 @@ def field_backward(
     features += batch * SAMPLES * pixels * feature_channels
     grad_features += batch * SAMPLES * pixels * feature_channels
     points += batch * SAMPLES * pixels * 3
+    moved += batch * SAMPLES * pixels * 3
+    grad_moved += batch * SAMPLES * pixels * 3
     for sample in range(SAMPLES):
         base = (sample * pixels + tl.program_id(0) * BLOCK) * feature_channels
         feature = _tile(features + base, left, feature_channels, 0, feature_channels, BLOCK, FEATURES)
@@ -194,7 +221,14 @@ def field_backward(
         through, passed = tl.exp(-before), tl.exp(-optical)
         weight = through * (1.0 - passed)
         colour = tl.sigmoid(raw)
+        there = sample * 3 * pixels + pixel
         here = tl.sum(of_picture * colour, 1) + of_alpha
+        here += of_x * tl.load(moved + there, mask=real, other=0.0)
+        here += of_y * tl.load(moved + there + pixels, mask=real, other=0.0)
+        here += of_z * tl.load(moved + there + 2 * pixels, mask=real, other=0.0)
+        tl.store(grad_moved + there, weight * of_x, mask=real)
+        tl.store(grad_moved + there + pixels, weight * of_y, mask=real)
+        tl.store(grad_moved + there + 2 * pixels, weight * of_z, mask=real)
         behind -= weight * here
         of_optical = here * through * passed - behind
         before += optical

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from hidenerf.model.alignment import Sight
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, running_statistics
-from hidenerf.model.refinement import Normalise, Spade, SpadeBlock
+from hidenerf.model.refinement import AlignedSpade, ConstantNorm, Normalise, Spade, SpadeBlock, blended
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
 # Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in half precision.
@@ -43,8 +44,10 @@ def batch_norm_leaky(x: Tensor, norm: nn.Module, residual: Tensor | None = None)
     return F.leaky_relu(normal if residual is None else residual + normal, LEAK)
 
 
-def spade_leaky(spade: Spade, x: Tensor, identity: Tensor) -> Tensor:
+def spade_leaky(spade: Spade, x: Tensor, identity: Tensor, sight: Sight | None = None) -> Tensor:
     """Leaky ReLU of spade(x, identity): x, result [B, C, H, W], identity features [B, I, H, W].
+
+    sight: for an `AlignedSpade`.
 
     gamma and beta are one convolution here: alone, neither has enough output channels to keep a GPU busy.
     """
@@ -52,9 +55,15 @@ def spade_leaky(spade: Spade, x: Tensor, identity: Tensor) -> Tensor:
         weight, bias = _weights(spade.shared[0])
         shared = _BiasLeaky.apply(F.conv2d(identity, weight, padding=1), bias)
         weights, biases = zip(_weights(spade.gamma), _weights(spade.beta), strict=True)
-        modulation = F.conv2d(shared, torch.cat(weights), padding=1)
-        return _NormLeaky.apply(x, None, None, None, modulation, torch.cat(biases), spade.norm)
-    return F.leaky_relu(spade(x, identity), LEAK)
+        modulation, bias = F.conv2d(shared, torch.cat(weights), padding=1), torch.cat(biases)
+        if isinstance(spade, AlignedSpade):
+            assert sight is not None
+            kind = modulation.dtype
+            maps = modulation + bias[:, None, None].to(kind)
+            modulation = blended(maps, spade.absent.flatten()[:, None, None], sight).to(kind)
+            bias = torch.zeros_like(bias)
+        return _NormLeaky.apply(x, None, None, None, modulation, bias, spade.norm)
+    return F.leaky_relu(spade(x, identity) if sight is None else spade(x, identity, sight), LEAK)
 
 
 class FusedConvBlock(ConvBlock):
@@ -101,6 +110,9 @@ def use_fused_norms(model: HideNerf) -> None:
 def _norm_leaky(norm: Normalise, x: Tensor) -> Tensor:
     if isinstance(norm, partial) and isinstance(norm.func, Spade):
         return spade_leaky(norm.func, x, **norm.keywords)
+    if isinstance(norm, ConstantNorm) and _fits(x, norm.norm):
+        gamma, beta = norm.absent
+        return _NormLeaky.apply(x, 1.0 + gamma, beta, None, None, None, norm.norm)
     return F.leaky_relu(norm(x), LEAK)
 
 

@@ -14,10 +14,10 @@ class LossWeights:
     """Weights of the loss terms; 0 leaves a term out. The paper publishes none, so all are ours.
 
     mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. sharpness: `losses.sharpness_loss`, of the refined image. surface: `losses.surface_loss`, of LED. alpha:
-    of the refined and the rendered alpha against the mask. deformation: mean norm of Δ. adversarial: of both
-    discriminators. head, region: weight that a pixel of the head, and one of mouth, eyes and brows, has on top of the
-    background's 1.
+    is given. sharpness: `losses.sharpness_loss`, of the refined image. surface: `losses.surface_loss`, of LED. place:
+    `losses.place_loss`, of where the rays end. alpha: of the refined and the rendered alpha against the mask.
+    deformation: mean norm of Δ. adversarial: of both discriminators. head, region: weight that a pixel of the head, and
+    one of mouth, eyes and brows, has on top of the background's 1.
     """
 
     mse: float = 1.0
@@ -25,6 +25,7 @@ class LossWeights:
     perceptual: float = 1.5
     sharpness: float = 0.0
     surface: float = 0.0
+    place: float = 0.0
     alpha: float = 0.5
     deformation: float = 0.02
     adversarial: float = 0.0

@@ -240,6 +240,18 @@ def surface_loss(
     return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)
 
 
+def place_loss(place: Tensor, alpha: Tensor, source_surface: Tensor, weight: Tensor) -> Tensor:
+    """How far, world units, the canonical points where rays end lie from where the source shows what they show.
+
+    place [B, 3, R, R] and alpha [B, 1, R, R] as in `Output`; source_surface as in `Batch`; weight [B, 1, R, R]. So the
+    points can be looked up in the source image; like `surface_loss` this takes a mesh.
+    """
+    shown = (source_surface != 0).any(1, keepdim=True)
+    # The root of 0 has no slope.
+    distance = ((place - alpha * source_surface).square().sum(1, keepdim=True) + 1e-8).sqrt()
+    return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)
+
+
 def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tensor:
     """Δ [B, 3N, R, R] on a camera's rays, looked up trilinearly at world points [B, 3, ...]: [B, 3, ...]."""
     rotation, origin, intrinsics = split_camera(camera)

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from hidenerf.model.alignment import SourceView, align, source_view
+from hidenerf.model.config import UNALIGNED
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf, Output
 from hidenerf.model.rendering import Renderer
@@ -53,9 +55,23 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest
         driving, canonical = torch.cat([batch.secc_driving, own]), torch.cat([batch.secc_canonical, own])
         both = model.deformation(driving, canonical, torch.cat([seen, seen[:at_rest]]))
         deformation, deformation_at_rest = both.split([len(seen), at_rest])
-        rendered, rendered_alpha = render(model.renderer, drawn, length, deformation, planes)
-        frame, alpha = model.refiner(rendered, rendered_alpha, model.id_encoder(batch.source_image))
-    return Output(frame, alpha, rendered, rendered_alpha, deformation), deformation_at_rest
+        rendered, rendered_alpha, place = render(model.renderer, drawn, length, deformation, planes)
+        alignment = None
+        if model.config.alignment != UNALIGNED:
+            alignment = align(_source_view(model, batch.source_camera, planes), place, rendered_alpha)
+        identity = model.id_encoder(batch.source_image)
+        frame, alpha = model.refiner(rendered, rendered_alpha, identity, alignment, batch.source_image)
+    return Output(frame, alpha, rendered, rendered_alpha, deformation, place), deformation_at_rest
+
+
+@torch.no_grad()
+def _source_view(model: HideNerf, camera: Tensor, planes: list[Tensor]) -> SourceView:
+    """`HideNerf.source_view`; nothing learns through it."""
+    points, length = ray_points(rays_from_camera(camera, model.config.render_size), model.config.samples_per_ray)
+    # Of the points' type: LED's Δ is of autocast's.
+    still = torch.zeros_like(points).flatten(1, 2)
+    _, alpha, place = render(model.renderer, points, length, still, planes)
+    return source_view(camera, place, alpha)
 
 
 class _InterpolationInItsOwnType(TorchFunctionMode):
@@ -72,14 +88,16 @@ class _InterpolationInItsOwnType(TorchFunctionMode):
 
 def render(
     renderer: Renderer, points: Tensor, length: Tensor, deformation: Tensor, planes: list[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """`rendering.triplane_render` at given points.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`rendering.triplane_render_placed` at given points.
 
-    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R].
+    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R],
+    place [B, 3, R, R].
     """
     batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)
     features = plane_features(planes, moved.flatten(3))
-    points, length = points.flatten(3), length.flatten(2)
-    rendered, alpha = render_field(features, points, length, Mlp.of(renderer), renderer.octaves)
-    return rendered.reshape(batch, -1, size, size), alpha.reshape(batch, 1, size, size)
+    field = render_field(
+        features, points.flatten(3), moved.flatten(3), length.flatten(2), Mlp.of(renderer), renderer.octaves
+    )
+    return tuple(one.reshape(batch, -1, size, size) for one in field)  # type: ignore[return-value]

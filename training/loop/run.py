@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 
 from hidenerf.model.config import ModelConfig
+from hidenerf.model.growth import fill_absent
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.files import require_writable_parent
+from hidenerf.training.data.clips.augmentation import ChangedPairs
 from hidenerf.training.data.clips.pairs import ClipPairs, read_clips, shown_pairs
 from hidenerf.training.data.mixed_pairs import MixedPairs
 from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
+from hidenerf.training.data.synthetic.portrait_reading import read_portrait_skins
 from hidenerf.training.data.synthetic.replay import PairReplay
 from hidenerf.training.kernels.triton_use import triton_errors, without_triton
 from hidenerf.training.loop.config import TrainingConfig
@@ -29,9 +32,10 @@ SHOWN_PAIRS = 6
 class PairOptions:
     """Where image pairs come from.
 
-    clips: folder of prepared clips; None for synthetic pairs alone. synthetic_share: of the batches, with clips.
+    clips: folder of prepared clips; None for synthetic pairs alone. synthetic_share: of the pairs, with clips.
     workers: processes that make pairs, for each GPU; None is its share of the cores. capacity: pairs kept on the GPU.
-    warm_up: pairs to wait for before the first step.
+    warm_up: pairs to wait for before the first step. skins: folder of prepared stills, whose skin some synthetic heads
+    get. skin_share: how many of them, 0 to 1. augment: frame real sources, and expose real pairs, anew.
     """
 
     clips: Path | None
@@ -39,6 +43,9 @@ class PairOptions:
     workers: int | None
     capacity: int
     warm_up: int
+    skins: Path | None = None
+    skin_share: float = 0.0
+    augment: bool = False
 
 
 def run_session(
@@ -50,14 +57,19 @@ def run_session(
     *,
     resume: Path | None,
     start: HideNerf | None,
+    grown_from: HideNerf | None = None,
     vgg: Path | None,
     device: str | None,
     triton: bool,
 ) -> None:
     """Train for one session, in all processes that torchrun started.
 
-    output: the run's folder. resume: the folder of a saved run to go on with. start: a model whose weights to begin
-    with. vgg: VGG-16 for the perceptual loss (.safetensors). device: "cuda" or "cpu"; None takes a GPU if there is one.
+    output: the run's folder.
+    resume: the folder of a saved run to go on with.
+    start: a model whose weights to begin with.
+    grown_from: the model that `start` has grown from, if it has new parts.
+    vgg: VGG-16 for the perceptual loss (.safetensors).
+    device: "cuda" or "cpu"; None takes a GPU if there is one.
     triton: whether to use our Triton kernels on a GPU.
     Errors: no clips, an output that cannot be written, a run of another model, a Triton kernel that does not run.
     """
@@ -76,6 +88,9 @@ def run_session(
         workers = pair_options.workers
         if workers is None:
             workers = max(1, ((os.cpu_count() or 1) - 2) // processes.count)
+        skins = None
+        if pair_options.skins is not None:
+            skins = read_portrait_skins(pair_options.skins, model_config, pair_options.skin_share, workers)
         share = pair_options.synthetic_share
         kinds = 2 if share > 0 else 1
         room = (processes.device, pair_options.capacity // kinds, -(-workers // kinds), seed)
@@ -87,10 +102,16 @@ def run_session(
 
         if prepared is None:
             shown = held_out_pairs(model_config, processes.device, range(SHOWN_PAIRS))
-            pairs = opened(PairReplay(model_config, *room))
+            pairs = opened(PairReplay(model_config, *room, skins=skins))
         else:
             shown = shown_pairs(prepared, model_config, processes.device, SHOWN_PAIRS)
             pairs = opened(ClipPairs(prepared, model_config, *room))
+            if pair_options.augment:
+                pairs = ChangedPairs(pairs, seed)
             if share > 0:
-                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room)), share, seed)
+                pairs = MixedPairs(pairs, opened(PairReplay(model_config, *room, skins=skins)), share, seed)
+        if grown_from is not None:
+            first = pairs.sample(config.batch_size)
+            for whole in (trainer.model, trainer.ema):
+                fill_absent(whole, grown_from.to(processes.device), first.source_image, first.source_mask)
         train(trainer, pairs, shown, output, session)

@@ -28,6 +28,7 @@ from hidenerf.training.loop.losses import (
     alpha_cross_entropy,
     deformation_norm,
     pixel_weights,
+    place_loss,
     resized,
     sharpness_loss,
     squared_error,
@@ -247,6 +248,9 @@ class Trainer:
                 *(batch.surface[some], batch.source_surface[some], per_pixel["rendered"][some]),
             )
             weighted.append(("surface", weights.surface, surface))
+        if weights.place > 0:
+            found = output.place.float(), rendered, batch.source_surface, per_pixel["rendered"]
+            weighted.append(("place", weights.place, place_loss(*found)))
         terms.update({name: value.detach() for name, _, value in weighted})
         return torch.stack([factor * value for _, factor, value in weighted]).sum()
 

@@ -28,6 +28,7 @@ def test_trivial_pictures_by_hand() -> None:
         rendered=torch.cat([torch.full((1, 3, 16, 16), 0.5), torch.full((1, 4, 16, 16), 9.0)], 1),
         rendered_alpha=torch.full((1, 1, 16, 16), 0.75),
         deformation=torch.zeros(1, 18, 16, 16),
+        place=torch.zeros(1, 3, 16, 16),
     )
     found = candidates(batch, output)
     assert found["refined"][0].unique().tolist() == [1.0]

@@ -23,7 +23,9 @@ class Oracle(nn.Module):
         self, source: Tensor, source_camera: Tensor, canonical: Tensor, driving: Tensor, camera: Tensor
     ) -> Output:
         del source, source_camera, canonical, camera
-        return Output(frame=driving, alpha=driving, rendered=driving, rendered_alpha=driving, deformation=driving)
+        return Output(
+            frame=driving, alpha=driving, rendered=driving, rendered_alpha=driving, deformation=driving, place=driving
+        )
 
 
 class OthersFirst(HeldOutEvaluation):

@@ -27,6 +27,7 @@ class Case(NamedTuple):
     renderer: Renderer
     features: Tensor
     points: Tensor
+    moved: Tensor
     length: Tensor
 
     @staticmethod
@@ -37,30 +38,32 @@ class Case(NamedTuple):
         channels = len(TINY.plane_sizes) * TINY.plane_channels
         features = torch.randn(2, 5, 37, channels, device=device).to(kind).requires_grad_()
         points = torch.rand(2, 5, 3, 37, device=device, dtype=torch.float32) * 2.4 - 1.2
+        moved = torch.rand(2, 5, 3, 37, device=device, dtype=torch.float32) * 2.4 - 1.2
         length = torch.rand(2, 1, 37, device=device, dtype=torch.float32) * 0.2
         if kind != EXACT:
-            return Case(renderer.float(), features, points, length)
-        return Case(renderer, features, points.to(EXACT), length.to(EXACT))
+            return Case(renderer.float(), features, points, moved.requires_grad_(), length)
+        return Case(renderer, features, points.to(EXACT), moved.to(EXACT).requires_grad_(), length.to(EXACT))
 
     def exact(self) -> "Case":
-        features, points, length = (tensor.detach().to(EXACT) for tensor in self[1:])
-        return Case(tiny_model().renderer.to(features.device, EXACT), features.requires_grad_(), points, length)
+        features, points, moved, length = (tensor.detach().to(EXACT) for tensor in self[1:])
+        renderer = tiny_model().renderer.to(features.device, EXACT)
+        return Case(renderer, features.requires_grad_(), points, moved.requires_grad_(), length)
 
-    def fused(self) -> tuple[Tensor, Tensor]:
-        rendered, alpha = render_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
-        assert "_Field" in alpha.grad_fn.name()
-        return rendered, alpha
+    def fused(self) -> tuple[Tensor, Tensor, Tensor]:
+        outputs = render_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
+        assert "_Field" in outputs[1].grad_fn.name()
+        return outputs
 
-    def plain(self) -> tuple[Tensor, Tensor]:
+    def plain(self) -> tuple[Tensor, Tensor, Tensor]:
         return plain_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
 
-    def gradients(self, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    def gradients(self, outputs: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
         torch.manual_seed(1)
         of_outputs = [torch.randn(out.shape, device=out.device, dtype=EXACT).to(out.dtype) for out in outputs]
-        return torch.autograd.grad(outputs, [self.features, *self.renderer.parameters()], of_outputs)
+        return torch.autograd.grad(outputs, [self.features, self.moved, *self.renderer.parameters()], of_outputs)
 
 
-def test_picture_alpha_and_all_gradients(device: torch.device) -> None:
+def test_picture_alpha_place_and_all_gradients(device: torch.device) -> None:
     case = Case.of(device, EXACT)
     found, expected = case.fused(), case.plain()
     assert 0.1 < expected[1].mean() < 0.9
@@ -87,9 +90,11 @@ def test_an_opaque_ray_and_an_empty_one(device: torch.device) -> None:
     features.requires_grad_()
     points = torch.zeros(1, 3, 3, 2, device=device, dtype=EXACT)
     length = torch.full((1, 1, 2), 0.1, device=device, dtype=EXACT)
-    rendered, alpha = Case(renderer, features, points, length).fused()
+    moved = torch.arange(18, device=device, dtype=EXACT).reshape(1, 3, 3, 2)
+    rendered, alpha, place = Case(renderer, features, points, moved, length).fused()
     assert alpha.tolist() == [[1.0, 0.0]]
     assert rendered[0, 0].tolist() == pytest.approx([1 / (1 + 2.718281828**-1), 0.0], abs=1e-6)
+    torch.testing.assert_close(place[0], torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]], dtype=EXACT).to(device))
     (gradient,) = torch.autograd.grad(rendered.sum() + alpha.sum(), features)
     assert gradient.abs().max() < 1e-200
 
@@ -100,7 +105,7 @@ def test_half_precision_is_as_good_as_pytorchs(device: torch.device) -> None:
     with torch.autocast(device.type, HALF):
         fused, plain = case.fused(), case.plain()
     exact = truth.plain()
-    assert [out.dtype for out in fused] == [torch.float32, torch.float32]
+    assert [out.dtype for out in fused] == 3 * [torch.float32]
     found, usual, expected = case.gradients(fused), case.gradients(plain), truth.gradients(exact)
     assert [one.dtype for one in found] == [one.dtype for one in usual]
     for one, other, true in zip((*fused, *found), (*plain, *usual), (*exact, *expected), strict=True):

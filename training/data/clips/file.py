@@ -45,13 +45,8 @@ CLIP_FORMAT = "hidenerf-clip"
 CLIP_VERSION = 1
 CLIP_SUFFIX = ".npz"
 
-# Colours at full resolution, since lips and irises are small; off by about 0.6 of 255 on average.
-_JPEG = (
-    cv2.IMWRITE_JPEG_QUALITY,
-    95,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-)
+# Off by about 0.6 of 255 on average.
+JPEG_QUALITY = 95
 
 
 class ClipFrame(NamedTuple):
@@ -136,10 +131,13 @@ class ClipFile:
         return StoredFrame(self.path, start, middle, end, int(self.checksums[index]))
 
 
-def encode_frame(frame: ClipFrame) -> tuple[bytes, int]:
-    """A frame's JPEG and PNG end to end, and where the JPEG ends."""
-    _, picture = cv2.imencode(".jpg", frame.picture[..., ::-1], _JPEG)
-    _, masks = cv2.imencode(".png", np.vstack([frame.mask, frame.region]))
+def encode_frame(frame: ClipFrame, quality: int = JPEG_QUALITY) -> tuple[bytes, int]:
+    """A frame's JPEG and PNG end to end, and where the JPEG ends. quality: the JPEG's, 1 to 100."""
+    # Colours at full resolution, since lips and irises are small.
+    colours = cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    _, picture = cv2.imencode(".jpg", frame.picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality, *colours))
+    runs = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
+    _, masks = cv2.imencode(".png", np.vstack([frame.mask, frame.region]), runs)
     return picture.tobytes() + masks.tobytes(), len(picture)
 
 

@@ -1,90 +1,214 @@
-"""A folder of clips, prepared clip by clip into another folder of the same layout."""
+"""Prepared clips of what a user names: clips, pictures, and folders of them, prepared one by one into a folder."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.training.data.clips.file import CLIP_SUFFIX, open_clip, save_clip
-from hidenerf.training.data.clips.preparation import ClipOptions, origin_of, prepare_clip
+from hidenerf.training.data.clips.preparation import ClipOptions, PreparedClip, origin_of, prepare_clip
+from hidenerf.training.data.clips.still_preparation import (
+    StillOptions,
+    fit_still,
+    matte_of,
+    origin_of_stills,
+    prepare_stills,
+)
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"),
     *(".flv", ".ogv", ".wmv", ".gif"),
 )
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PreparedFolder:
-    """How many clips were found, prepared now, and prepared before; frames of those prepared now."""
+class Item:
+    """What becomes one prepared clip.
 
-    clips: int
+    name: its path in the place that the user named; the prepared clip's name is this with `.npz` added.
+    paths: one clip, one picture, or all pictures of one person.
+    stills: whether it consists of pictures.
+    """
+
+    name: Path
+    paths: tuple[Path, ...]
+    stills: bool
+
+    @property
+    def target(self) -> Path:
+        """Path of the prepared clip, relative to the output folder."""
+        return self.name.with_name(self.name.name + CLIP_SUFFIX)
+
+
+@dataclass(frozen=True)
+class PreparedFolder:
+    """How many clips were prepared now, and before; frames of those prepared now."""
+
     prepared: int
     skipped: int
     frames: int
 
 
-def prepare_folder(
-    folder: Path,
+@dataclass
+class Preparation:
+    """How items are prepared.
+
+    clips, stills: options for the two kinds.
+    mattes: folder with a matte for each picture, below it at the picture's place; None cuts people out by colour.
+    failures: sentences about what could not be prepared, added meanwhile.
+    """
+
+    face_model: FaceModel
+    landmarker: FaceLandmarker
+    clips: ClipOptions
+    stills: StillOptions
+    mattes: Path | None = None
+    failures: list[str] = field(default_factory=list)
+
+    def origin(self, item: Item) -> str:
+        """What the prepared clip says of its origin. Errors: a matte is missing."""
+        if item.stills:
+            mattes = [self._matte(item, path) for path in item.paths]
+            return origin_of_stills(item.paths, mattes, self.face_model, self.stills)
+        return origin_of(item.paths[0], self.face_model, self.clips)
+
+    def prepare(self, item: Item, frame_done: Callable[[], None]) -> PreparedClip:
+        """The prepared clip. Pictures that cannot be used are left out while any is left, and added to `failures`."""
+        if not item.stills:
+            return prepare_clip(item.paths[0], self.face_model, self.landmarker, self.clips, frame_done)
+        fitted, wrong = [], []
+        for path in item.paths:
+            try:
+                matte = self._matte(item, path)
+                fitted.append(fit_still(path, matte, self.face_model, self.landmarker, self.stills.face))
+            except HideNerfError as error:
+                wrong.append(error)
+            frame_done()
+        if not fitted:
+            self.failures.extend(str(error) for error in wrong[:-1])
+            raise wrong[-1]
+        self.failures.extend(map(str, wrong))
+        return prepare_stills(fitted, item.name.name, self.origin(item), self.face_model, self.stills)
+
+    def _matte(self, item: Item, path: Path) -> Path | None:
+        return None if self.mattes is None else matte_of(path, self.mattes / item.name.parent)
+
+
+def prepare_items(
+    items: Sequence[Item],
     output: Path,
-    face_model: FaceModel,
-    landmarker: FaceLandmarker,
-    options: ClipOptions,
+    how: Preparation,
     progress: Callable[[], AbstractContextManager[Callable[[], None]]],
 ) -> PreparedFolder:
-    """Prepare every clip in `folder` and below, and save it under the same name in `output`, with `.npz` added.
+    """Prepare every item and save it in `output`.
 
-    A clip that is prepared already is skipped. One that cannot be prepared is left out; the reasons are logged at the
+    An item that is prepared already is skipped. One that cannot be prepared is left out; the reasons are logged at the
     end, as errors. progress: is entered once a clip and yields what is called after each frame.
-    Errors: no clips, none that could be prepared, an output that cannot be written.
+    Errors: none that could be prepared, an output that cannot be written.
     """
-    paths = clips_in(folder)
     prepared = skipped = frames = 0
-    failures: list[str] = []
-    for path in paths:
-        name = path.relative_to(folder)
-        target = output / name.with_name(name.name + CLIP_SUFFIX)
+    for item in items:
+        target = output / item.target
         began = time.monotonic()
         try:
-            if target.exists() and _origin_in(target) == origin_of(path, face_model, options):
+            if target.exists() and _origin_in(target) == how.origin(item):
                 skipped += 1
-                logger.info(f"{name}: prepared already")
+                logger.info(f"{item.name}: prepared already")
                 continue
             with progress() as frame_done:
-                clip = prepare_clip(path, face_model, landmarker, options, frame_done)
+                clip = how.prepare(item, frame_done)
         except HideNerfError as error:
-            failures.append(str(error))
-            logger.info(f"{name}: not prepared, see below")
+            how.failures.append(str(error))
+            logger.info(f"{item.name}: not prepared, see below")
             continue
         # What keeps one clip from being written would keep the others, too.
         save_clip(clip.clip, clip.frames, target)
         prepared += 1
         frames += len(clip.frames)
         seconds = time.monotonic() - began
-        logger.info(f"{name}: {len(clip.frames)} frames, fit error {clip.error:.2f} px, {seconds:.1f} s")
-    for failure in failures:
+        logger.info(
+            f"{item.name}: {counted(len(clip.frames), 'frame')}, fit error {clip.error:.2f} px, {seconds:.1f} s"
+        )
+    for failure in how.failures:
         logger.error(failure)
     if prepared + skipped == 0:
-        raise HideNerfError(f"{folder}: none of its {len(paths)} clips could be prepared, for the reasons above.")
-    return PreparedFolder(len(paths), prepared, skipped, frames)
+        what = counted(len(items), "item" if any(item.stills for item in items) else "clip")
+        raise HideNerfError(f"None of the {what} could be prepared, for the reasons above; give others.")
+    return PreparedFolder(prepared, skipped, frames)
 
 
-def clips_in(folder: Path) -> list[Path]:
-    """Paths of all clips in a folder and below, sorted. Errors: no such folder, no clips."""
-    if not folder.is_dir():
-        wrong = "not a folder" if folder.exists() else "no such folder"
-        raise HideNerfError(f"{folder}: {wrong}; give the folder that holds the clips.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
-    if not paths:
-        raise HideNerfError(f"{folder}: there are no clips in this folder ({', '.join(VIDEO_SUFFIXES)}); give another.")
-    return paths
+def items_in(places: Sequence[Path]) -> list[Item]:
+    """Clips and pictures, each of which becomes a prepared clip.
+
+    places: clips, pictures, and folders that are searched with those below.
+    Errors: no such file, an empty folder, a file of another kind, two that would be saved under one name.
+    """
+    items: dict[Path, Item] = {}
+    for place in places:
+        if place.is_dir():
+            paths = sorted(path for path in place.rglob("*") if _is_clip(path) or _is_picture(path))
+            if not paths:
+                raise HideNerfError(
+                    f"{place}: there are no clips in this folder ({', '.join(VIDEO_SUFFIXES)}), and no pictures "
+                    f"({', '.join(PICTURE_SUFFIXES)}); give another."
+                )
+            found = {path.relative_to(place): path for path in paths}
+        elif not place.exists():
+            raise HideNerfError(f"{place}: no such file or folder; give a clip, a picture, or a folder of them.")
+        elif _is_clip(place) or _is_picture(place):
+            found = {Path(place.name): place}
+        else:
+            kinds = ", ".join((*VIDEO_SUFFIXES, *PICTURE_SUFFIXES))
+            raise HideNerfError(f"{place}: neither a clip nor a picture by its name ({kinds}); give another.")
+        for name, path in found.items():
+            if name in items:
+                raise HideNerfError(
+                    f"{path}: its prepared clip would have the name of {items[name].paths[0]}'s; prepare one of them "
+                    "with another --output."
+                )
+            items[name] = Item(name, (path,), _is_picture(path))
+    return list(items.values())
+
+
+def people_in(places: Sequence[Path]) -> list[Item]:
+    """People, each of whom becomes a prepared clip whose frames are the pictures in a folder.
+
+    places: a folder for each person. Errors: no folder, one without pictures, two of one name.
+    """
+    items: dict[Path, Item] = {}
+    for place in places:
+        if not place.is_dir():
+            wrong = "not a folder" if place.exists() else "no such folder"
+            raise HideNerfError(f"{place}: {wrong}; with --person give folders that hold pictures of one person each.")
+        paths = tuple(sorted(path for path in place.iterdir() if _is_picture(path)))
+        name = Path(place.resolve().name)
+        if not paths:
+            raise HideNerfError(f"{place}: there are no pictures in this folder ({', '.join(PICTURE_SUFFIXES)}).")
+        if name in items:
+            raise HideNerfError(f"{place}: another folder has the name {name}, too; prepare it with another --output.")
+        items[name] = Item(name, paths, stills=True)
+    return list(items.values())
+
+
+def counted(number: int, what: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
 
 
 def _origin_in(target: Path) -> str:

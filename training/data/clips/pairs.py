@@ -55,17 +55,23 @@ def read_clips(folder: Path, config: ModelConfig) -> list[ClipFile]:
                 f"{path}: this clip was prepared with another face model ({clip.face_model}) than {model.name} as it "
                 "is now; prepare it again."
             )
-        if len(clip) < 2:
-            raise HideNerfError(f"{path}: this clip has {len(clip)} frame, but a pair takes two; remove it.")
     return clips
 
 
-def frame_pair(file: ClipFile, first: int, second: int) -> FramePair:
-    """Frames `first` and `second` of a clip."""
+def frame_pair(file: ClipFile, first: int, second: int, mirrored: bool = False) -> FramePair:
+    """Frames `first` and `second` of a clip, the second one mirrored if wished."""
     both = [first, second]
     clip = file.clip
     frames = (file.frame(first), file.frame(second))
-    return FramePair(frames, clip.identity, clip.expression[both], clip.camera[both])
+    return FramePair(frames, clip.identity, clip.expression[both], clip.camera[both], mirrored)
+
+
+def random_frame_pair(file: ClipFile, random: np.random.Generator) -> FramePair:
+    """Two different frames of a clip. The only frame of a still is both, the second one mirrored every other time."""
+    if len(file.clip) == 1:
+        return frame_pair(file, 0, 0, mirrored=bool(random.random() < 0.5))
+    first, second = random.choice(len(file.clip), 2, replace=False)
+    return frame_pair(file, first, second)
 
 
 def shown_pairs(
@@ -80,8 +86,7 @@ def shown_pairs(
     drawn = []
     for number in range(count):
         file = clips[number * len(clips) // count]
-        first, second = random.choice(len(file.clip), 2, replace=False)
-        drawn.append(draw_frame_pair(frame_pair(file, first, second), config.secc_size, seccs))
+        drawn.append(draw_frame_pair(random_frame_pair(file, random), config.secc_size, seccs))
     image_pairs = ImagePairs(*(values.to(device) for values in _together(drawn)))
     return image_pairs.batch(torch.arange(count), torch.zeros(count, dtype=torch.long), seccs)
 
@@ -89,10 +94,11 @@ def shown_pairs(
 class ClipPairs(ImagePairPool):
     """A pool of pairs of clips' frames that worker processes keep reading, for `sample` to draw from.
 
-    Each pair is two frames of a clip; every clip is as likely as every other, and so is every frame in it. What a frame
-    takes is read from its file when it is drawn, so that the clips may be larger than memory, and processes that train
-    together share what the system keeps of them. workers: processes, one CPU core each. Which pairs a seed draws
-    depends on how fast they were read; what they are does not. A context manager; leaving it ends the workers.
+    Each pair is two frames of a clip, or a still with itself or its mirror image; every clip is as likely as every
+    other, and so is every frame in it. What a frame takes is read from its file when it is drawn, so that the clips may
+    be larger than memory, and processes that train together share what the system keeps of them. workers: processes,
+    one CPU core each. Which pairs a seed draws depends on how fast they were read; what they are does not. A context
+    manager; leaving it ends the workers.
     """
 
     def __init__(
@@ -130,8 +136,7 @@ class ClipPairs(ImagePairPool):
 
     def _submit(self) -> Callable[[], DrawnPair]:
         file = self._clips[int(self._random.integers(len(self._clips)))]
-        first, second = self._random.choice(len(file.clip), 2, replace=False)
-        return self._workers.submit(frame_pair(file, first, second))
+        return self._workers.submit(random_frame_pair(file, self._random))
 
     def _refill(self) -> None:
         """The background thread: what the workers have read, in the order of the draws, into the pool."""

@@ -18,7 +18,9 @@ from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.surface_points import pixels_of_rays, surface_points
 from hidenerf.training.data.synthetic.heads import HeadMesh, load_head_mesh
-from hidenerf.training.data.synthetic.people import LOOK_SIZES, Pair, make_pair, pack_look
+from hidenerf.training.data.synthetic.people import LOOK_SIZES, Pair, make_portrait_pair, pack_look
+from hidenerf.training.data.synthetic.photo_settings import PHOTO_SIZES, pack_photo
+from hidenerf.training.data.synthetic.portraits import Portrait
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 from hidenerf.training.data.worker_processes import begin_worker
 
@@ -53,7 +55,7 @@ DEFAULT_SECCS = SeccChoice(own_expression=True, posed=False)
 class PairLayout:
     """How one pair lies in a row of bytes. Of everything that is there twice, the source's comes first.
 
-    vertices [2, V, 3], hair_depth [V], look [L] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
+    vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
     uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
     does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `image_pairs.ImagePairs`.
     """
@@ -66,6 +68,7 @@ class PairLayout:
             ("vertices", (2, vertices, 3), np.float32),
             ("hair_depth", (vertices,), np.float32),
             ("look", (sum(LOOK_SIZES.values()),), np.float32),
+            ("photo", (sum(PHOTO_SIZES.values()),), np.float32),
             ("cameras", (2, 25), np.float32),
             ("secc", (seccs.at_rest + 2, 3, secc_size, secc_size), np.uint8),
             ("triangle", (2, size, size), np.int16),
@@ -100,6 +103,7 @@ def draw_pair(
     triangles = mesh.visible_triangles(style)
     arrays["hair_depth"][:] = hair_depth
     arrays["look"][:] = pack_look(pair.person.look)
+    arrays["photo"][:] = pack_photo(pair.photo)
     views = ((pair.source_expression, pair.source_camera), (pair.expression, pair.camera))
     for view, (expression, camera) in enumerate(views):
         vertices = mesh.vertices(shape, pair.person.identity, expression)
@@ -124,12 +128,14 @@ def draw_seccs(
 ) -> NDArray[np.uint8]:
     """The SECCs [k, 3, size, size] of a person's two pictures: those without an expression, then one of each picture.
 
-    identity [K]; views: of each picture the expression [E] and the camera [25].
+    identity [K], or [2, K], each picture's own; views: of each picture the expression [E] and the camera [25].
     """
-    at_rest = [(np.zeros_like(expression), camera) for expression, camera in views[: seccs.at_rest]]
+    identities = np.broadcast_to(identity, (len(views), identity.shape[-1]))
+    own = [(one, *view) for one, view in zip(identities, views, strict=True)]
+    at_rest = [(one, np.zeros_like(expression), camera) for one, expression, camera in own[: seccs.at_rest]]
     drawn = []
-    for expression, camera in (*at_rest, *views):
-        face = model.vertices(identity, expression)
+    for one, expression, camera in (*at_rest, *own):
+        face = model.vertices(one, expression)
         drawn.append(secc(seen_through(camera, face) if seccs.posed else face, model, size))
     return np.rint(255 * np.stack(drawn)).astype(np.uint8)
 
@@ -168,7 +174,16 @@ class RowExchange(NamedTuple):
     stopped: Event
 
 
-def work(image_size: int, secc_size: int, seccs: SeccChoice, numbers: PairNumbers, rows: RowExchange) -> None:
+class People(NamedTuple):
+    """Who is drawn. portraits: real people. share: how many of the people drawn are some of the portraits, 0 to 1."""
+
+    portraits: Sequence[Portrait] = ()
+    share: float = 0.0
+
+
+def work(
+    image_size: int, secc_size: int, seccs: SeccChoice, numbers: PairNumbers, rows: RowExchange, people: People
+) -> None:
     """A worker process: draws pairs into the rows that are free, until stopped."""
     begin_worker(os.getppid())
     mesh = load_head_mesh()
@@ -181,7 +196,7 @@ def work(image_size: int, secc_size: int, seccs: SeccChoice, numbers: PairNumber
             row = rows.free.get(timeout=_POLL_SECONDS)
         except queue.Empty:
             continue
-        pair = make_pair(mesh.face_model, number, numbers.seed)
+        pair = make_portrait_pair(mesh.face_model, people.portraits, people.share, number, numbers.seed)
         draw_pair(mesh, rasteriser, pair, seccs, layout.views(shared[row]))
         rows.ready.put(row)
         number += numbers.stride

@@ -30,8 +30,15 @@ TEETH_COLUMNS = 19
 # Hair grows away from this point.
 SCALP_CENTRE = np.array([0.0, 0.1, -0.08])
 HAIR_RAMP = 0.14
+# Ears under hair lie at this distance from the middle.
+FLAT_EAR = 0.44
+# A hull is the thickness of hair in these directions from SCALP_CENTRE, degrees in the head's frontal plane, from
+# straight up to the subject's left.
+HULL_ANGLES = np.linspace(-150, 150, 41)
 
 BODY_ROWS = 12
+SHOULDER_WIDTH, SHOULDER_HEIGHT = 1.15, -1.12
+USUAL_SLOPE = 1.9
 CURTAIN_ROWS = 16
 CURTAIN_COLUMNS = 45
 CURTAIN_TOP = 0.5
@@ -52,6 +59,10 @@ class Style:
     forehead. unevenness: of the thickness, a share. phase [3]: of that unevenness and of the waves in long hair.
     curtain_end: height at which long hair ends; without long hair, None. curtain_opening: the angle, radians from the
     back, up to which it hangs. waves: amplitude of its waves. body: whether shoulders are there; else the neck is cut.
+    hull: what the hair's thickness is by direction, see HULL_ANGLES, in place of one thickness. curtain_widths: how far
+    from the middle long hair hangs on the subject's right and left, by the heights of `HeadMesh.skull_radius`. ears:
+    whether they are seen; else hair lies flat over them. slope: how long the neck goes on down before the shoulders
+    widen, as an exponent; 1 is a straight line.
     """
 
     hairline: tuple[float, ...]
@@ -63,6 +74,10 @@ class Style:
     curtain_opening: float
     waves: float
     body: bool
+    hull: tuple[float, ...] = ()
+    curtain_widths: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    ears: bool = True
+    slope: float = USUAL_SLOPE
 
 
 # The shape of long hair in the mesh's mean.
@@ -108,15 +123,23 @@ class HeadMesh:
         line = np.interp(z, HAIRLINE_DEPTHS, style.hairline)
         # Towards the temples the line comes down.
         line = line - 0.35 * np.maximum(np.abs(x) - 0.2, 0) * _step(0.2, 0.4, z)
-        depth = np.minimum(y - line, 1.5 * self.ear_distance - 0.03)
+        if style.ears:
+            depth = np.minimum(y - line, 1.5 * self.ear_distance - 0.03)
+        else:
+            # Hair comes down as far as the ears do.
+            depth = y - np.minimum(line, -0.25 + 2 * np.maximum(z - 0.05, 0))
         return np.where(self.part == SKIN, depth, -1.0).astype(np.float32)
 
     def shape(self, style: Style, hair_depth: Floats) -> Floats:
         """The mean shape [V, 3] with this person's hair and body."""
         shape = self.mean.copy()
+        if not style.ears:
+            near = _step(0.06, 0.02, self.ear_distance) * (self.part == SKIN)
+            flat = np.sign(shape[:, 0]) * np.minimum(np.abs(shape[:, 0]), FLAT_EAR)
+            shape[:, 0] += near * (flat - shape[:, 0])
         scalp = np.flatnonzero(hair_depth > 0)
         place = self.mean[scalp]
-        thickness = style.thickness * _step(0, HAIR_RAMP, hair_depth[scalp])
+        thickness = _hull_thickness(style, place) * _step(0, HAIR_RAMP, hair_depth[scalp])
         thickness *= 1 + style.unevenness * _bumps(place, style.phase)
         forehead = _step(0.1, 0.5, place[:, 2]) * _step(0.3, 0.5, place[:, 1])
         thickness += style.top * forehead * _step(0, HAIR_RAMP, hair_depth[scalp])
@@ -124,6 +147,8 @@ class HeadMesh:
         if not style.body:
             # The neck's end is closed by a flat lid.
             shape[self.part == BODY] = self.mean[self.neck].mean(axis=0)
+        elif style.slope != USUAL_SLOPE:
+            shape[self.part == BODY] = _body(self.mean[self.neck].astype(np.float64), style.slope)[0]
         if style.curtain_end is not None:
             shape[self.part == CURTAIN] = _curtain(self.skull_radius, style).reshape(-1, 3)
         return shape
@@ -359,7 +384,7 @@ def _teeth(upper: bool) -> Array:
     return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
-def _body(neck: Array) -> tuple[Array, Array]:
+def _body(neck: Array, slope: float = USUAL_SLOPE) -> tuple[Array, Array]:
     """The rows of points [P, 3] that go on from the neck's end [N, 3], down to the shoulders, and their sheet [P, 2].
 
     sheet: the cosine of the angle about the vertical axis from the front, and the share of the way down.
@@ -367,11 +392,11 @@ def _body(neck: Array) -> tuple[Array, Array]:
     around = neck - neck.mean(axis=0)
     angle = np.arctan2(around[:, 0], around[:, 2])
     sine, cosine = np.sin(angle), np.cos(angle)
-    shoulders = np.stack([1.15 * sine, np.full(len(neck), -1.12), -0.22 + 0.5 * cosine], axis=-1)
+    shoulders = np.stack([SHOULDER_WIDTH * sine, np.full(len(neck), SHOULDER_HEIGHT), -0.22 + 0.5 * cosine], axis=-1)
     down = np.linspace(0, 1, BODY_ROWS)[1:, None, None]
     way = shoulders - neck
     # The neck goes on downwards before it widens.
-    points = neck + np.concatenate([down**1.9 * way[:, :1], down * way[:, 1:2], down**1.9 * way[:, 2:]], axis=-1)
+    points = neck + np.concatenate([down**slope * way[:, :1], down * way[:, 1:2], down**slope * way[:, 2:]], axis=-1)
     sheet = np.stack(np.broadcast_arrays(cosine, down[..., 0]), axis=-1)
     return points.reshape(-1, 3), sheet.reshape(-1, 2)
 
@@ -409,6 +434,11 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
     row = (CURTAIN_TOP - height) / (CURTAIN_TOP - CURTAIN_BOTTOM) * (CURTAIN_ROWS - 1)
     column = (angle / np.pi + 1) / 2 * (CURTAIN_COLUMNS - 1)
     radius = _bilinear(skull_radius, row, np.broadcast_to(column, row.shape))
+    if style.curtain_widths is not None:
+        # Between the sides, and in front of them, as the sine says.
+        right, left = (np.interp(row, np.arange(CURTAIN_ROWS), width) for width in style.curtain_widths)
+        side = 0.5 + 0.5 * np.sin(angle)
+        radius = np.maximum(radius - 0.02, right * (1 - side) + left * side)
     # It starts under the hair on the scalp and comes out of it further down.
     radius = radius + style.thickness * (0.2 + 0.8 * _step(0.0, 0.35, down)) - 0.01
     radius = radius + style.waves * _step(0.2, 0.7, down) * np.sin(14 * height + two + 3 * np.sin(2 * angle + one))
@@ -441,6 +471,20 @@ def _bilinear(table: NDArray[np.floating], row: Array, column: Array) -> Array:
     upper = table[top, left] * (1 - u) + table[top, left + 1] * u
     lower = table[top + 1, left] * (1 - u) + table[top + 1, left + 1] * u
     return upper * (1 - v) + lower * v
+
+
+def _hull_thickness(style: Style, place: Floats) -> NDArray[np.floating]:
+    """How thick the hair at points [P, 3] of the scalp is, [P] or one for all."""
+    if not style.hull:
+        return np.array([style.thickness])
+    x, y, z = (place - SCALP_CENTRE).T
+    across = np.hypot(x, y)
+    # The matte tells of the outline, from the crown to the sides; behind it is as thick as on average.
+    share = across / np.maximum(np.hypot(across, z), 1e-6)
+    hull = np.array(style.hull)
+    outline = np.interp(np.degrees(np.arctan2(x, y)), HULL_ANGLES, hull)
+    average = hull[np.abs(HULL_ANGLES) < 90].mean()
+    return np.asarray(average + (outline - average) * _step(0.2, 0.7, share))
 
 
 def _bumps(place: Floats, phase: tuple[float, float, float]) -> Floats:

@@ -17,6 +17,8 @@ from hidenerf.training.data.synthetic.geometry import SUPERSAMPLING
 from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, EYE, SKIN, TEETH, TONGUE, HeadMesh, on_mouth_or_eyes
 from hidenerf.training.data.synthetic.occlusion import bake_occlusion, harmonics
 from hidenerf.training.data.synthetic.people import LOOK_SIZES
+from hidenerf.training.data.synthetic.photography import Camera
+from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS, atlas_place
 
 # So many pixels are painted at once: what fits a GPU's memory, and a CPU's cache.
 _POINTS_ON_GPU = 1 << 22
@@ -52,10 +54,17 @@ class Painter:
     """Paints heads of one mesh on one device.
 
     compiled: whether the painting of points is compiled for the device first, which takes a minute and is worth it
-    for thousands of pictures.
+    for thousands of pictures. textures [P, A, A, 4] uint8: of the portraits whose numbers looks name. camera: takes the
+    pictures that were painted, where there are portraits.
     """
 
-    def __init__(self, mesh: HeadMesh, device: torch.device, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        mesh: HeadMesh,
+        device: torch.device,
+        compiled: bool = False,
+        textures: NDArray[np.uint8] | None = None,
+    ) -> None:
         ambient, shadow = bake_occlusion(mesh)
         self._triangles = torch.from_numpy(mesh.triangles.astype(np.int64)).to(device)
         self._shadow = torch.from_numpy(shadow).to(device)
@@ -64,7 +73,10 @@ class Painter:
         # Where parts meet, on the neck, the triangles between them belong to the body.
         self._part = torch.from_numpy(mesh.part[mesh.triangles].max(axis=1).astype(np.int64)).to(device)
         self._neighbours = torch.from_numpy(_adjacency(mesh.triangles, len(mesh.mean))).to(device)
-        self._points = PointPainter(mesh, _noise_volume().to(device))
+        # Portraits are photographs, so what is drawn of them should be, too.
+        self.camera = None if textures is None else Camera(device)
+        skins = None if textures is None else Skins(torch.from_numpy(textures).to(device))
+        self._points = PointPainter(mesh, _noise_volume().to(device), skins)
         self._points_at_once = _POINTS_ON_GPU if device.type == "cuda" else _POINTS_ON_CPU
         self._paint_points: Callable[..., Tensor] = self._paint_pixels
         if compiled:
@@ -122,11 +134,65 @@ def look_of(packed: Tensor, name: str) -> Tensor:
     return packed[..., start : start + LOOK_SIZES[name]]
 
 
+class Skins:
+    """The colours of portraits, by their numbers and the places of points on the mean shape.
+
+    textures [P, A, A, 4] uint8: see `hidenerf.training.data.synthetic.portraits.PortraitSkin`.
+    """
+
+    def __init__(self, textures: Tensor) -> None:
+        self._texels = textures.reshape(-1, 4)
+
+    def at(self, portrait: Tensor, part: Tensor, place: Tensor, sheet: Tensor) -> tuple[Tensor, Tensor]:
+        """sRGB colours [3, M] and how far they were seen [1, M].
+
+        portrait [1, M]: 1 + its number; colours at 0 mean nothing. part [1, M], place [3, M], sheet [2, M].
+        """
+        column, row = atlas_place(torch, part, tuple(place.split(1)), tuple(sheet.split(1)))
+        first = torch.full_like(row, float(CHARTS[SKIN][0]))
+        last = torch.full_like(row, float(sum(CHARTS[SKIN]) - 1))
+        for kind in (BODY, CURTAIN):
+            first = torch.where(part == kind, float(CHARTS[kind][0]), first)
+            last = torch.where(part == kind, float(sum(CHARTS[kind]) - 1), last)
+        row = torch.minimum(torch.maximum(row - 0.5, first), last)
+        # Charts close on themselves but for that of long hair.
+        column = column - 0.5
+        column = torch.where(part == CURTAIN, column.clamp(0, ATLAS_SIZE - 1), column)
+        left, top = column.floor(), row.floor()
+        across, down = column - left, row - top
+        start = (portrait - 1).clamp_min(0).long() * ATLAS_SIZE**2
+        left, top = left.long(), top.long()
+        right, bottom = (left + 1) % ATLAS_SIZE, (top + 1).clamp_max(ATLAS_SIZE - 1)
+        left = left % ATLAS_SIZE
+        total: Tensor | float = 0.0
+        for vertical, share in ((top, 1 - down), (bottom, down)):
+            for horizontal, part_of_it in ((left, 1 - across), (right, across)):
+                texel = self._texels[(start + vertical * ATLAS_SIZE + horizontal)[0]]
+                total = total + (share * part_of_it) * texel.T.float()
+        assert isinstance(total, Tensor)
+        return total[:3] / 255, total[3:] / 255
+
+
+def _light_in_front(look: dict[str, Tensor]) -> Tensor:
+    """How bright [1, M] a look's light makes skin that faces the front."""
+    front = _rgb(look["key"], 0.0, 0.0, 1.0)
+    soft = torch.ones_like(look["key"][:1])
+    light = look["key"] * _diffuse(front, look["key_direction"], soft)
+    light = light + look["fill"] * _diffuse(front, look["fill_direction"], soft)
+    return (light + 0.5 * (look["sky"] + look["ground"])).mean(0, keepdim=True).clamp_min(0.1)
+
+
+def _own_light(look: dict[str, Tensor], normal: Tensor, ambient: Tensor) -> Tensor:
+    """How bright [1, M] a portrait's own light makes its surfaces, 1 in front."""
+    share = look["own_ambient"]
+    return share * ambient + (1 - share) * _dot(normal, look["own_light_direction"]).clamp_min(0)
+
+
 class PointPainter:
     """The colours of points of heads, where components stand in the first dimension and M points in the second."""
 
-    def __init__(self, mesh: HeadMesh, noise: Tensor) -> None:
-        self._noise = noise
+    def __init__(self, mesh: HeadMesh, noise: Tensor, skins: Skins | None = None) -> None:
+        self._noise, self._skins = noise, skins
         self._eyeball = mesh.left_eyeball.tolist()
         self._iris = mesh.left_iris.tolist()
         self._neck_plane = mesh.neck_plane.tolist()
@@ -192,15 +258,40 @@ class PointPainter:
         light = look["key"] * key * _diffuse(normal, look["key_direction"], bare)
         light = light + look["fill"] * fill * _diffuse(normal, look["fill_direction"], bare)
         light = light + ambient * _mix(look["ground"], look["sky"], 0.5 + 0.5 * normal[1:2])
+        strength = look["key"]
+        if self._skins is not None:
+            # Light on portraits is relative to what arrives from in front.
+            real = look["portrait"] > 0
+            in_front = torch.where(real, _light_in_front(look), 1.0)
+            light, strength = light / in_front, torch.where(real, 0.35, 1.0) * strength / in_front
+            skin_light = light
+            # A portrait's colours were balanced, so white is white in it.
+            light = torch.where(real, light.mean(0, keepdim=True), light)
         # Light inside the mouth has been scattered there.
-        light = torch.where(in_mouth, 0.12 + 0.45 * light, light)
+        scattered = 0.12 + 0.45 * light
+        if self._skins is not None:
+            scattered = torch.where(real, 0.15 + 0.65 * light, scattered)
+        light = torch.where(in_mouth, scattered, light)
 
         gloss = 0.035 * look["shine"] + 0.10 * look["gloss"] * lips
         gleam = gloss * _highlight(normal, towards, look["key_direction"], 18 + 20 * lips) * key * bare
         gleam = torch.where(teeth, 0.15 * _highlight(normal, towards, look["key_direction"], 40.0), gleam)
         gleam = torch.where(eye, _wet(look, normal, towards), gleam)
         gleam = gleam + hair * _hair_gleam(look, across, normal, towards, strands) * key
-        srgb = _to_srgb(color * light + look["key"] * gleam)
+        srgb = _to_srgb(color * light + strength * gleam)
+        if self._skins is not None:
+            texture, seen = self._skins.at(look["portrait"], part, place, sheet)
+            # What the portrait did not show has no detail but this.
+            detail = 1 + (1 - seen) * (hair * look["hair_contrast"] * strands * unmixed + (1 - hair) * 0.06 * fine[:1])
+            own_light = _own_light(look, normal, ambient)
+            relit = (skin_light / own_light.clamp_min(0.2)).clamp(0.35, 1.4) ** look["relighting"]
+            # What was not seen has the brightness of what is lit from in front.
+            surface = texture**2.2 * detail * relit * _mix(own_light.clamp(0.3, 1), torch.ones_like(seen), seen)
+            surface = _mix(surface, torch.full_like(surface, 0.012), look["lashes"] * self._lashes(side, y, z))
+            inner = torch.where(eye | tongue | teeth, 1.0, _step(0.3, 0.7, bag))
+            rolled = torch.where(surface > 0.8, 0.8 + 0.2 * torch.tanh((surface - 0.8) / 0.2), surface)
+            real_srgb = _mix(rolled.clamp(1e-6, 1) ** (1 / 2.2), srgb, inner)
+            srgb = torch.where(real, real_srgb, srgb)
 
         alpha = self._alpha(look, place, position, skin, body)
         region = (skin & on_mouth_or_eyes(side, y, z)) | eye | tongue | teeth

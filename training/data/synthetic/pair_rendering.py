@@ -15,6 +15,8 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.image_pairs import ImagePairs
 from hidenerf.training.data.synthetic.painting import Painter, Views
 from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
+from hidenerf.training.data.synthetic.photo_settings import PHOTO_SIZES
+from hidenerf.training.data.synthetic.portraits import PortraitSkins
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 # Pairs that are drawn and painted together.
@@ -28,9 +30,14 @@ def held_out_pairs(config: ModelConfig, device: torch.device, indices: Sequence[
 
 
 def render_pairs(
-    config: ModelConfig, device: torch.device, pairs: Sequence[Pair], seccs: SeccChoice = DEFAULT_SECCS
+    config: ModelConfig,
+    device: torch.device,
+    pairs: Sequence[Pair],
+    seccs: SeccChoice = DEFAULT_SECCS,
+    skins: PortraitSkins | None = None,
 ) -> Batch:
-    """Given pairs as a batch, in their order; made on the spot, without workers."""
+    """Given pairs as a batch, in their order; made on the spot, without workers. skins: of the pairs' portraits."""
+    painter = _painter(device) if skins is None else Painter(load_head_mesh(), device, textures=skins.textures)
     mesh = load_head_mesh()
     layout = PairLayout(mesh, config.image_size, config.secc_size, seccs)
     rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * config.image_size)
@@ -40,14 +47,18 @@ def render_pairs(
         rows = np.zeros((len(chunk), layout.bytes), np.uint8)
         for pair, row in zip(chunk, rows, strict=True):
             draw_pair(mesh, rasteriser, pair, seccs, layout.views(row))
-        batches.append(paint_pairs(layout, device, rows, seccs))
+        batches.append(_batch(paint_rows(painter, layout, torch.from_numpy(rows).to(device)), seccs))
     return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
 
 
 def paint_pairs(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8], seccs: SeccChoice) -> Batch:
     """Pairs that `draw_pair` has put into rows [n, bytes] as a batch, in their order."""
-    image_pairs = painted(layout, device, rows)
-    return image_pairs.batch(torch.arange(len(rows)), torch.zeros(len(rows), dtype=torch.long), seccs)
+    return _batch(painted(layout, device, rows), seccs)
+
+
+def _batch(image_pairs: ImagePairs, seccs: SeccChoice) -> Batch:
+    count = len(image_pairs.picture)
+    return image_pairs.batch(torch.arange(count), torch.zeros(count, dtype=torch.long), seccs)
 
 
 def painted(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8]) -> ImagePairs:
@@ -75,7 +86,17 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
         triangle=arrays["triangle"].flatten(0, 1),
         barycentric=arrays["barycentric"].flatten(0, 1),
     )
-    color, mask, region = (
-        (values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painter.paint(views)
-    )
+    painting = painter.paint(views)
+    if painter.camera is not None:
+        settings = _settings(arrays["photo"])
+        painting = painting._replace(color=painter.camera.take(painting.color, painting.mask, settings))
+    color, mask, region = ((values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painting)
     return ImagePairs(color, mask, region, arrays["secc"], arrays["cameras"], arrays["surface"])
+
+
+def _settings(photos: Tensor) -> dict[str, Tensor]:
+    """The settings [2n, size] of the pictures of pairs whose photos [n, P] are packed."""
+    both = photos.repeat_interleave(2, 0)
+    settings = dict(zip(PHOTO_SIZES, both.split(list(PHOTO_SIZES.values()), 1), strict=True))
+    settings["noise_place"] = settings["noise_place"].reshape(-1, 2, 4)[:, 0].reshape(-1, 2)
+    return settings

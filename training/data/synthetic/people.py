@@ -4,7 +4,8 @@ Distributions are made up, but for the expressions' (`_TAKES`). A pair is made f
 training and of evaluation stand for different pairs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -13,11 +14,15 @@ from numpy.typing import NDArray
 from hidenerf.runtime.camera import CANONICAL_FILL, HEAD_RADIUS, camera_from_head_pose, rotation_from_euler
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.training.data.synthetic.heads import Style
+from hidenerf.training.data.synthetic.photo_settings import Photo, random_photo, untouched
+from hidenerf.training.data.synthetic.portraits import Portrait
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 # What painting needs to know of a person, and how many numbers each takes. Colours are linear RGB, lengths world units.
+# portrait: 0 for people made up, else 1 + the number of the portrait whose colours they have; own_light_direction,
+# own_ambient: see `Portrait`; relighting: how far the portrait's light gives way to the look's, a share.
 LOOK_SIZES = {
     "skin": 3,
     "lip": 3,
@@ -62,6 +67,10 @@ LOOK_SIZES = {
     "fill": 3,
     "sky": 3,
     "ground": 3,
+    "portrait": 1,
+    "own_light_direction": 3,
+    "own_ambient": 1,
+    "relighting": 1,
 }
 Look = dict[str, Floats]
 
@@ -69,7 +78,10 @@ Look = dict[str, Floats]
 YAW, PITCH, ROLL = 45.0, 25.0, 20.0
 FOV = (10.0, 24.0, 40.0)
 
-_TRAINING, _HELD_OUT = 1, 2
+# How far the features of somebody with a portrait's skin may be from the portrait's.
+_ALIKE = 0.12
+
+_TRAINING, _HELD_OUT, _PORTRAITS = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -83,18 +95,55 @@ class Person:
 
 @dataclass(frozen=True)
 class Pair:
-    """One person twice, as source and as target (the driving frame): expressions [E] and cameras [25]."""
+    """One person twice, as source and as target (the driving frame): expressions [E] and cameras [25].
+
+    photo: how the pictures were taken, see PHOTO_SIZES.
+    """
 
     person: Person
     source_expression: Floats
     source_camera: Floats
     expression: Floats
     camera: Floats
+    photo: Photo = field(default_factory=untouched)
 
 
 def make_pair(model: FaceModel, number: int, seed: int = 0) -> Pair:
     """The pair for training with this number, of the set that `seed` names."""
     return _pair(model, _random(_TRAINING, number, seed))
+
+
+def make_portrait_pair(model: FaceModel, portraits: Sequence[Portrait], share: float, number: int, seed: int) -> Pair:
+    """The pair for training with this number, whose person is one of the portraits with the probability `share`."""
+    pair = make_pair(model, number, seed)
+    random = _random(_PORTRAITS, number, seed)
+    if not portraits or random.random() >= share:
+        return pair
+    chosen = int(random.integers(len(portraits)))
+    person = portrait_person(portraits[chosen], chosen, pair.person.look, random)
+    return replace(pair, person=person, photo=random_photo(random))
+
+
+def portrait_person(portrait: Portrait, number: int, look: Look, random: Generator) -> Person:
+    """The person of portrait `number`, or somebody with the same skin, in the light, and with the teeth, of another's
+    look."""
+    own = {
+        "portrait": 1 + number,
+        "own_light_direction": portrait.light_direction,
+        "own_ambient": portrait.ambient,
+        "relighting": 0.0 if random.random() < 0.3 else random.uniform(0.3, 0.9),
+        "lashes": random.uniform(0.2, 0.6),
+        "hair_contrast": random.uniform(0.15, 0.4),
+        "capped": 0.0,
+        "fading": 0.0,
+    }
+    if portrait.iris is not None:
+        own["iris"] = portrait.iris
+    changed = {name: np.asarray(value, np.float32).reshape(-1) for name, value in own.items()}
+    count = len(portrait.identity)
+    other = random.normal(0, _ALIKE, count) * (random.random(count) < 0.5) if random.random() < 0.5 else 0.0
+    identity = np.clip(portrait.identity + other, -1, 1).astype(np.float32)
+    return Person(identity, portrait.style, {**look, **changed})
 
 
 def make_held_out_pair(model: FaceModel, number: int) -> Pair:
@@ -269,6 +318,10 @@ def _random_look(random: Generator, maleness: float, age: float, cap: bool, fadi
         "fill": random.uniform(0, 0.35) * key * (1 + random.normal(0, 0.08, 3)),
         "sky": sky * (1 + random.normal(0, 0.06, 3)),
         "ground": sky * random.uniform(0.3, 0.8) * (1 + random.normal(0, 0.08, 3)),
+        "portrait": 0.0,
+        "own_light_direction": [0.0, 0.0, 1.0],
+        "own_ambient": 1.0,
+        "relighting": 1.0,
     }
     return {name: np.asarray(value, np.float32).reshape(-1) for name, value in values.items()}
 

@@ -18,6 +18,7 @@ from hidenerf.training.data.synthetic.geometry import (
     DEFAULT_SECCS,
     PairLayout,
     PairNumbers,
+    People,
     RowExchange,
     SeccChoice,
     shared_rows,
@@ -27,6 +28,7 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.painting import Painter
 from hidenerf.training.data.synthetic.pair_rendering import paint_rows
 from hidenerf.training.data.synthetic.pool import ImagePairPool
+from hidenerf.training.data.synthetic.portraits import PortraitSkins
 from hidenerf.training.data.worker_processes import one_thread_a_process
 
 _ROWS_PER_WORKER = 4
@@ -38,7 +40,8 @@ class PairReplay(ImagePairPool):
     """A pool of synthetic pairs that worker processes and the device keep making, for `sample` to draw from.
 
     workers: processes, one CPU core each. Different seeds make different pairs. Which pairs a seed draws depends on how
-    fast they were made; what a pair looks like does not. A context manager; leaving it ends the workers.
+    fast they were made; what a pair looks like does not. skins: real people among those made up. A context manager;
+    leaving it ends the workers.
     """
 
     def __init__(
@@ -49,11 +52,14 @@ class PairReplay(ImagePairPool):
         workers: int,
         seed: int,
         seccs: SeccChoice = DEFAULT_SECCS,
+        skins: PortraitSkins | None = None,
     ) -> None:
         if workers < 1:
             raise HideNerfError(f"Synthetic pairs are to be made by {workers} workers; give at least 1.")
         super().__init__(config, device, capacity, seed, seccs)
         self._mesh = load_head_mesh()
+        self._textures = None if skins is None else skins.textures
+        people = People() if skins is None else People(skins.portraits, skins.share)
         self._layout = PairLayout(self._mesh, config.image_size, config.secc_size, seccs)
         # Forking is no option once CUDA runs.
         context = multiprocessing.get_context("spawn")
@@ -68,7 +74,9 @@ class PairReplay(ImagePairPool):
         exchange = RowExchange(memory, self._free, self._ready, self._stopped)
         sizes = config.image_size, config.secc_size
         self._workers = [
-            context.Process(target=work, args=(*sizes, seccs, PairNumbers(seed, first, workers), exchange), daemon=True)
+            context.Process(
+                target=work, args=(*sizes, seccs, PairNumbers(seed, first, workers), exchange, people), daemon=True
+            )
             for first in range(workers)
         ]
         self._refilling = threading.Thread(target=self._refill, name="pair replay", daemon=True)
@@ -78,7 +86,7 @@ class PairReplay(ImagePairPool):
             with one_thread_a_process():
                 for worker in self._workers:
                     worker.start()
-            self._painter = Painter(self._mesh, self._device, compiled=self._device.type == "cuda")
+            self._painter = Painter(self._mesh, self._device, self._device.type == "cuda", self._textures)
             self._refilling.start()
         except BaseException:
             self._end_workers()

@@ -1,0 +1,297 @@
+"""How well checkpoints draw real people: portraits turned and driven, clips drawn again, and synthetic heads turned.
+
+    python benchmarks/real_faces.py CHECKPOINT... --portraits PREPARED --clips PREPARED --out FOLDER
+
+Both folders hold what hidenerf-clips makes. CHECKPOINT may be NAME=FILE. Runs the PyTorch networks on the CPU, with
+what is a source's alone worked out once, as a bundle does. Needs dlib-bin and face_recognition_models: dlib's
+recogniser metrics, and is in no loss. ID distances are Euclidean, below 0.6 is one person; a face that is not found
+counts as 1.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hidenerf.commands.errors import user_errors
+from hidenerf.model.alignment import SourceView, align
+from hidenerf.model.checkpoint import load_checkpoint
+from hidenerf.model.config import UNALIGNED
+from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.defaults import demo_motion_path
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.motion import load_motion
+from hidenerf.runtime.secc import secc
+from hidenerf.training.data.clips.file import CLIP_SUFFIX, ClipFile, open_clip
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation
+from hidenerf.training.evaluation.metrics import image_scores
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+YAWS = (-30, -15, 15, 30)
+MOMENTS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
+SYNTHETIC_YAW = 30
+# What dlib's detector is shown, pixels.
+JUDGED = 512
+
+
+class Judge:
+    """dlib's detector, its five points, and its recogniser."""
+
+    def __init__(self) -> None:
+        import dlib
+        import face_recognition_models as files
+
+        self._detect = dlib.get_frontal_face_detector()
+        self._points = dlib.shape_predictor(files.pose_predictor_five_point_model_location())
+        self._network = dlib.face_recognition_model_v1(files.face_recognition_model_location())
+
+    def shape(self, picture: Picture) -> Any:
+        """The five points of the first face in a picture, or None."""
+        large = self._large(picture)
+        found = self._detect(large, 0)
+        return self._points(large, found[0]) if len(found) else None
+
+    def describe(self, picture: Picture, shape: Any = None) -> Floats | None:
+        """What a face looks like [128]: aligned by given points, or by its own; None where there are none."""
+        shape = self.shape(picture) if shape is None else shape
+        if shape is None:
+            return None
+        return np.array(self._network.compute_face_descriptor(self._large(picture), shape), np.float32)
+
+    @staticmethod
+    def _large(picture: Picture) -> Picture:
+        return np.asarray(cv2.resize(picture, (JUDGED, JUDGED), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def distance(one: Floats | None, other: Floats) -> float:
+    return 1.0 if one is None else float(np.linalg.norm(one - other))
+
+
+class Subject:
+    """A model with one source; what belongs to the source alone is worked out once."""
+
+    face = load_face_model(default_face_model_path())
+
+    @torch.no_grad()
+    def __init__(self, model: HideNerf, picture: Picture, camera: Floats, identity: Floats, expression: Floats) -> None:
+        self._model, self._identity = model, identity
+        self._picture = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+        view = torch.from_numpy(camera.copy())[None]
+        self._canonical = self._secc(expression)
+        self._planes = model.appearance(self._picture, view)
+        self._maps = model.refiner.fold(model.id_encoder(self._picture))
+        aligned = model.config.alignment != UNALIGNED
+        self._view: SourceView | None = model.source_view(self._planes, view) if aligned else None
+
+    @torch.no_grad()
+    def draw(self, expression: Floats, camera: Floats) -> Picture:
+        """A frame [S, S, 3]."""
+        model, view = self._model, torch.from_numpy(np.array(camera, np.float32))[None]
+        deformation = model.deformation(self._secc(expression), self._canonical, model.ray_points(view))
+        rendered, alpha, place = model.renderer.placed(deformation, view, self._planes)
+        alignment = None if self._view is None else align(self._view, place, alpha)
+        frame, _ = model.refiner.forward_folded(rendered, alpha, self._maps, alignment, self._picture)
+        return np.asarray(frame_to_uint8(frame).numpy(), np.uint8)
+
+    def _secc(self, expression: Floats) -> Tensor:
+        face = self.face.vertices(self._identity, np.asarray(expression, np.float32))
+        return torch.from_numpy(secc(face, self.face, self._model.config.secc_size))[None]
+
+
+def turned(camera: Floats, degrees: float) -> Floats:
+    """A camera [25] turned about the head."""
+    changed = camera.copy()
+    angle = np.radians(degrees)
+    turn = np.eye(4, dtype=np.float32)
+    turn[0, 0] = turn[2, 2] = np.cos(angle)
+    turn[0, 2], turn[2, 0] = np.sin(angle), -np.sin(angle)
+    changed[:16] = (turn @ changed[:16].reshape(4, 4)).ravel()
+    return changed
+
+
+def portraits(model: HideNerf, files: list[ClipFile], judge: Judge) -> tuple[dict[str, list[float]], list[Picture]]:
+    """ID distances of each portrait by name, and rows of pictures: source, own pose, YAWS, half of the MOMENTS."""
+    motion = load_motion(demo_motion_path())
+    moments = [int(len(motion.expression) * moment) for moment in MOMENTS]
+    figures: dict[str, list[float]] = {}
+    rows = []
+    for file in files:
+        clip, source = file.clip, file.frame(0).read().picture
+        want = judge.describe(source)
+        if want is None:
+            click.echo(f"{file.path.name}: dlib finds no face in the portrait")
+            continue
+        expression, camera = clip.expression[0], clip.camera[0]
+        subject = Subject(model, source, camera, clip.identity, expression)
+        own = subject.draw(expression, camera)
+        views = [subject.draw(expression, turned(camera, yaw)) for yaw in YAWS]
+        driven = [subject.draw(motion.expression[moment], motion.camera[moment]) for moment in moments]
+        by_yaw = {yaw: distance(judge.describe(view), want) for yaw, view in zip(YAWS, views, strict=True)}
+        found = {
+            "ID own": distance(judge.describe(own), want),
+            "ID ±15°": (by_yaw[-15] + by_yaw[15]) / 2,
+            "ID ±30°": (by_yaw[-30] + by_yaw[30]) / 2,
+            "ID driven": float(np.mean([distance(judge.describe(frame), want) for frame in driven])),
+        }
+        for name, value in found.items():
+            figures.setdefault(name, []).append(value)
+        rows.append(np.hstack([source, own, *views, *driven[::2]]))
+    return figures, rows
+
+
+def clips(model: HideNerf | None, files: list[ClipFile], frames: int, judge: Judge) -> dict[str, list[float]]:
+    """Self-reenactment: the first frame is the source, others driver and truth. Without a model the source itself."""
+    figures: dict[str, list[float]] = {}
+    for file in files:
+        clip, first = file.clip, file.frame(0).read()
+        subject = model and Subject(model, first.picture, clip.camera[0], clip.identity, clip.expression[0])
+        rows: dict[str, list[float]] = {}
+        for index in np.unique(np.linspace(1, len(clip) - 1, frames).astype(int)):
+            truth = file.frame(int(index)).read()
+            out = subject.draw(clip.expression[index], clip.camera[index]) if subject else first.picture
+            inside, region = truth.mask > 127, truth.region > 127
+            shape = judge.shape(truth.picture)
+            found = {
+                "clip PSNR-M": psnr(out, truth.picture, inside),
+                "clip SSIM-M": float(ssim_map(out, truth.picture)[inside].mean()),
+                "clip mouth+eyes": psnr(out, truth.picture, region),
+                "clip energy": energy(out, inside) / energy(truth.picture, inside),
+            }
+            if shape is not None:
+                found["clip ID"] = distance(judge.describe(out, shape), judge.describe(truth.picture, shape))  # type: ignore[arg-type]
+            for name, value in found.items():
+                rows.setdefault(name, []).append(value)
+        for name, values in rows.items():
+            figures.setdefault(name, []).append(float(np.mean(values)))
+    return figures
+
+
+def psnr(picture: Picture, truth: Picture, inside: NDArray[np.bool_]) -> float:
+    error = ((picture.astype(float) - truth)[inside] ** 2).mean()
+    return float(10 * np.log10(255**2 / max(error, 1e-9)))
+
+
+def ssim_map(picture: Picture, truth: Picture) -> NDArray[np.float64]:
+    """[S, S]: as REALFACES.md's script has it."""
+    one, other = picture.astype(np.float64), truth.astype(np.float64)
+
+    def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), np.float64)
+
+    means = blurred(one), blurred(other)
+    variances = [blurred(values * values) - mean**2 for values, mean in zip((one, other), means, strict=True)]
+    covariance = blurred(one * other) - means[0] * means[1]
+    above = (2 * means[0] * means[1] + 6.5025) * (2 * covariance + 58.5225)
+    below = (means[0] ** 2 + means[1] ** 2 + 6.5025) * (variances[0] + variances[1] + 58.5225)
+    return np.asarray((above / below).mean(2), np.float64)
+
+
+def energy(picture: Picture, inside: NDArray[np.bool_]) -> float:
+    grey = picture.astype(np.float64).mean(2)
+    return float(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))[inside].mean())
+
+
+def synthetic(model: HideNerf, people: int) -> tuple[dict[str, list[float]], list[Picture]]:
+    """Synthetic people never seen, turned by SYNTHETIC_YAW either way: figures, and rows of source, truth, frame."""
+    held_out = HeldOutEvaluation(model, torch.device("cpu"))
+    pairs = []
+    for index in range(people):
+        yaw = SYNTHETIC_YAW * (1 - 2 * (index % 2))
+        source = canonical_camera()
+        pairs.append(dataclasses.replace(held_out.person(index), source_camera=source, camera=canonical_camera(yaw)))
+    figures: dict[str, list[float]] = {}
+    rows = []
+    for _, batch in held_out.batches(pairs, "turned"):
+        output = held_out.output(batch)
+        frames = output.frame.clamp(0, 1)
+        for found in image_scores(frames, output.alpha, batch):
+            for name in ("PSNR masked", "SSIM masked", "PSNR mouth+eyes", "silhouette IoU", "gradient energy"):
+                figures.setdefault(f"30° {name}", []).append(found[name])
+        together = torch.cat([batch.source_image, batch.target, frames], 3)
+        rows += [(row.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for row in together]
+    return figures, rows
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("checkpoints", nargs=-1, required=True)
+@click.option("--portraits", "portrait_folder", type=click.Path(path_type=Path), help="Prepared pictures.")
+@click.option("--clips", "clip_folder", type=click.Path(path_type=Path), help="Prepared clips.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for tables and sheets.")
+@click.option("--count", type=int, default=12, help="Portraits, evenly spread.")
+@click.option("--frames", type=int, default=8, help="Of each clip.")
+@click.option("--people", type=int, default=12, help="Synthetic people.")
+@click.option("--still", is_flag=True, help="Also the source of each clip held still.")
+@user_errors()
+def main(
+    checkpoints: tuple[str, ...],
+    portrait_folder: Path | None,
+    clip_folder: Path | None,
+    out: Path,
+    count: int,
+    frames: int,
+    people: int,
+    still: bool,
+) -> None:
+    """Judge checkpoints on real faces; FOLDER gets real-faces.json and a sheet a checkpoint, and the table is said."""
+    # More threads wait for each other where other work shares the cores.
+    torch.set_num_threads(1)
+    out.mkdir(parents=True, exist_ok=True)
+    judge = Judge()
+    subjects = _prepared(portrait_folder)
+    subjects = [subjects[number * len(subjects) // count] for number in range(min(count, len(subjects)))]
+    clip_files = _prepared(clip_folder)
+    path = out / "real-faces.json"
+    results: dict[str, dict[str, list[float]]] = json.loads(path.read_text()) if path.exists() else {}
+    if still and clip_files:
+        results["source held still"] = clips(None, clip_files, frames, judge)
+    for given in checkpoints:
+        name, _, file = given.rpartition("=")
+        name = name or Path(file).stem
+        model = load_checkpoint(Path(file))
+        figures: dict[str, list[float]] = {}
+        if subjects:
+            found, rows = portraits(model, subjects, judge)
+            figures |= found
+            _sheet(rows, out / f"{name}.portraits.png")
+        if clip_files:
+            figures |= clips(model, clip_files, frames, judge)
+        if people:
+            found, rows = synthetic(model, people)
+            figures |= found
+            _sheet(rows, out / f"{name}.synthetic.png")
+        results[name] = figures
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        click.echo(table({name: figures}))
+    click.echo(table(results))
+
+
+def table(results: dict[str, dict[str, list[float]]]) -> str:
+    """Means, as Markdown."""
+    columns = list(dict.fromkeys(column for figures in results.values() for column in figures))
+    lines = [["checkpoint", *columns], ["---"] * (len(columns) + 1)]
+    for name, figures in results.items():
+        lines.append([name, *(f"{np.nanmean(figures[c]):.3f}" if c in figures else "–" for c in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _prepared(folder: Path | None) -> list[ClipFile]:
+    return [] if folder is None else [open_clip(path) for path in sorted(folder.rglob(f"*{CLIP_SUFFIX}"))]
+
+
+def _sheet(rows: list[Picture], path: Path) -> None:
+    if rows:
+        cv2.imwrite(str(path), np.vstack(rows)[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The aligned identity path: where the source saw a point, whether it did, and that hoisting and growing are exact."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from hidenerf.model.alignment import Alignment, SourceView, align, sample, source_projection
+from hidenerf.model.config import ModelConfig
+from hidenerf.model.growth import fill_absent, grown
+from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.camera import canonical_camera, project
+from hidenerf.runtime.errors import HideNerfError
+from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+
+VARIANTS = [("maps", 8), ("maps", 2), ("maps and picture", 8), ("maps and picture", 3)]
+
+
+def config(alignment: str, scales: int) -> ModelConfig:
+    return dataclasses.replace(TINY, alignment=alignment, aligned_scales=scales)
+
+
+def aligned_model(alignment: str, scales: int) -> HideNerf:
+    model, _ = grown(tiny_model(), config(alignment, scales))
+    torch.manual_seed(2)
+    randomise_norms(model, 3)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "absent" in name or "detail" in name or "stem.0" in name:
+                parameter.normal_(0, 0.3)
+    return model.eval()
+
+
+def test_points_are_projected_as_the_runtime_does() -> None:
+    camera = canonical_camera(25.0, -10.0)
+    points = np.random.default_rng(0).uniform(-0.8, 0.8, (7, 3)).astype(np.float32)
+    projection = source_projection(torch.from_numpy(camera)[None])[0].numpy()
+    image = projection @ np.concatenate([points, np.ones((7, 1), np.float32)], 1).T
+    expected = 2 * project(points.astype(np.float64), camera) - 1
+    np.testing.assert_allclose((image[:2] / image[2:]).T, expected, atol=1e-5)
+
+
+def seen_by_itself(depth: float, behind: float) -> Alignment:
+    """A wall before a frontal camera at some depth, and the frame's points so far behind it."""
+    camera = torch.from_numpy(canonical_camera())[None]
+    projection = source_projection(camera)
+    alpha = torch.ones(1, 1, 8, 8)
+    source = SourceView(projection, torch.cat([depth * alpha, alpha], 1))
+    position, forward = camera[0, [3, 7, 11]], camera[0, [2, 6, 10]]
+    place = (position + forward * (depth + behind))[None, :, None, None].expand(1, 3, 8, 8)
+    return align(source, place, alpha)
+
+
+def test_what_lies_behind_the_sources_surface_is_not_shown() -> None:
+    assert seen_by_itself(9.0, 0.0).shown.min() > 0.9
+    assert seen_by_itself(9.0, 0.3).shown.max() < 0.01
+    assert seen_by_itself(9.0, -0.3).shown.min() > 0.99
+    guides = seen_by_itself(9.0, 0.25).guides
+    torch.testing.assert_close(guides[:, 1], torch.full((1, 8, 8), 0.5), atol=1e-3, rtol=0)
+
+
+def test_where_no_ray_ends_nothing_is_shown_and_all_is_finite() -> None:
+    source = SourceView(source_projection(torch.from_numpy(canonical_camera())[None]), torch.zeros(1, 2, 8, 8))
+    nothing = align(source, torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
+    for size in (2, 8, 32):
+        sight = nothing.at(size)
+        assert sight.shown.shape == (1, 1, size, size)
+        assert sight.shown.abs().max() == 0
+        assert torch.isfinite(sight.grid).all()
+    assert nothing.guides.abs().max() == 0
+
+
+def test_a_source_seen_through_its_own_camera_lies_where_it_was() -> None:
+    """By hand: a plane through the head's centre, so that the picture must come back."""
+    camera = torch.from_numpy(canonical_camera())[None]
+    rotation, position = camera[0, :16].reshape(4, 4)[:3, :3], camera[0, [3, 7, 11]]
+    size = 16
+    pixel = (torch.arange(size) + 0.5) / size
+    lens = camera[0, 16:].reshape(3, 3)
+    x, y = (pixel - lens[0, 2]) / lens[0, 0], (pixel - lens[1, 2]) / lens[1, 1]
+    rays = torch.stack([x[None].expand(size, size), y[:, None].expand(size, size), torch.ones(size, size)], -1)
+    place = (position + 9.0 * rays @ rotation.T).permute(2, 0, 1)[None]
+    alpha = torch.ones(1, 1, size, size)
+    source = SourceView(source_projection(camera), torch.cat([9.0 * alpha, alpha], 1))
+    picture = torch.rand(1, 3, 4 * size, 4 * size, generator=torch.Generator().manual_seed(0))
+    sight = align(source, place, alpha).at(4 * size)
+    inner = slice(4, -4)
+    found = sample(picture, sight.grid)[..., inner, inner]
+    torch.testing.assert_close(found, picture[..., inner, inner], atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize(("alignment", "scales"), VARIANTS)
+def test_folded_maps_give_the_same_frame(alignment: str, scales: int) -> None:
+    model, inputs = aligned_model(alignment, scales), tiny_inputs(2)
+    with torch.no_grad():
+        expected = model(**inputs)
+        planes = model.appearance(inputs["source_image"], inputs["source_camera"])
+        view = model.source_view(planes, inputs["source_camera"])
+        seen = align(view, expected.place, expected.rendered_alpha)
+        assert 0.02 < seen.shown.mean() < 0.98
+        identity = model.id_encoder(inputs["source_image"])
+        maps = model.refiner.fold(identity)
+        rendered = expected.rendered, expected.rendered_alpha
+        found = model.refiner.forward_folded(*rendered, maps, seen, inputs["source_image"])
+    assert len(maps) == 2 * min(scales, len(TINY.refiner_channels))
+    torch.testing.assert_close(found, (expected.frame, expected.alpha), atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("alignment", "scales"), VARIANTS)
+def test_every_parameter_learns(alignment: str, scales: int) -> None:
+    model = aligned_model(alignment, scales).train()
+    output = model(**tiny_inputs(2))
+    weights = torch.randn(output.frame.shape, generator=torch.Generator().manual_seed(0))
+    ((output.frame * weights).sum() + output.rendered.square().sum() + output.place.square().sum()).backward()
+    idle = [name for name, p in model.named_parameters() if p.dim() > 1 and (p.grad is None or not p.grad.abs().max())]
+    assert idle == []
+
+
+def test_with_what_is_new_left_out_a_grown_model_draws_as_before() -> None:
+    model = tiny_model()
+    inputs = tiny_inputs(1)
+    whole, said = grown(model, config("maps and picture", 8))
+    assert "refiner.detail.weight" in said
+    assert "left out" not in said
+    with torch.no_grad():
+        whole.refiner.head.bias[4] = -100.0  # type: ignore[index]
+        identity = model.id_encoder(inputs["source_image"])
+        own = model(**inputs)
+        centre = torch.zeros(1, 3, TINY.render_size, TINY.render_size)
+        everywhere = _everywhere(centre)
+        found = whole.refiner(own.rendered, own.rendered_alpha, identity, everywhere, inputs["source_image"])
+    torch.testing.assert_close(found, (own.frame, own.alpha), atol=1e-4, rtol=1e-4)
+
+
+def _everywhere(like: Tensor) -> Alignment:
+    """All of the source is shown where it was."""
+    size = like.shape[-1]
+    centres = (torch.arange(size) + 0.5) * 2 / size - 1
+    image = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size), torch.ones(size, size)])
+    return _Still(image[None], torch.ones(1, 1, size, size), torch.zeros(1, 4, size, size))
+
+
+class _Still(Alignment):
+    """Bilinear enlarging moves the outermost places; these stay."""
+
+    def at(self, size: int):  # type: ignore[no-untyped-def]
+        sight = super().at(size)
+        centres = (torch.arange(size) + 0.5) * 2 / size - 1
+        grid = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)], -1)[None]
+        return sight._replace(grid=grid)
+
+
+def test_constants_begin_as_the_mean_of_the_old_maps() -> None:
+    model = tiny_model()
+    whole, _ = grown(model, config("maps", 8))
+    pictures = tiny_inputs(2)["source_image"]
+    fill_absent(whole, model, pictures, torch.ones(2, 1, 32, 32))
+    spade, feature = model.refiner.blocks[0].spades[0], model.id_encoder(pictures)[-1]  # type: ignore[index]
+    with torch.no_grad():
+        expected = spade.gamma(spade.shared(feature)).mean((0, 2, 3))
+    torch.testing.assert_close(whole.refiner.blocks[0].spades[0].absent[0], expected)  # type: ignore[index]
+
+
+def test_only_the_alignment_may_differ() -> None:
+    with pytest.raises(HideNerfError, match="other sizes"):
+        grown(tiny_model(), dataclasses.replace(TINY, mlp_width=8))
+    same, said = grown(tiny_model(), TINY)
+    assert said == "nothing new"
+    assert torch.equal(same.refiner.stem[0].weight, tiny_model().refiner.stem[0].weight)
+
+
+def test_configs_without_an_alignment_are_those_of_old_checkpoints() -> None:
+    values = TINY.to_dict()
+    del values["alignment"], values["aligned_scales"]
+    assert ModelConfig.from_dict(values) == TINY
+    with pytest.raises(HideNerfError, match="alignment must be one of"):
+        dataclasses.replace(TINY, alignment="sideways")

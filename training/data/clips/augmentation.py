@@ -1,0 +1,72 @@
+"""Changes of real pairs that forbid copying the source picture pixel by pixel, all from one seed."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hidenerf.model.geometry import split_camera
+from hidenerf.training.data.batch import Batch
+from hidenerf.training.loop.trainer import PairSource
+
+# Largest turn of the source picture in its plane, radians; of its size, natural logarithm; of its place, shares of S.
+TURN, SIZE, SHIFT = 0.2, 0.12, 0.05
+# Standard deviations of the exposure of each channel and of the contrast, natural logarithms.
+EXPOSURE, CONTRAST = 0.05, 0.1
+
+
+class ChangedPairs:
+    """Batches of `pairs` whose source is framed anew, and whose pictures are exposed anew, source and target alike."""
+
+    def __init__(self, pairs: PairSource, seed: int) -> None:
+        self._pairs = pairs
+        self._random = torch.Generator().manual_seed(seed)
+
+    def sample(self, batch_size: int) -> Batch:
+        """Another batch of so many pairs."""
+        batch = self._pairs.sample(batch_size)
+        uniform = 2 * torch.rand(4, batch_size, generator=self._random) - 1
+        normal = torch.randn(4, batch_size, generator=self._random)
+        device = batch.camera.device
+        turn, size, *shift = uniform.to(device)
+        batch = framed_anew(batch, TURN * turn, torch.exp(SIZE * size), SHIFT * torch.stack(shift, 1))
+        normal = normal.to(device)
+        return exposed_anew(batch, torch.exp(EXPOSURE * normal[:3].T), torch.exp(CONTRAST * normal[3]))
+
+
+def framed_anew(batch: Batch, turn: Tensor, size: Tensor, shift: Tensor) -> Batch:
+    """Each source picture turned about its camera's principal point, enlarged, and moved; the camera with it.
+
+    turn [B], radians, clockwise; size [B], factors; shift [B, 2], shares of S to the right and down. Black beyond the
+    picture. The cameras' pixels must be square and have no skew.
+    """
+    rotation, position, intrinsics = split_camera(batch.source_camera)
+    cosine, sine = torch.cos(turn), torch.sin(turn)
+    zero, one = torch.zeros_like(turn), torch.ones_like(turn)
+    rows = (cosine, -sine, zero, sine, cosine, zero, zero, zero, one)
+    in_plane = torch.stack(rows, 1).reshape(-1, 3, 3)
+    # A camera turned back sees the picture turned.
+    turned = (rotation[:, :, :, None] * in_plane.transpose(1, 2)[:, None]).sum(2)
+    lens = intrinsics.clone()
+    lens[:, :2, :2] *= size[:, None, None]
+    lens[:, :2, 2] += shift
+    cam2world = torch.zeros_like(batch.source_camera[:, :16]).reshape(-1, 4, 4)
+    cam2world[:, :3, :3], cam2world[:, :3, 3], cam2world[:, 3, 3] = turned, position, 1.0
+    camera = torch.cat([cam2world.flatten(1), lens.flatten(1)], 1)
+    # Where each new pixel was, in [-1, 1].
+    back = in_plane[:, :2, :2].transpose(1, 2) / size[:, None, None]
+    centre = 2 * intrinsics[:, :2, 2] - 1
+    offset = centre - (back * (centre + 2 * shift)[:, None]).sum(2)
+    pictures = torch.cat([batch.source_image, batch.source_mask], 1)
+    grid = F.affine_grid(torch.cat([back, offset[:, :, None]], 2), list(pictures.shape), align_corners=False)
+    picture, mask = F.grid_sample(pictures, grid, align_corners=False).split([3, 1], 1)
+    return batch._replace(source_image=picture, source_mask=mask, source_camera=camera)
+
+
+def exposed_anew(batch: Batch, factor: Tensor, exponent: Tensor) -> Batch:
+    """Both pictures' values to the power of an exponent [B], times factors [B, 3]; black stays black."""
+
+    def changed(picture: Tensor) -> Tensor:
+        powers = picture.clamp_min(0.0).pow(exponent[:, None, None, None])
+        return (powers * factor[:, :, None, None]).clamp_max(1.0)
+
+    return batch._replace(source_image=changed(batch.source_image), target=changed(batch.target))

@@ -1,0 +1,172 @@
+"""From pictures of one person to a prepared clip whose frames they are: face fitted, head cropped, person cut out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import project
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.sources.alignment import align, warp
+from hidenerf.runtime.sources.cut_out import over_black, person_mask, triangle_mask
+from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker
+from hidenerf.runtime.tracking.pose import aligned_square, project_head, solve_head_pose
+from hidenerf.runtime.tracking.search import find_faces, select_face
+from hidenerf.runtime.video.pictures import read_picture_with_alpha
+from hidenerf.training.data.clips.file import JPEG_QUALITY, Clip, ClipFrame, encode_frame
+from hidenerf.training.data.clips.preparation import LARGEST_ERROR, PreparedClip, draw_region
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.uint8]
+
+MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+# A matte's values are taken for 0 or 255 if they differ by no more than this.
+HAZE = 8
+# Of pictures, which have no frame rate.
+_FPS = Fraction(1)
+
+
+@dataclass(frozen=True)
+class StillOptions:
+    """size: S. face: which of several faces, 1-based from the left; None takes the only one. quality: of the JPEGs."""
+
+    size: int
+    face: int | None = None
+    quality: int = JPEG_QUALITY
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture [H, W, 3] with the mask [H, W] of the person in it, if one is known, and the face fitted to it.
+
+    observed [M, 2]: the face model's landmarks as the tracker sees them, pixels.
+    """
+
+    path: Path
+    picture: Picture
+    mask: Mask | None
+    fit: FaceFit
+    observed: NDArray[np.floating]
+
+
+def origin_of_stills(
+    paths: Sequence[Path], mattes: Sequence[Path | None], face_model: FaceModel, options: StillOptions
+) -> str:
+    """What a clip prepared from these pictures and their mattes in this way says of its origin."""
+    return json.dumps(
+        {
+            "sha256": [sha256_of(path) for path in paths],
+            "mattes": [None if matte is None else sha256_of(matte) for matte in mattes],
+            "face_model": face_model.name,
+            **asdict(options),
+        }
+    )
+
+
+def matte_of(path: Path, mattes: Path) -> Path:
+    """The matte in the folder `mattes` that has the stem of a picture's path. Error: there is none."""
+    for suffix in MATTE_SUFFIXES:
+        matte = mattes / f"{path.stem}{suffix}"
+        if matte.is_file():
+            return matte
+    raise HideNerfError(f"{path}: {mattes} holds no matte {path.stem}.png; add it, or prepare without --mattes.")
+
+
+def fit_still(
+    path: Path, matte: Path | None, face_model: FaceModel, landmarker: FaceLandmarker, face: int | None = None
+) -> Still:
+    """Read a picture, and fit the face in it.
+
+    matte: the person's, of the picture's size; None takes the picture's own transparency, if it has any. Errors: those
+    of reading the picture and finding its face; a matte of another size; a face that the face model does not fit.
+    """
+    picture, mask = read_picture_with_alpha(path)
+    if matte is not None:
+        grey, alpha = read_picture_with_alpha(matte)
+        mask = np.ascontiguousarray(grey[..., 1] if alpha is None else alpha)
+        if mask.shape != picture.shape[:2]:
+            raise HideNerfError(
+                f"{matte}: this matte has {mask.shape[1]} × {mask.shape[0]} pixels, but its picture "
+                f"{picture.shape[1]} × {picture.shape[0]}; make it anew."
+            )
+    observed = select_face(find_faces(landmarker, picture), face, str(path))
+    fit = fit_face(observed, face_model, *picture.shape[:2])
+    _, side = aligned_square(fit.pose, fit.intrinsics)
+    # Landmarks that are no face's may put the head behind the camera.
+    if side <= 0 or fit.error / side > LARGEST_ERROR:
+        raise HideNerfError(f"{path}: the face model does not fit the face in this picture; leave it out.")
+    return Still(path, picture, mask, fit, observed.landmarks[face_model.landmark_index])
+
+
+def prepare_stills(
+    stills: Sequence[Still], name: str, origin: str, face_model: FaceModel, options: StillOptions
+) -> PreparedClip:
+    """The clip whose frames are these pictures of one person, in their order.
+
+    name: the clip's; origin: see `origin_of_stills`. The identity is the mean of those fitted to the pictures.
+    """
+    identity = np.mean([still.fit.identity for still in stills], axis=0).astype(np.float32)
+    frames, cameras, errors = [], [], []
+    for still in stills:
+        intrinsics, pose, expression = still.fit.intrinsics, still.fit.pose, still.fit.expression
+        points = face_model.landmarks(identity, expression).astype(np.float64)
+        if len(stills) > 1:
+            pose = solve_head_pose(points, still.observed, intrinsics)
+        alignment = align(pose, intrinsics, options.size)
+        vertices = face_model.vertices(identity, expression)
+        frame = _cut_still(still, alignment.matrix, alignment.camera, vertices, face_model, options.size)
+        frames.append(encode_frame(frame, options.quality))
+        cameras.append(alignment.camera)
+        scale = float(np.hypot(alignment.matrix[0, 0], alignment.matrix[1, 0]))
+        distance = np.linalg.norm(project_head(points, pose, intrinsics) - still.observed, axis=1).mean()
+        errors.append(scale * float(distance))
+    clip = Clip(
+        source=name,
+        origin=origin,
+        face_model=face_model.name,
+        expression_names=face_model.expression_names,
+        size=options.size,
+        fps=_FPS,
+        number=np.arange(len(stills)),
+        identity=identity,
+        expression=np.array([still.fit.expression for still in stills]),
+        camera=np.array(cameras),
+    )
+    return PreparedClip(clip, frames, float(np.mean(errors)))
+
+
+def _cut_still(
+    still: Still,
+    matrix: NDArray[np.float64],
+    camera: NDArray[np.float32],
+    vertices: NDArray[np.float32],
+    face_model: FaceModel,
+    size: int,
+) -> ClipFrame:
+    crop = warp(still.picture, matrix, size, cv2.BORDER_REPLICATE)
+    inside = warp(np.full(still.picture.shape[:2], 255, np.uint8), matrix, size, cv2.BORDER_CONSTANT)
+    pixels = project(vertices.astype(np.float64), camera) * size
+    if still.mask is not None:
+        head = triangle_mask(pixels, face_model.triangles, size)
+        mask = one_person(warp(still.mask, matrix, size, cv2.BORDER_CONSTANT), head)
+    else:
+        mask = person_mask(crop, inside, pixels, face_model)
+    mask = np.minimum(mask, inside)
+    region = np.minimum(draw_region(vertices, camera, face_model, size), mask)
+    return ClipFrame(over_black(crop, mask), mask, region)
+
+
+def one_person(matte: Mask, head: Mask) -> Mask:
+    """A matte [S, S] without haze, and without what is not connected to the `head` [S, S], 1 where the head is."""
+    clean = np.where(matte <= HAZE, 0, np.where(matte >= 255 - HAZE, 255, matte)).astype(np.uint8)
+    _, labels = cv2.connectedComponents((clean > 0).astype(np.uint8))
+    touching = np.unique(labels[(head > 0) & (clean > 0)])
+    return np.asarray(clean * np.isin(labels, touching), np.uint8)

@@ -1,0 +1,35 @@
+"""A folder of prepared stills as people for the synthetic generator."""
+
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hidenerf.model.config import ModelConfig
+from hidenerf.training.data.clips.pairs import read_clips
+from hidenerf.training.data.synthetic.portraits import PortraitSkin, PortraitSkins, make_portrait_skin
+from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE
+from hidenerf.training.data.worker_processes import WorkerProcesses
+
+# Portraits that a worker has ahead of it.
+_AHEAD_PER_WORKER = 2
+
+
+def read_portrait_skins(folder: Path, config: ModelConfig, share: float, workers: int) -> PortraitSkins:
+    """The people of all prepared stills and clips in a folder and below, in the order of their names.
+
+    Of each the first frame is taken; this takes a core 0.15 s a portrait. share: see `PortraitSkins`. Errors: those of
+    `read_clips`.
+    """
+    files = read_clips(folder, config)
+    portraits = []
+    textures = np.empty((len(files), ATLAS_SIZE, ATLAS_SIZE, 4), np.uint8)
+    with WorkerProcesses[PortraitSkin](make_portrait_skin, workers, "reads portraits") as processes:
+        ahead: deque[Callable[[], PortraitSkin]] = deque()
+        for number, texture in enumerate(textures):
+            while len(ahead) < _AHEAD_PER_WORKER * workers and number + len(ahead) < len(files):
+                ahead.append(processes.submit(files[number + len(ahead)]))
+            portrait, texture[:] = ahead.popleft()()
+            portraits.append(portrait)
+    return PortraitSkins(tuple(portraits), textures, share)

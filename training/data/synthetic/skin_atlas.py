@@ -1,0 +1,162 @@
+"""Where the surface of a head lies in a square picture of its colours, the same for everybody.
+
+Three charts lie one above the other: skin by direction from the head's middle, the body around the vertical axis, and
+long hair by its own sheet. Each is as wide as the atlas; the first two close on themselves, left to right, and mirrored
+points lie in mirrored columns. No part of this imports torch.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.secc import draw_frontal
+from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, SKIN, HeadMesh, load_head_mesh
+
+Array = NDArray[np.float64]
+
+ATLAS_SIZE = 512
+# Of each chart the first row and the number of rows.
+CHARTS = {SKIN: (0, 352), BODY: (352, 96), CURTAIN: (448, 64)}
+
+_MIDDLE = (0.0, 0.05, -0.05)
+_LOWEST, _HIGHEST = np.radians(-78), np.radians(90)
+_BODY_DEPTH = -0.2
+
+_SETTLING_TURNS = 4
+_SMALL = 1e-4
+_BEYOND = 0.25
+
+
+def atlas_place(xp: Any, part: Any, place: tuple[Any, Any, Any], sheet: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Column and row, in texels, whose centres are at i + 0.5, of points of a part on the mean shape.
+
+    xp: NumPy or PyTorch, whichever the arrays are of; part, and x, y, z and the two coordinates of the sheet: of one
+    shape. Parts other than those of CHARTS count as skin.
+    """
+    x, y, z = (axis - middle for axis, middle in zip(place, _MIDDLE, strict=True))
+    across, down = sheet
+    body, curtain = part == BODY, part == CURTAIN
+    turn = xp.where(body, xp.arctan2(x, z - (_BODY_DEPTH - _MIDDLE[2])), xp.arctan2(x, z)) / np.pi
+    # Denser in front than behind.
+    turn = turn * (1.5 - 0.5 * abs(turn))
+    elevation = xp.arctan2(y, xp.hypot(x, z))
+    share = xp.clip((_HIGHEST - elevation) / (_HIGHEST - _LOWEST), 0.0, 1.0)
+    share = xp.where(body | curtain, down, share)
+    column = (0.5 + 0.5 * xp.where(curtain, across, turn)) * ATLAS_SIZE
+    row = CHARTS[SKIN][0] + share * CHARTS[SKIN][1]
+    for kind, which in ((BODY, body), (CURTAIN, curtain)):
+        first, rows = CHARTS[kind]
+        row = xp.where(which, first + share * rows, row)
+    return column, row
+
+
+@dataclass(frozen=True, eq=False)
+class SkinAtlas:
+    """The point of the mesh that each texel shows: its triangle [A, A] and barycentric coordinates [A, A, 3].
+
+    Where there is none, as inside the mouth, it is that of a texel near by in the same column.
+    """
+
+    triangle: NDArray[np.int32]
+    barycentric: NDArray[np.float32]
+
+    def at(self, mesh: HeadMesh, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Values of vertices [V, n] at all texels [A, A, n]."""
+        corners = mesh.triangles[self.triangle]
+        return np.einsum("hwk,hwkn->hwn", self.barycentric, values[corners].astype(np.float32))
+
+
+@cache
+def load_skin_atlas() -> SkinAtlas:
+    """The atlas of the head mesh that ships with hidenerf."""
+    return make_skin_atlas(load_head_mesh())
+
+
+def make_skin_atlas(mesh: HeadMesh) -> SkinAtlas:
+    """Draw the mesh into the atlas; where it folds over itself, what is outside is seen."""
+    kind = mesh.part[mesh.triangles].max(axis=1)
+    inner = mesh.mouth_bag[mesh.triangles].max(axis=1) > 0.5
+    triangle = np.full((ATLAS_SIZE, ATLAS_SIZE), -1, np.int32)
+    barycentric = np.zeros((ATLAS_SIZE, ATLAS_SIZE, 3), np.float32)
+    for part, (first, rows) in CHARTS.items():
+        number = np.flatnonzero((kind == part) & ~inner)
+        drawn_number, weight = _draw_chart(mesh, number, part)
+        chart = np.s_[first : first + rows]
+        there = drawn_number >= 0
+        weight[there] = _settled(
+            mesh, part, drawn_number[there], weight[there], np.asarray(np.argwhere(there) + 0.5, np.float64)
+        )
+        nearest = _nearest_row(drawn_number[chart] >= 0)
+        triangle[chart] = np.take_along_axis(drawn_number[chart], nearest, axis=0)
+        barycentric[chart] = np.take_along_axis(weight[chart], nearest[..., None], axis=0)
+    return SkinAtlas(triangle, barycentric)
+
+
+def _draw_chart(mesh: HeadMesh, number: NDArray[np.intp], part: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    corners = mesh.triangles[number]
+    place = mesh.mean[corners].astype(np.float64)
+    sheet = mesh.sheet[corners].astype(np.float64)
+    column, row = atlas_place(
+        np, np.full(corners.shape, part), (place[..., 0], place[..., 1], place[..., 2]), (sheet[..., 0], sheet[..., 1])
+    )
+    if part != CURTAIN:
+        # Triangles across the seam behind are drawn on both sides of it.
+        split = np.ptp(column, axis=1) > ATLAS_SIZE / 2
+        column[split] = np.where(column[split] < ATLAS_SIZE / 2, column[split] + ATLAS_SIZE, column[split])
+        number = np.concatenate([number, number[split]])
+        column = np.concatenate([column, column[split] - ATLAS_SIZE])
+        row, place = np.concatenate([row, row[split]]), np.concatenate([place, place[split]])
+    height = np.linalg.norm(place - _MIDDLE, axis=-1) / 2
+    points = np.stack([2 * column / ATLAS_SIZE - 1, 1 - 2 * row / ATLAS_SIZE, height], axis=-1).reshape(-1, 3)
+    code = np.full((len(number), 3, 3), 0.5, np.float32)
+    code[..., 0] += np.arange(len(number))[:, None]
+    code[..., 1:] = np.array([[1, 0], [0, 1], [0, 0]], np.float32)
+    canvas = np.full((ATLAS_SIZE, ATLAS_SIZE, 3), -1, np.float32)
+    faces = np.arange(len(points), dtype=np.int32).reshape(-1, 3)
+    seen = draw_frontal(points, faces, np.ascontiguousarray(code.reshape(-1, 3)), canvas)
+    there = seen[..., 0] >= 0
+    drawn = np.where(there, number[np.clip(seen[..., 0].astype(int), 0, len(number) - 1)], -1)
+    weight = np.concatenate([seen[..., 1:], 1 - seen[..., 1:].sum(-1, keepdims=True)], axis=-1)
+    return drawn.astype(np.int32), np.where(there[..., None], weight, 0).astype(np.float32)
+
+
+def _settled(
+    mesh: HeadMesh, part: int, number: NDArray[np.int32], barycentric: NDArray[np.float32], centre: Array
+) -> NDArray[np.float32]:
+    """Barycentric coordinates [n, 3] in triangles [n] of the points that lie at texels' centres [n, 2], row and column.
+
+    Triangles are bent in the chart, so what was drawn of them there as flat is a beginning only; from there it is
+    found by Newton's method, beyond the triangle's edge, too, but not far.
+    """
+    place = mesh.mean[mesh.triangles[number]].astype(np.float64)
+    sheet = mesh.sheet[mesh.triangles[number]].astype(np.float64)
+    kind = np.full(len(number), part)
+
+    def miss(two: Array) -> Array:
+        weight = np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1)[..., None]
+        x, y, z = (place * weight).sum(axis=1).T
+        across, down = (sheet * weight).sum(axis=1).T
+        column, row = atlas_place(np, kind, (x, y, z), (across, down))
+        aside = (column - centre[:, 1] + ATLAS_SIZE / 2) % ATLAS_SIZE - ATLAS_SIZE / 2
+        return np.stack([aside, row - centre[:, 0]], axis=1)
+
+    two = barycentric[:, :2].astype(np.float64)
+    for _ in range(_SETTLING_TURNS):
+        off = miss(two)
+        slope = np.stack([(miss(two + step) - off) / _SMALL for step in _SMALL * np.eye(2)], axis=2)
+        step = np.linalg.solve(slope + 1e-9 * np.eye(2), off[..., None])[..., 0]
+        two = np.clip(two - np.clip(step, -0.5, 0.5), -_BEYOND, 1 + _BEYOND)
+    worse = np.linalg.norm(miss(two), axis=1) > np.linalg.norm(miss(barycentric[:, :2].astype(np.float64)), axis=1)
+    two[worse] = barycentric[worse, :2]
+    return np.concatenate([two, 1 - two.sum(axis=1, keepdims=True)], axis=1).astype(np.float32)
+
+
+def _nearest_row(there: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each texel [H, W] the row of the nearest one in its column that is there."""
+    rows = np.arange(len(there))[:, None]
+    above = np.maximum.accumulate(np.where(there, rows, -len(there)), axis=0)
+    below = np.minimum.accumulate(np.where(there, rows, 2 * len(there))[::-1], axis=0)[::-1]
+    return np.asarray(np.where(rows - above <= below - rows, above, below))
