@@ -439,6 +439,8 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
         right, left = (np.interp(row, np.arange(CURTAIN_ROWS), width) for width in style.curtain_widths)
         side = 0.5 + 0.5 * np.sin(angle)
         radius = np.maximum(radius - 0.02, right * (1 - side) + left * side)
+        # At its upper edge the hair on the scalp, whose volume is in these widths, too, covers it.
+        radius = radius - 0.1 * (1 - _step(0.0, 0.4, down))
     # It starts under the hair on the scalp and comes out of it further down.
     radius = radius + style.thickness * (0.2 + 0.8 * _step(0.0, 0.35, down)) - 0.01
     radius = radius + style.waves * _step(0.2, 0.7, down) * np.sin(14 * height + two + 3 * np.sin(2 * angle + one))

@@ -19,7 +19,7 @@ _AHEAD_PER_WORKER = 2
 def read_portrait_skins(folder: Path, config: ModelConfig, share: float, workers: int) -> PortraitSkins:
     """The people of all prepared stills and clips in a folder and below, in the order of their names.
 
-    Of each the first frame is taken; this takes a core 0.15 s a portrait. share: see `PortraitSkins`. Errors: those of
+    Of each the first frame is taken; this takes a core 0.2 s a portrait. share: see `PortraitSkins`. Errors: those of
     `read_clips`.
     """
     files = read_clips(folder, config)

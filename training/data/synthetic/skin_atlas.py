@@ -44,7 +44,8 @@ def atlas_place(xp: Any, part: Any, place: tuple[Any, Any, Any], sheet: tuple[An
     turn = turn * (1.5 - 0.5 * abs(turn))
     elevation = xp.arctan2(y, xp.hypot(x, z))
     share = xp.clip((_HIGHEST - elevation) / (_HIGHEST - _LOWEST), 0.0, 1.0)
-    share = xp.where(body | curtain, down, share)
+    # Shoulders widen fast below the neck.
+    share = xp.where(body, xp.sqrt(xp.clip(down, 1e-6, 1.0)), xp.where(curtain, down, share))
     column = (0.5 + 0.5 * xp.where(curtain, across, turn)) * ATLAS_SIZE
     row = CHARTS[SKIN][0] + share * CHARTS[SKIN][1]
     for kind, which in ((BODY, body), (CURTAIN, curtain)):
