@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from hidenerf.calibration.parity.measurement import KeptFlicker, KeptFrame, Parity
-from hidenerf.calibration.parity.metrics import Picture
 from hidenerf.calibration.parity.report import failures
+from hidenerf.runtime.metrics import Picture
 
 # PSNR of what is identical, and of what differs by less, in the curves.
 CEILING = 110.0

@@ -3,16 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import flip_evaluator  # noqa: F401  If it is missing, that shows before frames are rendered.
 import numpy as np
 
-from hidenerf.calibration.parity.metrics import Picture, flicker, flip, psnr, ssim
+from hidenerf.calibration.frames import Pose, poses_of, spread_pairs
+from hidenerf.calibration.parity.metrics import flicker
 from hidenerf.calibration.parity.runners import Tensors
-from hidenerf.calibration.parity.sides import Pose, Side, TorchSide
+from hidenerf.calibration.parity.sides import Side, TorchSide
 from hidenerf.calibration.parity.tensors import GraphComparison, TensorCompareFunc, TensorRow, worst_rows
 from hidenerf.calibration.parity.thresholds import THRESHOLDS, Thresholds, thresholds_for
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.drivers.base import Driver
-from hidenerf.runtime.retarget import Retargeter, View
+from hidenerf.runtime.metrics import Picture, flip, psnr, ssim
 from hidenerf.runtime.secc import secc
 from hidenerf.runtime.sources.source import Source
 
@@ -98,22 +100,8 @@ def collect_poses(driver: Driver, source: Source, count: int, advance: Callable[
 
     The first and the last frame are among them from four poses on. advance is called after each frame.
     """
-    retargeter = Retargeter(source, "absolute", View())
-    poses: list[Pose] = []
-    for index, frame in enumerate(driver):
-        poses.append(Pose(index, *retargeter.apply(frame)))
-        advance()
+    poses = poses_of(driver, source, advance)
     return [poses[index] for index in spread_pairs(len(poses), count)], len(poses)
-
-
-def spread_pairs(length: int, count: int) -> list[int]:
-    """At most `count` numbers below `length`, ascending: all of them, or pairs n, n + 1 spread evenly."""
-    if count >= length:
-        return list(range(length))
-    if count == 1:
-        return [0]
-    starts = np.linspace(0, length - 2, count // 2).round().astype(int)
-    return sorted({int(number) for start in starts for number in (start, start + 1)})
 
 
 def measure_parity(
@@ -152,12 +140,12 @@ def measure_parity(
         }
         outputs = led.compare(driven | constants)
         outputs |= renderer.compare(driven | constants | outputs)
-        wanted, found = (side.whole_frame(driven) for side in (reference, candidate))
-        rows.append(_tensor_row(whole, WHOLE_FRAME, "alpha", wanted, found))
+        expected, found = (side.whole_frame(driven) for side in (reference, candidate))
+        rows.append(_tensor_row(whole, WHOLE_FRAME, "alpha", expected, found))
         if isinstance(reference, TorchSide):
-            rows += [_tensor_row(hoisting, HOISTING, name, wanted, outputs) for name in wanted]
+            rows += [_tensor_row(hoisting, HOISTING, name, expected, outputs) for name in expected]
 
-        pictures = wanted["frame"], found["frame"]
+        pictures = expected["frame"], found["frame"]
         kept = _compare_frames(pose.index, *pictures, thresholds)
         frames.append(kept.row)
         worst_frames = sorted([*worst_frames, kept], key=lambda k: k.row.psnr)[:KEPT_FRAMES]
@@ -183,8 +171,8 @@ def _source_inputs(animator: Animator, source: Source) -> Tensors:
     }
 
 
-def _tensor_row(compare: TensorCompareFunc, graph: str, name: str, wanted: Tensors, found: Tensors) -> TensorRow:
-    result = compare.compare(wanted[name], found[name])
+def _tensor_row(compare: TensorCompareFunc, graph: str, name: str, expected: Tensors, found: Tensors) -> TensorRow:
+    result = compare.compare(expected[name], found[name])
     return TensorRow(graph, name, result.difference, bool(result))
 
 

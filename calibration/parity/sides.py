@@ -1,30 +1,17 @@
 """The two sides of a comparison: each runs single graphs on given inputs, and whole frames as it does for its users."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from hidenerf.calibration.parity.runners import GraphRunner, Tensors, bundle_graphs, torch_graph
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.animator import Animator
 
-Float = NDArray[np.float32]
-
 SOURCE_INPUTS = "source_image", "source_camera", "secc_canonical"
-
-
-@dataclass(frozen=True)
-class Pose:
-    """One motion of the source: expression [E] and camera [25], and its frame's number in the driving motion."""
-
-    index: int
-    expression: Float
-    camera: Float
 
 
 class Side(Protocol):

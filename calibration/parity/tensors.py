@@ -69,9 +69,9 @@ class TensorCompareFunc(BaseCompareFunc):
             return TensorThreshold(-1.0, limits.frame_psnr)
         return TensorThreshold(limits.tensor_cosine, limits.tensor_psnr)
 
-    def compare(self, wanted: NDArray[Any], found: NDArray[Any]) -> TensorResult:
+    def compare(self, reference: NDArray[Any], found: NDArray[Any]) -> TensorResult:
         """One tensor against its reference."""
-        return TensorResult(tensor_difference(wanted, found), self.threshold(wanted.dtype))
+        return TensorResult(tensor_difference(reference, found), self.threshold(reference.dtype))
 
     def __call__(self, reference: IterationResult, result: IterationResult) -> "OrderedDict[str, TensorResult]":
         """Results by name, for Polygraphy's comparator."""
@@ -127,12 +127,12 @@ def _worst(differences: list[TensorDifference]) -> TensorDifference:
 
 def _require_same_names(reference: GraphRunner, candidate: GraphRunner) -> None:
     """Polygraphy would pair misnamed tensors by position."""
-    for kind, wanted, found in (
+    for kind, expected, found in (
         ("inputs", reference.inputs, candidate.inputs),
         ("outputs", reference.outputs, candidate.outputs),
     ):
-        if wanted != found:
-            odd = ", ".join(sorted(wanted ^ found))
+        if expected != found:
+            odd = ", ".join(sorted(expected ^ found))
             raise HideNerfError(
                 f"{candidate.origin}: its {kind} are not those of {reference.origin} ({odd}); {EXPORT_AGAIN}."
             )

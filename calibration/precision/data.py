@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.calibration.frames import poses_of, spread
 from hidenerf.runtime.animator import Animator
-from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.retarget import Retargeter, View
-from hidenerf.runtime.sources.source import Source
 
 logger = logging.getLogger(__name__)
 
-Float = NDArray[np.float32]
 Tensors = dict[str, NDArray[Any]]
 
 
@@ -70,12 +67,12 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
         )
         for motion in motions:
             with closing(animator.open_driver(motion)) as driver:
-                poses = _poses(driver, source)
+                poses = poses_of(driver, source)
             chosen = spread(len(poses), 2 * frames - 1)
             digest = hashlib.sha256()
             for order, index in enumerate(chosen):
-                expression, camera = poses[index]
-                tensors = {"secc_driving": animator.draw_secc(expression)[None], "camera": camera[None]}
+                pose = poses[index]
+                tensors = {"secc_driving": animator.driving_secc(pose.expression)[None], "camera": pose.camera[None]}
                 samples.append(Sample(number, tensors, held_out=order % 2 == 1))
                 for tensor in tensors.values():
                     digest.update(np.ascontiguousarray(tensor).tobytes())
@@ -92,17 +89,6 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
             logger.info("%s moved by %s: %d of %d frames", path.name, motion.name, len(chosen), len(poses))
     description = {"sources": [_file(p) for p in sources], "motions": [_file(p) for p in motions], "pairs": pairs}
     return CalibrationData(inputs, samples, description)
-
-
-def spread(length: int, count: int) -> list[int]:
-    """At most `count` different numbers from 0 to `length` - 1, evenly spread, the first and the last among them."""
-    return [int(index) for index in np.unique(np.linspace(0, length - 1, count).round())]
-
-
-def _poses(driver: Driver, source: Source) -> list[tuple[Float, Float]]:
-    """Expression [E] and camera [25] of every frame of the motion, as `hidenerf-run` takes them by default."""
-    retargeter = Retargeter(source, "absolute", View())
-    return [retargeter.apply(frame) for frame in driver]
 
 
 def _file(path: Path) -> dict[str, str]:

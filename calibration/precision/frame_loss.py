@@ -1,4 +1,4 @@
-"""The loss of the final frame when some convolutions are INT8, measured with ONNX Runtime on the CPU."""
+"""Loss of frames when some convolutions are INT8, measured with ONNX Runtime on the CPU."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from hidenerf.calibration.parity.metrics import psnr
 from hidenerf.calibration.precision.data import CalibrationData
 from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, renderer_alone
 from hidenerf.export.passes.quantisation import Int8Convolutions
 from hidenerf.runtime.bundle import GRAPH_NAMES
+from hidenerf.runtime.metrics import PEAK, Picture, psnr, psnr_of
 
-Picture = NDArray[np.uint8]
 # Graph → layer that is INT8 → scale of its activation.
 Int8 = Mapping[str, Mapping[str, float]]
 
@@ -24,8 +22,10 @@ KEPT_STATES = 3
 
 @dataclass(frozen=True)
 class FrameLoss:
-    """Against FP32 over all frames. mean_square: in squared levels of 255. worst, mean: PSNR in dB of the frames,
-    infinite where nothing differs; the mean is that of the mean square.
+    """The loss against FP32 over all frames.
+
+    worst: the lowest PSNR of a frame, dB. mean: PSNR of the mean square, dB. mean_square: squared levels of 255. PSNR
+    is infinite where nothing differs.
     """
 
     worst: float
@@ -34,12 +34,11 @@ class FrameLoss:
 
 
 def frame_loss(reference: Sequence[Picture], frames: Sequence[Picture]) -> FrameLoss:
-    """Compare uint8 frames pairwise."""
+    """The loss of frames against their references, both [S, S, 3] uint8 and of one length."""
     pairs = list(zip(reference, frames, strict=True))
     squares = [float(np.square(a.astype(np.float64) - b.astype(np.float64)).mean()) for a, b in pairs]
     square = float(np.mean(squares))
-    mean = float("inf") if square == 0.0 else 10.0 * float(np.log10(255.0**2 / square))
-    return FrameLoss(min(psnr(a, b, 255.0) for a, b in pairs), mean, square)
+    return FrameLoss(min(psnr(a, b, PEAK) for a, b in pairs), psnr_of(square, PEAK), square)
 
 
 class Int8Frames:

@@ -1,4 +1,4 @@
-"""Convolutions of a graph in groups to be measured together, named by the module that holds them."""
+"""Layer groups: convolutions of a graph that are measured together, named by the module that holds them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ MAX_GROUPS = 10
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers of `graph` under one module path, `module`."""
+    """Layers of `graph` under one module path, `module`, which is empty for the whole graph."""
 
     graph: str
     module: str
@@ -18,6 +18,7 @@ class LayerGroup:
 
     @property
     def name(self) -> str:
+        """Graph and module, as reports show it."""
         return f"{self.graph}/{self.module}"
 
     @property
@@ -25,13 +26,16 @@ class LayerGroup:
         return sum(layer.flops for layer in self.layers)
 
 
-def layer_groups(graph: str, layers: Sequence[Convolution], limit: int = MAX_GROUPS) -> list[LayerGroup]:
-    """At most `limit` groups in the layers' order: the one of most FLOPs is split by its modules while that fits."""
+def layer_groups(graph: str, layers: Sequence[Convolution]) -> list[LayerGroup]:
+    """At most `MAX_GROUPS` groups in the layers' order; the one of most FLOPs is split by its modules while that fits.
+
+    graph: its name. layers: its convolutions that can be INT8.
+    """
     groups = [LayerGroup(graph, "", tuple(layers))] if layers else []
     while True:
         for group in sorted(groups, key=lambda g: (-g.flops, g.module)):
             parts = _split(group)
-            if 1 < len(parts) <= limit - len(groups) + 1:
+            if 1 < len(parts) <= MAX_GROUPS - len(groups) + 1:
                 position = groups.index(group)
                 groups[position : position + 1] = parts
                 break

@@ -11,21 +11,17 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER
+from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER
+from hidenerf.runtime.backends.onnxruntime_session import new_session
 
 Tensors = dict[str, NDArray[Any]]
-
-ERRORS_ONLY = 3
 
 
 class Session:
     """One graph, ready to run; inputs are taken by name from a larger set and cast to the types of the graph."""
 
     def __init__(self, model: ir.Model) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = ERRORS_ONLY
-        self._session = onnxruntime.InferenceSession(
-            ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = new_session(onnxruntime, ir.to_proto(model).SerializeToString(), PROVIDER)
         self._inputs = {value.name or "": value.dtype.numpy() for value in model.graph.inputs if value.dtype}
         self._outputs = [value.name or "" for value in model.graph.outputs]
 

@@ -120,7 +120,7 @@ def _function(op: str, graph: ir.Graph, attributes: Sequence[str] = ()) -> ir.Fu
         for value in node.outputs:
             if value not in outer:
                 value.name = f"{op}_{value.name}"
-    # The types in a function follow from its node; PyTorch's notes on values are not wanted in the file.
+    # The types in a function follow from its node; PyTorch's notes on values do not belong in the file.
     for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
         value.type = value.shape = None
         value.metadata_props.clear()

@@ -22,14 +22,25 @@ def open_session(
     threads: how many threads compute one operator; 0 lets ONNX Runtime choose.
     Errors: ONNX Runtime does not load the file.
     """
-    session_options = onnxruntime.SessionOptions()
-    session_options.log_severity_level = ERRORS_ONLY
-    session_options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(
-            str(graph.path), session_options, providers=[(provider, dict(options or {}))]
-        )
+        return new_session(onnxruntime, str(graph.path), provider, options, threads)
     except Exception as error:  # ONNX Runtime raises its own types, one for each status code
         raise HideNerfError(
             f"{graph.path}: ONNX Runtime does not load it with {provider} ({error}); {EXPORT_AGAIN}."
         ) from None
+
+
+def new_session(
+    onnxruntime: Any, model: str | bytes, provider: str, options: Mapping[str, str] | None = None, threads: int = 0
+) -> Any:
+    """The `InferenceSession` of a model, which logs nothing but errors.
+
+    onnxruntime: the package.
+    model: path of the file, or its content.
+    provider, options, threads: see `open_session`.
+    Errors: ONNX Runtime's own.
+    """
+    session_options = onnxruntime.SessionOptions()
+    session_options.log_severity_level = ERRORS_ONLY
+    session_options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, session_options, providers=[(provider, dict(options or {}))])

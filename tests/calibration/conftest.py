@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hidenerf.calibration.frames import Pose
 from hidenerf.calibration.parity.measurement import collect_poses
 from hidenerf.calibration.parity.reference import model_of
-from hidenerf.calibration.parity.sides import Pose
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import open_bundle

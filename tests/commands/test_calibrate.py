@@ -9,7 +9,6 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from hidenerf.calibration.parity.metrics import psnr
 from hidenerf.calibration.precision.calibrate import MEASURED
 from hidenerf.calibration.precision.ranges import RANGE_METHODS
 from hidenerf.commands import export as export_cli
@@ -25,6 +24,7 @@ from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.metrics import psnr
 from hidenerf.runtime.video.pictures import read_picture
 from tests.support.bundles import SMALL, graphs_of, write_untrained
 

@@ -71,8 +71,8 @@ def test_weights_are_inside_the_file_and_all_of_them_are_used(name: str, precisi
     assert not any(t.data_location == TensorProto.EXTERNAL for t in model.graph.initializer)
     used = {value for node in model.graph.node for value in node.input}
     assert [t.name for t in model.graph.initializer if t.name not in used] == []
-    wanted = used | {value.name for value in model.graph.output}
-    idle = [node.name for node in model.graph.node if not wanted.intersection(node.output)]
+    read = used | {value.name for value in model.graph.output}
+    idle = [node.name for node in model.graph.node if not read.intersection(node.output)]
     assert idle == []
 
 

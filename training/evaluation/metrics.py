@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from hidenerf.runtime.metrics import flip_of_floats
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.evaluation import columns
 from hidenerf.training.loop.losses import octave
@@ -41,13 +42,8 @@ def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
 def flip(image: Tensor, truth: Tensor) -> Tensor:
     """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole image, at its default
     67 pixels per degree of view (Andersson et al. 2020). Needs the package flip-evaluator."""
-    import flip_evaluator
-
-    means = []
-    for pair in zip(image, truth, strict=True):
-        found, expected = (np.ascontiguousarray(one.float().permute(1, 2, 0).cpu().numpy()) for one in pair)
-        means.append(flip_evaluator.evaluate(expected, found, "LDR")[1])
-    return torch.tensor(means)
+    pairs = zip(*(one.float().permute(0, 2, 3, 1).cpu().numpy() for one in (truth, image)), strict=True)
+    return torch.tensor([flip_of_floats(expected, found)[0] for expected, found in pairs])
 
 
 def image_scores(image: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, float]]:

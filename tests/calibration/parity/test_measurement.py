@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 import torch
 
+from hidenerf.calibration.frames import Pose
 from hidenerf.calibration.parity.measurement import (
     HOISTING,
     WHOLE_FRAME,
     Parity,
     collect_poses,
     measure_parity,
-    spread_pairs,
 )
-from hidenerf.calibration.parity.sides import BundleSide, Pose, TorchSide
+from hidenerf.calibration.parity.sides import BundleSide, TorchSide
 from hidenerf.calibration.parity.thresholds import thresholds_for
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.animator import Animator
@@ -24,23 +24,6 @@ from hidenerf.runtime.sources.source import Source
 @pytest.fixture(scope="module")
 def parity(model: HideNerf, animator: Animator, source: Source, poses: list[Pose]) -> Parity:
     return measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
-
-
-@pytest.mark.parametrize(
-    ("length", "count", "numbers"),
-    [
-        (1, 1, [0]),
-        (1, 30, [0]),
-        (5, 1, [0]),
-        (5, 2, [0, 1]),
-        (5, 3, [0, 1]),
-        (5, 4, [0, 1, 3, 4]),
-        (5, 5, [0, 1, 2, 3, 4]),
-        (78, 6, [0, 1, 38, 39, 76, 77]),
-    ],
-)
-def test_pairs_of_consecutive_frames(length: int, count: int, numbers: list[int]) -> None:
-    assert spread_pairs(length, count) == numbers
 
 
 def test_poses_are_spread_over_the_whole_motion(animator: Animator, source: Source) -> None:

@@ -110,13 +110,13 @@ def test_outputs_are_compared_by_name_whatever_their_order() -> None:
 
 def test_pictures_are_held_to_the_frames_threshold_alone() -> None:
     func = TensorCompareFunc(Thresholds(frame_psnr=60.0, flicker_psnr=60.0, tensor_cosine=0.9999999, tensor_psnr=60.0))
-    wanted = np.full((4, 4), 100.0)
-    off = wanted.copy()
+    expected = np.full((4, 4), 100.0)
+    off = expected.copy()
     off[0, 0] = 101.0  # 255²·16 = 60.2 dB as uint8, 100²·16 = 52.0 dB as a tensor; 1 - cosine is 3e-6
-    assert func.compare(wanted.astype(np.uint8), off.astype(np.uint8))
-    assert not func.compare(wanted, off)
+    assert func.compare(expected.astype(np.uint8), off.astype(np.uint8))
+    assert not func.compare(expected, off)
     off[0, 1] = 101.0
-    assert not func.compare(wanted.astype(np.uint8), off.astype(np.uint8))
+    assert not func.compare(expected.astype(np.uint8), off.astype(np.uint8))
 
 
 def test_the_angle_alone_can_fail_and_nan_always_does() -> None:

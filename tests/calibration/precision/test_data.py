@@ -3,19 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hidenerf.calibration.precision.data import CalibrationData, collect, spread
+from hidenerf.calibration.precision.data import CalibrationData, collect
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
-
-
-@pytest.mark.parametrize(
-    ("length", "count", "chosen"),
-    [(125, 5, [0, 31, 62, 93, 124]), (2, 5, [0, 1]), (1, 3, [0]), (10, 1, [0])],
-)
-def test_frames_are_spread_evenly(length: int, count: int, chosen: list[int]) -> None:
-    assert spread(length, count) == chosen
 
 
 def gathered(animator: Animator, *motions: Path) -> CalibrationData:
