@@ -72,7 +72,7 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
             digest = hashlib.sha256()
             for order, index in enumerate(chosen):
                 pose = poses[index]
-                tensors = {"secc_driving": animator.driving_secc(pose.expression)[None], "camera": pose.camera[None]}
+                tensors = {"secc_driving": animator.draw_secc(pose.expression)[None], "camera": pose.camera[None]}
                 samples.append(Sample(number, tensors, held_out=order % 2 == 1))
                 for tensor in tensors.values():
                     digest.update(np.ascontiguousarray(tensor).tobytes())
