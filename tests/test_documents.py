@@ -6,19 +6,8 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FOLDERS = (
-    "assets",
-    "benchmarks",
-    "calibration",
-    "commands",
-    "docs",
-    "examples",
-    "export",
-    "model",
-    "package",
-    "runtime",
-)
-FOLDERS = (*FOLDERS, "tests", "training")
+PRODUCT = ("assets", "calibration", "commands", "export", "model", "package", "runtime", "training")
+FOLDERS = (*PRODUCT, "benchmarks", "docs", "examples", "tests")
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(page for folder in FOLDERS for page in (CHECKOUT / folder).rglob("*.md"))])
 SOURCES = sorted(
     path

@@ -42,7 +42,7 @@ def expected_render(inputs: Arrays, octaves: int) -> tuple[NDArray[Any], NDArray
     exact = {name: array.astype(np.float64) for name, array in inputs.items()}
     planes = [exact[name][0] for name in exact if name.startswith("planes_")]
     mlp = [exact[name] for name in ("weight_1", "bias_1", "weight_2", "bias_2")]
-    picture, alpha = reference.render(exact["deformation"][0], exact["camera"][0], planes, *mlp, octaves)
+    picture, alpha = reference.render(exact["deformation"][0], exact["camera"][0], planes, *mlp, octaves)  # type: ignore[call-arg]
     return picture[None], alpha[None, None]
 
 

@@ -136,7 +136,7 @@ def test_triplane_render_against_loops(camera: np.ndarray, size: int) -> None:
     )
     assert expected_alpha.max() > 0.5
     single = [torch.from_numpy(a).float() for a in (weight_1, bias_1, weight_2, bias_2)]
-    rendered, alpha = triplane_render(
+    rendered, alpha = triplane_render(  # type: ignore[call-arg]
         torch.from_numpy(deformation).float()[None],
         torch.from_numpy(camera).float()[None],
         [torch.from_numpy(plane).float()[None] for plane in planes],
@@ -175,7 +175,7 @@ def test_half_planes_and_weights_keep_coordinates_and_compositing_in_single() ->
     def run(kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         mlp = [a.half().to(kind) for a in (weight_1, bias_1, weight_2, bias_2)]
         rounded = [plane[None].half().to(kind) for plane in planes]
-        return triplane_render(deformation.float()[None], camera, rounded, *mlp, 2)
+        return triplane_render(deformation.float()[None], camera, rounded, *mlp, 2)  # type: ignore[call-arg]
 
     rendered, alpha = run(torch.float16)
     exact_rendered, exact_alpha = run(torch.float32)

@@ -1,5 +1,6 @@
 """Opening a bundle: what it offers, and one sentence for each way in which it can be broken."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable
@@ -317,4 +318,4 @@ def test_a_failed_verdict_of_before_there_were_words(tmp_path: Path) -> None:
 def test_a_garbled_verdict_is_a_garbled_manifest(tmp_path: Path) -> None:
     for number, garbled in enumerate(("yes", {}, {"waived": False}, {"waived": "yes"})):
         with pytest.raises(HideNerfError, match="lacks or garbles"):
-            open_bundle(write(tmp_path / f"{number}", lambda manifest, entry=garbled: manifest.update(parity=entry)))
+            open_bundle(write(tmp_path / f"{number}", functools.partial(dict.update, parity=garbled)))

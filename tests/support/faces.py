@@ -38,7 +38,7 @@ def pasted(
     height, middle = FACES[name]
     scale = face_height / height
     if scale < 0.7:
-        source = cv2.GaussianBlur(source, (0, 0), 0.4 / scale)
+        source = cv2.GaussianBlur(source, (0, 0), 0.4 / scale).astype(np.uint8, copy=False)
     matrix = cv2.getRotationMatrix2D(middle, roll, scale)
     matrix[:, 2] += np.subtract(at, middle)
     size = (onto.shape[1], onto.shape[0])

@@ -68,7 +68,7 @@ class EmulatedConfig:
     def create_runtime_cache(self) -> EmulatedCache:
         return EmulatedCache()
 
-    def set_runtime_cache(self, cache: EmulatedCache) -> bool:
+    def set_runtime_cache(self, cache: Any) -> bool:
         self.cache = cache
         return True
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -74,9 +76,7 @@ def write_clip(
             container.mux(packet)
         if sound is not None:
             seconds = audio_seconds if audio_seconds is not None else float((times[-1] + frame_ticks) * time_base)
-            for frame in _sine(seconds, sound.codec_context.format.name):
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode(None))
+            _encode_sine(container, sound, seconds)
     return path
 
 
@@ -84,10 +84,14 @@ def write_sound(path: Path, codec: str, seconds: float) -> Path:
     """A sound file without pictures."""
     with av.open(str(path), "w") as container:
         sound = container.add_stream(codec, rate=SAMPLE_RATE, layout="mono")
-        for frame in _sine(seconds, sound.codec_context.format.name):
-            container.mux(sound.encode(frame))
-        container.mux(sound.encode(None))
+        _encode_sine(container, sound, seconds)
     return path
+
+
+def _encode_sine(container: OutputContainer, sound: Any, seconds: float) -> None:
+    for frame in _sine(seconds, sound.codec_context.format.name):
+        container.mux(sound.encode(frame))
+    container.mux(sound.encode(None))
 
 
 def _sine(seconds: float, sample_format: str) -> list[av.AudioFrame]:
@@ -113,7 +117,7 @@ def audio_times(path: Path) -> list[Fraction]:
 def video_times(path: Path) -> list[Fraction]:
     """Presentation times of all pictures in seconds, in order, as a player sees them."""
     with av.open(str(path)) as container:
-        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        return [Fraction(frame.pts * frame.time_base) for frame in container.decode(video=0)]
 
 
 def retimed(clip: Path, path: Path, video: Fraction = Fraction(0), audio: Fraction = Fraction(0)) -> Path:

@@ -110,7 +110,8 @@ def world_planes(volume: Array, camera: Array, size: int, samples: int) -> Array
 
 def plane_features(planes: Array, point: Array) -> Array:
     """Mean of the bilinear samples of planes [3, C, r, r] at a world point → [C]."""
-    return sum(linear(plane, (point[a], point[b])) for plane, (a, b) in zip(planes, PLANE_AXES, strict=True)) / 3
+    samples = [linear(plane, (point[a], point[b])) for plane, (a, b) in zip(planes, PLANE_AXES, strict=True)]
+    return np.mean(samples, axis=0)
 
 
 def encode(point: Array, octaves: int) -> Array:

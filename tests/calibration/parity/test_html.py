@@ -2,6 +2,7 @@ import base64
 import math
 import re
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ def parity(*decibels: float) -> Parity:
     )
 
 
-def embedded(page: str) -> list[np.ndarray]:
+def embedded(page: str) -> list[Any]:
     data = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     return [cv2.imdecode(np.frombuffer(base64.b64decode(item), np.uint8), cv2.IMREAD_COLOR) for item in data]
 

@@ -59,7 +59,7 @@ def quick_plan(exported: Path, folder: Path) -> tuple[Path, Planned]:
         if path.stem not in GRAPH_NAMES:
             continue
         last = output_layers(graph)
-        nodes = {node.name: "FP16" for node in graph if node.op_type in ("Conv", "ConvTranspose")}
+        nodes = {str(node.name): "FP16" for node in graph if node.op_type in ("Conv", "ConvTranspose")}
         for layer in convolutions(graph):
             nodes[layer.node] = "FP16" if layer.layer in last else "INT8"
             entry = {"graph": path.stem, "layer": layer.layer, "precision": nodes[layer.node].lower()}

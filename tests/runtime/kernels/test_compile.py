@@ -37,7 +37,7 @@ def resources(log: str) -> dict[str, tuple[int, int, int]]:
 
 
 def jobs() -> list[tuple[str, str, Definitions]]:
-    sized = [
+    sized: list[tuple[str, str, Definitions]] = [
         (source, name, RendererSizes.of_model(config.to_dict()).definitions())
         for source in SIZED
         for name, config in PRESETS.items()

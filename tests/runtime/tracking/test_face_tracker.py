@@ -7,7 +7,7 @@ import pytest
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS
 from hidenerf.runtime.tracking.face_tracker import FaceTracker
-from hidenerf.runtime.tracking.landmarker import FaceLandmarker
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from tests.support.faces import Picture, first_frames, grey, pasted
 
 
@@ -62,7 +62,12 @@ def test_a_long_stretch_without_a_face_stays_cheap(landmarker: FaceLandmarker, m
     """The network runs on far fewer windows of a later picture than of the first."""
     views: list[Picture] = []
     detect = landmarker.detect
-    monkeypatch.setattr(landmarker, "detect", lambda view: (views.append(view), detect(view))[1])
+
+    def counted(view: Picture) -> list[FaceObservation]:
+        views.append(view)
+        return detect(view)
+
+    monkeypatch.setattr(landmarker, "detect", counted)
     tracker = FaceTracker(landmarker, None, "clip")
     empty = grey((1080, 1920))
     tracker.follow(empty)

@@ -29,7 +29,7 @@ def test_real_portraits_fit_within_pixels(
     picture = portrait(shared_data, name)
     scale = 720 / max(picture.shape[:2])
     if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
         (face,) = find_faces(landmarker, picture)
     fit = fit_face(face, face_model, *picture.shape[:2])

@@ -95,5 +95,5 @@ def reference(scene: Scene, octaves: int) -> tuple[Tensor, Tensor]:
     double = [t.double() for t in (scene.deformation, scene.camera, *scene.mlp)]
     planes = [p.double() for p in scene.planes]
     # model.geometry makes its pixel centres in FP32; a promoted FP64 camera makes the rest FP64.
-    rendered, alpha = triplane_render(double[0], double[1], planes, *double[2:], octaves)
+    rendered, alpha = triplane_render(double[0], double[1], planes, *double[2:], octaves)  # type: ignore[call-arg]
     return rendered[0], alpha[0, 0]

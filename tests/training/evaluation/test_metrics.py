@@ -43,10 +43,11 @@ def test_ssim_against_scipy() -> None:
     x, y = rng.random((2, 20, 24))
     pictures = [torch.from_numpy(a).expand(1, 3, -1, -1) for a in (x, y)]
     np.testing.assert_allclose(ssim_map(*pictures)[0, 1], ssim_by_scipy(x, y), atol=1e-12)
+    x_image, y_image = pictures
     mask = torch.zeros(1, 1, 20, 24, dtype=torch.float64)
     mask[..., 3:9, 5:11] = 1
     assert ssim(*pictures).item() == pytest.approx(ssim_by_scipy(x, y).mean())
-    assert ssim(*pictures, mask).item() == pytest.approx(ssim_by_scipy(x, y)[3:9, 5:11].mean())
+    assert ssim(x_image, y_image, mask).item() == pytest.approx(ssim_by_scipy(x, y)[3:9, 5:11].mean())
 
 
 def test_ssim_of_a_picture_with_itself_is_one() -> None:

@@ -221,8 +221,8 @@ def test_a_model_in_evaluation_stays_as_it_is_copied_and_folded_too(device: torc
         expected = run(model, device, torch.float32)
         for one in (run(changed, device, torch.float32), run(twin, device, torch.float32)):
             assert all(torch.equal(a, b) for a, b in zip(one, expected, strict=True))
-        for one, other in zip(run(fold_batch_norms(twin), device, torch.float32), expected, strict=True):
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+        for alone, other in zip(run(fold_batch_norms(twin), device, torch.float32), expected, strict=True):
+            torch.testing.assert_close(alone, other, atol=1e-4, rtol=0)
         identity = model.id_encoder(tiny_inputs(2)["source_image"].to(device))
         rendered = expected.rendered, expected.rendered_alpha
         folded = twin.refiner.forward_folded(*rendered, twin.refiner.fold(identity))

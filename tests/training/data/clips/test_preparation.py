@@ -185,8 +185,9 @@ def test_frames_without_a_face_are_left_out(
 def test_a_clip_without_a_pair_is_refused_in_a_sentence(
     shared_data: Path, face_model: FaceModel, landmarker: FaceLandmarker, tmp_path: Path
 ) -> None:
+    face: Picture
     with VideoReader(shared_data / "drv_d0.mp4") as reader:
-        face = cv2.resize(next(iter(reader))[0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        face = cv2.resize(next(iter(reader))[0], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA).astype(np.uint8)
     grey = np.full_like(face, 128)
     path = write_pictures(tmp_path / "clip.mp4", [grey, grey])
     with pytest.raises(HideNerfError, match=r"clip\.mp4: a face was found in no frame of this clip"):

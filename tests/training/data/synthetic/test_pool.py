@@ -73,7 +73,12 @@ def test_the_same_seed_draws_the_same() -> None:
 
 def test_warm_up_waits_for_pairs_and_errors_end_the_wait() -> None:
     pool = ImagePairPool(TINY, CPU, capacity=8, seed=0, seccs=PLAIN)
-    filling = threading.Timer(0.1, lambda: [put(pool, image_pairs(number)) for number in (0, 2)])
+
+    def fill() -> None:
+        put(pool, image_pairs(0))
+        put(pool, image_pairs(2))
+
+    filling = threading.Timer(0.1, fill)
     filling.start()
     # More than fit are not waited for.
     pool.warm_up(1000)
