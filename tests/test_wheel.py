@@ -1,7 +1,9 @@
 """The wheel: built from a copy of the checkout, installed elsewhere, and every module imported from there."""
 
 import configparser
+import importlib.metadata
 import json
+import re
 import shutil
 import site
 import subprocess
@@ -10,6 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+from tests.support.extras import chosen, closure, missing, run_with_only
+from tests.support.made_once import MadeOnce
+
+pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = "package"
@@ -23,28 +31,29 @@ def product_files(suffix: str) -> list[Path]:
     return sorted(path.relative_to(CHECKOUT) for folder in FOLDERS for path in (CHECKOUT / folder).rglob(f"*{suffix}"))
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def wheel(made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy, so that what earlier builds left in the checkout gets neither in nor out."""
     pytest.importorskip("setuptools", reason="setuptools is not installed (extra [dev])")
-    copy = tmp_path_factory.mktemp("copy")
-    ignore = shutil.ignore_patterns("__pycache__")
-    for folder in (PACKAGE, *FOLDERS):
-        shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignore)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
-        shutil.copy(CHECKOUT / name, copy / name)
-    target = tmp_path_factory.mktemp("wheel")
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(target)]
-    pip("wheel", *options, str(copy))
-    (built,) = target.glob("*.whl")
+
+    def build(target: Path) -> None:
+        copy = tmp_path_factory.mktemp("copy")
+        ignore = shutil.ignore_patterns("__pycache__")
+        for folder in (PACKAGE, *FOLDERS):
+            shutil.copytree(CHECKOUT / folder, copy / folder, ignore=ignore)
+        for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+            shutil.copy(CHECKOUT / name, copy / name)
+        options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(target)]
+        pip("wheel", *options, str(copy))
+
+    (built,) = made_once("wheel", build).glob("*.whl")
     return built
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("installed")
-    pip("install", "--no-deps", "--no-index", "--no-compile", "--quiet", "--target", str(target), str(wheel))
-    return target
+@pytest.fixture(scope="session")
+def installed(made_once: MadeOnce, wheel: Path) -> Path:
+    options = ["--no-deps", "--no-index", "--no-compile", "--quiet"]
+    return made_once("installed-wheel", lambda target: pip("install", *options, "--target", str(target), str(wheel)))
 
 
 def pip(*arguments: str) -> None:
@@ -156,3 +165,84 @@ def test_the_licence_is_inside(installed: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"LICENSE", "NOTICE"}
     (metadata,) = installed.glob("hidenerf-*.dist-info/METADATA")
     assert "License-Expression: Apache-2.0\n" in metadata.read_text(encoding="utf-8")
+
+
+def wheel_requirements(installed: Path, extra: str) -> list[Requirement]:
+    """What `pip install 'hidenerf[extra]'` asks for; "" for no extra."""
+    (package,) = importlib.metadata.distributions(name="hidenerf", path=[str(installed)])
+    requires = package.requires or []
+    return [*chosen(requires, ""), *(one for one in chosen(requires, extra) if one not in chosen(requires, ""))]
+
+
+# Packages are imported inside of functions, so that a missing one is a sentence: import them here.
+IMPORT_ALL = """
+import ast, importlib, pathlib
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                importlib.import_module(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            importlib.import_module(node.module)
+"""
+# Makes a bundle's frame from the shipped portrait.
+RUN_CPU = """
+from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+with Animator(sys.argv[1], "onnxruntime-cpu", allow_failed_parity=True) as animator:
+    animator.set_source(demo_source_path())
+    frame = next(iter(animator.animate(animator.open_driver(demo_motion_path()))))
+print(frame.picture.shape)
+"""
+PROMISES = {
+    "cpu": ("runtime/backends/onnxruntime_cpu.py",),
+    "cuda": ("runtime/backends/onnxruntime_cuda.py", "runtime/kernels/*.py"),
+    "tensorrt": ("runtime/backends/tensorrt.py", "runtime/tensorrt/*.py", "runtime/kernels/*.py"),
+    "tensorrt-rtx": ("runtime/backends/tensorrt.py", "runtime/tensorrt/*.py", "runtime/kernels/*.py"),
+    "export": ("export/*.py", "export/passes/*.py", "model/*.py"),
+    "track": ("runtime/tracking/*.py", "runtime/drivers/*.py", "runtime/sources/*.py"),
+    "facemodel": ("assets/face_model_*.py",),
+}
+
+
+def requirements_or_skip(installed: Path, extra: str) -> list[Requirement]:
+    requirements = wheel_requirements(installed, extra)
+    if absent := missing(requirements):
+        pytest.skip(f"{', '.join(absent)} of the extra [{extra}] is not installed here")
+    return requirements
+
+
+@pytest.mark.parametrize("extra", PROMISES)
+def test_an_extra_brings_all_that_its_modules_import(installed: Path, extra: str) -> None:
+    requirements = requirements_or_skip(installed, extra)
+    paths = [path.relative_to(CHECKOUT) for pattern in PROMISES[extra] for path in sorted(CHECKOUT.glob(pattern))]
+    names = [module_name(path) for path in paths]
+    assert names
+    result = run_with_only(closure(requirements), installed, IMPORT_ALL, *names)
+    assert result.returncode == 0, result.stderr
+
+
+def test_without_an_extra_the_runtime_starts(installed: Path) -> None:
+    packages = closure(wheel_requirements(installed, ""))
+    names = ["hidenerf.runtime", *(module_name(path) for path in product_files(".py") if path.parts[0] == "runtime")]
+    imports = "import importlib\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"
+    result = run_with_only(packages, installed, imports, *names)
+    assert result.returncode == 0, result.stderr
+    assert "No module named 'torch'" in run_with_only(packages, installed, "import torch").stderr
+
+
+def test_the_extra_cpu_alone_makes_a_frame(installed: Path, bundle_fp32: Path) -> None:
+    packages = closure(requirements_or_skip(installed, "cpu"))
+    result = run_with_only(packages, installed, RUN_CPU, str(bundle_fp32))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "(32, 32, 3)\n"
+
+
+def test_the_extras_are_those_that_the_readme_and_the_errors_name(installed: Path) -> None:
+    (package,) = importlib.metadata.distributions(name="hidenerf", path=[str(installed)])
+    extras = {extra for extra in package.metadata.get_all("Provides-Extra") or [] if extra != "dev"}
+    assert extras == set(PROMISES)
+    files = [*(CHECKOUT / path for path in product_files(".py")), CHECKOUT / "README.md"]
+    lists = [re.findall(r"hidenerf\[([a-z,-]+)\]", file.read_text(encoding="utf-8")) for file in files]
+    assert {extra for found in lists for names in found for extra in names.split(",")} <= extras
