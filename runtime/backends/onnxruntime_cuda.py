@@ -10,6 +10,7 @@ frames differ from those of the launches, the sessions are opened again, each wi
 """
 
 import contextlib
+import dataclasses
 import io
 import logging
 from typing import Any
@@ -37,6 +38,8 @@ PROVIDER = "CUDAExecutionProvider"
 INSTALL = "install it with: pip install 'hidenerf[cuda]'"
 FATAL_ONLY = 4
 STAGES = ("upload", "led", "triplane_render", "refiner", "download")
+# The refiner's input of a model with an aligned identity path: the canonical points composited.
+PLACE = "place"
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
 # Provider options. The sessions of a frame run thousands of times, so cuDNN tries every algorithm; the encoder runs
@@ -152,6 +155,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._run(graph.name, self._shrinking_run_options)
 
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
+        # The refiner says what it needs of the renderer.
+        sizes = dataclasses.replace(sizes, place=int(PLACE in parts.refiner.inputs))
         self._renderer = TriplaneRenderer(sizes)
         packed = pack_mlp(sizes, *_mlp(parts))
         self._operands = self._device.allocate_copy(packed.operands)
@@ -233,6 +238,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._flags,
             device.stream,
             self._specs["rendered"].dtype == np.float16,
+            at.get(PLACE, 0),
         )
 
     def _prepare_uncaptured(self) -> bool:

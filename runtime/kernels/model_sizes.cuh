@@ -6,7 +6,16 @@
 
 namespace hidenerf {
 
-using ModelSizes = Sizes<RENDER_SIZE, SAMPLES, RENDERED, LEVELS, CHANNELS, FINEST, WIDTH, OCTAVES>;
+using ModelSizes = Sizes<RENDER_SIZE, SAMPLES, RENDERED, LEVELS, CHANNELS, FINEST, WIDTH, OCTAVES, PLACE>;
+
+// The last parameter of a TriplaneRender kernel, for models with the output `place` alone.
+#if PLACE
+#define PLACE_PARAMETER , float* place
+#define PLACE_ARGUMENT , place
+#else
+#define PLACE_PARAMETER
+#define PLACE_ARGUMENT
+#endif
 
 // One pointer per level out of the kernels' four arguments.
 template <class Levels, class T>

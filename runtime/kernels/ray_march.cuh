@@ -33,12 +33,14 @@ constexpr float kInvisible = 1e-6f;
 constexpr int kNonFiniteDeformation = 1;
 constexpr int kPlanesOutOfRange = 2;
 
-// Sizes of one model. rendered: K channels; width: hidden units, padded to a multiple of 32.
-template <int R, int N, int K, int L, int C, int r, int W, int O>
+// Sizes of one model. rendered: K channels; width: hidden units, padded to a multiple of 32; place: whether the canonical
+// points are composited, too.
+template <int R, int N, int K, int L, int C, int r, int W, int O, int P = 0>
 struct Sizes {
     static constexpr int render_size = R, samples = N, rendered = K, levels = L, channels = C, finest = r;
     static constexpr int width = (W + 31) / 32 * 32;
     static constexpr int octaves = O;
+    static constexpr bool place = P != 0;
     // Columns of the second layer: K, zeros, density in the last one.
     static constexpr int outputs = (K + 1 + 15) / 16 * 16;
     // Each lane holds four entries of the encoding per product, and 2·octaves of one axis in all.
@@ -135,15 +137,24 @@ __device__ __forceinline__ void second_layer(
     }
 }
 
+// One coordinate of a sample's canonical point as `place` takes it. moved: p + Δ; where this is not finite, Δ counts as 0.
+// observed: p, within the box; it may be NaN where the ray misses the box, and fmaxf gives -1 then.
+__device__ __forceinline__ float canonical_coordinate(float moved, float observed) {
+    return is_finite(moved) ? moved : fminf(fmaxf(observed, -1.0f), 1.0f);
+}
+
 // The state of a lane's ray: optical depth so far, and the lane's columns of the picture, summed over its own samples.
+// place: the same sum of the canonical points' coordinates along the lane's axis, if S::place.
 template <class S>
 struct Compositor {
     float depth = 0.0f;
     float colour[S::output_tiles][2] = {};
+    float place = 0.0f;
 
-    // Hidden values before ReLU of this step's samples → composited. sample: of the lane's first row.
+    // Hidden values before ReLU of this step's samples → composited. sample: of the lane's first row. canonical: of the
+    // lane's two samples along its axis, read if S::place.
     __device__ __forceinline__ void add(const float hidden[S::hidden_tiles][4], const uint4* second, const float* bias,
-                                        const Lane& lane, int sample, float length) {
+                                        const Lane& lane, int sample, float length, const float canonical[2]) {
         unsigned int a[S::hidden_tiles / 2][4];
 #pragma unroll
         for (int product = 0; product < S::hidden_tiles / 2; ++product) {
@@ -168,6 +179,8 @@ struct Compositor {
             second_layer<S>(out, a, second, tile);
             if (tile == S::output_tiles - 2) {
                 weigh(out[1][1], out[1][3], sample, length, weight);
+                // Before the return below: as in alpha, weights of every size count.
+                if (S::place) place += weight[0] * canonical[0] + weight[1] * canonical[1];
                 if (!__any_sync(kEveryLane, fmaxf(weight[0], weight[1]) >= kInvisible)) return;
             }
 #pragma unroll
@@ -196,9 +209,11 @@ struct Compositor {
         weight[1] = exp2_fast(-kLog2E * before1) * (1.0f - exp2_fast(-kLog2E * own1));
     }
 
-    // To rendered [K, R, R] and alpha [R, R]; the ray's samples are spread over lanes 16 apart.
+    // To rendered [K, R, R], alpha [R, R] and, if S::place, points [3, R, R]; the ray's samples are spread over lanes 16
+    // apart.
     template <class Out>
-    __device__ __forceinline__ void store(Out* rendered, float* alpha, const Lane& lane, int column, int row) {
+    __device__ __forceinline__ void store(Out* rendered, float* alpha, float* points, const Lane& lane, int column,
+                                          int row) {
         const bool inside = column < S::render_size && row < S::render_size;
         const int pixel = row * S::render_size + column;
 #pragma unroll
@@ -211,6 +226,11 @@ struct Compositor {
             }
         }
         if (inside && lane.quad == 0 && lane.sample == 0) alpha[pixel] = 1.0f - exp2_fast(-kLog2E * depth);
+        if (S::place) {
+            const float sum = place + __shfl_xor_sync(kEveryLane, place, 16);
+            if (inside && lane.quad < 3 && lane.sample == 0)
+                points[lane.quad * S::render_size * S::render_size + pixel] = sum;
+        }
     }
 
     __device__ static __forceinline__ void store_number(float* to, float value) { *to = value; }

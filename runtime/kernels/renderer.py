@@ -56,6 +56,7 @@ class TriplaneRenderer:
         flags: int,
         stream: int,
         half: bool,
+        place: int = 0,
     ) -> None:
         """Render one frame.
 
@@ -67,9 +68,13 @@ class TriplaneRenderer:
         alpha: the result FP32 [R, R].
         flags: 32-bit word; NON_FINITE_DEFORMATION is set in it if a deformation is not finite.
         stream: handle of the stream.
+        place: the result FP32 [3, R, R], the canonical points composited; if `sizes.place`, otherwise unused. A
+            component of the deformation that is not finite counts as 0 in it.
         """
         size = self.sizes.render_size
         grid = (-(-size // _TILE_WIDTH), -(-size // _TILE_HEIGHT), 1)
         name = "triplane_render_fp16" if half else "triplane_render_fp32"
         arguments = [deformation, camera, merged, operands, rendered, alpha, flags]
+        if self.sizes.place:
+            arguments.append(place)
         self._render.launch(name, grid, _THREADS, stream, arguments)

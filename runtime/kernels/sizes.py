@@ -17,6 +17,7 @@ class RendererSizes:
     finest: r, side of the finest plane.
     width: W, hidden units of the MLP.
     octaves: of the positional encoding.
+    place: 1 if the canonical points are composited, too, as models with an aligned identity path need; otherwise 0.
     """
 
     render_size: int
@@ -27,6 +28,7 @@ class RendererSizes:
     finest: int
     width: int
     octaves: int
+    place: int = 0
 
     @staticmethod
     def of_model(config: Mapping[str, Any]) -> "RendererSizes":
@@ -41,6 +43,8 @@ class RendererSizes:
             finest=planes[-1],
             width=config["mlp_width"],
             octaves=config["encoding_octaves"],
+            # Absent from bundles that are older than alignment.
+            place=int(config.get("alignment", "none") != "none"),
         )
 
     @property
@@ -79,4 +83,5 @@ class RendererSizes:
             ("FINEST", self.finest),
             ("WIDTH", self.width),
             ("OCTAVES", self.octaves),
+            ("PLACE", self.place),
         )

@@ -8,12 +8,12 @@ constexpr int kBlocks = 2;
 
 extern "C" __global__ void __launch_bounds__(32 * kWarps, kBlocks)
     triplane_render_fp32(const float* deformation, const float* camera, const char* planes, const uint4* mlp,
-                         float* rendered, float* alpha, int* flags) {
-    triplane_render<ModelSizes>(deformation, camera, planes, mlp, rendered, alpha, flags);
+                         float* rendered, float* alpha, int* flags PLACE_PARAMETER) {
+    triplane_render<ModelSizes>(deformation, camera, planes, mlp, rendered, alpha, flags PLACE_ARGUMENT);
 }
 
 extern "C" __global__ void __launch_bounds__(32 * kWarps, kBlocks)
     triplane_render_fp16(const float* deformation, const float* camera, const char* planes, const uint4* mlp,
-                         unsigned short* rendered, float* alpha, int* flags) {
-    triplane_render<ModelSizes>(deformation, camera, planes, mlp, rendered, alpha, flags);
+                         unsigned short* rendered, float* alpha, int* flags PLACE_PARAMETER) {
+    triplane_render<ModelSizes>(deformation, camera, planes, mlp, rendered, alpha, flags PLACE_ARGUMENT);
 }

@@ -58,11 +58,13 @@ __device__ __forceinline__ void swap_halves(float hidden[S::hidden_tiles][4], in
 }
 
 // deformation [3N, R, R], camera [25], planes: MergedPlanes, mlp: packed operands (packing.py) → rendered [K, R, R],
-// alpha [R, R]. A component of Δ that is not finite puts the sample outside the planes of that axis, and sets
+// alpha [R, R] and, if S::place, place [3, R, R]: the canonical points p + Δ, composited as colours are. A component of Δ
+// that is not finite puts the sample outside the planes of that axis, counts as 0 in `place`, and sets
 // kNonFiniteDeformation in *flags. One block per tile of kTileWidth × kTileHeight pixels, 32·kWarps threads.
 template <class S, class Out>
 __device__ __forceinline__ void triplane_render(const float* deformation, const float* camera, const char* planes,
-                                                const uint4* mlp, Out* rendered, float* alpha, int* flags) {
+                                                const uint4* mlp, Out* rendered, float* alpha, int* flags,
+                                                float* place = nullptr) {
     using M = MergedPlanes<S>;
     constexpr int words = S::encoding_words + S::second_words + S::bias_words;
     __shared__ uint4 operands[words];
@@ -87,12 +89,13 @@ __device__ __forceinline__ void triplane_render(const float* deformation, const 
     for (int step = 0; step < S::samples; step += kStep) {
         if (__all_sync(kEveryLane, !hits || picture.depth > kOpaqueDepth)) break;
         const int sample = step + lane.sample;
-        float observed[2], position[2];
+        float observed[2], canonical[2], position[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             observed[i] = ray.point(sample + 2 * i);
             finite = finite && is_finite(next[i]);
             position[i] = M::position(observed[i] + next[i]);
+            canonical[i] = canonical_coordinate(observed[i] + next[i], observed[i]);
             next[i] = load_deformation<S>(deformation, lane.axis, sample + 2 * i + kStep, column, row);
         }
         float hidden[S::hidden_tiles][4] = {};
@@ -110,9 +113,9 @@ __device__ __forceinline__ void triplane_render(const float* deformation, const 
         unsigned int encoding[S::encoding_products][4];
         encode<S>(encoding, lane.quad, observed);
         add_encoding<S>(hidden, encoding, operands);
-        picture.add(hidden, second, bias, lane, sample, ray.length);
+        picture.add(hidden, second, bias, lane, sample, ray.length, canonical);
     }
-    picture.store(rendered, alpha, lane, column, row);
+    picture.store(rendered, alpha, place, lane, column, row);
     if (!finite) atomicOr(flags, kNonFiniteDeformation);
 }
 

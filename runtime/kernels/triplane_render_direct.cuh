@@ -63,7 +63,8 @@ __device__ __forceinline__ void sample_level(float sum[S::channels / 4], const c
 template <class S, class Out>
 __device__ __forceinline__ void triplane_render_direct(const float* deformation, const float* camera,
                                                        const BorderedLevels<S::levels>& planes, const uint4* mlp,
-                                                       Out* rendered, float* alpha, int* flags) {
+                                                       Out* rendered, float* alpha, int* flags,
+                                                       float* place = nullptr) {
     constexpr int products = S::channels / 16;
     constexpr int feature_words = S::levels * products * S::hidden_tiles / 2 * 32;
     constexpr int words = feature_words + S::encoding_words + S::second_words + S::bias_words;
@@ -85,7 +86,7 @@ __device__ __forceinline__ void triplane_render_direct(const float* deformation,
     bool finite = true;
     for (int step = 0; step < S::samples; step += kStep) {
         if (__all_sync(kEveryLane, !hits || picture.depth > kOpaqueDepth)) break;
-        float observed[2], moved[2][3];
+        float observed[2], canonical[2], moved[2][3];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const int sample = step + lane.sample + 2 * i;
@@ -96,6 +97,7 @@ __device__ __forceinline__ void triplane_render_direct(const float* deformation,
                 moved[i][axis] = ray.point(axis, sample) + delta;
             }
             observed[i] = RayAxis(ray, lane.axis).point(sample);
+            canonical[i] = canonical_coordinate(select(lane.axis, moved[i][0], moved[i][1], moved[i][2]), observed[i]);
         }
         float hidden[S::hidden_tiles][4] = {};
 #pragma unroll
@@ -125,9 +127,9 @@ __device__ __forceinline__ void triplane_render_direct(const float* deformation,
         unsigned int encoding[S::encoding_products][4];
         encode<S>(encoding, lane.quad, observed);
         add_encoding<S>(hidden, encoding, encoding_operand);
-        picture.add(hidden, second, bias, lane, step + lane.sample, ray.length);
+        picture.add(hidden, second, bias, lane, step + lane.sample, ray.length, canonical);
     }
-    picture.store(rendered, alpha, lane, column, row);
+    picture.store(rendered, alpha, place, lane, column, row);
     if (!finite) atomicOr(flags, kNonFiniteDeformation);
 }
 

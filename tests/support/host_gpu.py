@@ -92,6 +92,7 @@ class EmulatedTriplaneRenderer:
     folder: Path
 
     def __init__(self, sizes: RendererSizes) -> None:
+        self.sizes = sizes
         self.library = build("kernels/renderer_emulated.cpp", self.folder, *sizes.definitions())
 
     def merge_planes(
@@ -112,10 +113,12 @@ class EmulatedTriplaneRenderer:
         flags: int,
         stream: int,
         half: bool,
+        place: int = 0,
     ) -> None:
         assert stream == HostDevice.stream
         run = self.library.render_fp16 if half else self.library.render_fp32
-        run(*addresses(deformation, camera, merged, operands, rendered, alpha, flags))
+        places = [place] if self.sizes.place else []
+        run(*addresses(deformation, camera, merged, operands, rendered, alpha, flags, *places))
 
 
 class EmulatedSeccDrawer:

@@ -1,5 +1,6 @@
 """Every kernel compiles for every SM without a GPU and keeps to its registers; what is compiled is kept."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -37,11 +38,13 @@ def resources(log: str) -> dict[str, tuple[int, int, int]]:
 
 
 def jobs() -> list[tuple[str, str, Definitions]]:
-    sized: list[tuple[str, str, Definitions]] = [
-        (source, name, RendererSizes.of_model(config.to_dict()).definitions())
-        for source in SIZED
-        for name, config in PRESETS.items()
-    ]
+    sized: list[tuple[str, str, Definitions]] = []
+    for source in SIZED:
+        for name, config in PRESETS.items():
+            sizes = RendererSizes.of_model(config.to_dict())
+            sized.append((source, name, sizes.definitions()))
+            if source.startswith("triplane_render"):
+                sized.append((source, f"{name} with place", dataclasses.replace(sizes, place=1).definitions()))
     return sized + [(path.name, "", ()) for path in sorted(FOLDER.glob("*.cu")) if path.name not in SIZED]
 
 

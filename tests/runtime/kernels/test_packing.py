@@ -14,6 +14,16 @@ def test_sizes_of_the_presets() -> None:
     """The benchmark's and the tests' sizes are the model's."""
     for name, sizes in (("base", BASE), ("demo", DEMO)):
         assert RendererSizes.of_model(PRESETS[name].to_dict()) == sizes
+        assert sizes.place == 0
+
+
+def test_an_aligned_model_composites_points() -> None:
+    config = PRESETS["demo"].to_dict()
+    for alignment, place in (("none", 0), ("maps", 1), ("maps and picture", 1)):
+        assert RendererSizes.of_model(config | {"alignment": alignment}).place == place
+    # A bundle that is older than alignment.
+    del config["alignment"]
+    assert RendererSizes.of_model(config) == DEMO
 
 
 def test_operand_words_stand_where_the_lanes_read_them() -> None:

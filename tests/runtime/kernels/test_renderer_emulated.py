@@ -1,6 +1,7 @@
 """TriplaneRender's kernels on the host, lane by lane, against PyTorch in FP64; and their parts against mathematics."""
 
 import ctypes
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from numpy.typing import NDArray
 from hidenerf.model.geometry import rays_from_camera
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import EmulatedRenderer, aligned, build, pointer
-from tests.support.kernels.scenes import ODD, Scene, camera_of, head_scene, plane_sizes, random_scene, reference
+from tests.support.kernels.scenes import (
+    ODD,
+    Scene,
+    camera_of,
+    head_scene,
+    placed_reference,
+    plane_sizes,
+    random_scene,
+    reference,
+)
 
 # One level and no padding; three levels with a deep ray; more hidden units than 64.
 PLAIN = RendererSizes(render_size=8, samples=4, rendered=15, levels=1, channels=16, finest=8, width=32, octaves=1)
@@ -24,6 +34,8 @@ ALL = {"odd": ODD, "plain": PLAIN, "deep": DEEP, "wide": WIDE}
 
 # FP16 planes, weights and hidden values.
 LARGEST = 1.5e-3
+# Canonical points of these scenes: |p + Δ| stays below this, so errors of weights count as much more in `place`.
+FARTHEST = 2.0
 
 
 def largest_error(scene: Scene, octaves: int, rendered: NDArray, alpha: NDArray) -> float:
@@ -60,6 +72,88 @@ def test_fp16_output_is_the_fp32_output_rounded(emulated_kernels: Path) -> None:
     half, half_alpha = ready.render(half=True)
     np.testing.assert_array_equal(half, full.astype(np.float16))
     np.testing.assert_array_equal(alpha, half_alpha)
+
+
+def with_place(sizes: RendererSizes) -> RendererSizes:
+    return dataclasses.replace(sizes, place=1)
+
+
+def place_error(scene: Scene, octaves: int, place: NDArray) -> float:
+    wanted = placed_reference(scene, octaves)[2].numpy()
+    assert place.shape == wanted.shape
+    assert np.isfinite(place).all()
+    return float(np.abs(place - wanted).max())
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("name", ALL)
+def test_place_is_pytorchs_in_fp64(name: str, half: bool, emulated_kernels: Path) -> None:
+    """And the other two outputs are, bit for bit, those of the kernels without it."""
+    sizes = ALL[name]
+    scene = random_scene(sizes, 11)
+    plain = EmulatedRenderer(sizes, scene, emulated_kernels)
+    ready = EmulatedRenderer(with_place(sizes), scene, emulated_kernels)
+    for found, same in zip(ready.render(half), plain.render(half), strict=True):
+        np.testing.assert_array_equal(found, same)
+    assert place_error(scene, sizes.octaves, ready.place) < FARTHEST * LARGEST
+    for found, same in zip(ready.render_direct(), plain.render_direct(), strict=True):
+        np.testing.assert_array_equal(found, same)
+    assert place_error(scene, sizes.octaves, ready.place) < FARTHEST * LARGEST
+    assert plain.place.size == 0
+
+
+def test_place_misses_no_more_than_the_light_that_is_left_at_points_so_far_away(emulated_kernels: Path) -> None:
+    scene = head_scene(DEEP, 1)
+    ready = EmulatedRenderer(with_place(DEEP), scene, emulated_kernels)
+    for run in (ready.render, ready.render_direct):
+        run()
+        assert place_error(scene, DEEP.octaves, ready.place) < FARTHEST * 5e-3
+        assert np.abs(ready.place - placed_reference(scene, DEEP.octaves)[2].numpy()).mean() < FARTHEST * 3e-4
+
+
+def test_place_counts_samples_whose_colours_are_skipped(emulated_kernels: Path) -> None:
+    """As alpha does, so that their ratio is a point."""
+    scene = random_scene(ODD, 3)
+    scene.weight_2[-1] = 0.0
+    scene.bias_2[-1] = -16.0  # weights of about 4e-7
+    ready = EmulatedRenderer(with_place(ODD), scene, emulated_kernels)
+    rendered, alpha = ready.render()
+    wanted, wanted_alpha, wanted_place = (t.numpy() for t in placed_reference(scene, ODD.octaves))
+    assert (rendered == 0).all()
+    # Half a unit in the last place of 1 for each sample, in `1 - exp`.
+    rounding = ODD.samples * 2.0**-24
+    assert np.abs(wanted).max() < ODD.samples * 1e-6
+    assert np.abs(wanted_place).max() > 3 * FARTHEST * rounding
+    assert np.abs(alpha - wanted_alpha).max() < 2 * rounding
+    assert np.abs(ready.place - wanted_place).max() < FARTHEST * rounding
+
+
+def test_what_is_not_finite_counts_as_not_moved_in_place(emulated_kernels: Path) -> None:
+    scene = random_scene(ODD, 3)
+    bad = scene.deformation.clone()
+    bad[0, 0, 2, 2], bad[0, 4, 3, 5], bad[0, 2, 4, 4] = math.nan, math.inf, -math.inf
+    # With features of outside on either side, whose mean is the observed point.
+    sides = [scene._replace(deformation=torch.where(torch.isfinite(bad), bad, torch.tensor(x))) for x in (50.0, -50.0)]
+    wanted = sum(placed_reference(side, ODD.octaves)[2].numpy() for side in sides) / 2
+    ready = EmulatedRenderer(with_place(ODD), scene._replace(deformation=bad), emulated_kernels)
+    for run in (ready.render, ready.render_direct):
+        ready.flags[0] = 0
+        run()
+        assert np.abs(ready.place - wanted).max() < FARTHEST * LARGEST
+        assert ready.flags[0] == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_place_is_zero_where_a_camera_sees_nothing(value: float, emulated_kernels: Path) -> None:
+    scene = random_scene(ODD, 3)
+    for entry in (0, 3, 11, 16, 20):
+        camera = scene.camera.clone()
+        camera[0, entry] = value
+        ready = EmulatedRenderer(with_place(ODD), scene._replace(camera=camera), emulated_kernels)
+        for run in (ready.render, ready.render_direct):
+            _, alpha = run()
+            assert np.isfinite(ready.place).all()
+            assert (ready.place[:, alpha == 0] == 0).all()
 
 
 def test_points_outside_the_box_have_no_features(emulated_kernels: Path) -> None:

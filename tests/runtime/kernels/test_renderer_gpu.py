@@ -1,9 +1,20 @@
 """TriplaneRender on a GPU against PyTorch in FP64."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from tests.support.kernels.scenes import BASE, DEMO, ODD, Scene, head_scene, random_scene, reference
+from tests.support.kernels.scenes import (
+    BASE,
+    DEMO,
+    ODD,
+    Scene,
+    head_scene,
+    placed_reference,
+    random_scene,
+    reference,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -12,6 +23,8 @@ pytestmark = [
 
 # FP16 planes, weights and hidden values, and light cut at 0.1 %.
 LARGEST, RMS = 6e-3, 4e-4
+# Canonical points of these scenes: |p + Δ| stays below this, so errors of weights count as much more in `place`.
+FARTHEST = 2.0
 
 
 def check(scene: Scene, octaves: int, rendered: torch.Tensor, alpha: torch.Tensor) -> None:
@@ -21,6 +34,13 @@ def check(scene: Scene, octaves: int, rendered: torch.Tensor, alpha: torch.Tenso
         assert torch.isfinite(found).all()
         assert error.abs().max() < LARGEST
         assert error.square().mean().sqrt() < RMS
+
+
+def check_place(scene: Scene, octaves: int, place: torch.Tensor) -> None:
+    error = place.double() - placed_reference(scene, octaves)[2].to(place.device)
+    assert torch.isfinite(place).all()
+    assert error.abs().max() < FARTHEST * LARGEST
+    assert error.square().mean().sqrt() < FARTHEST * RMS
 
 
 @pytest.mark.parametrize("make", [random_scene, head_scene])
@@ -40,6 +60,46 @@ def test_the_first_version_agrees(sizes) -> None:  # type: ignore[no-untyped-def
 
     ready = DirectRenderer(sizes, random_scene(sizes, 5))
     check(ready.scene, sizes.octaves, *ready.render())
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("make", [random_scene, head_scene])
+@pytest.mark.parametrize("sizes", [ODD, DEMO, BASE], ids=["odd", "demo", "base"])
+def test_place_is_pytorchs_in_fp64(sizes, make, half: bool) -> None:  # type: ignore[no-untyped-def]
+    """And the other two outputs are those of the kernel without it."""
+    from tests.support.kernels.on_gpu import SceneRenderer
+
+    scene = make(sizes, 21)
+    plain, ready = SceneRenderer(sizes, scene), SceneRenderer(dataclasses.replace(sizes, place=1), scene)
+    for found, same in zip(ready.render(half), plain.render(half), strict=True):
+        assert (found.float() - same.float()).abs().max() < 1e-3
+    check_place(ready.scene, sizes.octaves, ready.place)
+
+
+@pytest.mark.parametrize("sizes", [ODD, DEMO], ids=["odd", "demo"])
+def test_the_first_version_s_place_agrees(sizes) -> None:  # type: ignore[no-untyped-def]
+    from tests.support.kernels.on_gpu import DirectRenderer
+
+    ready = DirectRenderer(dataclasses.replace(sizes, place=1), random_scene(sizes, 5))
+    check(ready.scene, sizes.octaves, *ready.render())
+    check_place(ready.scene, sizes.octaves, ready.place)
+
+
+def test_place_is_finite_where_the_deformation_is_not() -> None:
+    from tests.support.kernels.on_gpu import SceneRenderer
+
+    scene = random_scene(ODD, 3)
+    bad = scene.deformation.clone()
+    bad[0, 0, 2, 2], bad[0, 4, 3, 5], bad[0, 2, 4, 4] = float("nan"), float("inf"), float("-inf")
+    ready = SceneRenderer(dataclasses.replace(ODD, place=1), scene._replace(deformation=bad))
+    ready.render()
+    assert int(ready.flags) == 1
+    # What is not finite counts as not moved: the mean of far outside on either side.
+    wanted = torch.zeros_like(ready.place).double()
+    for side in (50.0, -50.0):
+        moved = torch.where(torch.isfinite(bad), bad, torch.full_like(bad, side)).cuda()
+        wanted += placed_reference(ready.scene._replace(deformation=moved), ODD.octaves)[2] / 2
+    assert (ready.place - wanted).abs().max() < FARTHEST * LARGEST
 
 
 def test_fp16_planes_and_fp16_output() -> None:

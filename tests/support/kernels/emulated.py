@@ -55,7 +55,10 @@ def aligned(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class EmulatedRenderer:
-    """One scene's weights and planes, packed by the kernels; outputs are poisoned before every run."""
+    """One scene's weights and planes, packed by the kernels; outputs are poisoned before every run.
+
+    place: [3, R, R], this output of the last run; empty if the sizes are without it.
+    """
 
     def __init__(self, sizes: RendererSizes, scene: Scene, folder: Path) -> None:
         self.sizes, self.scene = sizes, scene
@@ -74,13 +77,17 @@ class EmulatedRenderer:
 
     def _outputs(self, kind: type) -> tuple[NDArray[Any], NDArray[np.float32]]:
         size = self.sizes.render_size
+        self.place = np.full((3 * self.sizes.place, size, size), np.nan, np.float32)
         rendered = np.full((self.sizes.rendered, size, size), np.nan, kind)
         return rendered, np.full((size, size), np.nan, np.float32)
+
+    def _place(self) -> list[NDArray[np.float32]]:
+        return [self.place] if self.sizes.place else []
 
     def render(self, half: bool = False) -> tuple[NDArray[Any], NDArray[np.float32]]:
         rendered, alpha = self._outputs(np.float16 if half else np.float32)
         run = self.library.render_fp16 if half else self.library.render_fp32
-        tail = [pointer(a) for a in (self.merged, self.operands, rendered, alpha, self.flags)]
+        tail = [pointer(a) for a in (self.merged, self.operands, rendered, alpha, self.flags, *self._place())]
         run(*self._inputs(), *tail)
         return rendered, alpha
 
@@ -92,6 +99,6 @@ class EmulatedRenderer:
             self.library.border(pointer(plane), pointer(to), channels, plane.shape[-1], pointer(self.flags))
             bordered.append(to)
         rendered, alpha = self._outputs(np.float32)
-        tail = [pointer(a) for a in (self.direct_operands, rendered, alpha, self.flags)]
+        tail = [pointer(a) for a in (self.direct_operands, rendered, alpha, self.flags, *self._place())]
         self.library.render_direct(*self._inputs(), pointers(bordered), *tail)
         return rendered, alpha

@@ -21,7 +21,10 @@ def to_gpu(scene: Scene) -> Scene:
 
 
 class SceneRenderer:
-    """One scene's weights and planes on the GPU, ready for `render`; its deformation and camera by default."""
+    """One scene's weights and planes on the GPU, ready for `render`; its deformation and camera by default.
+
+    place: [3, R, R], this output; empty if the sizes are without it.
+    """
 
     def __init__(self, sizes: RendererSizes, scene: Scene) -> None:
         self.sizes, self.scene = sizes, to_gpu(scene)
@@ -31,6 +34,7 @@ class SceneRenderer:
         self.direct_operands = torch.from_numpy(packed.direct_operands.view(np.int32)).cuda()
         self.feature_weight = torch.from_numpy(packed.feature_weight).cuda()
         self.flags = torch.zeros(1, dtype=torch.int32, device="cuda")
+        self.place = torch.empty(3 * sizes.place, sizes.render_size, sizes.render_size, device="cuda")
         self.merged = torch.full((sizes.merged_bytes // 2,), float("nan"), dtype=torch.float16, device="cuda")
         self.merge(half=False)
 
@@ -50,6 +54,7 @@ class SceneRenderer:
     def outputs(self, half: bool = False) -> tuple[Tensor, Tensor]:
         size = self.sizes.render_size
         kind = torch.float16 if half else torch.float32
+        self.place.fill_(float("nan"))
         rendered = torch.full((self.sizes.rendered, size, size), float("nan"), dtype=kind, device="cuda")
         return rendered, torch.full((size, size), float("nan"), device="cuda")
 
@@ -70,6 +75,7 @@ class SceneRenderer:
             self.flags.data_ptr(),
             current_stream(),
             rendered.dtype == torch.float16,
+            self.place.data_ptr(),
         )
 
     def render(self, half: bool = False) -> tuple[Tensor, Tensor]:
@@ -118,6 +124,7 @@ class DirectRenderer(SceneRenderer):
             rendered.data_ptr(),
             alpha.data_ptr(),
             self.flags.data_ptr(),
+            *([self.place.data_ptr()] if self.sizes.place else []),
         ]
         grid = (-(-size // 8), -(-size // 4), 1)
         self.direct.launch("triplane_render_direct_fp32", grid, 256, current_stream(), arguments)

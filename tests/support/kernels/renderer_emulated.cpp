@@ -34,26 +34,26 @@ void border(const float* planes, unsigned short* bordered, int channels, int siz
 }
 
 void render_fp32(const float* deformation, const float* camera, const char* planes, const unsigned int* mlp,
-                 float* rendered, float* alpha, int* flags) {
+                 float* rendered, float* alpha, int* flags PLACE_PARAMETER) {
     emulation::launch(tiles(), 32 * kWarps, [&] {
-        triplane_render<S>(deformation, camera, planes, (const uint4*)mlp, rendered, alpha, flags);
+        triplane_render<S>(deformation, camera, planes, (const uint4*)mlp, rendered, alpha, flags PLACE_ARGUMENT);
     });
 }
 
 void render_fp16(const float* deformation, const float* camera, const char* planes, const unsigned int* mlp,
-                 unsigned short* rendered, float* alpha, int* flags) {
+                 unsigned short* rendered, float* alpha, int* flags PLACE_PARAMETER) {
     emulation::launch(tiles(), 32 * kWarps, [&] {
-        triplane_render<S>(deformation, camera, planes, (const uint4*)mlp, rendered, alpha, flags);
+        triplane_render<S>(deformation, camera, planes, (const uint4*)mlp, rendered, alpha, flags PLACE_ARGUMENT);
     });
 }
 
 #if CHANNELS % 16 == 0
 void render_direct(const float* deformation, const float* camera, const char* const* planes, const unsigned int* mlp,
-                   float* rendered, float* alpha, int* flags) {
+                   float* rendered, float* alpha, int* flags PLACE_PARAMETER) {
     BorderedLevels<S::levels> levels;
     for (int l = 0; l < S::levels; ++l) levels.planes[l] = planes[l];
     emulation::launch(tiles(), 32 * kWarps, [&] {
-        triplane_render_direct<S>(deformation, camera, levels, (const uint4*)mlp, rendered, alpha, flags);
+        triplane_render_direct<S>(deformation, camera, levels, (const uint4*)mlp, rendered, alpha, flags PLACE_ARGUMENT);
     });
 }
 #endif

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hidenerf.model.rendering import triplane_render
+from hidenerf.model.rendering import triplane_render_placed
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.kernels.sizes import RendererSizes
 
@@ -92,8 +92,13 @@ def head_scene(sizes: RendererSizes, seed: int) -> Scene:
 
 def reference(scene: Scene, octaves: int) -> tuple[Tensor, Tensor]:
     """rendered [K, R, R] and alpha [R, R] by PyTorch in FP64, on the scene's device."""
+    return placed_reference(scene, octaves)[:2]
+
+
+def placed_reference(scene: Scene, octaves: int) -> tuple[Tensor, Tensor, Tensor]:
+    """`reference`, and the canonical points composited, place [3, R, R]."""
     double = [t.double() for t in (scene.deformation, scene.camera, *scene.mlp)]
     planes = [p.double() for p in scene.planes]
     # model.geometry makes its pixel centres in FP32; a promoted FP64 camera makes the rest FP64.
-    rendered, alpha = triplane_render(double[0], double[1], planes, *double[2:], octaves)  # type: ignore[call-arg]
-    return rendered[0], alpha[0, 0]
+    rendered, alpha, place = triplane_render_placed(double[0], double[1], planes, *double[2:], octaves)  # type: ignore[call-arg]
+    return rendered[0], alpha[0, 0], place[0]
