@@ -1,4 +1,4 @@
-"""Floating-point operations of one frame as PyTorch counts them: two per multiply-add of convolutions and products."""
+"""FLOPs of one frame as PyTorch counts them: two for each multiply-add of convolutions and matrix products."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from hidenerf.model.hidenerf import HideNerf
 
 @dataclass(frozen=True)
 class FrameFlops:
-    """What runs per frame with everything of the source hoisted, and what the refiner would cost without that.
+    """FLOPs per frame with everything of the source hoisted, and of the refiner without hoisting.
 
-    The ID encoder counts in neither: its features could be kept as well.
+    The ID encoder is in neither, since its features can be kept too.
     """
 
     led: int
@@ -28,7 +28,7 @@ class FrameFlops:
 
 
 def frame_flops(config: ModelConfig) -> FrameFlops:
-    """Count on tensors without storage, so preset `base` takes no longer than `demo`."""
+    """Count the FLOPs of a model of these sizes. Its tensors have no storage, so `base` takes no longer than `demo`."""
     with torch.device("meta"):
         model = HideNerf(config).eval()
         image = torch.empty(1, 3, config.image_size, config.image_size)

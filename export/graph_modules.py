@@ -1,6 +1,7 @@
-"""The model split into the three graphs (DESIGN §3), all that depends on the source alone hoisted into the first.
+"""Graph modules: the model split into three graphs (DESIGN §3).
 
-A fourth, the refiner alone, serves backends that render with a kernel of their own.
+Everything that depends on the source alone is hoisted into the first. A fourth graph, the refiner alone, serves
+backends that render with a kernel of their own.
 """
 
 import copy
@@ -21,7 +22,7 @@ from hidenerf.runtime.camera import canonical_camera
 
 
 def fold_batch_norms(model: HideNerf) -> HideNerf:
-    """A copy of `model` in which every convolution directly followed by a batch norm has taken it in."""
+    """A copy of `model` in which each batch norm directly after a convolution is folded into the convolution."""
     folded = copy.deepcopy(model).eval()
     for module in folded.modules():
         if isinstance(module, nn.Sequential):
@@ -34,11 +35,11 @@ def fold_batch_norms(model: HideNerf) -> HideNerf:
 
 
 def fold_refiner_biases(model: HideNerf) -> None:
-    """Take the biases of the refiner's blocks into the inner norms of SPADE that follow, in place.
+    """Fold the biases of the refiner's blocks into the SPADE norms that follow, in place.
 
-    A constant that is missing from a map is missing from its mean: over norms, nearest enlargement and 1×1 skips it can
-    be handed on to the last block's convolution, the only one that keeps a bias. Each of the others would cost a pass
-    over its output wherever a convolution's bias is a step of its own.
+    Removing a bias shifts the next norm's mean by the same amount, so it is subtracted there. Nearest upsampling and
+    1×1 skips pass the shift on to the next block. The last block's convolution, which no norm follows, keeps the sum as
+    its bias. Where a runtime adds a convolution's bias in a step of its own, each bias saved is one pass over a map.
     """
     missing = torch.zeros(())
     with torch.no_grad():
@@ -59,7 +60,11 @@ def fold_refiner_biases(model: HideNerf) -> None:
 
 
 class SourceEncoder(nn.Module):
-    """Once per source: source_image, source_camera, secc_canonical → planes, canonical half of LED, SPADE's maps."""
+    """The graph `source_encoder`, run once per source.
+
+    source_image [1, 3, S, S], source_camera [1, 25], secc_canonical [1, 3, Q, Q] → planes per level [1, 3, C, r, r],
+    the canonical half of LED's stem [1, E, R, R], gamma and beta [1, C, H, W] of every SPADE layer.
+    """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
@@ -79,7 +84,10 @@ class SourceEncoder(nn.Module):
 
 
 class Led(nn.Module):
-    """Per frame: secc_driving, camera, led_canonical → deformation."""
+    """The graph `led`, run per frame.
+
+    secc_driving [1, 3, Q, Q], camera [1, 25], led_canonical [1, E, R, R] → deformation [1, 3N, R, R].
+    """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
@@ -92,7 +100,10 @@ class Led(nn.Module):
 
 
 class Refiner(nn.Module):
-    """Rendered picture [1, K, R, R] and its alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S]."""
+    """The graph `refiner`, run per frame.
+
+    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
@@ -105,7 +116,10 @@ class Refiner(nn.Module):
 
 
 class RendererRefiner(nn.Module):
-    """Per frame: deformation, camera, planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1]."""
+    """The graph `renderer_refiner`, run per frame.
+
+    deformation [1, 3N, R, R], camera [1, 25], planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
@@ -131,7 +145,11 @@ class RendererRefiner(nn.Module):
 
 @dataclass(frozen=True)
 class GraphModule:
-    """One graph before export: its module, example inputs by name, and its outputs' names, both in order."""
+    """One graph before export.
+
+    name: as in the manifest. module: in evaluation mode. inputs: example tensors by name, in order. outputs: names, in
+    order.
+    """
 
     name: str
     module: nn.Module

@@ -35,9 +35,9 @@ class CameraToWorld(nn.Module):
 class VolumeHead(nn.Module):
     """The small convolutional decoder from a feature map to a feature volume.
 
-    The volume is a sum of products: features of a pixel, which know no depth, times weights over the depths, which know
-    no channel. So a network learns apart what it sees and how far off that is; a layer straight to C·D channels learned
-    neither well (`docs/training.md`).
+    The volume is a sum of products: features of a pixel, the same for all depths, times weights over the depths, the
+    same for all channels. The network thus learns appearance and depth separately; a layer straight to C·D channels
+    learned neither well (`docs/training.md`).
     """
 
     def __init__(self, inputs: int, channels: int, depth: int, terms: int) -> None:

@@ -30,7 +30,7 @@ def save_checkpoint(model: HideNerf, path: Path) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     with atomic_path(path) as partial:
-        # Not by safetensors' own writing, which reports a full disk as an error of its format.
+        # safetensors' own writer reports a full disk as an error of the format.
         partial.write_bytes(safetensors.torch.save(tensors, metadata))
 
 

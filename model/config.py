@@ -1,4 +1,4 @@
-"""Sizes of the networks. The paper gives few; every default here is ours."""
+"""Model config: the sizes of the networks. The paper gives few of them; the presets are ours."""
 
 import dataclasses
 import math

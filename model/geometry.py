@@ -1,4 +1,4 @@
-"""Cameras, ray points and feature-volume coordinates, as differentiable tensors; always FP32.
+"""Geometry: cameras, ray points and feature-volume coordinates as differentiable tensors, always FP32.
 
 Cameras are [B, 25] in the convention of `hidenerf.runtime.camera`: flattened 4×4 cam2world (OpenCV axes), then
 flattened 3×3 normalised intrinsics. The world box is [-1, 1]³.

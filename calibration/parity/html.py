@@ -1,4 +1,4 @@
-"""Parity's report as one HTML file: no script, no network, pictures and curves inside."""
+"""HTML report of parity: one file without scripts or links, with pictures and curves inside."""
 
 import base64
 import html
@@ -13,7 +13,7 @@ from hidenerf.calibration.parity.measurement import KeptFlicker, KeptFrame, Pari
 from hidenerf.calibration.parity.report import failures
 from hidenerf.runtime.metrics import Picture
 
-# PSNR of what is identical, and of what differs by less, in the curves.
+# Curves show identical frames, and frames with a higher PSNR, at this many dB.
 CEILING = 110.0
 SHOWN_WIDTH = 250
 LINE_HEIGHT = 13

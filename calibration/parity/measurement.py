@@ -1,4 +1,4 @@
-"""Are two sides the same model? Every graph tensor by tensor, whole frames, and what changes from frame to frame."""
+"""Measurement of parity: every graph tensor by tensor, whole frames, and the change from frame to frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,11 @@ KEPT_FRAMES = 3
 
 @dataclass(frozen=True)
 class FrameRow:
-    """One whole frame against the reference's, both uint8. index: its number in the driving motion. max_abs: levels."""
+    """One whole frame against the reference's, both uint8.
+
+    index: its number in the driving motion. psnr: dB. ssim, flip: see `hidenerf.runtime.metrics`. max_abs: largest
+    difference, levels. passed: whether psnr reaches its threshold.
+    """
 
     index: int
     psnr: float
@@ -39,8 +43,8 @@ class FrameRow:
 class FlickerRow:
     """The change from frame `index` to the next one against the reference's.
 
-    psnr: of the difference of the two changes, 255 being the peak. max_abs: its largest value, levels. motion: root
-    mean square of the reference's change, levels, what the difference is to be seen beside.
+    psnr: of the difference of the two changes, with a peak of 255, dB. max_abs: its largest value, levels. motion: root
+    mean square of the reference's change, levels, for comparison.
     """
 
     index: int
@@ -52,7 +56,7 @@ class FlickerRow:
 
 @dataclass(frozen=True)
 class KeptFrame:
-    """A bad frame: the reference's, the candidate's, and the map of ꟻLIP errors, each [S, S, 3] uint8."""
+    """A frame for the report: the reference's, the candidate's, and the map of ꟻLIP errors, [S, S, 3] uint8."""
 
     row: FrameRow
     reference: Picture
@@ -72,11 +76,11 @@ class KeptFlicker:
 
 @dataclass(frozen=True)
 class Parity:
-    """What was measured, `candidate` against `reference`, each the name of a side.
+    """Everything that was measured.
 
-    tensors: of each graph; of `WHOLE_FRAME`, what frames have besides the picture; and of `HOISTING`, the PyTorch
-    graphs against the unhoisted model. worst_frames: lowest PSNR first. flicker: of frames that follow one another,
-    and the worst of them, None if no two do.
+    reference, candidate: names of the sides. tensors: of each graph; of `WHOLE_FRAME`, the alpha of whole frames; of
+    `HOISTING`, the PyTorch graphs against the model without hoisting. flicker: of consecutive frames. worst_frames:
+    lowest PSNR first. worst_flicker: None if no two frames are consecutive.
     """
 
     reference: str
@@ -161,7 +165,7 @@ def measure_parity(
 
 
 def _source_inputs(animator: Animator, source: Source) -> Tensors:
-    """What the source alone decides, made here anew so that the animator's preparation is checked too."""
+    """The inputs that depend on the source alone; made independently of the animator, whose preparation this checks."""
     face_model = animator.face_model
     face = face_model.vertices(source.identity, source.expression)
     return {

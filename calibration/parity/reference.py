@@ -1,4 +1,4 @@
-"""The PyTorch model that a bundle was exported from."""
+"""Reference of parity: the PyTorch model that a bundle was exported from."""
 
 from pathlib import Path
 

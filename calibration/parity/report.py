@@ -1,4 +1,4 @@
-"""Parity's report: a table to read, and its files in the bundle.
+"""Report of parity: the table that the command prints, and the files in the bundle.
 
 `parity/report.html` is for reading (`calibration/parity/html.py`). `parity/report.json` has the schema
 `hidenerf-parity`, version 1:

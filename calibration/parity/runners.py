@@ -1,4 +1,4 @@
-"""One graph of the model as Polygraphy runs it: in PyTorch, in ONNX Runtime, or as a TensorRT engine."""
+"""Graph runners: Polygraphy's view of one graph, in PyTorch, in ONNX Runtime, or as a TensorRT engine."""
 
 import time
 from collections import OrderedDict
@@ -28,7 +28,11 @@ Tensors = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class GraphRunner:
-    """inputs, outputs: names of the tensors. origin: where the graph comes from, for errors."""
+    """One graph that Polygraphy can run.
+
+    name: of the graph. runner: Polygraphy's. inputs, outputs: names of the tensors. origin: where the graph comes from,
+    for errors.
+    """
 
     name: str
     runner: BaseRunner

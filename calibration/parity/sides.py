@@ -1,4 +1,4 @@
-"""The two sides of a comparison: each runs single graphs on given inputs, and whole frames as it does for its users."""
+"""Sides of a comparison: a side runs single graphs on given inputs, and renders whole frames as its users see them."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -15,7 +15,10 @@ SOURCE_INPUTS = "source_image", "source_camera", "secc_canonical"
 
 
 class Side(Protocol):
-    """name: as reports call it. precision: of its arithmetic, a key of `THRESHOLDS`. graphs: the three, by name."""
+    """One side of a comparison.
+
+    name: as reports call it. precision: of its arithmetic, a key of `THRESHOLDS`. graphs: the three graphs by name.
+    """
 
     name: str
     precision: str

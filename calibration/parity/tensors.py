@@ -1,4 +1,4 @@
-"""One graph as two sides run it, tensor by tensor, by Polygraphy."""
+"""Comparison of one graph on two sides, tensor by tensor, with Polygraphy."""
 
 import math
 from collections import OrderedDict
@@ -21,7 +21,7 @@ from hidenerf.runtime.manifest import EXPORT_AGAIN
 
 @dataclass(frozen=True)
 class TensorRow:
-    """The worst that one tensor was over all motions, and whether that is within the thresholds."""
+    """The worst differences of one tensor over all frames, and whether they are within the thresholds."""
 
     graph: str
     tensor: str

@@ -1,4 +1,4 @@
-"""What parity asks of two sides that should be the same model."""
+"""Thresholds of parity for each precision."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,11 @@ from hidenerf.runtime.errors import HideNerfError
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Least values. frame_psnr: dB of every whole frame, and of the renderer's output `frame`, both being uint8.
-    flicker_psnr: dB of the change between consecutive frames, 255 being the peak. tensor_cosine, tensor_psnr: of every
-    other tensor; the cosine alone does not see one too large by a factor.
+    """Lowest values that pass.
+
+    frame_psnr: dB of every whole frame, and of the graph output `frame`; both are uint8. flicker_psnr: dB of the change
+    between consecutive frames, with a peak of 255. tensor_cosine, tensor_psnr: of every other tensor; the cosine alone
+    does not show a wrong factor.
     """
 
     frame_psnr: float
@@ -18,10 +20,11 @@ class Thresholds:
     tensor_psnr: float
 
 
-# From the most to the least exact. FP32 graphs differ from PyTorch by the order of sums only (worst tensor measured:
-# 137 dB), FP16 graphs by 11 bits of mantissa (73 dB), INT8 convolutions by the 8 bits of what they read (42 dB,
-# cosine 0.9968). Errors that differ from frame to frame cost the change between frames 3 dB more than a frame (FP16:
-# 65.6 dB where frames have 67.9); those of INT8 stand still with the picture (50.7 dB where frames have 48.2).
+# From the most to the least exact precision. FP32 graphs differ from PyTorch by the order of sums only (worst tensor
+# measured: 137 dB), FP16 graphs by 11 bits of mantissa (73 dB), INT8 convolutions by the 8 bits of what they read
+# (42 dB, cosine 0.9968). Errors that differ from frame to frame lower the PSNR of changes 3 dB below that of frames
+# (FP16: 65.6 dB where frames have 67.9). Those of INT8 hardly change from frame to frame (50.7 dB where frames have
+# 48.2).
 THRESHOLDS = {
     "fp32": Thresholds(frame_psnr=60.0, flicker_psnr=57.0, tensor_cosine=0.9999999, tensor_psnr=110.0),
     "fp16": Thresholds(frame_psnr=45.0, flicker_psnr=42.0, tensor_cosine=0.9999, tensor_psnr=55.0),
@@ -30,7 +33,7 @@ THRESHOLDS = {
 
 
 def thresholds_for(*precisions: str) -> Thresholds:
-    """The thresholds of the least exact of these precisions. Errors: one that has none."""
+    """The thresholds of the least exact of these precisions. Errors: a precision without thresholds."""
     for precision in precisions:
         if precision not in THRESHOLDS:
             known = ", ".join(THRESHOLDS)

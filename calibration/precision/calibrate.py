@@ -1,4 +1,4 @@
-"""From an FP32 bundle and calibration data to a precision plan: guard, ranges, sensitivity, search, verification."""
+"""Calibration: from an FP32 bundle to a precision plan, by guard, ranges, sensitivity, search and verification."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""An ESTIMATE of what convolutions cost in an engine. Nothing here was measured on an engine.
+"""Estimated cost of convolutions in an engine. Nothing here was measured on an engine.
 
 A convolution costs the greater of its arithmetic and its memory traffic, in FLOPs of FP16: arithmetic at relative
 rates FP32 1/4, FP16 1, INT8 2; one byte as much as 180 FLOPs, the ratio of matrix product to copy bandwidth measured on
@@ -23,7 +23,7 @@ DESCRIPTION = (
 
 
 def convolution_cost(layer: Convolution, precision: str) -> float:
-    """Of one run, in FP16 FLOPs."""
+    """Estimated cost of one run in FP16 FLOPs. precision: `fp32`, `fp16` or `int8`."""
     read = math.prod(layer.input_shape) + layer.weight.size
     traffic = read * READ_BYTES[precision] + math.prod(layer.output_shape) * WRITTEN_BYTES[precision]
     return max(layer.flops / RATES[precision], FLOPS_PER_BYTE * traffic)

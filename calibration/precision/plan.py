@@ -1,4 +1,4 @@
-"""The plan's JSON from what the calibration found (`hidenerf.export.precision_plan` says what the exporter reads)."""
+"""Precision plan as JSON, from what the calibration found; `hidenerf.export.precision_plan` reads it."""
 
 import json
 import math
@@ -32,7 +32,7 @@ PER_FRAME = ("led", "renderer_refiner")
 def plan_content(
     found: Calibration, bundle: Bundle, models: Models, data: CalibrationData, min_psnr: float
 ) -> dict[str, Any]:
-    """Everything but the file's own name and the time, so that the same inputs give the same bytes."""
+    """The plan's content. It has neither the file's name nor the time, so the same inputs give the same bytes."""
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""Quality against estimated cost, drawn: every step of the search, FP16 alone, and the plan."""
+"""Picture of a precision plan: quality against estimated cost of every step of the search, of FP16, and of the plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ KEPT, DROPPED, PLAN, BUDGET = (31, 119, 180), (200, 80, 60), (20, 130, 60), (170
 
 @dataclass(frozen=True)
 class Point:
-    """cost: estimated, in FP16 GFLOP per frame. psnr: of the worst frame, dB, finite."""
+    """One mark of the picture. cost: estimated, FP16 GFLOP per frame. psnr: of the worst frame, dB, finite."""
 
     cost: float
     psnr: float

@@ -1,4 +1,7 @@
-"""Would any tensor overflow in FP16? Found from FP32 ranges: ONNX Runtime's CPU computes FP16 in FP32."""
+"""Range guard: finds tensors that would overflow in FP16.
+
+It measures their ranges in FP32, since ONNX Runtime's CPU provider computes FP16 in FP32 and does not overflow.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from hidenerf.export.passes.fp16 import BEFORE_CAST, LARGEST_FP16, boundary_type
 from hidenerf.export.precision import planned_passes
 from hidenerf.runtime.errors import HideNerfError
 
-# Motions and sources other than the calibration's may reach twice as far.
+# Other sources and motions than those of the calibration may reach twice the range.
 MARGIN = 2.0
 LIMIT = LARGEST_FP16 / MARGIN
 SMALLEST_NORMAL = 2.0**-14
@@ -31,7 +34,7 @@ class TensorRange:
 
 @dataclass(frozen=True)
 class Overflow:
-    """A node that must compute in FP32, since `tensor`, which it makes or reads, is beyond `LIMIT`."""
+    """A node that must compute in FP32 because `tensor`, which it makes or reads, exceeds `LIMIT`."""
 
     node: str
     tensor: str
@@ -40,7 +43,11 @@ class Overflow:
 
 @dataclass(frozen=True)
 class GuardResult:
-    """Of one graph. largest: of the tensors that FP16 holds. subnormal: those whose every value loses precision."""
+    """What the guard found in one graph.
+
+    tensors: how many are FP16. largest: the one of the largest range within the limit. subnormal: those whose values
+    are all subnormal in FP16 and lose precision. overflows: nodes that must stay FP32.
+    """
 
     tensors: int
     largest: TensorRange

@@ -1,4 +1,4 @@
-"""Activation ranges from histograms of absolute values: the largest, a percentile, or the least relative entropy."""
+"""Activation ranges for INT8, from histograms of absolute values: maximum, percentile, or least relative entropy."""
 
 from collections.abc import Callable, Mapping, Sequence
 
