@@ -141,7 +141,9 @@ def check_plugin(path: Path, renderers: Sequence[RendererSizes], tensorrt_versio
 
 
 def _text(sizes: RendererSizes) -> str:
-    return ",".join(map(str, astuple(sizes)))
+    numbers = astuple(sizes)
+    # Of models without `place` as it was before there was this output, so that their libraries stay valid.
+    return ",".join(map(str, numbers if sizes.place else numbers[:-1]))
 
 
 class _Tools(NamedTuple):

@@ -24,23 +24,37 @@ IPluginV3* make_grid_sample_3d(PluginFieldCollection const& given) noexcept {
 }
 
 IPluginV3* make_triplane_render(PluginFieldCollection const& given) noexcept {
-    if (given.nbFields != 1 || std::strcmp(given.fields[0].name, TriplaneRender::kOctaves) != 0) {
-        complain("%s: takes one field, octaves, and there are %d%s%s", TriplaneRender::kName, given.nbFields,
-                 given.nbFields > 0 ? ", first " : "", given.nbFields > 0 ? given.fields[0].name : "");
+    int32_t octaves = 0, place = 0;
+    bool given_octaves = false, given_place = false;
+    for (int i = 0; i < given.nbFields; ++i) {
+        PluginField const& field = given.fields[i];
+        const bool is_octaves = std::strcmp(field.name, TriplaneRender::kOctaves) == 0;
+        const bool is_place = std::strcmp(field.name, TriplaneRender::kPlace) == 0;
+        if ((!is_octaves && !is_place) || (is_octaves && given_octaves) || (is_place && given_place)) {
+            complain("%s: takes the fields octaves and place, each once, and there is another %s",
+                     TriplaneRender::kName, field.name);
+            return nullptr;
+        }
+        if (field.type != PluginFieldType::kINT32 || field.length != 1 || field.data == nullptr) {
+            complain("%s: %s is not one 32-bit integer", TriplaneRender::kName, field.name);
+            return nullptr;
+        }
+        std::memcpy(is_octaves ? &octaves : &place, field.data, sizeof(int32_t));
+        (is_octaves ? given_octaves : given_place) = true;
+    }
+    if (!given_octaves) {
+        complain("%s: the field octaves is missing", TriplaneRender::kName);
         return nullptr;
     }
-    PluginField const& field = given.fields[0];
-    if (field.type != PluginFieldType::kINT32 || field.length != 1 || field.data == nullptr) {
-        complain("%s: octaves is not one 32-bit integer", TriplaneRender::kName);
-        return nullptr;
-    }
-    int32_t octaves = 0;
-    std::memcpy(&octaves, field.data, sizeof octaves);
     if (octaves < 1 || octaves > TriplaneRender::kMostOctaves) {
         complain("%s: octaves is %d, not 1 to %d", TriplaneRender::kName, octaves, TriplaneRender::kMostOctaves);
         return nullptr;
     }
-    return new (std::nothrow) TriplaneRender(octaves);
+    if (place != 0 && place != 1) {
+        complain("%s: place is %d, not 0 or 1", TriplaneRender::kName, place);
+        return nullptr;
+    }
+    return new (std::nothrow) TriplaneRender(octaves, place == 1);
 }
 
 class Creator final : public IPluginCreatorV3One {
@@ -71,8 +85,9 @@ private:
 extern "C" [[gnu::visibility("default")]] nvinfer1::IPluginCreatorInterface* const* getCreators(
     int32_t& nbCreators) noexcept {
     using namespace hidenerf;
-    static const PluginField triplane_fields[] = {{TriplaneRender::kOctaves, nullptr, PluginFieldType::kINT32, 1}};
-    static Creator triplane_render(TriplaneRender::kName, {1, triplane_fields}, make_triplane_render);
+    static const PluginField triplane_fields[] = {{TriplaneRender::kOctaves, nullptr, PluginFieldType::kINT32, 1},
+                                                  {TriplaneRender::kPlace, nullptr, PluginFieldType::kINT32, 1}};
+    static Creator triplane_render(TriplaneRender::kName, {2, triplane_fields}, make_triplane_render);
     static Creator grid_sample_3d(GridSample3d::kName, {}, make_grid_sample_3d);
     static IPluginCreatorInterface* const creators[] = {&triplane_render, &grid_sample_3d};
     nbCreators = 2;

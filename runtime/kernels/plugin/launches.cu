@@ -12,10 +12,11 @@ namespace {
 constexpr unsigned int kThreads = 256;
 constexpr long long kMostBlocks = 1 << 16;
 
-template <int R, int N, int K, int L, int C, int r, int W, int O>
-struct Model : Sizes<R, N, K, L, C, r, W, O> {
+template <int R, int N, int K, int L, int C, int r, int W, int O, int P = 0>
+struct Model : Sizes<R, N, K, L, C, r, W, O, P> {
+    static_assert(P == 0 || P == 1, "place is 0 or 1");
     static constexpr int units = W;
-    static constexpr RendererSizes sizes = {R, N, K, L, C, r, W, O};
+    static constexpr RendererSizes sizes = {R, N, K, L, C, r, W, O, P};
 };
 
 template <class S, class In>
@@ -32,8 +33,8 @@ __global__ void __launch_bounds__(kThreads)
 template <class S>
 __global__ void __launch_bounds__(32 * kWarps, 1)
     render_kernel(const float* deformation, const float* camera, BorderedLevels<S::levels> planes, const uint4* mlp,
-                  float* rendered, float* alpha, int* flags) {
-    triplane_render_direct<S>(deformation, camera, planes, mlp, rendered, alpha, flags);
+                  float* rendered, float* alpha, int* flags, float* place) {
+    triplane_render_direct<S>(deformation, camera, planes, mlp, rendered, alpha, flags, place);
 }
 
 template <class Number>
@@ -122,7 +123,7 @@ Status render_from(RenderTensors const& t, char* workspace, cudaStream_t stream)
         const dim3 tiles((S::render_size + kTileWidth - 1) / kTileWidth,
                          (S::render_size + kTileHeight - 1) / kTileHeight);
         return launch(render_kernel<S>, tiles, 32 * kWarps, stream, t.deformation, t.camera, bordered,
-                      (const uint4*)operands, t.rendered, t.alpha, flags);
+                      (const uint4*)operands, t.rendered, t.alpha, flags, t.place);
     };
     return first_failure([&] { return cudaMemsetAsync(flags, 0, sizeof(int), stream); },
                          [&] {
@@ -156,7 +157,7 @@ constexpr Renderer kRenderers[] = {
 bool same(RendererSizes const& a, RendererSizes const& b) {
     return a.render_size == b.render_size && a.samples == b.samples && a.rendered == b.rendered &&
            a.levels == b.levels && a.channels == b.channels && a.finest == b.finest && a.width == b.width &&
-           a.octaves == b.octaves;
+           a.octaves == b.octaves && a.place == b.place;
 }
 
 template <class Number>

@@ -12,12 +12,12 @@ using Status = int;
 
 char const* status_text(Status status) noexcept;
 
-// R, N, K, L, C, r (finest plane), W, octaves of one model (runtime/kernels/sizes.py).
+// R, N, K, L, C, r (finest plane), W, octaves, place of one model (runtime/kernels/sizes.py).
 struct RendererSizes {
-    int render_size, samples, rendered, levels, channels, finest, width, octaves;
+    int render_size, samples, rendered, levels, channels, finest, width, octaves, place;
 };
 
-// Device addresses of one picture's tensors, FP32; planes and weights are FP16 if half.
+// Device addresses of one picture's tensors, FP32; planes and weights are FP16 if half. place: of a model with this output.
 struct RenderTensors {
     float const* deformation;
     float const* camera;
@@ -25,6 +25,7 @@ struct RenderTensors {
     void const *weight_1, *bias_1, *weight_2, *bias_2;
     float* rendered;
     float* alpha;
+    float* place;
     bool half;
 };
 

@@ -34,12 +34,17 @@ bool has_shape(int input, Dims const& shape, std::initializer_list<int64_t> want
 
 }  // namespace
 
-TriplaneRender::TriplaneRender(int octaves) noexcept
-    : octaves_(octaves), field_(kOctaves, &octaves_, PluginFieldType::kINT32, 1), fields_{1, &field_} {
-    std::snprintf(timing_cache_id_, sizeof timing_cache_id_, "octaves %d", octaves);
+// Without place the one field is serialised and the timing cache's key is as it was before there was place.
+TriplaneRender::TriplaneRender(int octaves, bool place) noexcept
+    : octaves_(octaves),
+      place_(place),
+      field_{{kOctaves, &octaves_, PluginFieldType::kINT32, 1}, {kPlace, &place_, PluginFieldType::kINT32, 1}},
+      fields_{1 + place_, field_} {
+    std::snprintf(timing_cache_id_, sizeof timing_cache_id_, "octaves %d%s", octaves, place ? ", place" : "");
 }
 
-TriplaneRender::TriplaneRender(TriplaneRender const& other) noexcept : TriplaneRender(other.octaves_) {
+TriplaneRender::TriplaneRender(TriplaneRender const& other) noexcept
+    : TriplaneRender(other.octaves_, other.place_ != 0) {
     renderer_ = other.renderer_;
 }
 
@@ -73,7 +78,8 @@ Renderer const* TriplaneRender::renderer_for(Dims const* shapes, int count) cons
                                  int(planes[0].d[2]),
                                  int(planes[levels - 1].d[3]),
                                  int(weights[0].d[0]),
-                                 octaves_};
+                                 octaves_,
+                                 place_};
     for (const int size : {sizes.render_size, sizes.samples, sizes.rendered, sizes.channels, sizes.finest, sizes.width})
         if (size < 1) {
             complain("%s: sizes must be known when the engine is built; only the batch may vary", kName);
@@ -94,9 +100,9 @@ Renderer const* TriplaneRender::renderer_for(Dims const* shapes, int count) cons
     Renderer const* renderer = find_renderer(sizes);
     if (renderer == nullptr)
         complain("%s: this library was not built for this model; build it with "
-                 "-DHIDENERF_RENDERERS=%d,%d,%d,%d,%d,%d,%d,%d",
+                 "-DHIDENERF_RENDERERS=%d,%d,%d,%d,%d,%d,%d,%d%s",
                  kName, sizes.render_size, sizes.samples, sizes.rendered, sizes.levels, sizes.channels, sizes.finest,
-                 sizes.width, sizes.octaves);
+                 sizes.width, sizes.octaves, sizes.place != 0 ? ",1" : "");
     return renderer;
 }
 
@@ -107,9 +113,9 @@ bool TriplaneRender::takes_shapes(Dims const* shapes, int count) const noexcept 
 void TriplaneRender::set_output_shapes(DimsExprs const* inputs, int count, DimsExprs* outputs,
                                        IExprBuilder& builder) const noexcept {
     DimsExprs const& deformation = inputs[0];
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < getNbOutputs(); ++i) {
         outputs[i] = deformation;
-        outputs[i].d[1] = builder.constant(1);
+        outputs[i].d[1] = builder.constant(i < 2 ? 1 : 3);
     }
     outputs[0].d[1] = builder.operation(DimensionOperation::kSUB, *inputs[count - 1].d[0], *builder.constant(1));
 }
@@ -155,6 +161,7 @@ int32_t TriplaneRender::enqueue(PluginTensorDesc const* inputDesc, PluginTensorD
             weights[3],
             static_cast<float*>(outputs[0]) + item * std::size_t(s.rendered) * pixels,
             static_cast<float*>(outputs[1]) + item * pixels,
+            place_ != 0 ? static_cast<float*>(outputs[2]) + item * 3 * pixels : nullptr,
             half};
         const int status = checked(*this, "rendering", renderer_->render(tensors, workspace, stream));
         if (status != 0) return status;

@@ -7,19 +7,21 @@ namespace hidenerf {
 
 // TriplaneRender: deformation FP32 [B, 3N, R, R], camera FP32 [B, 25], planes per level [B, 3, C, r_l, r_l], weight_1
 // [W, L·C + 6·octaves], bias_1 [W], weight_2 [K + 1, W], bias_2 [K + 1] → rendered FP32 [B, K, R, R], alpha FP32
-// [B, 1, R, R]. One field: octaves. Sizes must be ones that the library was built for; the batch may vary.
+// [B, 1, R, R] and, if the field place is 1, place FP32 [B, 3, R, R]. Fields: octaves, and place, which is 0 if absent.
+// Sizes must be ones that the library was built for; the batch may vary.
 class TriplaneRender final : public Plugin {
 public:
     static constexpr char kName[] = "TriplaneRender";
     static constexpr char kOctaves[] = "octaves";
+    static constexpr char kPlace[] = "place";
     static constexpr int kMostOctaves = 16;
 
-    explicit TriplaneRender(int octaves) noexcept;
+    TriplaneRender(int octaves, bool place) noexcept;
     TriplaneRender(TriplaneRender const& other) noexcept;
 
     char const* getPluginName() const noexcept override { return kName; }
     nvinfer1::IPluginV3* clone() noexcept override;
-    int32_t getNbOutputs() const noexcept override { return 2; }
+    int32_t getNbOutputs() const noexcept override { return 2 + place_; }
     std::size_t getWorkspaceSize(nvinfer1::DynamicPluginTensorDesc const* inputs, int32_t nbInputs,
                                  nvinfer1::DynamicPluginTensorDesc const* outputs,
                                  int32_t nbOutputs) const noexcept override;
@@ -41,10 +43,10 @@ private:
     // The one for these inputs; nullptr, after saying why, if there is none.
     Renderer const* renderer_for(nvinfer1::Dims const* shapes, int count) const noexcept;
 
-    int32_t octaves_;
+    int32_t octaves_, place_;
     Renderer const* renderer_ = nullptr;
-    char timing_cache_id_[24];
-    nvinfer1::PluginField field_;
+    char timing_cache_id_[32];
+    nvinfer1::PluginField field_[2];
     nvinfer1::PluginFieldCollection fields_;
 };
 

@@ -192,11 +192,11 @@ def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
     assert first.load_library(str(library)) is None
     assert "creator of TriplaneRender exists already" in rtx().reason()
     creator = found["TriplaneRender", "1", "hidenerf"]
-    assert [field.name for field in creator.field_names] == ["octaves"]
+    assert [field.name for field in creator.field_names] == ["octaves", "place"]
     assert creator.create_plugin("node", trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD) is None
     said = capfd.readouterr().err.splitlines() + logger.errors
     assert plugin_refusal("led", said) == (
-        "led: the TensorRT plugin refuses a node, TriplaneRender: takes one field, octaves, and there are 0; "
+        "led: the TensorRT plugin refuses a node, TriplaneRender: the field octaves is missing; "
         "set HIDENERF_PLUGIN=none to build the engines without it."
     )
 

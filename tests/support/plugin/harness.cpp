@@ -3,7 +3,7 @@
 //
 //   harness life LIBRARY gpu|no-gpu
 //       Every method in the order of its life, with refusals; a library whose kernels cannot run must say so.
-//   harness run LIBRARY OP OCTAVES host|device FOLDER
+//   harness run LIBRARY OP OCTAVES PLACE host|device FOLDER
 //       OP's outputs of FOLDER's inputs: inputs.txt has a line "fp32 1 3 4" for each of input_0.bin, input_1.bin, …;
 //       written are output_0.bin, … On a device once as it is (output_) and once out of a CUDA graph (replayed_).
 #include <NvInferRuntime.h>
@@ -240,8 +240,10 @@ IPluginV3* create(IPluginCreatorV3One* creator, std::vector<PluginField> const& 
     return creator->createPlugin("layer", &collection, TensorRTPhase::kBUILD);
 }
 
-Handle create_triplane_render(Library const& library, int32_t octaves) {
-    return Handle(create(library.triplane_render, {{"octaves", &octaves, PluginFieldType::kINT32, 1}}));
+Handle create_triplane_render(Library const& library, int32_t octaves, int32_t place = 0) {
+    std::vector<PluginField> fields = {{"octaves", &octaves, PluginFieldType::kINT32, 1}};
+    if (place != 0) fields.emplace_back("place", &place, PluginFieldType::kINT32, 1);
+    return Handle(create(library.triplane_render, fields));
 }
 
 std::vector<DynamicPluginTensorDesc> dynamic(std::vector<Tensor> const& tensors) {
@@ -293,15 +295,17 @@ bool supported(Handle const& h, std::vector<DynamicPluginTensorDesc> const& all,
 
 constexpr DataType kSingle = DataType::kFLOAT, kHalf = DataType::kHALF;
 
-// The model "9,6,5,2,16,16,24,3".
+// The models "9,6,5,2,16,16,24,3" and "9,6,5,2,16,16,24,3,1".
 std::vector<Tensor> render_inputs(int64_t batch, DataType data) {
     return {{shape_of({batch, 18, 9, 9}), kSingle},     {shape_of({batch, 25}), kSingle},
             {shape_of({batch, 3, 16, 8, 8}), data},     {shape_of({batch, 3, 16, 16, 16}), data},
             {shape_of({24, 2 * 16 + 6 * 3}), data},     {shape_of({24}), data},
             {shape_of({6, 24}), data},                  {shape_of({6}), data}};
 }
-std::vector<Tensor> render_outputs(int64_t batch) {
-    return {{shape_of({batch, 5, 9, 9}), kSingle}, {shape_of({batch, 1, 9, 9}), kSingle}};
+std::vector<Tensor> render_outputs(int64_t batch, bool place = false) {
+    std::vector<Tensor> outputs = {{shape_of({batch, 5, 9, 9}), kSingle}, {shape_of({batch, 1, 9, 9}), kSingle}};
+    if (place) outputs.push_back({shape_of({batch, 3, 9, 9}), kSingle});
+    return outputs;
 }
 std::vector<Tensor> sample_inputs(int64_t batch, DataType data) {
     return {{shape_of({batch, 4, 5, 6, 7}), data}, {shape_of({batch, 2, 3, 4, 3}), kSingle}};
@@ -314,32 +318,52 @@ std::vector<Tensor> with(std::vector<Tensor> tensors, std::size_t index, Tensor 
 }
 
 void refused_fields(Library const& library) {
-    int32_t three = 3, none = 0, many = 17;
+    int32_t one = 1, two = 2, three = 3, none = 0, many = 17, less = -1;
     float real = 3.0f;
     const auto kInt = PluginFieldType::kINT32;
     const auto refused = [&](std::string const& words, IPluginCreatorV3One* creator, std::vector<PluginField> fields) {
         return says(words, [&] { CHECK(create(creator, fields) == nullptr); });
     };
     IPluginCreatorV3One* render = library.triplane_render;
-    CHECK(refused("takes one field, octaves, and there are 0", render, {}));
-    CHECK(refused("there are 1, first octave", render, {{"octave", &three, kInt, 1}}));
-    CHECK(refused("there are 2", render, {{"octaves", &three, kInt, 1}, {"octaves", &three, kInt, 1}}));
+    CHECK(refused("the field octaves is missing", render, {}));
+    CHECK(refused("the field octaves is missing", render, {{"place", &one, kInt, 1}}));
+    CHECK(refused("there is another octave", render, {{"octave", &three, kInt, 1}}));
+    CHECK(refused("there is another octaves", render, {{"octaves", &three, kInt, 1}, {"octaves", &three, kInt, 1}}));
+    CHECK(refused("there is another place", render,
+                  {{"place", &one, kInt, 1}, {"octaves", &three, kInt, 1}, {"place", &one, kInt, 1}}));
+    CHECK(refused("place is not one 32-bit integer", render,
+                  {{"octaves", &three, kInt, 1}, {"place", &real, PluginFieldType::kFLOAT32, 1}}));
+    CHECK(refused("place is not one 32-bit integer", render,
+                  {{"octaves", &three, kInt, 1}, {"place", nullptr, kInt, 1}}));
+    CHECK(refused("place is 2, not 0 or 1", render, {{"octaves", &three, kInt, 1}, {"place", &two, kInt, 1}}));
+    CHECK(refused("place is -1, not 0 or 1", render, {{"place", &less, kInt, 1}, {"octaves", &three, kInt, 1}}));
+    const Handle two_outputs(create(render, {{"place", &none, kInt, 1}, {"octaves", &three, kInt, 1}}));
+    CHECK(two_outputs.build->getNbOutputs() == 2);
+    // As a plan from before there was place has it.
+    CHECK(Serialised(two_outputs.runtime->getFieldsToSerialize()).fields.size() == 1);
+    CHECK(std::string(two_outputs.build->getTimingCacheID()) == "octaves 3");
+    const Handle three_outputs = create_triplane_render(library, 3, 1);
+    CHECK(three_outputs.build->getNbOutputs() == 3);
+    CHECK(std::string(three_outputs.build->getTimingCacheID()) == "octaves 3, place");
     CHECK(refused("not one 32-bit integer", render, {{"octaves", &real, PluginFieldType::kFLOAT32, 1}}));
     CHECK(refused("not one 32-bit integer", render, {{"octaves", &three, kInt, 2}}));
     CHECK(refused("not one 32-bit integer", render, {{"octaves", nullptr, kInt, 1}}));
     CHECK(refused("octaves is 0, not 1 to 16", render, {{"octaves", &none, kInt, 1}}));
     CHECK(refused("octaves is 17, not 1 to 16", render, {{"octaves", &many, kInt, 1}}));
     CHECK(refused("takes no fields, and there is mode", library.grid_sample_3d, {{"mode", &three, kInt, 1}}));
-    CHECK(says("takes one field", [&] { CHECK(!render->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME)); }));
+    CHECK(says("octaves is missing", [&] { CHECK(!render->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME)); }));
     delete library.grid_sample_3d->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME);
 
     PluginFieldCollection const* names = render->getFieldNames();
-    CHECK(names->nbFields == 1 && std::strcmp(names->fields[0].name, "octaves") == 0 && names->fields[0].type == kInt);
+    CHECK(names->nbFields == 2);
+    CHECK(std::strcmp(names->fields[0].name, "octaves") == 0 && names->fields[0].type == kInt);
+    CHECK(std::strcmp(names->fields[1].name, "place") == 0 && names->fields[1].type == kInt);
     CHECK(library.grid_sample_3d->getFieldNames()->nbFields == 0);
 }
 
 void negotiated_types(Library const& library) {
-    const Handle render = create_triplane_render(library, 3);
+    const Handle render = create_triplane_render(library, 3), placed = create_triplane_render(library, 3, 1);
+    CHECK(output_types(placed, render_inputs(1, kHalf)) == std::vector<DataType>{kSingle, kSingle, kSingle});
     CHECK(output_types(render, render_inputs(1, kSingle)) == std::vector<DataType>{kSingle, kSingle});
     CHECK(output_types(render, render_inputs(1, kHalf)) == std::vector<DataType>{kSingle, kSingle});
     const auto refused_type = [](Handle const& h, std::vector<Tensor> const& inputs, std::size_t i, DataType type,
@@ -360,10 +384,10 @@ void negotiated_types(Library const& library) {
 
     // Every position in turn is asked for another type or format; exactly the two combinations above are supported.
     for (DataType data : {kSingle, kHalf}) {
-        for (Handle const* h : {&render, &sample}) {
-            std::vector<Tensor> tensors = h == &render ? render_inputs(1, data) : sample_inputs(1, data);
+        for (Handle const* h : {&render, &placed, &sample}) {
+            std::vector<Tensor> tensors = h == &sample ? sample_inputs(1, data) : render_inputs(1, data);
             const std::size_t inputs = tensors.size();
-            for (Tensor const& output : h == &render ? render_outputs(1) : sample_outputs(1, data))
+            for (Tensor const& output : h == &sample ? sample_outputs(1, data) : render_outputs(1, h == &placed))
                 tensors.push_back(output);
             const std::vector<DynamicPluginTensorDesc> all = dynamic(tensors);
             CHECK(supported(*h, all, inputs));
@@ -389,6 +413,9 @@ void negotiated_shapes(Library const& library) {
     using Texts = std::vector<std::string>;
     CHECK(output_shapes(render, render_inputs(1, kHalf)) == Texts{"1 6-1 9 9", "1 1 9 9"});
     CHECK(output_shapes(render, render_inputs(-1, kHalf)) == Texts{"b0 6-1 9 9", "b0 1 9 9"});
+    const Handle placed = create_triplane_render(library, 3, 1);
+    CHECK(output_shapes(placed, render_inputs(1, kHalf)) == Texts{"1 6-1 9 9", "1 1 9 9", "1 3 9 9"});
+    CHECK(output_shapes(placed, render_inputs(-1, kHalf)) == Texts{"b0 6-1 9 9", "b0 1 9 9", "b0 3 9 9"});
     CHECK(output_shapes(sample, sample_inputs(1, kHalf)) == Texts{"1 4 2 3 4"});
     CHECK(output_shapes(sample, {{shape_of({-1, -1, -1, -1, -1}), kHalf}, {shape_of({-1, -1, 3, -1, 3}), kSingle}}) ==
           Texts{"b0 b0 b1 3 b1"});
@@ -415,6 +442,8 @@ void negotiated_shapes(Library const& library) {
     CHECK(refused(create_triplane_render(library, 4), good, "input 4 has shape [24, 50], not [24, 56]"));
     CHECK(refused(render, with(changed(6, {8, 24}), 7, {shape_of({8}), kHalf}),
                   "build it with -DHIDENERF_RENDERERS=9,6,7,2,16,16,24,3"));
+    CHECK(refused(placed, with(changed(6, {8, 24}), 7, {shape_of({8}), kHalf}),
+                  "build it with -DHIDENERF_RENDERERS=9,6,7,2,16,16,24,3,1"));
     CHECK(refused(render, {good.begin(), good.begin() + 6}, "has 6 inputs, not deformation"));
     CHECK(refused(render, std::vector<Tensor>(17, good[0]), "has 17 inputs, and this plugin takes up to 16"));
     CHECK(says("has 1 shape inputs, not 0", [&] { CHECK(output_shapes(render, good, 1) == Texts{"refused"}); }));
@@ -495,8 +524,9 @@ int life(char const* path, bool runs) {
     const auto whole = [](std::size_t bytes) { return (bytes + 255) / 256 * 256; };
     const std::size_t workspace = 256 + whole(operands) + whole(2 * 3 * 16 * 10 * 10) + whole(2 * 3 * 16 * 18 * 18);
     for (DataType data : {kSingle, kHalf}) {
-        whole_life(library.triplane_render, create_triplane_render(library, 3), render_inputs(2, data),
-                   render_outputs(2), workspace, runs);
+        for (const int32_t place : {0, 1})
+            whole_life(library.triplane_render, create_triplane_render(library, 3, place), render_inputs(2, data),
+                       render_outputs(2, place != 0), workspace, runs);
         whole_life(library.grid_sample_3d, Handle(create(library.grid_sample_3d, {})), sample_inputs(2, data),
                    sample_outputs(2, data), 0, runs);
     }
@@ -589,11 +619,12 @@ std::vector<Tensor> read_inputs(std::string const& path) {
     return inputs;
 }
 
-int run(char const* path, std::string const& op, int32_t octaves, bool device, std::string const& folder) {
+int run(char const* path, std::string const& op, int32_t octaves, int32_t place, bool device,
+        std::string const& folder) {
     const Library library(path);
     const bool renders = op == "TriplaneRender";
     IPluginCreatorV3One* creator = renders ? library.triplane_render : library.grid_sample_3d;
-    const Handle built = renders ? create_triplane_render(library, octaves) : Handle(create(creator, {}));
+    const Handle built = renders ? create_triplane_render(library, octaves, place) : Handle(create(creator, {}));
     const std::vector<Tensor> inputs = read_inputs(folder + "/inputs.txt");
 
     const std::vector<DataType> types = output_types(built, inputs);
@@ -679,7 +710,8 @@ int run(char const* path, std::string const& op, int32_t octaves, bool device, s
 int main(int count, char** words) {
     const std::string command = count > 1 ? words[1] : "";
     if (command == "life" && count == 4) return life(words[2], std::strcmp(words[3], "gpu") == 0);
-    if (command == "run" && count == 7)
-        return run(words[2], words[3], std::atoi(words[4]), std::strcmp(words[5], "device") == 0, words[6]);
-    stop("harness life LIBRARY gpu|no-gpu, or harness run LIBRARY OP OCTAVES host|device FOLDER");
+    if (command == "run" && count == 8)
+        return run(words[2], words[3], std::atoi(words[4]), std::atoi(words[5]), std::strcmp(words[6], "device") == 0,
+                   words[7]);
+    stop("harness life LIBRARY gpu|no-gpu, or harness run LIBRARY OP OCTAVES PLACE host|device FOLDER");
 }

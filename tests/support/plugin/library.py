@@ -1,5 +1,6 @@
 """The plugin's test build: the library, the same with emulated kernels, and the harness; needs TensorRT's headers."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -56,15 +57,22 @@ class PluginBuild(NamedTuple):
         command = [str(self.harness), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    def enqueue(self, op: str, inputs: list[Tensor], folder: Path, device: bool) -> dict[str, np.ndarray]:
-        """Flat outputs by file name, "output_0" and so on, FP32 but where the op has the data's type."""
+    def enqueue(
+        self, op: str, inputs: list[Tensor], folder: Path, device: bool, place: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Flat outputs by file name, "output_0" and so on, FP32 but where the op has the data's type.
+
+        place: this field of TriplaneRender.
+        """
         names = {torch.float32: "fp32", torch.float16: "fp16"}
         lines = [f"{names[t.dtype]} {' '.join(map(str, t.shape))}\n" for t in inputs]
         (folder / "inputs.txt").write_text("".join(lines))
         for index, tensor in enumerate(inputs):
             tensor.contiguous().numpy().tofile(folder / f"input_{index}.bin")
         library, where = (self.library, "device") if device else (self.emulated, "host")
-        done = self.run_harness("run", str(library), op, str(ODD.octaves), where, str(folder), leaks=not device)
+        done = self.run_harness(
+            "run", str(library), op, str(ODD.octaves), str(place), where, str(folder), leaks=not device
+        )
         assert done.returncode == 0, done.stderr
         kind = np.float16 if op == "GridSample3d" and inputs[0].dtype == torch.float16 else np.float32
         written = [*folder.glob("output_*.bin"), *folder.glob("replayed_*.bin")]
@@ -72,11 +80,15 @@ class PluginBuild(NamedTuple):
 
 
 def build_plugin(version: str, folder: Path) -> PluginBuild:
-    """Everything for ODD, warnings being errors, our C++ with sanitizers; skips where a tool or header is missing."""
+    """Everything for ODD, with and without `place`; skips where a tool or header is missing.
+
+    Warnings are errors. Our C++ is built with sanitizers.
+    """
     for tool in ("cmake", "nvcc", "g++"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed: the plugin cannot be built")
-    sizes = ",".join(str(value) for _, value in ODD.definitions())
+    models = (ODD, dataclasses.replace(ODD, place=1))
+    sizes = ";".join(",".join(str(value) for _, value in model.definitions()) for model in models)
     configure = [
         "cmake",
         *["-S", str(HERE), "-B", str(folder)],

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.kernels.scenes import ODD, random_scene, reference
+from tests.support.kernels.scenes import ODD, placed_reference, random_scene
 from tests.support.plugin.library import PluginBuild, build_plugin, sms
 
 pytestmark = pytest.mark.slow
 
 # FP16 planes, weights and hidden values, and light cut at 0.1 %.
 LARGEST = 6e-3
+# Canonical points of these scenes: |p + Δ| stays below this, so errors of weights count as much more in `place`.
+FARTHEST = 2.0
 
 
 @pytest.fixture(scope="module", params=["installed", "10.12.0", "11.1.0"])
@@ -81,14 +83,14 @@ def test_life_with_emulated_kernels_leaks_nothing(built: PluginBuild) -> None:
     done = built.run_harness("life", str(built.emulated), "gpu")
     assert done.returncode == 0, done.stderr
     # Where TensorRT gives no logger, the harness makes two mistakes.
-    assert done.stderr.count("TriplaneRender: takes one field, octaves, and there are 0\n") == 2
+    assert done.stderr.count("TriplaneRender: the field octaves is missing\n") == 2
 
 
 def test_the_harness_fails_where_a_library_does_not_do_as_said(built: PluginBuild) -> None:
     assert built.run_harness("life", str(built.emulated), "no-gpu").returncode == 1
 
 
-def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, Tensor, Tensor]]]:
     """A batch of two pictures with one MLP, and what PyTorch in FP64 makes of them."""
     scenes = [random_scene(ODD, 4), random_scene(ODD, 9)]
     scenes = [s._replace(planes=[p.to(kind).float() for p in s.planes]) for s in scenes]
@@ -96,19 +98,23 @@ def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, T
     shared = [s._replace(**dict(zip(s._fields[3:], [t.float() for t in mlp], strict=True))) for s in scenes]
     inputs = [torch.cat([s.deformation for s in shared]), torch.cat([s.camera for s in shared])]
     inputs += [torch.cat(levels).to(kind) for levels in zip(*[s.planes for s in shared], strict=True)]
-    return [*inputs, *mlp], [reference(s, ODD.octaves) for s in shared]
+    return [*inputs, *mlp], [placed_reference(s, ODD.octaves) for s in shared]
 
 
-def check_render(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool) -> None:
+def check_render(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, place: int = 0) -> None:
     inputs, wanted = render_inputs(kind)
-    found = built.enqueue("TriplaneRender", inputs, folder, device)
+    found = built.enqueue("TriplaneRender", inputs, folder, device, place)
     size = ODD.render_size
     for name in ["output", "replayed"] if device else ["output"]:
         rendered = found[f"{name}_0"].reshape(2, ODD.rendered, size, size)
         alpha = found[f"{name}_1"].reshape(2, size, size)
-        for item, (right, right_alpha) in enumerate(wanted):
+        assert (f"{name}_2" in found) == bool(place)
+        for item, (right, right_alpha, right_place) in enumerate(wanted):
             assert np.abs(rendered[item] - right.numpy()).max() < LARGEST
             assert np.abs(alpha[item] - right_alpha.numpy()).max() < LARGEST
+            if place:
+                points = found[f"{name}_2"].reshape(2, 3, size, size)
+                assert np.abs(points[item] - right_place.numpy()).max() < FARTHEST * LARGEST
 
 
 def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool) -> None:
@@ -122,9 +128,12 @@ def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bo
         np.testing.assert_allclose(found[name].astype(np.float64), right, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
-def test_render_with_emulated_kernels_is_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
-    check_render(built, kind, tmp_path, device=False)
+def test_render_with_emulated_kernels_is_pytorchs(
+    built: PluginBuild, kind: torch.dtype, place: int, tmp_path: Path
+) -> None:
+    check_render(built, kind, tmp_path, device=False, place=place)
 
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
@@ -135,10 +144,11 @@ def test_samples_with_emulated_kernels_are_pytorchs(built: PluginBuild, kind: to
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
 
+@pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
-def test_render_on_a_gpu_is_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+def test_render_on_a_gpu_is_pytorchs(built: PluginBuild, kind: torch.dtype, place: int, tmp_path: Path) -> None:
     """Enqueued as it is, and captured in a CUDA graph before anything else ran."""
-    check_render(built, kind, tmp_path, device=True)
+    check_render(built, kind, tmp_path, device=True, place=place)
 
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
