@@ -93,7 +93,7 @@ def modules() -> list[str]:
     return sorted(path.relative_to(CHECKOUT).as_posix() for path in paths)
 
 
-def test_files() -> list[str]:
+def files_of_tests() -> list[str]:
     return sorted(path.relative_to(TESTS).as_posix() for path in TESTS.rglob("test_*.py"))
 
 
@@ -103,7 +103,7 @@ def own_tests(module: str) -> list[str]:
 
 
 def test_every_module_has_a_test_of_its_name() -> None:
-    there = set(test_files())
+    there = set(files_of_tests())
     untested = [module for module in modules() if not there.intersection(own_tests(module)) and module not in TESTED_BY]
     assert untested == [], "write tests/…/test_<name>.py, or name the test that runs the module in TESTED_BY"
 
@@ -111,12 +111,12 @@ def test_every_module_has_a_test_of_its_name() -> None:
 def test_every_test_has_a_module_of_its_name() -> None:
     there = [path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "benchmarks").glob("*.py")]
     named = {name for module in [*modules(), *there] for name in own_tests(module)}
-    strangers = [name for name in test_files() if name not in named and name not in WITHOUT_A_MODULE]
+    strangers = [name for name in files_of_tests() if name not in named and name not in WITHOUT_A_MODULE]
     assert strangers == [], "name the test after a module, or say in WITHOUT_A_MODULE what it tests"
 
 
 def test_the_lists_of_exceptions_hold_nothing_else() -> None:
-    there = set(test_files())
+    there = set(files_of_tests())
     assert {name for name in TESTED_BY.values() if name not in there} == set()
     assert {name for name in TESTED_BY if name not in modules() or there.intersection(own_tests(name))} == set()
     assert {name for name in WITHOUT_A_MODULE if name not in there} == set()
