@@ -25,7 +25,16 @@ if WORKER is not None and hasattr(os, "sched_setaffinity"):
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+# Fixtures that compile kernels, export a preset or build the wheel: tests that need one are slow.
+BUILDS = {"emulated_kernels", "exported_preset", "wheel"}
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and BUILDS.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
