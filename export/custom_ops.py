@@ -25,7 +25,8 @@ OP_VERSION = 1
 PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": str(OP_VERSION)}
 
 GRID_SAMPLE_3D, TRIPLANE_RENDER = "GridSample3d", "TriplaneRender"
-OUTPUTS: dict[str, tuple[str, ...]] = {GRID_SAMPLE_3D: ("sampled",), TRIPLANE_RENDER: ("rendered", "alpha")}
+# A node may leave out the last output of TriplaneRender.
+OUTPUTS: dict[str, tuple[str, ...]] = {GRID_SAMPLE_3D: ("sampled",), TRIPLANE_RENDER: ("rendered", "alpha", "place")}
 # Inputs that stay FP32 in an FP16 graph; every other floating-point input may be FP16.
 FP32_INPUTS = {GRID_SAMPLE_3D: ("grid",), TRIPLANE_RENDER: ("deformation", "camera")}
 # Outputs that are FP32 in an FP16 graph; every other floating-point output has the data's type.
@@ -73,6 +74,37 @@ def _(
     return deformation.new_empty(batch, len(weight_2) - 1, *size), deformation.new_empty(batch, 1, *size)
 
 
+@torch.library.custom_op("hidenerf::triplane_render_placed", mutates_args=())
+def triplane_render_placed(
+    deformation: Tensor,
+    camera: Tensor,
+    planes: Sequence[Tensor],
+    weight_1: Tensor,
+    bias_1: Tensor,
+    weight_2: Tensor,
+    bias_2: Tensor,
+    octaves: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`rendering.triplane_render_placed` as one op → also place [B, 3, R, R]; in ONNX it is TriplaneRender, too."""
+    return rendering.triplane_render_placed(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves)
+
+
+@triplane_render_placed.register_fake
+def _(
+    deformation: Tensor,
+    camera: Tensor,  # noqa: ARG001
+    planes: Sequence[Tensor],  # noqa: ARG001
+    weight_1: Tensor,  # noqa: ARG001
+    bias_1: Tensor,  # noqa: ARG001
+    weight_2: Tensor,
+    bias_2: Tensor,  # noqa: ARG001
+    octaves: int,  # noqa: ARG001
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch, _, *size = deformation.shape
+    rendered, alpha, place = (deformation.new_empty(batch, count, *size) for count in (len(weight_2) - 1, 1, 3))
+    return rendered, alpha, place
+
+
 def input_names(op: str, count: int) -> list[str]:
     """Names of an op's inputs in order, as its signature calls them.
 
@@ -93,10 +125,10 @@ def fp32_inputs(node: ir.Node) -> list[bool]:
 
 def fp32_outputs(node: ir.Node) -> list[bool]:
     """For each output of a custom node: whether it stays FP32 in an FP16 graph."""
-    return [name in FP32_OUTPUTS[node.op_type] for name in OUTPUTS[node.op_type]]
+    return [name in FP32_OUTPUTS[node.op_type] for name in OUTPUTS[node.op_type][: len(node.outputs)]]
 
 
-def _schema(op: str, inputs: int, integers: Sequence[str] = ()) -> onnx.defs.OpSchema:
+def _schema(op: str, inputs: int, outputs: int, integers: Sequence[str] = ()) -> onnx.defs.OpSchema:
     data, real = "T", ["tensor(float)", "tensor(float16)"]
     fp32 = set(FP32_INPUTS[op]) | set(FP32_OUTPUTS[op])
     parameter = onnx.defs.OpSchema.FormalParameter
@@ -109,7 +141,7 @@ def _schema(op: str, inputs: int, integers: Sequence[str] = ()) -> onnx.defs.OpS
         DOMAIN,
         OP_VERSION,
         inputs=[parameter(x, "tensor(float)" if x in fp32 else data) for x in input_names(op, inputs)],
-        outputs=[parameter(x, "tensor(float)" if x in fp32 else data) for x in OUTPUTS[op]],
+        outputs=[parameter(x, "tensor(float)" if x in fp32 else data) for x in OUTPUTS[op][:outputs]],
         type_constraints=[(data, real, "features and weights")],
         attributes=attributes,
     )
@@ -119,13 +151,20 @@ _OPSET = onnxscript.values.Opset(DOMAIN, OP_VERSION)
 
 
 def _grid_sample_3d_node(volume, grid):  # type: ignore[no-untyped-def]  # onnxscript's symbolic values
-    node = onnxscript.values.Op(_OPSET, GRID_SAMPLE_3D, _schema(GRID_SAMPLE_3D, 2))
+    node = onnxscript.values.Op(_OPSET, GRID_SAMPLE_3D, _schema(GRID_SAMPLE_3D, 2, 1))
     return node(volume, grid, **PLUGIN_ATTRIBUTES)
 
 
 def _triplane_render_node(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves):  # type: ignore[no-untyped-def]
-    inputs = deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2
-    node = onnxscript.values.Op(_OPSET, TRIPLANE_RENDER, _schema(TRIPLANE_RENDER, len(inputs), ["octaves"]))
+    return _render_node(2, [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2], octaves)
+
+
+def _triplane_render_placed_node(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves):  # type: ignore[no-untyped-def]
+    return _render_node(3, [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2], octaves)
+
+
+def _render_node(outputs: int, inputs: Sequence[Any], octaves: int) -> Any:
+    node = onnxscript.values.Op(_OPSET, TRIPLANE_RENDER, _schema(TRIPLANE_RENDER, len(inputs), outputs, ["octaves"]))
     return node(*inputs, octaves=octaves, **PLUGIN_ATTRIBUTES)
 
 
@@ -133,4 +172,5 @@ def _triplane_render_node(deformation, camera, planes, weight_1, bias_1, weight_
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.hidenerf.grid_sample_3d.default: _grid_sample_3d_node,
     torch.ops.hidenerf.triplane_render.default: _triplane_render_node,
+    torch.ops.hidenerf.triplane_render_placed.default: _triplane_render_placed_node,
 }

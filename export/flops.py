@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hidenerf.model.config import ModelConfig
+from hidenerf.model.alignment import Alignment, SourceView, align
+from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 
 
@@ -38,6 +40,11 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
         alpha = torch.empty(1, 1, config.render_size, config.render_size)
         points = torch.empty(1, config.samples_per_ray, 3, config.render_size, config.render_size)
         planes = [torch.empty(1, 3, config.plane_channels, size, size) for size in config.plane_sizes]
+        aligned: tuple[Alignment, Tensor] | tuple[()] = ()
+        if config.alignment != UNALIGNED:
+            place = torch.empty(1, 3, config.render_size, config.render_size)
+            surface = torch.empty(1, 2, config.render_size, config.render_size)
+            aligned = align(SourceView(torch.empty(1, 3, 4), surface), place, alpha), image
     stem = model.deformation.expression_stem
     identity = model.id_encoder(image)
     modulation = model.refiner.fold(identity)
@@ -47,8 +54,8 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
     return FrameFlops(
         led=_count(lambda: model.deformation.decode(stem.driving_half(secc) + canonical, points)),
         renderer=_count(lambda: model.renderer(deformation, camera, planes)),
-        refiner=_count(lambda: model.refiner.forward_folded(rendered, alpha, modulation)),
-        refiner_unhoisted=_count(lambda: model.refiner(rendered, alpha, identity)),
+        refiner=_count(lambda: model.refiner.forward_folded(rendered, alpha, modulation, *aligned)),
+        refiner_unhoisted=_count(lambda: model.refiner(rendered, alpha, identity, *aligned)),
     )
 
 

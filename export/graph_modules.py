@@ -2,6 +2,10 @@
 
 Everything that depends on the source alone is hoisted into the first. A fourth graph, the refiner alone, serves
 backends that render with a kernel of their own.
+
+With an aligned identity path (`ModelConfig.alignment`) the source encoder also renders the source's own view, and
+passes it on as `source_projection` and `source_surface`; maps stay in the source's coordinates and are sampled per
+frame.
 """
 
 import copy
@@ -11,13 +15,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hidenerf.export.custom_ops import grid_sample_3d, triplane_render
+from hidenerf.export.custom_ops import grid_sample_3d, triplane_render, triplane_render_placed
+from hidenerf.model.alignment import SourceView, align, source_view
 from hidenerf.model.appearance import CameraToWorld
+from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
-from hidenerf.model.refinement import Spade, SpadeBlock
+from hidenerf.model.refinement import ConstantNorm, Spade, SpadeBlock
+from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.camera import canonical_camera
 
 
@@ -40,6 +48,7 @@ def fold_refiner_biases(model: HideNerf) -> None:
     Removing a bias shifts the next norm's mean by the same amount, so it is subtracted there. Nearest upsampling and
     1×1 skips pass the shift on to the next block. The last block's convolution, which no norm follows, keeps the sum as
     its bias. Where a runtime adds a convolution's bias in a step of its own, each bias saved is one pass over a map.
+    This holds for every kind of norm: γ and β, sampled or constant, apply to what the inner norm returns.
     """
     missing = torch.zeros(())
     with torch.no_grad():
@@ -49,7 +58,7 @@ def fold_refiner_biases(model: HideNerf) -> None:
             assert first.bias is not None
             assert second.bias is not None
             for spade, offset in zip(block.spades, (missing, first.bias), strict=True):
-                assert isinstance(spade, Spade)
+                assert isinstance(spade, (Spade, ConstantNorm))
                 mean, _ = running_statistics(spade.norm)
                 mean -= offset
             if isinstance(block.skip, nn.Conv2d):
@@ -59,11 +68,28 @@ def fold_refiner_biases(model: HideNerf) -> None:
         second.bias = nn.Parameter(missing)
 
 
+def fold_constant_norms(model: HideNerf) -> None:
+    """Fold each `ConstantNorm` that directly follows a convolution into that convolution, in place."""
+    with torch.no_grad():
+        for block in model.refiner.blocks:
+            assert isinstance(block, SpadeBlock)
+            constant = block.spades[1]
+            if isinstance(constant, ConstantNorm):
+                gamma, beta = constant.fold()
+                bias = beta[:, 0, 0]
+                if block.first.bias is not None:
+                    bias = bias + gamma[:, 0, 0] * block.first.bias
+                block.first.weight.mul_(gamma[..., None])
+                block.first.bias = nn.Parameter(bias)
+                block.spades[1] = nn.Identity()
+
+
 class SourceEncoder(nn.Module):
     """The graph `source_encoder`, run once per source.
 
     source_image [1, 3, S, S], source_camera [1, 25], secc_canonical [1, 3, Q, Q] → planes per level [1, 3, C, r, r],
     the canonical half of LED's stem [1, E, R, R], gamma and beta [1, C, H, W] of every SPADE layer.
+    With alignment also what `source_tensors` names.
     """
 
     def __init__(self, model: HideNerf) -> None:
@@ -72,6 +98,8 @@ class SourceEncoder(nn.Module):
         self.expression_stem = model.deformation.expression_stem
         self.id_encoder = model.id_encoder
         self.refiner = model.refiner
+        self.renderer = model.renderer
+        self.config = model.config
         for module in self.appearance.modules():
             if isinstance(module, CameraToWorld):
                 module.sampler = grid_sample_3d
@@ -80,7 +108,21 @@ class SourceEncoder(nn.Module):
         planes = self.appearance(source_image, source_camera)
         led_canonical = self.expression_stem.canonical_half(secc_canonical)
         modulation = self.refiner.fold(self.id_encoder(source_image))
-        return (*planes, led_canonical, *[tensor for pair in modulation for tensor in pair])
+        maps = [tensor for pair in modulation for tensor in pair]
+        return (*planes, led_canonical, *maps, *self._source(source_image, source_camera, planes))
+
+    def _source(self, source_image: Tensor, source_camera: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What `source_tensors` names, of the source's own view: rendered from its camera, without deformation."""
+        config = self.config
+        if config.alignment == UNALIGNED:
+            return ()
+        size = config.render_size
+        still = torch.zeros(1, 3 * config.samples_per_ray, size, size)
+        _, alpha, place = _render_placed(self.renderer, still, source_camera, planes)
+        view = source_view(source_camera, place, alpha)
+        if config.alignment != PICTURE:
+            return (*view,)
+        return (*view, source_image.clone(), F.avg_pool2d(source_image, config.image_size // size))
 
 
 class Led(nn.Module):
@@ -103,15 +145,24 @@ class Refiner(nn.Module):
     """The graph `refiner`, run per frame.
 
     rendered [1, K, R, R], rendered_alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    With alignment `place` [1, 3, R, R] and what `source_tensors` names stand before the maps.
     """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.refiner = model.refiner
+        self.aligned = model.config.alignment != UNALIGNED
+        self.source_tensors = len(source_tensors(model.config))
 
     def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        alignment = None
+        pixels: list[Tensor] = []
+        if self.aligned:
+            before, maps = maps[: 1 + self.source_tensors], maps[1 + self.source_tensors :]
+            place, projection, surface, *pixels = before
+            alignment = align(SourceView(projection, surface), place, rendered_alpha)
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
-        frame, alpha = self.refiner.forward_folded(rendered, rendered_alpha, modulation)
+        frame, alpha = self.refiner.forward_folded(rendered, rendered_alpha, modulation, alignment, *pixels)
         return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
 
 
@@ -119,6 +170,7 @@ class RendererRefiner(nn.Module):
     """The graph `renderer_refiner`, run per frame.
 
     deformation [1, 3N, R, R], camera [1, 25], planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    With alignment what `source_tensors` names stands before the maps.
     """
 
     def __init__(self, model: HideNerf) -> None:
@@ -128,7 +180,9 @@ class RendererRefiner(nn.Module):
         self.levels = len(model.config.plane_sizes)
 
     def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
-        planes, maps = source[: self.levels], source[self.levels :]
+        planes, rest = source[: self.levels], source[self.levels :]
+        if self.refine.aligned:
+            return self.refine(*_render_placed(self.renderer, deformation, camera, planes), *rest)
         first, second = self.renderer.first, self.renderer.second
         rendered, rendered_alpha = triplane_render(
             deformation,
@@ -140,7 +194,29 @@ class RendererRefiner(nn.Module):
             second.bias,
             self.renderer.octaves,
         )
-        return self.refine(rendered, rendered_alpha, *maps)
+        return self.refine(rendered, rendered_alpha, *rest)
+
+
+def _render_placed(
+    renderer: Renderer, deformation: Tensor, camera: Tensor, planes: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`Renderer.placed` as the custom op."""
+    first, second = renderer.first, renderer.second
+    mlp = first.weight, first.bias, second.weight, second.bias
+    rendered, alpha, place = triplane_render_placed(deformation, camera, list(planes), *mlp, renderer.octaves)
+    return rendered, alpha, place
+
+
+def source_tensors(config: ModelConfig) -> tuple[str, ...]:
+    """Names of what an aligned identity path knows of the source besides maps; none without alignment.
+
+    source_projection [1, 3, 4], source_surface [1, 2, R, R]: see `SourceView`. source_pixels [1, 3, S, S]: the source
+    image; source_pixels_small [1, 3, R, R]: its means.
+    """
+    if config.alignment == UNALIGNED:
+        return ()
+    pixels = ("source_pixels", "source_pixels_small") if config.alignment == PICTURE else ()
+    return ("source_projection", "source_surface", *pixels)
 
 
 @dataclass(frozen=True)
@@ -168,12 +244,15 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     """The three graphs of `model`, each with example inputs of the real shapes."""
     folded = fold_batch_norms(model)
     fold_refiner_biases(folded)
+    fold_constant_norms(folded)
     config = model.config
     size, secc = config.image_size, config.secc_size
     camera = torch.from_numpy(canonical_camera(10.0, -5.0, 3.0))[None]
     planes = tuple(f"planes_{level}" for level in range(len(config.plane_sizes)))
-    layers = 2 * len(config.refiner_channels)
+    scales = len(config.refiner_channels)
+    layers = 2 * (scales if config.alignment == UNALIGNED else min(scales, config.aligned_scales))
     maps = tuple(f"{kind}_{layer}" for layer in range(layers) for kind in ("gamma", "beta"))
+    known = source_tensors(config)
     encoder = GraphModule(
         "source_encoder",
         SourceEncoder(folded).eval(),
@@ -182,7 +261,7 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
             "source_camera": camera,
             "secc_canonical": torch.zeros(1, 3, secc, secc),
         },
-        (*planes, "led_canonical", *maps),
+        (*planes, "led_canonical", *maps, *known),
     )
     source = encoder.run(encoder.inputs)
     led = GraphModule(
@@ -199,7 +278,7 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     renderer_refiner = GraphModule(
         "renderer_refiner",
         RendererRefiner(folded).eval(),
-        {"deformation": deformation, "camera": camera, **{name: source[name] for name in (*planes, *maps)}},
+        {"deformation": deformation, "camera": camera, **{name: source[name] for name in (*planes, *known, *maps)}},
         ("frame", "alpha"),
     )
     return encoder, led, renderer_refiner
@@ -210,9 +289,12 @@ def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
     module = renderer_refiner.module
     assert isinstance(module, RendererRefiner)
     size = renderer_refiner.inputs["deformation"].shape[-1]
-    maps = {name: t for name, t in renderer_refiner.inputs.items() if name.startswith(("gamma_", "beta_"))}
+    unread = "deformation", "camera", "planes_"
+    source = {name: t for name, t in renderer_refiner.inputs.items() if not name.startswith(unread)}
     rendered = {
         "rendered": torch.zeros(1, module.renderer.second.out_features - 1, size, size),
         "rendered_alpha": torch.zeros(1, 1, size, size),
     }
-    return GraphModule("refiner", module.refine, rendered | maps, renderer_refiner.outputs)
+    if module.refine.aligned:
+        rendered["place"] = torch.zeros(1, 3, size, size)
+    return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)

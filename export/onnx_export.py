@@ -39,9 +39,15 @@ def export_module(
     if program is None:
         raise AssertionError("torch.onnx.export with dynamo=True returns a program")
     # The exporter folds small constants only. Nothing that depends on weights alone may be computed per frame.
-    fold_constants(program.model, input_size_limit=FOLDED_BYTES, output_size_limit=FOLDED_BYTES)
+    limits = {"input_size_limit": FOLDED_BYTES, "output_size_limit": FOLDED_BYTES}
+    fold_constants(program.model, **limits, should_fold=_should_fold)
     ClearMetadataAndDocStringPass()(program.model)
     RemoveUnusedNodesPass()(program.model)
     program.model.ir_version = IR_VERSION
     program.model.producer_name, program.model.producer_version = "hidenerf", ""
     return program.model
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """Not where one value is repeated, which the file then need not hold; None leaves it to the optimiser."""
+    return False if node.op_type in ("Expand", "ConstantOfShape") else None

@@ -1,9 +1,8 @@
 """ID encoder and refine network with SPADE (paper §3.3 and supplement 6.3)."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +63,8 @@ class Spade(nn.Module):
 class AlignedSpade(Spade):
     """SPADE whose γ and β are sampled where the source camera saw what a pixel shows; elsewhere they are constants.
 
-    absent [2, C]: these constants. Sampling is linear in the maps, so that the norm folds into them as in `Spade`.
+    absent [2, C]: these constants. Sampling is linear in the maps and its weights sum to 1, so that the norm and the
+    constants fold into them in the source's coordinates.
     """
 
     def __init__(self, channels: int, identity_channels: int, width: int) -> None:
@@ -82,10 +82,18 @@ class AlignedSpade(Spade):
         absent = self.absent[:, None, :, None, None]
         return blended(gamma, absent[0], sight), blended(beta, absent[1], sight)
 
+    def fold(self, identity: Tensor) -> tuple[Tensor, Tensor]:
+        """`Spade.fold` less what it is with the constants `absent`; for `multiply_add`."""
+        gamma, beta = super().fold(identity)
+        gamma_absent, beta_absent = folded_constants(self.norm, self.absent)
+        return gamma - gamma_absent, beta - beta_absent
+
     def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor, sight: Sight) -> Tensor:
         """`forward` with the maps of `fold`."""
-        gamma_absent, beta_absent = folded(self.norm, self.absent[0, :, None, None], self.absent[1, :, None, None])
-        return x * blended(gamma, gamma_absent, sight) + blended(beta, beta_absent, sight)
+        gamma_absent, beta_absent = folded_constants(self.norm, self.absent)
+        grid = sight.grid.detach()
+        gamma, beta = (sight.shown * sample(maps, grid) for maps in (gamma, beta))
+        return x * (gamma_absent + gamma) + (beta_absent + beta)
 
 
 class ConstantNorm(nn.Module):
@@ -101,6 +109,10 @@ class ConstantNorm(nn.Module):
         gamma, beta = self.absent[:, :, None, None]
         return self.norm(x) * (1.0 + gamma) + beta
 
+    def fold(self) -> tuple[Tensor, Tensor]:
+        """Gamma, beta [C, 1, 1] of y = x·gamma + beta, the batch norm inside."""
+        return folded_constants(self.norm, self.absent)
+
 
 def blended(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
     """Maps [B, C, H, W] of a source sampled where it shows what a pixel shows; `absent` [C, 1, 1] where it does not."""
@@ -113,6 +125,16 @@ def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, T
     scale = torch.rsqrt(variance + norm.eps)[:, None, None]
     inside = (1.0 + gamma) * scale
     return inside, beta - inside * mean[:, None, None]
+
+
+def folded_constants(norm: nn.BatchNorm2d, absent: Tensor) -> tuple[Tensor, Tensor]:
+    """`folded` for the γ and β of each channel in `absent` [2, C] → gamma, beta [C, 1, 1]."""
+    return folded(norm, absent[0, :, None, None], absent[1, :, None, None])
+
+
+def multiply_add(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """x·gamma + beta."""
+    return x * gamma + beta
 
 
 class SpadeBlock(nn.Module):
@@ -193,13 +215,14 @@ class RefineNetwork(nn.Module):
 
         Neither is clamped to [0, 1]. alignment, source_image [B, 3, S, S]: for a network with alignment.
         """
+        sights = self._sights(alignment, rendered.shape[-1])
         norms: list[Normalise] = []
         for block, feature in zip(self.blocks, reversed(identity), strict=True):
-            given = self._given(block, feature.shape[-1], alignment)
+            given = _given(block, feature.shape[-1], sights)
             for spade in block.spades:  # type: ignore[union-attr]
                 constant = isinstance(spade, ConstantNorm)
                 norms.append(spade if constant else partial(spade, identity=feature, **given))
-        return self.refine(rendered, alpha, norms, alignment, source_image)
+        return self.refine(rendered, alpha, norms, alignment, sights, source_image)
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """ID maps finest first → (gamma, beta) of every SPADE layer in the order in which they run."""
@@ -207,7 +230,7 @@ class RefineNetwork(nn.Module):
             spade.fold(feature)
             for block, feature in zip(self.blocks, reversed(identity), strict=True)
             for spade in block.spades  # type: ignore[union-attr]
-            if not isinstance(spade, ConstantNorm)
+            if isinstance(spade, Spade)
         ]
 
     def forward_folded(
@@ -217,46 +240,54 @@ class RefineNetwork(nn.Module):
         modulation: Sequence[tuple[Tensor, Tensor]],
         alignment: Alignment | None = None,
         source_image: Tensor | None = None,
+        source_image_small: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The same as `forward` with the maps of `fold`: each SPADE layer is one multiply-add."""
+        """The same as `forward` with the maps of `fold`: each SPADE layer is one multiply-add.
 
-        def multiply_add(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-            return x * gamma + beta
-
+        source_image_small [B, 3, R, R]: means of source_image; made of it where they are not given.
+        """
+        sights = self._sights(alignment, rendered.shape[-1])
         norms: list[Normalise] = []
         maps = iter(modulation)
         for block in self.blocks:
             for spade in block.spades:  # type: ignore[union-attr]
-                if isinstance(spade, ConstantNorm):
+                if isinstance(spade, AlignedSpade):
+                    gamma, beta = next(maps)
+                    sight = sights[gamma.shape[-1]]
+                    norms.append(partial(spade.multiply_add, gamma=gamma, beta=beta, sight=sight))
+                elif isinstance(spade, Spade):
+                    gamma, beta = next(maps)
+                    norms.append(partial(multiply_add, gamma=gamma, beta=beta))
+                elif isinstance(spade, ConstantNorm):
+                    gamma, beta = spade.fold()
+                    norms.append(partial(multiply_add, gamma=gamma, beta=beta))
+                else:
+                    # A norm that the convolution before it has taken in.
                     norms.append(spade)
-                    continue
-                gamma, beta = next(maps)
-                given: dict[str, Any] = {
-                    "gamma": gamma,
-                    "beta": beta,
-                    **self._given(block, gamma.shape[-1], alignment),
-                }
-                norms.append(partial(spade.multiply_add if isinstance(spade, AlignedSpade) else multiply_add, **given))
-        return self.refine(rendered, alpha, norms, alignment, source_image)
+        return self.refine(rendered, alpha, norms, alignment, sights, source_image, source_image_small)
 
     def refine(
         self,
         rendered: Tensor,
         alpha: Tensor,
         norms: Sequence[Normalise],
-        alignment: Alignment | None = None,
+        alignment: Alignment | None,
+        sights: Mapping[int, Sight],
         source_image: Tensor | None = None,
+        source_image_small: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The network itself, with one normalisation per SPADE layer."""
+        """The network itself, with one normalisation per SPADE layer, and `Alignment.at` of each size it needs."""
+        size = rendered.shape[-1]
         seen = [rendered * 2.0 - 1.0, alpha]
         if self.aligned:
             assert alignment is not None, "a network with alignment is given one"
             seen.append(alignment.guides)
         if self.with_picture:
-            assert alignment is not None
             assert source_image is not None, "a network that keeps the source's own pixels is given them"
-            small = F.avg_pool2d(source_image, source_image.shape[-1] // rendered.shape[-1])
-            here = alignment.at(rendered.shape[-1])
+            small = source_image_small
+            if small is None:
+                small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
+            here = sights[size]
             seen.append(here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0))
         skips = [self.stem(torch.cat(seen, 1))]
         for down in self.down:
@@ -267,9 +298,8 @@ class RefineNetwork(nn.Module):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             if self.with_picture and index == len(self.blocks) - 1:
-                assert alignment is not None
                 assert source_image is not None
-                sight = alignment.at(source_image.shape[-1])
+                sight = sights[source_image.shape[-1]]
                 own = sample(source_image, sight.grid)
                 x = x + self.detail(torch.cat([sight.shown * (own * 2.0 - 1.0), sight.shown], 1))
             x = block(x, norms[2 * index], norms[2 * index + 1])
@@ -284,9 +314,18 @@ class RefineNetwork(nn.Module):
             frame = frame + sight.shown * torch.sigmoid(change[:, 4:]) * (own - frame)
         return frame, refined[:, 3:]
 
-    def _given(self, block: nn.Module, size: int, alignment: Alignment | None) -> dict[str, Sight]:
-        """What else the norms of a block are given whose maps are of this size."""
-        if not isinstance(block, SpadeBlock) or not block.alignment:
+    def _sights(self, alignment: Alignment | None, render_size: int) -> dict[int, Sight]:
+        """`Alignment.at` for every size where the network samples what belongs to the source."""
+        if not self.aligned:
             return {}
         assert alignment is not None, "a network with alignment is given one"
-        return {"sight": alignment.at(size)}
+        scales = [render_size // 4 << scale for scale in range(len(self.blocks))]
+        sizes = {size for size, block in zip(scales, self.blocks, strict=True) if block.alignment}
+        if self.with_picture:
+            sizes |= {render_size, scales[-1]}
+        return {size: alignment.at(size) for size in sorted(sizes)}
+
+
+def _given(block: nn.Module, size: int, sights: Mapping[int, Sight]) -> dict[str, Sight]:
+    """What else the norms of a block are given whose maps are of this size."""
+    return {"sight": sights[size]} if isinstance(block, SpadeBlock) and block.alignment else {}

@@ -69,11 +69,11 @@ def _return(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: 
 
 
 def renderer_alone(renderer_refiner: ir.Model) -> ir.Model:
-    """What comes before the graph `refiner`: TriplaneRender, with the outputs `rendered` and `rendered_alpha`."""
+    """What comes before the graph `refiner`: TriplaneRender, with outputs named as that graph's inputs."""
     model = renderer_refiner.clone()
     graph = model.graph
     (node,) = [node for node in graph if node.domain == DOMAIN and node.op_type == TRIPLANE_RENDER]
-    for value, name in zip(node.outputs, ("rendered", "rendered_alpha"), strict=True):
+    for value, name in zip(node.outputs, ("rendered", "rendered_alpha", "place"), strict=False):
         value.name = name
     graph.outputs[:] = node.outputs
     RemoveUnusedNodesPass()(model)

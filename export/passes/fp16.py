@@ -9,20 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from hidenerf.export.custom_ops import DOMAIN, fp32_inputs, fp32_outputs
+from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER, fp32_inputs, fp32_outputs
 from hidenerf.export.passes.base import FP16, FP32, constant, remove_unused_weights
 from hidenerf.runtime.errors import HideNerfError
 
 LARGEST_FP16 = 65504.0
 
 CAMERAS = ("camera", "source_camera")
+# What an aligned identity path finds the source's surface with.
+ALIGNMENT = ("source_projection", "source_surface", "rendered_alpha", "place")
 # Graph inputs and outputs that stay FP32: pictures and SECCs come from the host as they are, the rest are coordinates,
-# what TriplaneRender composites, or what the host reads. Everything else that passes from graph to graph (planes, LED's
-# constant, maps) is FP16.
+# what TriplaneRender composites, pictures that GridSample reads, or what the host reads. Everything else that passes
+# from graph to graph (planes, LED's constant, maps) is FP16.
 FP32_TENSORS = {
     *CAMERAS,
     *("source_image", "secc_canonical", "secc_driving"),
-    *("deformation", "rendered", "rendered_alpha", "alpha", "frame"),
+    *("deformation", "rendered", "alpha", "frame"),
+    *ALIGNMENT,
+    *("source_pixels", "source_pixels_small"),
 }
 # Suffix of a graph output's name while it still has the type of its node.
 BEFORE_CAST = "_before_cast"
@@ -76,6 +80,26 @@ def _towards_outputs(graph: ir.Graph) -> set[ir.Node]:
     return chosen
 
 
+def _alignment(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes that read nothing but `ALIGNMENT`, constants, and what is computed of these."""
+    known: set[ir.Value | None] = {value for value in graph.inputs if value.name in ALIGNMENT}
+    chosen = set()
+    for node in graph:
+        if node.domain == DOMAIN and node.op_type == TRIPLANE_RENDER:
+            known.update(node.outputs[1:])
+        elif node.op_type == "GridSample" or not _is_boundary(node):
+            read = [value for value in node.inputs if value is not None and _is_real(value) and not _is_constant(value)]
+            if read and known.issuperset(read):
+                chosen.add(node)
+                known.update(node.outputs)
+    return chosen
+
+
+def _is_constant(value: ir.Value) -> bool:
+    producer = value.producer()
+    return value.is_initializer() or (producer is not None and producer.op_type == "Constant")
+
+
 ISLAND_RULES = (
     IslandRule(
         "camera geometry",
@@ -91,6 +115,11 @@ ISLAND_RULES = (
         "outputs",
         "deformation is a coordinate and the frame is rounded to 8 bits",
         _towards_outputs,
+    ),
+    IslandRule(
+        "alignment",
+        "FP16 would hold the depths that are compared to a tenth of their tolerance, a place to a quarter of a pixel",
+        _alignment,
     ),
 )
 

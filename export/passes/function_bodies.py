@@ -53,12 +53,13 @@ def grid_sample_3d_body() -> ir.Function:
     return _function(GRID_SAMPLE_3D, graph)
 
 
-def triplane_render_body(shapes: Shapes, octaves: int, fp16: bool) -> ir.Function:
-    """The body of TriplaneRender, exported from `rendering.triplane_render`.
+def triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool = False) -> ir.Function:
+    """The body of TriplaneRender, exported from `rendering.triplane_render_placed`.
 
     shapes: of the node's inputs, in order. fp16: planes and weights are FP16; coordinates and compositing stay FP32.
+    placed: whether the node has the output `place`.
     """
-    return _triplane_render_body(shapes, octaves, fp16).clone()
+    return _triplane_render_body(shapes, octaves, fp16, placed).clone()
 
 
 def _body(node: ir.Node) -> ir.Function:
@@ -69,7 +70,8 @@ def _body(node: ir.Node) -> ir.Function:
     shapes = tuple(_shape(node, value) for value in node.inputs)
     last = node.inputs[-1]
     fp16 = last is not None and last.dtype == ir.DataType.FLOAT16
-    return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16)
+    placed = len(node.outputs) == len(OUTPUTS[TRIPLANE_RENDER])
+    return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16, placed)
 
 
 def _shape(node: ir.Node, value: ir.Value | None) -> tuple[int, ...]:
@@ -79,24 +81,27 @@ def _shape(node: ir.Node, value: ir.Value | None) -> tuple[int, ...]:
 
 
 class _TriplaneRender(nn.Module):
-    def __init__(self, octaves: int) -> None:
+    def __init__(self, octaves: int, outputs: int) -> None:
         super().__init__()
         self.octaves = octaves
+        self.outputs = outputs
 
-    def forward(self, deformation: Tensor, camera: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, deformation: Tensor, camera: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         *planes, weight_1, bias_1, weight_2, bias_2 = rest
-        return rendering.triplane_render(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, self.octaves)
+        mlp = weight_1, bias_1, weight_2, bias_2
+        return rendering.triplane_render_placed(deformation, camera, planes, *mlp, self.octaves)[: self.outputs]
 
 
 # The export takes seconds, and a search for a precision plan asks for the same body again and again.
 @functools.cache
-def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool) -> ir.Function:
+def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool) -> ir.Function:
     fixed = FP32_INPUTS[TRIPLANE_RENDER]
     inputs = {
         name: torch.zeros(shape, dtype=torch.float16 if fp16 and name not in fixed else torch.float32)
         for name, shape in zip(input_names(TRIPLANE_RENDER, len(shapes)), shapes, strict=True)
     }
-    graph = export_module(_TriplaneRender(octaves), inputs, OUTPUTS[TRIPLANE_RENDER]).graph
+    outputs = OUTPUTS[TRIPLANE_RENDER][: 3 if placed else 2]
+    graph = export_module(_TriplaneRender(octaves, len(outputs)), inputs, outputs).graph
     _weights_to_constants(graph)
     return _function(TRIPLANE_RENDER, graph, ["octaves"])
 
