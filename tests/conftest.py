@@ -96,6 +96,14 @@ def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundle_aligned(made_once: MadeOnce) -> Path:
+    """The same in FP32 with an aligned identity path."""
+    from tests.support.bundles import SMALL_ALIGNED, write_untrained
+
+    return made_once("bundle-aligned", lambda folder: write_untrained(SMALL_ALIGNED, folder))
+
+
+@pytest.fixture(scope="session")
 def exported_preset(made_once: MadeOnce) -> Callable[[str], Exported]:
     """Preset → what `hidenerf-export` makes of it."""
     return lambda preset: export_preset(preset, made_once)

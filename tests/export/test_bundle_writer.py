@@ -24,6 +24,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import MANIFEST_NAME, Manifest, Weights
+from tests.support.bundles import SMALL_ALIGNED, graphs_of, write_untrained
 from tests.support.engine_sets import write_set
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.full_disk import run_on_small_disk
@@ -120,6 +121,31 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
         assert set(weights) == {"weight_1", "bias_1", "weight_2", "bias_2"}
         np.testing.assert_array_equal(weights["weight_1"], renderer.first.weight.detach())
         np.testing.assert_array_equal(weights["bias_2"], renderer.second.bias.detach())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tmp_path: Path, half: bool) -> None:
+    """It, and what the source encoder says of its own view, are FP32 in every bundle."""
+    precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
+    with graphs_of(bundle_aligned):
+        bundle = open_bundle(write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=precision))
+    assert bundle.kernel_parts is not None
+    refiner, encoder = bundle.kernel_parts.refiner, bundle.graphs["source_encoder"]
+    size, whole_size = SMALL_ALIGNED.render_size, SMALL_ALIGNED.image_size
+    shapes = {
+        "place": (1, 3, size, size),
+        "source_projection": (1, 3, 4),
+        "source_surface": (1, 2, size, size),
+        "source_pixels": (1, 3, whole_size, whole_size),
+        "source_pixels_small": (1, 3, size, size),
+    }
+    assert {name: refiner.inputs[name].shape for name in shapes} == shapes
+    assert all(refiner.inputs[name].dtype == np.float32 for name in shapes)
+    made = shapes.keys() - {"place"}
+    for read in (refiner, bundle.graphs["renderer_refiner"]):
+        assert all(encoder.outputs[name] == read.inputs[name] for name in made)
+    assert "place" not in bundle.graphs["renderer_refiner"].inputs
+    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * SMALL_ALIGNED.aligned_scales
 
 
 def test_writing_again_gives_the_same_bytes(write: Callable[..., None], tmp_path: Path) -> None:

@@ -11,11 +11,17 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from hidenerf.export.custom_ops import TRIPLANE_RENDER, grid_sample_3d, input_names, triplane_render
+from hidenerf.export.custom_ops import (
+    TRIPLANE_RENDER,
+    grid_sample_3d,
+    input_names,
+    triplane_render,
+    triplane_render_placed,
+)
 from hidenerf.export.passes.function_bodies import FunctionBodies, grid_sample_3d_body, triplane_render_body
 from hidenerf.model import geometry, rendering
 from tests.support import reference
-from tests.support.exported import NAMES, PRECISIONS, is_real, passed, plain, run_onnx, value_types, whole
+from tests.support.exported import ALL_NAMES, PRECISIONS, is_real, passed, plain, run_onnx, value_types, whole
 from tests.support.reference import frontal_camera, general_camera
 from tests.support.tiny import TINY
 
@@ -65,20 +71,23 @@ def one_node(op: str, function: ir.Function, inputs: Arrays, outputs: dict[str, 
     return model
 
 
-def render_model(inputs: Arrays) -> ModelProto:
+def render_model(inputs: Arrays, placed: bool = False) -> ModelProto:
     """TriplaneRender of two octaves alone, with the body for these inputs' shapes and types."""
     shapes = tuple(array.shape for array in inputs.values())
     fp16 = inputs["weight_1"].dtype == np.float16
     size = inputs["deformation"].shape[-1]
     outputs = {"rendered": (TensorProto.FLOAT, [1, 5, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
-    return one_node("TriplaneRender", triplane_render_body(shapes, 2, fp16), inputs, outputs)
+    if placed:
+        outputs["place"] = (TensorProto.FLOAT, [1, 3, size, size])
+    return one_node("TriplaneRender", triplane_render_body(shapes, 2, fp16, placed), inputs, outputs)
 
 
 def test_the_ops_are_good_citizens_of_pytorch() -> None:
     volume, grid = torch.randn(1, 2, 3, 4, 5), torch.rand(1, 2, 3, 4, 3) * 2 - 1
     torch.library.opcheck(grid_sample_3d, (volume, grid))
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
-    torch.library.opcheck(triplane_render, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
+    for op in (triplane_render, triplane_render_placed):
+        torch.library.opcheck(op, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
 
 
 def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
@@ -86,7 +95,8 @@ def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     halves = [a.half() for a in inputs[2:]]
     arguments = (*inputs[:2], halves[:2], *halves[2:], 2)
-    torch.library.opcheck(triplane_render, arguments)
+    for op in (triplane_render, triplane_render_placed):
+        torch.library.opcheck(op, arguments)
     with torch.device("meta"):
         assert grid_sample_3d(volume.to("meta"), grid.to("meta")).shape == (2, 3, 2, 3, 4)
 
@@ -96,8 +106,9 @@ def test_in_pytorch_the_ops_are_the_models_functions() -> None:
     assert torch.equal(grid_sample_3d(volume, grid), geometry.grid_sample_3d(volume, grid))
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     arguments = (*inputs[:2], inputs[2:4], *inputs[4:], 2)
-    for found, expected in zip(triplane_render(*arguments), rendering.triplane_render(*arguments), strict=True):
-        assert torch.equal(found, expected)
+    expected = rendering.triplane_render_placed(*arguments)
+    assert all(map(torch.equal, triplane_render(*arguments), expected[:2]))
+    assert all(map(torch.equal, triplane_render_placed(*arguments), expected))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +146,20 @@ def test_triplane_renders_half_body_keeps_coordinates_and_compositing_in_single(
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_where_rays_end_is_composited_in_single(kind: type[np.floating]) -> None:
+    """The third output against PyTorch in FP64: planes and weights rounded to FP16 move it no more than alpha."""
+    inputs = field(5, 3, (8, 4), 2, frontal_camera(6.0, 2.4), seed=3)
+    inputs |= {name: array.astype(kind) for name, array in inputs.items() if name not in ("deformation", "camera")}
+    found = run_onnx(render_model(inputs, placed=True), inputs)
+    exact = [torch.from_numpy(array).double() for array in inputs.values()]
+    expected = rendering.triplane_render_placed(*exact[:2], exact[2:4], *exact[4:], 2)
+    assert expected[2].abs().max() > 0.1
+    for name, value in zip(("rendered", "alpha", "place"), expected, strict=True):
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], value, atol=1e-5 if kind == np.float32 else 3e-3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
     rng = np.random.default_rng(4)
     volume = rng.standard_normal((1, 3, 4, 5, 300)).astype(kind)
@@ -154,7 +179,14 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("source_encoder", ["GridSample3d"] * 2), ("led", []), ("renderer_refiner", ["TriplaneRender"])],
+    [
+        ("source_encoder", ["GridSample3d"] * 2),
+        ("led", []),
+        ("renderer_refiner", ["TriplaneRender"]),
+        ("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"]),
+        ("aligned renderer_refiner", ["TriplaneRender"]),
+        ("aligned refiner", []),
+    ],
 )
 def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[str]) -> None:
     model = whole(name, precision)
@@ -166,6 +198,8 @@ def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         assert attributes.pop("plugin_namespace") == b"hidenerf"
         assert attributes.pop("plugin_version") == b"1"
+        if node.op_type == "TriplaneRender":
+            assert len(node.output) == (3 if name.startswith("aligned") else 2)
         assert attributes == ({"octaves": TINY.encoding_octaves} if node.op_type == "TriplaneRender" else {})
     for function in model.functions:
         assert {"plugin_namespace", "plugin_version"} <= set(function.attribute)
@@ -182,7 +216,7 @@ def test_triplane_renders_inputs_stand_in_order(precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> None:
     model = whole(name, precision)
     nodes = [node.name for node in model.graph.node]
@@ -198,7 +232,7 @@ def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> Non
 
 def test_after_inlining_names_are_unique_and_coordinates_single() -> None:
     """In an FP16 file no body casts a camera, a deformation or a grid down, nor samples in FP16."""
-    for name in ("source_encoder", "renderer_refiner"):
+    for name in set(ALL_NAMES) - {"led"}:
         model = whole(name, "fp16")
         inlined = onnx.inliner.inline_local_functions(model)
         types = value_types(model)

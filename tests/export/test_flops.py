@@ -6,7 +6,7 @@ import pytest
 
 from hidenerf.export.flops import frame_flops
 from hidenerf.model.config import PRESETS, ModelConfig
-from tests.support.tiny import TINY
+from tests.support.tiny import TINY, aligned_config
 
 
 def convolution(inputs: int, outputs: int, kernel: int, size: int) -> int:
@@ -17,22 +17,28 @@ def refiner(config: ModelConfig, hoisted: bool) -> int:
     """Encoder from R to R/4, then two 3×3 convolutions a scale, a 1×1 where channels change, and the head."""
     at_render_size = config.refiner_channels[-3:]
     size = config.render_size
-    total = convolution(config.render_channels + 1, at_render_size[0], 3, size)
+    guides = {"none": 0, "maps": 4, "maps and picture": 4 + 3}[config.alignment]
+    total = convolution(config.render_channels + 1 + guides, at_render_size[0], 3, size)
     for fine, coarse in itertools.pairwise(at_render_size):
         size //= 2
         total += convolution(fine, coarse, 3, size)
     before = config.refiner_channels[-1]
     width = config.spade_width
-    for after, identity in zip(config.refiner_channels[::-1], config.identity_channels[::-1], strict=True):
+    for scale, after in enumerate(config.refiner_channels[::-1]):
+        identity = config.identity_channels[::-1][scale]
         total += convolution(before, after, 3, size) + convolution(after, after, 3, size)
         if before != after:
             total += convolution(before, after, 1, size)
-        if not hoisted:
+        constant = config.alignment != "none" and scale >= config.aligned_scales
+        if not hoisted and not constant:
             for channels in (before, after):
                 total += convolution(identity, width, 3, size) + 2 * convolution(width, channels, 3, size)
         before = after
         size *= 2
-    return total + convolution(config.refiner_channels[0], 4, 3, config.image_size)
+    own_pixels = config.alignment == "maps and picture"
+    if own_pixels:
+        total += convolution(4, config.refiner_channels[1], 3, config.image_size)
+    return total + convolution(config.refiner_channels[0], 5 if own_pixels else 4, 3, config.image_size)
 
 
 def led(config: ModelConfig) -> int:
@@ -59,7 +65,10 @@ def mlp(config: ModelConfig) -> int:
     return 2 * points * config.mlp_width * (inputs + config.render_channels + 1)
 
 
-@pytest.mark.parametrize("config", [TINY, *PRESETS.values()], ids=lambda config: config.name)
+ALIGNED = [aligned_config("maps", 2), aligned_config("maps and picture", 8)]
+
+
+@pytest.mark.parametrize("config", [TINY, *PRESETS.values(), *ALIGNED], ids=lambda c: f"{c.name}, {c.alignment}")
 def test_the_count_is_that_of_the_configs_convolutions(config: ModelConfig) -> None:
     counted = frame_flops(config)
     assert counted.refiner == refiner(config, hoisted=True)

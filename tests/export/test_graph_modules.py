@@ -2,15 +2,25 @@
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 
-from hidenerf.export.graph_modules import RendererRefiner, fold_batch_norms, fold_refiner_biases, graph_modules
+from hidenerf.export.graph_modules import (
+    RendererRefiner,
+    fold_batch_norms,
+    fold_constant_norms,
+    fold_refiner_biases,
+    graph_modules,
+    refiner_module,
+    source_tensors,
+)
 from hidenerf.model import geometry
+from hidenerf.model.alignment import align
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
 from tests.support.exported import reference_values, tiny_graphs
-from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, aligned_model, randomise_norms, tiny_inputs, tiny_model
 
 
 def test_hoisted_and_unhoisted_models_agree() -> None:
@@ -52,6 +62,55 @@ def test_the_refiners_biases_move_into_the_norms_that_follow() -> None:
         expected = model.refiner(rendered, alpha, identity)
         for found, same in zip(moved.refiner(rendered, alpha, identity), expected, strict=True):
             torch.testing.assert_close(found, same, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3), ("maps and picture", 8)])
+def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: int) -> None:
+    """The source's own view, maps less their constants and folded norms, against the model with nothing hoisted."""
+    model, values = aligned_model(alignment, scales), tiny_inputs(seed=2)
+    with torch.no_grad():
+        whole = model(**values)
+    graphs = graph_modules(model)
+    for graph in graphs:
+        values |= graph.run(values)
+    refiner = refiner_module(graphs[-1])
+    assert list(refiner.inputs)[:3] == ["rendered", "rendered_alpha", "place"]
+    known = [name for name in refiner.inputs if name.startswith("source_")]
+    assert known == list(source_tensors(model.config))
+    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * min(scales, 4)
+    alone = refiner.run(values | whole._asdict())
+    assert whole.frame.std() > 0.05
+    assert (whole.frame - model(**tiny_inputs(seed=2) | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
+    for found in (values, alone):
+        torch.testing.assert_close(found["alpha"], whole.alpha[0, 0].clamp(0, 1), atol=1e-4, rtol=0)
+        assert (found["frame"].int() - frame_to_uint8(whole.frame).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3)])
+def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int) -> None:
+    """In FP64: biases go into norms whose γ and β are sampled or constant, constant norms into convolutions."""
+    model = aligned_model(alignment, scales).double()
+    inputs = {name: tensor.double() for name, tensor in tiny_inputs(seed=2).items()}
+    moved = copy.deepcopy(model)
+    fold_refiner_biases(moved)
+    fold_constant_norms(moved)
+    kept = [
+        f"{index}.{name}"
+        for index, block in enumerate(moved.refiner.blocks)
+        for name in ("first", "second")
+        if getattr(block, name).bias is not None
+    ]
+    assert kept == [*(f"{index}.first" for index in range(scales, 4)), "3.second"]
+    with torch.no_grad():
+        expected = model(**inputs)
+        planes = model.appearance(inputs["source_image"], inputs["source_camera"])
+        view = model.source_view(planes, inputs["source_camera"])
+        alignment_found = align(view, expected.place, expected.rendered_alpha)
+        assert 0.02 < alignment_found.shown.mean() < 0.98
+        maps = moved.refiner.fold(model.id_encoder(inputs["source_image"]))
+        rendered = expected.rendered, expected.rendered_alpha
+        found = moved.refiner.forward_folded(*rendered, maps, alignment_found, inputs["source_image"])
+    torch.testing.assert_close(found, (expected.frame, expected.alpha), atol=1e-11, rtol=0)
 
 
 def test_planes_are_those_of_the_appearance_module() -> None:

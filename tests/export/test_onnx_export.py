@@ -13,18 +13,19 @@ from torch import Tensor, nn
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.export.onnx_export import export_module
 from tests.support.exported import (
+    ALL_NAMES,
     NAMES,
     PRECISIONS,
     export_plain,
+    graph_of,
     plain,
-    reference_values,
     run_onnx,
-    tiny_graphs,
+    values_of,
     whole,
 )
 from tests.support.tiny import TINY, tiny_model
 
-every_file = pytest.mark.parametrize(("name", "precision"), [(n, p) for p in PRECISIONS for n in NAMES])
+every_file = pytest.mark.parametrize(("name", "precision"), [(n, p) for p in PRECISIONS for n in ALL_NAMES])
 
 
 def nodes_of(model: onnx.ModelProto) -> list[NodeProto]:
@@ -86,18 +87,18 @@ def test_no_node_is_computed_from_constants_only(name: str, precision: str) -> N
 
 @every_file
 def test_tensors_have_the_graphs_names_and_static_shapes(name: str, precision: str) -> None:
-    model, graph = whole(name, precision), tiny_graphs()[name]
+    model, graph = whole(name, precision), graph_of(name)
     assert [value.name for value in model.graph.input] == list(graph.inputs)
     assert [value.name for value in model.graph.output] == list(graph.outputs)
     for value in [*model.graph.input, *model.graph.output]:
         shape = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-        assert shape == list(reference_values()[value.name].shape), value.name
+        assert shape == list(values_of(name)[value.name].shape), value.name
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_onnx_runtime_agrees_with_pytorch(name: str) -> None:
     """On random inputs and other cameras than the export's examples, so nothing of those was baked in."""
-    values = {key: value.numpy() for key, value in reference_values().items()}
+    values = {key: value.numpy() for key, value in values_of(name).items()}
     for output, found in run_onnx(whole(name, "fp32"), values).items():
         assert found.dtype == values[output].dtype
         if output == "frame":
@@ -125,7 +126,7 @@ def test_no_convolution_of_the_source_runs_per_frame() -> None:
     assert len(convolutions["renderer_refiner"]) == 3 + 2 * len(TINY.refiner_channels) + 3 + 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_batch_norms_are_gone(name: str) -> None:
     assert not any(node.op_type == "BatchNormalization" for node in plain(name).graph.node)
 

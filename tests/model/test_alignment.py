@@ -10,27 +10,11 @@ from torch import Tensor
 from hidenerf.model.alignment import Alignment, SourceView, align, sample, source_projection
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.growth import fill_absent, grown
-from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.camera import canonical_camera, project
 from hidenerf.runtime.errors import HideNerfError
-from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, aligned_config, aligned_model, tiny_inputs, tiny_model
 
 VARIANTS = [("maps", 8), ("maps", 2), ("maps and picture", 8), ("maps and picture", 3)]
-
-
-def config(alignment: str, scales: int) -> ModelConfig:
-    return dataclasses.replace(TINY, alignment=alignment, aligned_scales=scales)
-
-
-def aligned_model(alignment: str, scales: int) -> HideNerf:
-    model, _ = grown(tiny_model(), config(alignment, scales))
-    torch.manual_seed(2)
-    randomise_norms(model, 3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "absent" in name or "detail" in name or "stem.0" in name:
-                parameter.normal_(0, 0.3)
-    return model.eval()
 
 
 def test_points_are_projected_as_the_runtime_does() -> None:
@@ -121,7 +105,7 @@ def test_every_parameter_learns(alignment: str, scales: int) -> None:
 def test_with_what_is_new_left_out_a_grown_model_draws_as_before() -> None:
     model = tiny_model()
     inputs = tiny_inputs(1)
-    whole, said = grown(model, config("maps and picture", 8))
+    whole, said = grown(model, aligned_config("maps and picture", 8))
     assert "refiner.detail.weight" in said
     assert "left out" not in said
     with torch.no_grad():
@@ -154,7 +138,7 @@ class _Still(Alignment):
 
 def test_constants_begin_as_the_mean_of_the_old_maps() -> None:
     model = tiny_model()
-    whole, _ = grown(model, config("maps", 8))
+    whole, _ = grown(model, aligned_config("maps", 8))
     pictures = tiny_inputs(2)["source_image"]
     fill_absent(whole, model, pictures, torch.ones(2, 1, 32, 32))
     spade, feature = model.refiner.blocks[0].spades[0], model.id_encoder(pictures)[-1]  # type: ignore[index]

@@ -1,4 +1,7 @@
-"""The tiny model's graphs, exported once for all tests of this folder (an export takes seconds)."""
+"""The tiny models' graphs, exported once for all tests of this folder (an export takes seconds).
+
+Graphs of the model with an aligned identity path go by their names with `ALIGNED` before them.
+"""
 
 import functools
 import logging
@@ -20,9 +23,12 @@ from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import Pass, apply_passes
 from hidenerf.export.passes.fp16 import island_counts as counts_of
 from hidenerf.export.precision import FloatPrecision, passes_for
-from tests.support.tiny import tiny_inputs, tiny_model
+from tests.support.tiny import aligned_model, tiny_inputs, tiny_model
 
 NAMES = ("source_encoder", "led", "renderer_refiner")
+ALIGNED = "aligned "
+# Its graph `led` is that of the other model.
+ALL_NAMES = (*NAMES, f"{ALIGNED}source_encoder", f"{ALIGNED}renderer_refiner")
 PRECISIONS = ("fp32", "fp16")
 
 
@@ -32,8 +38,21 @@ def tiny_graphs() -> dict[str, GraphModule]:
 
 
 @functools.cache
+def aligned_graphs() -> dict[str, GraphModule]:
+    """Maps and picture, the finest scale with constants."""
+    return {graph.name: graph for graph in graph_modules(aligned_model("maps and picture", 3))}
+
+
+@functools.cache
 def tiny_refiner() -> GraphModule:
     return refiner_module(tiny_graphs()["renderer_refiner"])
+
+
+def graph_of(name: str) -> GraphModule:
+    """A graph before its export. name: one of `ALL_NAMES`, or either model's `refiner`."""
+    graphs = aligned_graphs() if name.startswith(ALIGNED) else tiny_graphs()
+    name = name.removeprefix(ALIGNED)
+    return refiner_module(graphs["renderer_refiner"]) if name == "refiner" else graphs[name]
 
 
 def export_plain(graph: GraphModule) -> bytes:
@@ -46,7 +65,7 @@ def export_plain(graph: GraphModule) -> bytes:
 
 @functools.cache
 def _plain(name: str) -> bytes:
-    return export_plain(tiny_refiner() if name == "refiner" else tiny_graphs()[name])
+    return export_plain(graph_of(name))
 
 
 def plain(name: str) -> ModelProto:
@@ -87,6 +106,20 @@ def reference_values() -> dict[str, torch.Tensor]:
     for graph in tiny_graphs().values():
         values |= graph.run(values)
     return values
+
+
+@functools.cache
+def aligned_values() -> dict[str, torch.Tensor]:
+    """The same of the model with an aligned identity path."""
+    values = tiny_inputs(seed=2)
+    for graph in aligned_graphs().values():
+        values |= graph.run(values)
+    return values
+
+
+def values_of(name: str) -> dict[str, torch.Tensor]:
+    """`reference_values` or `aligned_values`, by the name of a graph."""
+    return aligned_values() if name.startswith(ALIGNED) else reference_values()
 
 
 def run_onnx(model: ModelProto, inputs: dict[str, Any]) -> dict[str, NDArray[Any]]:

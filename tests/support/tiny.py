@@ -1,9 +1,12 @@
 """The smallest models that have every part, with statistics and weights of their batch norms that hide nothing."""
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
 from hidenerf.model.config import ModelConfig
+from hidenerf.model.growth import grown
 from hidenerf.model.hidenerf import HideNerf, random_model
 from tests.support.reference import general_camera
 
@@ -59,6 +62,23 @@ def tiny_model(seed: int = 3) -> HideNerf:
         # Initialisation makes these two small so that training starts gently; tests should see what they do.
         model.deformation.head.weight.mul_(10.0)
         model.refiner.head.weight.mul_(10.0)
+    return model.eval()
+
+
+def aligned_config(alignment: str, scales: int) -> ModelConfig:
+    """`TINY` with an aligned identity path."""
+    return dataclasses.replace(TINY, alignment=alignment, aligned_scales=scales)
+
+
+def aligned_model(alignment: str, scales: int) -> HideNerf:
+    """`tiny_model` with an aligned identity path whose every part shows in the frame."""
+    model, _ = grown(tiny_model(), aligned_config(alignment, scales))
+    randomise_norms(model, 3)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "absent" in name or "detail" in name or "stem.0" in name:
+                parameter.normal_(0, 0.3, generator=generator)
     return model.eval()
 
 

@@ -13,12 +13,16 @@ from hidenerf.calibration.parity.measurement import (
     collect_poses,
     measure_parity,
 )
+from hidenerf.calibration.parity.reference import model_of
 from hidenerf.calibration.parity.sides import BundleSide, TorchSide
 from hidenerf.calibration.parity.thresholds import thresholds_for
+from hidenerf.export.graph_modules import source_tensors
+from hidenerf.export.precision import FloatPrecision
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.sources.source import Source
+from tests.support.bundles import SMALL_ALIGNED, graphs_of, write_untrained
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +151,22 @@ def test_a_bundle_against_itself_differs_in_nothing(
     assert rounded.thresholds == thresholds_for("fp16")
     assert rounded.passed
     assert any(row.difference.max_abs > 0.0 for row in rounded.tensors)
+
+
+@pytest.mark.parametrize("precision", list(FloatPrecision))
+def test_a_bundle_of_an_aligned_model_passes(
+    bundle_aligned: Path, tmp_path: Path, poses: list[Pose], precision: FloatPrecision
+) -> None:
+    """Its graphs pass on what they know of the source's view; hoisted they are the model with nothing hoisted."""
+    with graphs_of(bundle_aligned):
+        folder = write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=precision)
+    with Animator(folder, "onnxruntime-cpu") as animator:
+        source = animator.set_source(demo_source_path())
+        model = model_of(animator.bundle, None)
+        found = measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
+    assert found.passed
+    assert found.thresholds == thresholds_for(precision.value)
+    rows = {(row.graph, row.tensor): row.difference for row in found.tensors}
+    assert rows["source_encoder", "source_pixels"].max_abs == 0.0
+    assert {("source_encoder", name) for name in source_tensors(SMALL_ALIGNED)} <= rows.keys()
+    assert (HOISTING, "frame") in rows

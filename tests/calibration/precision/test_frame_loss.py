@@ -50,6 +50,24 @@ def data(animator: Animator) -> CalibrationData:
     return CalibrationData(sources, samples, {})
 
 
+def test_an_aligned_model_is_searched_by_the_same_frames(bundle_aligned: Path, data: CalibrationData) -> None:
+    """The renderer alone passes on where rays end, and INT8 may read the guides and the source's own pixels."""
+    models = load_models(open_bundle(bundle_aligned))
+    int8 = Int8Frames(models, data, [0, 1, 3])
+    read = {layer.layer: layer for layer in convolutions(models["refiner"].graph)}
+    for scales in ({}, {"renderer_refiner": {"refiner.stem.0": 0.01, "refiner.detail": 0.01}}):
+        assert all(layer in read for layers in scales.values() for layer in layers)
+        changed = {
+            name: Int8Convolutions(scales.get(name, {}))(model.clone())
+            for name, model in models.items()
+            if name != "refiner"
+        }
+        expected = whole_frames(changed, data)
+        for found, number in zip(int8.frames(scales), (0, 1, 3), strict=True):
+            # Graphs that are cut in two are fused otherwise, which can turn a rounding.
+            assert np.abs(found.astype(int) - expected[number]).max() <= 1
+
+
 def test_any_set_of_int8_layers_gives_the_frames_of_whole_graphs(models: Models, data: CalibrationData) -> None:
     layers = {name: convolutions(model.graph) for name, model in models.items()}
     int8 = Int8Frames(models, data, [0, 1, 3])

@@ -10,14 +10,15 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from hidenerf.export.passes.fp16 import ISLAND_RULES, RANGE_GUARD, Fp16, find_islands
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.exported import (
+    ALL_NAMES,
     NAMES,
     is_real,
     island_counts,
     passed,
     plain_ir,
-    reference_values,
     run_onnx,
     value_types,
+    values_of,
     whole,
 )
 
@@ -241,8 +242,29 @@ def test_a_large_weight_inside_an_island_is_kept() -> None:
     converted(make(nodes, {"camera": PICTURE}, {"features": PICTURE}, WEIGHT | factor))
 
 
+def test_the_alignment_stays_fp32_and_what_it_is_mixed_with_does_not() -> None:
+    """A depth is compared in FP32; the share that comes of it scales features in FP16, cast once."""
+    nodes = [
+        node("Mul", ["place", "source_projection"], "depth"),
+        node("GridSample", ["source_surface", "grid"], "found", mode="linear"),
+        node("Sub", ["depth", "found"], "excess"),
+        node("Sigmoid", ["excess"], "shown"),
+        conv("planes", "features"),
+        node("Mul", ["features", "shown"], "maps"),
+        node("Add", ["maps", "shown"], "sums"),
+    ]
+    inputs = {"place": PICTURE, "source_projection": PICTURE, "source_surface": PICTURE, "planes": PICTURE}
+    weights = WEIGHT | {"grid": np.zeros((1, 4, 4, 2), np.float32)}
+    model, counts = converted(make(nodes, inputs, {"sums": PICTURE}, weights))
+    types = value_types(model)
+    assert {types[name] for name in ("place", "source_projection", "depth", "found", "excess", "shown")} == {FP32}
+    assert {types[name] for name in ("features", "maps", "sums")} == {FP16}
+    assert casts(model) == [("shown", FP16)]
+    assert (counts["alignment"], counts["grid sampling"]) == (3, 1)
+
+
 def test_every_rule_says_why() -> None:
-    assert [rule.name for rule in ISLAND_RULES] == ["camera geometry", "grid sampling", "outputs"]
+    assert [rule.name for rule in ISLAND_RULES] == ["camera geometry", "grid sampling", "outputs", "alignment"]
     assert all(rule.reason for rule in ISLAND_RULES)
 
 
@@ -357,7 +379,37 @@ def test_boundaries_of_the_real_graphs() -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_boundaries_of_an_aligned_models_graphs() -> None:
+    """What the source's surface is found with, and its pixels, are FP32; maps are FP16."""
+    maps = {f"{kind}_{layer}": FP16 for kind in ("gamma", "beta") for layer in range(6)}
+    known = dict.fromkeys(("source_projection", "source_surface", "source_pixels", "source_pixels_small"), FP32)
+    planes = {"planes_0": FP16, "planes_1": FP16}
+    pictures = {"source_image": FP32, "source_camera": FP32, "secc_canonical": FP32}
+    frame = {"frame": int(TensorProto.UINT8), "alpha": FP32}
+    assert boundary_types("aligned source_encoder") == pictures | {"led_canonical": FP16} | planes | maps | known
+    coordinates = {"deformation": FP32, "camera": FP32}
+    assert boundary_types("aligned renderer_refiner") == coordinates | planes | known | maps | frame
+    rendered = {"rendered": FP32, "rendered_alpha": FP32, "place": FP32}
+    assert boundary_types("aligned refiner") == rendered | known | maps | frame
+
+
+@pytest.mark.parametrize("name", ["aligned renderer_refiner", "aligned refiner"])
+def test_an_aligned_models_coordinates_are_fp32_and_its_layers_fp16(name: str) -> None:
+    """Only coordinates and depths are divided; the six sampled layers and the two of constants are multiply-adds."""
+    model = whole(name, "fp16")
+    types = value_types(model)
+    divided = [n for n in model.graph.node if n.op_type == "Div"]
+    assert divided
+    assert {types[value] for n in divided for value in n.output} == {FP32}
+    leaky = [n.input[0] for n in model.graph.node if n.op_type == "LeakyRelu"]
+    assert {types[value] for value in leaky} == {FP16}
+    multiplied = {n.output[0]: n for n in model.graph.node if n.op_type in ("Mul", "Add")}
+    norms = [multiplied[value] for value in leaky if value in multiplied]
+    assert len(norms) >= 7
+    assert all(types[value] == FP16 for n in norms for value in n.input)
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_types_agree_everywhere_and_onnx_runtime_takes_it(name: str) -> None:
     model = whole(name, "fp16")
     onnx.checker.check_model(model, full_check=True)
@@ -371,10 +423,10 @@ def test_types_agree_everywhere_and_onnx_runtime_takes_it(name: str) -> None:
     assert {key: types[key] for key in recorded if key in types} == {
         key: kind for key, kind in recorded.items() if key in types
     }
-    run_onnx(model, {key: value.numpy() for key, value in reference_values().items()})
+    run_onnx(model, {key: value.numpy() for key, value in values_of(name).items()})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_no_grid_sample_is_fp16_not_even_in_a_body(name: str) -> None:
     model = whole(name, "fp16")
     types = value_types(model)
@@ -383,7 +435,7 @@ def test_no_grid_sample_is_fp16_not_even_in_a_body(name: str) -> None:
             assert {types[value] for value in [*n.input, *n.output]} == {FP32}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_every_convolution_is_fp16(name: str) -> None:
     model = whole(name, "fp16")
     types = value_types(model)
@@ -403,16 +455,17 @@ def test_camera_geometry_of_the_real_graphs_is_fp32() -> None:
 
 
 def test_counts_tell_what_stayed_fp32() -> None:
-    for name in NAMES:
+    for name in ALL_NAMES:
         islands = find_islands(plain_ir(name).graph)
         assert island_counts(name) == {RANGE_GUARD: 0} | {
             rule.name: sum(chosen == rule.name for chosen in islands.values()) for rule in ISLAND_RULES
         }
+    assert all(island_counts(name)["alignment"] == 0 for name in NAMES)
     assert island_counts("led")["grid sampling"] == 1
     assert island_counts("renderer_refiner")["outputs"] > 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_no_cast_undoes_another(name: str) -> None:
     """A value cast to FP32 is not cast back, which would lose the precision that the island is for."""
     model = whole(name, "fp16")
@@ -422,8 +475,9 @@ def test_no_cast_undoes_another(name: str) -> None:
 
 def test_fp16_graphs_stay_near_the_fp32_ones() -> None:
     """Only rounding of weights and features: ONNX Runtime's CPU computes FP16 in FP32."""
-    values = {key: value.numpy() for key, value in reference_values().items()}
-    for name, tolerance in (("source_encoder", 2e-2), ("led", 1e-3), ("renderer_refiner", 2e-2)):
+    for name in ALL_NAMES:
+        values = {key: value.numpy() for key, value in values_of(name).items()}
+        tolerance = 1e-3 if name == "led" else 2e-2
         for output, found in run_onnx(whole(name, "fp16"), values).items():
             expected = values[output].astype(np.float64)
             scale = 255.0 if output == "frame" else max(1.0, np.abs(expected).max())
