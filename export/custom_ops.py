@@ -27,6 +27,9 @@ PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": str(OP_VERSIO
 GRID_SAMPLE_3D, TRIPLANE_RENDER = "GridSample3d", "TriplaneRender"
 # A node may leave out the last output of TriplaneRender.
 OUTPUTS: dict[str, tuple[str, ...]] = {GRID_SAMPLE_3D: ("sampled",), TRIPLANE_RENDER: ("rendered", "alpha", "place")}
+# Attribute of a TriplaneRender with all three outputs, 1: TensorRT's parser does not tell a plugin how many outputs its
+# node has, but its attributes.
+PLACE = "place"
 # Inputs that stay FP32 in an FP16 graph; every other floating-point input may be FP16.
 FP32_INPUTS = {GRID_SAMPLE_3D: ("grid",), TRIPLANE_RENDER: ("deformation", "camera")}
 # Outputs that are FP32 in an FP16 graph; every other floating-point output has the data's type.
@@ -156,16 +159,17 @@ def _grid_sample_3d_node(volume, grid):  # type: ignore[no-untyped-def]  # onnxs
 
 
 def _triplane_render_node(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves):  # type: ignore[no-untyped-def]
-    return _render_node(2, [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2], octaves)
+    return _render_node(2, [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2], octaves=octaves)
 
 
 def _triplane_render_placed_node(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves):  # type: ignore[no-untyped-def]
-    return _render_node(3, [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2], octaves)
+    inputs = [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2]
+    return _render_node(3, inputs, octaves=octaves, **{PLACE: 1})
 
 
-def _render_node(outputs: int, inputs: Sequence[Any], octaves: int) -> Any:
-    node = onnxscript.values.Op(_OPSET, TRIPLANE_RENDER, _schema(TRIPLANE_RENDER, len(inputs), outputs, ["octaves"]))
-    return node(*inputs, octaves=octaves, **PLUGIN_ATTRIBUTES)
+def _render_node(outputs: int, inputs: Sequence[Any], **integers: int) -> Any:
+    schema = _schema(TRIPLANE_RENDER, len(inputs), outputs, list(integers))
+    return onnxscript.values.Op(_OPSET, TRIPLANE_RENDER, schema)(*inputs, **integers, **PLUGIN_ATTRIBUTES)
 
 
 # PyTorch op → function that makes its ONNX node, for `torch.onnx.export`.

@@ -13,6 +13,7 @@ from hidenerf.export.custom_ops import (
     FP32_INPUTS,
     GRID_SAMPLE_3D,
     OUTPUTS,
+    PLACE,
     PLUGIN_ATTRIBUTES,
     TRIPLANE_RENDER,
     input_names,
@@ -103,7 +104,7 @@ def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool
     outputs = OUTPUTS[TRIPLANE_RENDER][: 3 if placed else 2]
     graph = export_module(_TriplaneRender(octaves, len(outputs)), inputs, outputs).graph
     _weights_to_constants(graph)
-    return _function(TRIPLANE_RENDER, graph, ["octaves"])
+    return _function(TRIPLANE_RENDER, graph, ["octaves", PLACE] if placed else ["octaves"])
 
 
 def _weights_to_constants(graph: ir.Graph) -> None:
