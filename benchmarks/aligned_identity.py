@@ -39,6 +39,7 @@ REPORT_SECONDS = 15.0
 @click.option("--skin-share", type=float, default=0.7)
 @click.option("--real-share", type=float, default=0.3, help="Of the pairs, those of --clips.")
 @click.option("--config", "config_path", type=click.Path(path_type=Path))
+@click.option("--search/--no-search", default=True, help="Let cuDNN look for its fastest kernels: half a minute.")
 @click.option("--workers", type=int, default=12)
 @click.option("--capacity", type=int, default=16384)
 @click.option("--warm-up", type=int, default=4096)
@@ -90,6 +91,7 @@ def train_all(
     skin_share: float,
     real_share: float,
     config_path: Path | None,
+    search: bool,
     workers: int,
     capacity: int,
     warm_up: int,
@@ -134,7 +136,7 @@ def train_all(
 
     out.mkdir(parents=True, exist_ok=True)
     torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = search
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     length = {"steps": steps} if steps else {"seconds": seconds}
     values = {"seed": seed, **length, **(read_config(config_path) if config_path else {})}
@@ -155,8 +157,12 @@ def train_all(
             files = read_clips(clip_folder, preset)
             real = stack.enter_context(ClipPairs(files, preset, device, min(2048, capacity), 2, seed))
             real.warm_up(min(1024, warm_up))
-            pairs = MixedPairs(pairs, WithoutSurfaces(ChangedPairs(real, seed)), real_share, seed)
-        replay.warm_up(warm_up)
+            changed = WithoutSurfaces(ChangedPairs(real, seed))
+            first_pairs: PairSource = changed
+            pairs = MixedPairs(pairs, changed, real_share, seed)
+        else:
+            replay.warm_up(warm_up)
+            first_pairs = pairs
         say(f"pools ready: {replay.pairs_per_second:.0f} synthetic pairs/s; {json.dumps(settings.to_dict())}")
 
         def keep(trainer: Trainer, shown: Batch, name: str) -> None:
@@ -180,17 +186,19 @@ def train_all(
             model, added = grown(old, config, seed)
             say(f"{name}: {added if number < 2 else ''}")
             torch.manual_seed(seed)
-            shown = pairs.sample(8)
+            shown = first_pairs.sample(8)
             if alignment != "none" and old.config.alignment == "none":
-                first = pairs.sample(settings.batch_size)
+                first = first_pairs.sample(settings.batch_size)
                 fill_absent(model.to(device), old.to(device), first.source_image, first.source_mask)
             trainer = Trainer(config, settings, Processes(device), initial=model)
             if resume is not None:
                 load_state(trainer, resume)
             clock = PhaseClock(device)
             progress = trainer.seconds
+            # Meanwhile the painter's kernels are compiled, too.
             for _ in range(SETTLING_STEPS if not steps else 0):
-                trainer.train_step(pairs, clock)
+                trainer.train_step(first_pairs, clock)
+            replay.warm_up(warm_up)
             since = reported = saved = time.monotonic()
             reported_step, settled = trainer.step, trainer.step
             sums: dict[str, torch.Tensor] = {}

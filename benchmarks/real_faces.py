@@ -23,16 +23,20 @@ from torch import Tensor
 from hidenerf.commands.errors import user_errors
 from hidenerf.model.alignment import SourceView, align
 from hidenerf.model.checkpoint import load_checkpoint
-from hidenerf.model.config import UNALIGNED
+from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.secc import secc
+from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.clips.file import CLIP_SUFFIX, ClipFile, open_clip
-from hidenerf.training.evaluation.held_out import HeldOutEvaluation
-from hidenerf.training.evaluation.metrics import image_scores
+from hidenerf.training.data.synthetic.heads import load_head_mesh
+from hidenerf.training.data.synthetic.pair_rendering import render_pairs
+from hidenerf.training.data.synthetic.people import make_held_out_pair, portrait_person
+from hidenerf.training.data.synthetic.portrait_reading import read_portrait_skins
+from hidenerf.training.evaluation.metrics import image_scores, rounded
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -48,8 +52,8 @@ class Judge:
     """dlib's detector, its five points, and its recogniser."""
 
     def __init__(self) -> None:
-        import dlib
-        import face_recognition_models as files
+        import dlib  # type: ignore[import-untyped]
+        import face_recognition_models as files  # type: ignore[import-untyped]
 
         self._detect = dlib.get_frontal_face_detector()
         self._points = dlib.shape_predictor(files.pose_predictor_five_point_model_location())
@@ -201,24 +205,40 @@ def energy(picture: Picture, inside: NDArray[np.bool_]) -> float:
     return float(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))[inside].mean())
 
 
-def synthetic(model: HideNerf, people: int) -> tuple[dict[str, list[float]], list[Picture]]:
-    """Synthetic people never seen, turned by SYNTHETIC_YAW either way: figures, and rows of source, truth, frame."""
-    held_out = HeldOutEvaluation(model, torch.device("cpu"))
+def turned_heads(config: ModelConfig, people: int, skins: Path | None) -> Batch:
+    """Synthetic people never seen, with real skin where a folder of stills is given: sources from in front with one
+    expression, targets turned by SYNTHETIC_YAW either way with another."""
+    device, model = torch.device("cpu"), load_head_mesh().face_model
+    portraits = None if skins is None else read_portrait_skins(skins, config, 1.0, 1)
     pairs = []
     for index in range(people):
+        pair = make_held_out_pair(model, index)
         yaw = SYNTHETIC_YAW * (1 - 2 * (index % 2))
-        source = canonical_camera()
-        pairs.append(dataclasses.replace(held_out.person(index), source_camera=source, camera=canonical_camera(yaw)))
+        if portraits is not None:
+            number = index * len(portraits.portraits) // people
+            random = np.random.default_rng(index)
+            person = portrait_person(portraits.portraits[number], number, pair.person.look, random)
+            pair = dataclasses.replace(pair, person=person)
+        pairs.append(dataclasses.replace(pair, source_camera=canonical_camera(), camera=canonical_camera(yaw)))
+    return render_pairs(config, device, pairs, skins=portraits)
+
+
+def synthetic(model: HideNerf, heads: Batch, name: str) -> tuple[dict[str, list[float]], list[Picture]]:
+    """Figures of `turned_heads`, and rows of source, truth, frame."""
     figures: dict[str, list[float]] = {}
     rows = []
-    for _, batch in held_out.batches(pairs, "turned"):
-        output = held_out.output(batch)
-        frames = output.frame.clamp(0, 1)
-        for found in image_scores(frames, output.alpha, batch):
-            for name in ("PSNR masked", "SSIM masked", "PSNR mouth+eyes", "silhouette IoU", "gradient energy"):
-                figures.setdefault(f"30° {name}", []).append(found[name])
-        together = torch.cat([batch.source_image, batch.target, frames], 3)
-        rows += [(row.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8) for row in together]
+    for index in range(len(heads.camera)):
+        batch = Batch(*(values[index : index + 1] for values in heads))
+        with torch.no_grad():
+            output = model(
+                batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
+            )
+        frame = output.frame.clamp(0, 1)
+        for found in image_scores(frame, output.alpha, batch):
+            for kind in ("PSNR masked", "SSIM masked", "PSNR mouth+eyes", "silhouette IoU", "gradient energy"):
+                figures.setdefault(f"{name} 30° {kind}", []).append(found[kind])
+        together = torch.cat([batch.source_image, batch.target, frame], 3)
+        rows += list(rounded(together))
     return figures, rows
 
 
@@ -230,6 +250,7 @@ def synthetic(model: HideNerf, people: int) -> tuple[dict[str, list[float]], lis
 @click.option("--count", type=int, default=12, help="Portraits, evenly spread.")
 @click.option("--frames", type=int, default=8, help="Of each clip.")
 @click.option("--people", type=int, default=12, help="Synthetic people.")
+@click.option("--skins", type=click.Path(path_type=Path), help="Stills for real skin on further synthetic people.")
 @click.option("--still", is_flag=True, help="Also the source of each clip held still.")
 @user_errors()
 def main(
@@ -240,6 +261,7 @@ def main(
     count: int,
     frames: int,
     people: int,
+    skins: Path | None,
     still: bool,
 ) -> None:
     """Judge checkpoints on real faces; FOLDER gets real-faces.json and a sheet a checkpoint, and the table is said."""
@@ -254,6 +276,7 @@ def main(
     results: dict[str, dict[str, list[float]]] = json.loads(path.read_text()) if path.exists() else {}
     if still and clip_files:
         results["source held still"] = clips(None, clip_files, frames, judge)
+    heads: dict[str, Batch] = {}
     for given in checkpoints:
         name, _, file = given.rpartition("=")
         name = name or Path(file).stem
@@ -265,13 +288,16 @@ def main(
             _sheet(rows, out / f"{name}.portraits.png")
         if clip_files:
             figures |= clips(model, clip_files, frames, judge)
-        if people:
-            found, rows = synthetic(model, people)
-            figures |= found
-            _sheet(rows, out / f"{name}.synthetic.png")
-        results[name] = figures
+        for kind, folder in (("painted", None), ("real skin", skins)):
+            if people and (folder is not None or kind == "painted"):
+                if kind not in heads:
+                    heads[kind] = turned_heads(model.config, people, folder)
+                found, rows = synthetic(model, heads[kind], kind)
+                figures |= found
+                _sheet(rows, out / f"{name}.{kind.replace(' ', '-')}.png")
+        results[name] = {**results.get(name, {}), **figures}
         path.write_text(json.dumps(results, indent=1) + "\n")
-        click.echo(table({name: figures}))
+        click.echo(table({name: results[name]}))
     click.echo(table(results))
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from hidenerf.model.config import ModelConfig
+from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.batch import Batch
@@ -57,8 +57,13 @@ class RefinerPairs(NamedTuple):
 def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int) -> RefinerPairs:
     """Two pairs of each of so many people that this seed draws, either picture the source of the other.
 
-    workers: processes that draw them. Errors: a model whose pictures are not finite.
+    workers: processes that draw them. Errors: a model whose pictures are not finite, or that has an alignment.
     """
+    if model.config.alignment != UNALIGNED:
+        raise HideNerfError(
+            f"The refine network of a model with the alignment '{model.config.alignment}' cannot be trained alone: "
+            "where it samples the source is the other networks' doing; go on with hidenerf-train --initial."
+        )
     sizes = model.config.image_size, model.config.secc_size
     mesh = load_head_mesh()
     layout = PairLayout(mesh, *sizes, DEFAULT_SECCS)

@@ -13,7 +13,7 @@ from hidenerf.model.layers import LEAK, ConvBlock
 from hidenerf.model.refinement import Spade
 from hidenerf.training.kernels import norm as fused
 from hidenerf.training.kernels.norm import batch_norm_leaky, spade_leaky, use_fused_norms
-from tests.support.tiny import randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import aligned_model, randomise_norms, tiny_inputs, tiny_model
 from tests.support.triton_tests import EXACT
 
 
@@ -183,8 +183,10 @@ def run(model: HideNerf, device: torch.device, kind: torch.dtype) -> Output:
     return model(**{name: value.to(device, kind) for name, value in tiny_inputs(2).items()})
 
 
-def test_a_model_in_training_stays_as_it_is(device: torch.device) -> None:
-    model = tiny_model().to(device, EXACT).train()
+@pytest.mark.parametrize("scales", [0, 2, 8])
+def test_a_model_in_training_stays_as_it_is(device: torch.device, scales: int) -> None:
+    """With an aligned identity path, too: of so many scales, and of none."""
+    model = (aligned_model("maps and picture", scales) if scales else tiny_model()).to(device, EXACT).train()
     changed = copy.deepcopy(model)
     use_fused_norms(changed)
     assert list(changed.state_dict()) == list(model.state_dict())

@@ -21,6 +21,7 @@ from hidenerf.training.loop.losses import (
     load_vgg,
     octave,
     pixel_weights,
+    place_loss,
     resized,
     sharpness_loss,
     squared_error,
@@ -186,6 +187,21 @@ def test_surface_loss_is_how_far_apart_the_places_of_one_point_are() -> None:
     assert found.item() == pytest.approx(0, abs=2e-4)
     nothing = torch.zeros_like(surface)
     assert surface_loss(following, still, camera, nothing, nothing, weight).item() == 0
+
+
+def test_place_loss_is_how_far_off_rays_end_where_there_is_a_surface() -> None:
+    source_surface = torch.zeros(1, 3, 2, 2)
+    source_surface[0, :, 0, 0] = torch.tensor([0.1, 0.2, 0.3])
+    source_surface[0, :, 1, 1] = torch.tensor([-0.2, 0.0, 0.4])
+    alpha = torch.tensor([1.0, 0.5, 1.0, 0.5]).reshape(1, 1, 2, 2)
+    weight = torch.tensor([1.0, 9.0, 9.0, 3.0]).reshape(1, 1, 2, 2)
+    place = alpha * source_surface
+    assert place_loss(place, alpha, source_surface, weight).item() == pytest.approx(0, abs=2e-4)
+    place[0, 0, 0, 0] += 0.4
+    place[0, :, 0, 1] = 5.0
+    assert place_loss(place, alpha, source_surface, weight).item() == pytest.approx(0.4 / 4, abs=1e-3)
+    nothing = torch.zeros_like(source_surface)
+    assert place_loss(place, alpha, nothing, weight).item() == 0
 
 
 def test_deformation_norm_is_the_mean_length_over_points() -> None:

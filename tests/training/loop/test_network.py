@@ -7,7 +7,7 @@ from torch import Tensor
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.training.loop import network
 from hidenerf.training.loop.network import Noise, training_forward
-from tests.support.tiny import TINY, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, aligned_model, tiny_inputs, tiny_model
 from tests.support.tiny_training import tiny_batch
 
 
@@ -23,6 +23,15 @@ def test_without_noise_it_is_the_models_forward() -> None:
     assert found.alpha.max() > 0.1
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_with_an_alignment_it_is_the_models_forward_too() -> None:
+    model = aligned_model("maps and picture", 3)
+    with torch.no_grad():
+        found, _ = training_forward(model, tiny_batch(2, 5), None)
+        expected = model(**tiny_inputs(2, 5))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
 
 
 def test_led_also_runs_with_the_sources_own_expression() -> None:

@@ -67,9 +67,13 @@ def frame_pair(file: ClipFile, first: int, second: int, mirrored: bool = False) 
 
 
 def random_frame_pair(file: ClipFile, random: np.random.Generator) -> FramePair:
-    """Two different frames of a clip. The only frame of a still is both, the second one mirrored every other time."""
+    """Two different frames of a clip. The only frame of a still is both.
+
+    Not its mirror image: light and parting are on the other side there, and a network so trained draws the mirror image
+    wherever the head is turned to its other side (docs/training.md).
+    """
     if len(file.clip) == 1:
-        return frame_pair(file, 0, 0, mirrored=bool(random.random() < 0.5))
+        return frame_pair(file, 0, 0)
     first, second = random.choice(len(file.clip), 2, replace=False)
     return frame_pair(file, first, second)
 
@@ -94,7 +98,7 @@ def shown_pairs(
 class ClipPairs(ImagePairPool):
     """A pool of pairs of clips' frames that worker processes keep reading, for `sample` to draw from.
 
-    Each pair is two frames of a clip, or a still with itself or its mirror image; every clip is as likely as every
+    Each pair is two frames of a clip, or a still with itself; every clip is as likely as every
     other, and so is every frame in it. What a frame takes is read from its file when it is drawn, so that the clips may
     be larger than memory, and processes that train together share what the system keeps of them. workers: processes,
     one CPU core each. Which pairs a seed draws depends on how fast they were read; what they are does not. A context
