@@ -52,8 +52,8 @@ class Judge:
     """dlib's detector, its five points, and its recogniser."""
 
     def __init__(self) -> None:
-        import dlib  # type: ignore[import-untyped]
-        import face_recognition_models as files  # type: ignore[import-untyped]
+        import dlib
+        import face_recognition_models as files
 
         self._detect = dlib.get_frontal_face_detector()
         self._points = dlib.shape_predictor(files.pose_predictor_five_point_model_location())
