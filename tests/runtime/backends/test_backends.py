@@ -36,7 +36,7 @@ EMULATED_TENSORRT = {"tensorrt, emulated": "tensorrt", "tensorrt-rtx, emulated":
 LEAST_PSNR = 45.0
 
 
-@pytest.fixture(scope="module", params=["bundle_fp32", "bundle_fp16"])
+@pytest.fixture(scope="module", params=["bundle_fp32", "bundle_fp16", "bundle_aligned"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A copy, which may get engines."""
     folder = tmp_path_factory.mktemp("bundle") / "bundle"

@@ -1,5 +1,6 @@
 """The CUDA backend alone: why it is not used, what it says, its own SECC, and on a GPU where its nodes are."""
 
+import ctypes
 import dataclasses
 import importlib
 import json
@@ -18,6 +19,7 @@ import torch
 
 from hidenerf.runtime.backends import onnxruntime_cuda
 from hidenerf.runtime.backends import open as backend_choice
+from hidenerf.runtime.backends.base import Backend
 from hidenerf.runtime.backends.onnxruntime_cuda import (
     PROVIDER,
     OnnxRuntimeCudaBackend,
@@ -33,7 +35,7 @@ from hidenerf.runtime.face_model import load_face_model
 from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.profiling import StageTimes
-from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
+from tests.support.host_gpu import EmulatedTriplaneRenderer, HostDevice, open_cpu_session, use_host_gpu
 from tests.support.log_lines import log_lines
 from tests.support.model_inputs import motion, source
 
@@ -244,6 +246,54 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
     assert lines == [f"A frame is not one CUDA graph here, its parts are: {reason[failing]}."]
 
 
+@pytest.fixture(scope="module")
+def aligned_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from hidenerf.export.precision import FloatPrecision
+    from tests.support.bundles import SMALL_ALIGNED, write_untrained
+
+    return write_untrained(SMALL_ALIGNED, tmp_path_factory.mktemp("aligned") / "bundle", precision=FloatPrecision.FP16)
+
+
+def frame_of(backend: Backend, bundle: Bundle) -> np.ndarray:
+    """One frame of the backend, which is closed then."""
+    backend.encode_source(*source(bundle))
+    frame, _ = backend.render_secc(*motion(bundle))
+    backend.close()
+    return frame.astype(float)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.usefixtures("host_gpu")
+def test_an_aligned_model_s_refiner_reads_the_place_that_the_kernel_writes(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    bundle = open_bundle(request.getfixturevalue("bundle_aligned" if precision == "fp32" else "aligned_fp16"))
+    expected = frame_of(open_backend("onnxruntime-cpu", bundle, StageTimes()), bundle)
+    found = frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle)
+    assert expected.std() > 1
+    assert 10 * np.log10(255**2 / max(np.square(found - expected).mean(), 1e-9)) >= 45
+
+    class Displaced(EmulatedTriplaneRenderer):
+        def render(self, *arguments: Any, **others: Any) -> None:
+            super().render(*arguments, **others)
+            place = arguments[9]
+            size = self.sizes.render_size
+            values = np.ctypeslib.as_array((ctypes.c_float * (3 * size * size)).from_address(place))
+            assert np.isfinite(values).all()
+            values[: size * size] += 0.5
+
+    monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", Displaced)
+    assert np.abs(frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle) - found).max() > 1
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_a_model_without_alignment_has_no_place(bundle: Bundle) -> None:
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    assert "place" not in backend._addresses
+    assert backend._renderer.sizes.place == 0
+    backend.close()
+
+
 @pytest.mark.usefixtures("host_gpu")
 def test_a_deformation_that_is_not_finite_is_said_once_a_source(bundle: Bundle) -> None:
     backend = open_backend(CUDA, bundle, StageTimes())
@@ -341,7 +391,7 @@ def test_fp16_may_use_tensor_cores_and_fp32_no_tf32(request: pytest.FixtureReque
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("prefer_nhwc", ["0", "1"])
-@pytest.mark.parametrize("precision", ["bundle_fp32", "bundle_fp16"])
+@pytest.mark.parametrize("precision", ["bundle_fp32", "bundle_fp16", "bundle_aligned", "aligned_fp16"])
 def test_no_node_of_a_frame_is_on_the_cpu(
     request: pytest.FixtureRequest, gpu_onnxruntime: Any, tmp_path: Path, precision: str, prefer_nhwc: str
 ) -> None:
@@ -382,11 +432,22 @@ def test_ten_thousand_frames_have_the_same_bytes_and_need_no_more_memory(bundle:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("gpu_onnxruntime")
-def test_the_frame_is_one_cuda_graph(bundle: Bundle) -> None:
+@pytest.mark.parametrize("precision", ["bundle_fp16", "bundle_aligned", "aligned_fp16"])
+def test_the_frame_is_one_cuda_graph(request: pytest.FixtureRequest, precision: str) -> None:
     """Not so on every GPU machine, but what we measure on must."""
     with log_lines() as lines:
-        OnnxRuntimeCudaBackend(bundle, StageTimes()).close()
+        OnnxRuntimeCudaBackend(open_bundle(request.getfixturevalue(precision)), StageTimes()).close()
     assert lines == []
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("gpu_onnxruntime")
+@pytest.mark.parametrize("precision", ["bundle_aligned", "aligned_fp16"])
+def test_an_aligned_model_s_frames_are_the_cpu_s(request: pytest.FixtureRequest, precision: str) -> None:
+    bundle = open_bundle(request.getfixturevalue(precision))
+    expected = frame_of(open_backend("onnxruntime-cpu", bundle, StageTimes()), bundle)
+    found = frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle)
+    assert 10 * np.log10(255**2 / max(np.square(found - expected).mean(), 1e-9)) >= 45
 
 
 def shipped(folder: Path) -> tuple[Bundle, Any]:
