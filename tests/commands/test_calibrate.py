@@ -9,6 +9,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
+from hidenerf.calibration.parity.gate import gate
 from hidenerf.calibration.precision.calibrate import MEASURED
 from hidenerf.calibration.precision.ranges import RANGE_METHODS
 from hidenerf.commands import export as export_cli
@@ -26,7 +27,7 @@ from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.metrics import psnr
 from hidenerf.runtime.video.pictures import read_picture
-from tests.support.bundles import SMALL, graphs_of, write_untrained
+from tests.support.bundles import SMALL, SMALL_ALIGNED, graphs_of, write_untrained
 
 BUDGET = 38.0
 
@@ -129,6 +130,16 @@ def test_an_export_by_the_plan_passes_through_the_parity_gate(plan_path: Path, t
     assert "INT8 on onnxruntime-cpu against PyTorch FP32 on 2 frames: " in result.stderr
     bundle = open_bundle(tmp_path / "bundle")
     assert bundle.parity is (ParityState.PASSED if result.exit_code == 0 else ParityState.FAILED)
+
+
+def test_an_export_of_an_aligned_model_by_its_plan_passes_the_gate(bundle_aligned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    result = run(bundle_aligned, "-o", path, "--frames", 2, "--min-psnr", BUDGET)
+    assert result.exit_code == 0, result.output
+    assert read_plan(path).scales["renderer_refiner"]
+    with graphs_of(bundle_aligned):
+        write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=read_plan(path))
+    assert gate(tmp_path / "bundle", None)
 
 
 def test_a_plan_for_another_model_is_refused_and_nothing_written(
