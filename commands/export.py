@@ -62,7 +62,7 @@ def main(
 ) -> None:
     """Export CHECKPOINT (.safetensors) to a bundle: three ONNX graphs, the face model and a manifest.
 
-    Without CHECKPOINT the shipped one is exported: preset `demo`, trained on synthetic heads. --random-init and
+    Without CHECKPOINT the shipped one is exported: preset `demo` (docs/training.md). --random-init and
     --preset give untrained weights instead, which show that the pipeline runs but not a face.
 
     CHECKPOINT can also be a bundle, with --backend: its engines are built, and nothing is exported.

@@ -31,10 +31,12 @@ _SKIN_SHARE = 0.7
 @click.option(
     "--alignment",
     type=click.Choice(["none", "maps", "maps and picture"]),
-    help="What of the source is sampled where its camera saw what a pixel shows.  [default: the preset's]",
+    help="What of the source is sampled where its camera saw what a pixel shows.  [default: as in --initial]",
 )
 @click.option(
-    "--aligned-scales", type=click.IntRange(1), help="Scales that sample maps, from the coarsest on.  [default: all]"
+    "--aligned-scales",
+    type=click.IntRange(1),
+    help="Scales that sample maps, from the coarsest on.  [default: as in --initial, else all]",
 )
 @click.option("--batch-size", type=int, help="Image pairs per step and GPU.")
 @click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
@@ -138,12 +140,16 @@ def main(
     if clips is None and augment:
         raise HideNerfError("--augment: that changes real pairs, which --clips gives; drop it.")
     config = TrainingConfig.from_dict(_with_options(values, changes))
+    old = start = None if initial is None else load_checkpoint(initial)
     model_config = PRESETS[preset]
+    if old is not None:
+        model_config = dataclasses.replace(
+            model_config, alignment=old.config.alignment, aligned_scales=old.config.aligned_scales
+        )
     if alignment is not None:
         model_config = dataclasses.replace(model_config, alignment=alignment)
     if aligned_scales is not None:
         model_config = dataclasses.replace(model_config, aligned_scales=aligned_scales)
-    old = start = None if initial is None else load_checkpoint(initial)
     if old is not None and old.config != model_config:
         try:
             start, said = grown(old, model_config, config.seed)

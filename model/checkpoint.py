@@ -17,7 +17,7 @@ CHECKPOINT_VERSION = "1"
 
 
 def default_checkpoint_path() -> Path:
-    """The shipped checkpoint of preset `demo`, trained on synthetic heads only (`docs/training.md`)."""
+    """The shipped checkpoint of preset `demo`, trained on synthetic heads and portraits (`docs/training.md`)."""
     return Path(str(importlib.resources.files("hidenerf.model.data") / "demo.safetensors"))
 
 

@@ -152,7 +152,11 @@ def test_where_rays_end_is_composited_in_single(kind: type[np.floating]) -> None
     inputs |= {name: array.astype(kind) for name, array in inputs.items() if name not in ("deformation", "camera")}
     found = run_onnx(render_model(inputs, placed=True), inputs)
     exact = [torch.from_numpy(array).double() for array in inputs.values()]
-    expected = rendering.triplane_render_placed(*exact[:2], exact[2:4], *exact[4:], 2)
+    deformation, camera, fine, coarse, weight_1, bias_1, weight_2, bias_2 = exact
+    planes = [fine, coarse]
+    expected = rendering.triplane_render_placed(
+        deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves=2
+    )
     assert expected[2].abs().max() > 0.1
     for name, value in zip(("rendered", "alpha", "place"), expected, strict=True):
         assert found[name].dtype == np.float32
