@@ -84,9 +84,13 @@ class AlignedSpade(Spade):
 
     def fold(self, identity: Tensor) -> tuple[Tensor, Tensor]:
         """`Spade.fold` less what it is with the constants `absent`; for `multiply_add`."""
-        gamma, beta = super().fold(identity)
-        gamma_absent, beta_absent = folded_constants(self.norm, self.absent)
-        return gamma - gamma_absent, beta - beta_absent
+        shared = self.shared(identity)
+        # Without the constants and 1 from the start: in FP16 a difference of folded maps would have lost bits.
+        gamma = self.gamma(shared) - self.absent[0, :, None, None]
+        beta = self.beta(shared) - self.absent[1, :, None, None]
+        mean, variance = running_statistics(self.norm)
+        inside = gamma * torch.rsqrt(variance + self.norm.eps)[:, None, None]
+        return inside, beta - inside * mean[:, None, None]
 
     def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor, sight: Sight) -> Tensor:
         """`forward` with the maps of `fold`."""

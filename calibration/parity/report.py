@@ -49,11 +49,11 @@ GENERATORS = ("torch", "onnxruntime", "polygraphy", "flip-evaluator")
 
 def table(parity: Parity) -> str:
     """Tensors and a summary of the frames, as lines of text; what is outside the thresholds is marked."""
-    lines = [f"{'graph':<18}{'tensor':<15}{'max abs':>10}{'of range':>10}{'1 - cosine':>12}{'PSNR dB':>9}"]
+    lines = [f"{'graph':<18}{'tensor':<21}{'max abs':>10}{'of range':>10}{'1 - cosine':>12}{'PSNR dB':>9}"]
     for row in parity.tensors:
         d = row.difference
         figures = f"{d.max_abs:>10.1e}{d.relative:>10.1e}{1.0 - d.cosine:>12.1e}{d.psnr:>9.1f}"
-        lines.append(f"{row.graph:<18}{row.tensor:<15}{figures}{_mark(row)}")
+        lines.append(f"{row.graph:<18}{row.tensor:<21}{figures}{_mark(row)}")
     frames = parity.frames
     lines += ["", f"{len(frames):>4} whole frames{'worst':>12}{'median':>12}"]
     for name, values, worst, digits in (
