@@ -45,6 +45,7 @@ def motion() -> Motion:
     return load_motion(DATA / "demo_motion.npz")
 
 
+@pytest.mark.slow
 def test_the_shipped_files_hold_what_the_command_makes_but_for_pixels(
     model: FaceModel, shipped: Source, made: Source, motion: Motion
 ) -> None:

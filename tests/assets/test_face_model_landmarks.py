@@ -88,6 +88,7 @@ def still(mesh: HeadMesh) -> PortraitPainter:
     return PortraitPainter(dataclasses.replace(mesh, expression_basis=np.zeros_like(mesh.expression_basis)), 256)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_view")
 def test_a_perfect_detector_is_believed(still: PortraitPainter, model: FaceModel) -> None:
     """Told where known points of the closed and neutral face are, the search finds these points."""

@@ -60,6 +60,7 @@ def test_without_camera_to_world_planes_do_not_depend_on_the_source_camera() -> 
         assert not torch.equal(planes, usual[level])
 
 
+@pytest.mark.slow
 def test_a_tiny_run_from_the_first_step_to_its_figures(caplog: pytest.LogCaptureFixture) -> None:
     variant = Variant(
         "everything at once",

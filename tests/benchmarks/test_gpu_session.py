@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPT = CHECKOUT / "benchmarks" / "gpu_session.sh"
 # What the script says such a machine has; the others come with PyTorch and with ONNX's packages.
@@ -35,6 +37,7 @@ def array_of(name: str) -> list[str]:
     return found[1].split()
 
 
+@pytest.mark.slow
 def test_frames_on_a_gpu_import_nothing_that_is_neither_there_nor_packed() -> None:
     packed = {MODULES_OF.get(package, package) for package in array_of("runtime_packages")}
     assert packed <= {name.split(".")[0] for name in array_of("runtime_modules")}

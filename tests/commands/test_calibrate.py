@@ -56,6 +56,7 @@ def bundle_int8(bundle_fp32: Path, plan_path: Path, tmp_path_factory: pytest.Tem
         return write_untrained(SMALL, tmp_path_factory.mktemp("bundle") / "int8", precision=read_plan(plan_path))
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_it_is_for_and_why(content: dict[str, Any], plan_path: Path) -> None:
     assert content["checkpoint"] == {"random_init": 0}
     assert content["budget"] == {"min_psnr": BUDGET}
@@ -84,6 +85,7 @@ def test_the_share_is_that_of_the_layers(content: dict[str, Any]) -> None:
         assert content["share"][share] == pytest.approx(int8 / sum(e["gflops"] for e in layers), abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(bundle_fp32: Path, plan_path: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.json"
     assert run(bundle_fp32, "-o", again, "--frames", 2, "--min-psnr", BUDGET).exit_code == 0
@@ -142,6 +144,7 @@ def test_an_export_of_an_aligned_model_by_its_plan_passes_the_gate(bundle_aligne
     assert gate(tmp_path / "bundle", None)
 
 
+@pytest.mark.slow
 def test_a_plan_for_another_model_is_refused_and_nothing_written(
     plan_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +179,7 @@ def test_the_exporters_command_line(plan_path: Path, tmp_path: Path, monkeypatch
     assert "not readable as JSON" in refused("--precision", demo_motion_path())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from hidenerf.training.data.clips.file import open_clip
 from tests.support.media import write_clip
@@ -35,6 +36,7 @@ def test_the_threads_of_numpy_are_chosen_before_it_is_imported() -> None:
     assert result.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "clips", tmp_path / "prepared"
     (folder / "second").mkdir(parents=True)
@@ -80,6 +82,7 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     assert "It is in the way here: move it or choose another --output." in result.stderr
 
 
+@pytest.mark.slow
 def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "no such file or folder" in refuse(tmp_path / "nowhere", "--output", out)
@@ -96,6 +99,7 @@ def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> 
     assert "no such file (--face-landmarker)" in refuse(tmp_path, "--output", out, "--face-landmarker", "nowhere.task")
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "clips", tmp_path / "prepared"
     folder.mkdir()
@@ -113,6 +117,7 @@ def test_ctrl_c_leaves_whole_clips_only(shared_data: Path, face_landmarker: Path
     assert len(open_clip(out / "a.mp4.npz").clip) == 7
 
 
+@pytest.mark.slow
 def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: Path, tmp_path: Path) -> None:
     folder, mattes, out = tmp_path / "pictures", tmp_path / "mattes", tmp_path / "out"
     for place in (folder, mattes):

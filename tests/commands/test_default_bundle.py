@@ -52,6 +52,7 @@ def test_the_export_is_the_command_with_its_gate() -> None:
     assert [sys.executable, "-m", "hidenerf.commands.export"] == default_bundle.EXPORT
 
 
+@pytest.mark.slow
 def test_a_default_bundle_is_exported_compared_and_kept(cached: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = run()
     assert result.exit_code == 0, result.output
@@ -64,6 +65,7 @@ def test_a_default_bundle_is_exported_compared_and_kept(cached: Path, capfd: pyt
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing_while_exporting(cached: Path, capfd: pytest.CaptureFixture[str]) -> None:
     result = run("--quiet")
     assert (result.exit_code, result.output) == (0, "")
@@ -71,6 +73,7 @@ def test_quiet_prints_nothing_while_exporting(cached: Path, capfd: pytest.Captur
     assert open_bundle(cached).parity is ParityState.PASSED
 
 
+@pytest.mark.slow
 def test_a_default_bundle_that_fails_is_refused_unless_allowed(
     cached: Path, ready: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "package", "arguments", "extra"),
     [

@@ -100,6 +100,7 @@ def test_parts_that_are_not_asked_for_are_neither_evaluated_nor_on_the_page(eval
     assert "FID is left out" in page
 
 
+@pytest.mark.slow
 def test_hosts_with_nothing_but_torch_can_evaluate_all_parts(tmp_path: Path) -> None:
     """What a GPU machine may lack is loaded only where it is used, and the page says what is left out for it."""
     script = """

@@ -102,11 +102,13 @@ def test_a_checkpoint_takes_neither_seed_nor_preset(checkpoint: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_no_such_checkpoint(tmp_path: Path) -> None:
     assert "nowhere.safetensors" in refuse(tmp_path / "nowhere.safetensors", "-o", tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_its_config_is_named(tmp_path: Path) -> None:
     import safetensors.torch
 
@@ -153,6 +155,7 @@ def test_an_output_that_cannot_be_made_is_refused_before_any_work(
     assert "file" in refuse_here("-o", tmp_path / "file" / "bundle")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize("half", [False, True])
 def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, tmp_path: Path, half: bool) -> None:
@@ -193,6 +196,7 @@ def test_untrained_weights_of_a_preset(exported_preset: Callable[[str], Exported
     assert int(remain[1]) <= 45
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     """Interrupted while the first graph is being exported: its folder is there under another name."""
     process = subprocess.Popen(

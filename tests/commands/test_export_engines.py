@@ -31,6 +31,7 @@ def run(*arguments: object, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_the_engines_of_a_bundle_are_built_and_then_kept(quick: Path) -> None:
     rtx()
     assert run(quick, "--backend", "tensorrt-rtx", "--sm", "86,89").count(": built ") == 6

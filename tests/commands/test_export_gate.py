@@ -74,6 +74,7 @@ def test_a_bundle_that_passes_runs(tmp_path: Path, precision: str) -> None:
     assert "arity" not in ran.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("damaged")
 def test_a_bundle_that_is_not_the_model_is_refused(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
@@ -111,6 +112,7 @@ def test_an_export_without_parity_waives_it_and_running_says_so(tmp_path: Path) 
     assert "Parity with the PyTorch model: waived." in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_gate_that_lacks_a_package_leaves_the_bundle_without_a_verdict(tmp_path: Path, bundle_fp32: Path) -> None:
     script = """
 import shutil, sys
@@ -150,6 +152,7 @@ def test_an_interrupted_gate_leaves_the_bundle_without_a_verdict(
     assert_never_compared(tmp_path / "bundle")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_demo")
 def test_a_full_disk_at_the_end_of_the_gate_leaves_the_bundle_without_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -166,6 +169,7 @@ def test_a_bundle_of_before_there_was_parity_is_refused(own_bundle: Path) -> Non
     assert_never_compared(own_bundle)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_demo")
 def test_another_export_takes_the_verdict_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = tmp_path / "bundle"

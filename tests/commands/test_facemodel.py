@@ -28,6 +28,7 @@ def test_bake_without_the_trackers_model(tmp_path: Path) -> None:
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_demo_assets(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["demo-assets", "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -73,6 +73,7 @@ def test_a_checkpoints_bundle(own_bundle: Path, tmp_path: Path) -> None:
     assert run(own_bundle, "--checkpoint", checkpoint, "--frames", 1).exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_real_portrait_and_clip(own_bundle: Path, shared_data: Path, face_landmarker: Path) -> None:
     portrait, clip = shared_data / "src_astronaut.png", shared_data / "drv_d0.mp4"
     result = run(own_bundle, "-s", portrait, "-d", clip, "--face-landmarker", face_landmarker, "--frames", 3)
@@ -182,6 +183,7 @@ def test_the_page_shows_the_worst_frame(own_bundle: Path) -> None:
     assert "Failed: " in page
 
 
+@pytest.mark.slow
 def test_another_bundle_as_reference(own_bundle: Path, bundle_fp32: Path, bundle_fp16: Path, tmp_path: Path) -> None:
     before = (own_bundle / MANIFEST_NAME).read_bytes()
     page = tmp_path / "page.html"

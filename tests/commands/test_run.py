@@ -120,6 +120,7 @@ def test_compare_is_three_tiles_wide(bundle_fp32: Path, tmp_path: Path) -> None:
     assert cv2.imread(str(tmp_path / "c.png")).shape == (size, 3 * size, 3)
 
 
+@pytest.mark.slow
 def test_free_view_and_orbit_change_the_picture(bundle_fp32: Path, tmp_path: Path) -> None:
     motion = still_motion(tmp_path)
     pictures = {}
@@ -195,6 +196,7 @@ def test_csv_with_missing_columns(bundle_fp32: Path, tmp_path: Path) -> None:
     assert "51 of ARKit's 52 columns are missing" in refuse("--bundle", bundle_fp32, "-d", take, "-o", tmp_path / "o")
 
 
+@pytest.mark.slow
 def test_real_portrait_and_clip(bundle_fp32: Path, tmp_path: Path, shared_data: Path, face_landmarker: Path) -> None:
     output, motion_file, prepared = tmp_path / "o.mp4", tmp_path / "m.npz", tmp_path / "s.npz"
     clip = shared_data / "drv_d10.mp4"
@@ -219,6 +221,7 @@ def test_real_portrait_and_clip(bundle_fp32: Path, tmp_path: Path, shared_data: 
     succeed("--bundle", bundle_fp32, "-s", prepared, "-d", motion_file, "-o", tmp_path / "again", "--frames", 2)
 
 
+@pytest.mark.slow
 def test_pictures_without_a_face_and_with_two(
     bundle_fp32: Path, tmp_path: Path, shared_data: Path, face_landmarker: Path
 ) -> None:
@@ -233,6 +236,7 @@ def test_pictures_without_a_face_and_with_two(
     succeed(*common, "-s", tmp_path / "two.png", "--face", 2, "-o", tmp_path / "o.png")
 
 
+@pytest.mark.slow
 def test_clip_without_a_face_and_broken_clips(
     bundle_fp32: Path, tmp_path: Path, shared_data: Path, face_landmarker: Path
 ) -> None:

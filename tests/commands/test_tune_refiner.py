@@ -30,6 +30,7 @@ def tune(small_checkpoint: Path, tmp_path: Path) -> Tune:
     return run
 
 
+@pytest.mark.slow
 def test_it_writes_a_checkpoint_and_says_how_it_goes(tune: Tune, small_checkpoint: Path, tmp_path: Path) -> None:
     result = tune(steps=2, losses={"sharpness": 2})
     assert result.exit_code == 0, result.output
@@ -49,6 +50,7 @@ def test_an_option_comes_before_the_config(tune: Tune) -> None:
     assert "step 1 of 1" in tune("--steps", "1", steps=9).output
 
 
+@pytest.mark.slow
 def test_what_was_learned_is_kept_meanwhile_and_after_ctrl_c(
     tune: Tune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -379,6 +379,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     graphs, disk = tmp_path / "graphs", tmp_path / "disk"
     graphs.mkdir()

@@ -111,6 +111,7 @@ def test_in_pytorch_the_ops_are_the_models_functions() -> None:
     assert all(map(torch.equal, triplane_render_placed(*arguments), expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "samples", "levels", "camera"),
     [(5, 2, (3,), frontal_camera(3.0, 0.7)), (4, 3, (2, 7, 4), general_camera())],
@@ -132,6 +133,7 @@ def test_triplane_renders_body_against_loops(
         np.testing.assert_allclose(found["alpha"], alpha, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_triplane_renders_half_body_keeps_coordinates_and_compositing_in_single() -> None:
     """Far cameras with long lenses: at 60 units FP16 is 0.03 coarse, far more than what is asserted allows."""
     camera = frontal_camera(60.0, 24.0)

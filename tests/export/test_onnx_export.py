@@ -107,6 +107,7 @@ def test_onnx_runtime_agrees_with_pytorch(name: str) -> None:
             np.testing.assert_allclose(found, values[output], atol=2e-5 * max(1.0, np.abs(values[output]).max()))
 
 
+@pytest.mark.slow
 def test_exporting_again_gives_the_same_bytes() -> None:
     for name in ("led", "renderer_refiner"):
         graph = {graph.name: graph for graph in graph_modules(tiny_model())}[name]

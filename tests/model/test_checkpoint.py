@@ -154,6 +154,7 @@ print([path.name for path in folder.iterdir()])
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     result = run_on_small_disk(tmp_path, 64, [sys.executable, "-c", SAVE_ON_A_FULL_DISK, str(tmp_path)])
     assert result.returncode == 0, result.stderr

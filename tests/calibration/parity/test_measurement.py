@@ -30,6 +30,7 @@ def parity(model: HideNerf, animator: Animator, source: Source, poses: list[Pose
     return measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
 
 
+@pytest.mark.slow
 def test_poses_are_spread_over_the_whole_motion(animator: Animator, source: Source) -> None:
     seen = 0
 
@@ -114,6 +115,7 @@ def test_another_model_is_told_from_the_bundles(
     assert not other.passed
 
 
+@pytest.mark.slow
 def test_half_precision_passes_at_its_own_thresholds(bundle_fp16: Path, model: HideNerf, poses: list[Pose]) -> None:
     with Animator(bundle_fp16) as animator:
         source = animator.set_source(demo_source_path())
@@ -135,6 +137,7 @@ def test_flicker_is_measured_where_frames_follow_one_another(parity: Parity, pos
     assert all(row.motion > 0.0 for row in parity.flicker)
 
 
+@pytest.mark.slow
 def test_a_bundle_against_itself_differs_in_nothing(
     bundle_fp32: Path, bundle_fp16: Path, animator: Animator, source: Source, poses: list[Pose]
 ) -> None:

@@ -68,6 +68,7 @@ def test_an_aligned_model_is_searched_by_the_same_frames(bundle_aligned: Path, d
             assert np.abs(found.astype(int) - expected[number]).max() <= 1
 
 
+@pytest.mark.slow
 def test_any_set_of_int8_layers_gives_the_frames_of_whole_graphs(models: Models, data: CalibrationData) -> None:
     layers = {name: convolutions(model.graph) for name, model in models.items()}
     int8 = Int8Frames(models, data, [0, 1, 3])

@@ -40,6 +40,7 @@ def built(folder: Path, *sms: int) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_a_set_is_found_with_the_tensors_of_the_manifest_and_the_audit(own_fp16: Path) -> None:
     lines = built(own_fp16, 86)
     assert sorted(line.split(":")[0] for line in lines) == sorted(f"SM 86 {name}" for name in GRAPH_NAMES)
@@ -62,6 +63,7 @@ def test_a_set_is_found_with_the_tensors_of_the_manifest_and_the_audit(own_fp16:
     assert sum(layer.type == "CONVOLUTION" for layer in sidecar.layers) == convolutions
 
 
+@pytest.mark.slow
 def test_plans_are_as_the_library_wrote_them(quick: Path) -> None:
     """Byte for byte what the library's own API gives, so that `trtexec --loadEngine` takes them."""
     built(quick, 86)
@@ -81,6 +83,7 @@ def test_plans_are_as_the_library_wrote_them(quick: Path) -> None:
     assert (set_of(quick, 86) / "led.plan").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_what_fits_is_kept_and_nothing_is_written(quick: Path) -> None:
     built(quick, 86)
     times = {path: path.stat().st_mtime_ns for path in quick.rglob("*")}
@@ -88,6 +91,7 @@ def test_what_fits_is_kept_and_nothing_is_written(quick: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in quick.rglob("*")} == times
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_built_again_and_the_reason_is_said(quick: Path, tmp_path: Path) -> None:
     built(quick, 86)
     folder = set_of(quick, 86)
@@ -103,6 +107,7 @@ def test_only_what_changed_is_built_again_and_the_reason_is_said(quick: Path, tm
     assert after["notes.txt"] == b"mine"
 
 
+@pytest.mark.slow
 def test_quantised_graphs_build_and_the_audit_shows_them(quick: Path, tmp_path: Path) -> None:
     replace_graph(quick, "led", quantised_convolution(tmp_path, TensorProto.INT8).path)
     lines = built(quick, 75, 89)
@@ -113,6 +118,7 @@ def test_quantised_graphs_build_and_the_audit_shows_them(quick: Path, tmp_path: 
         assert f"SM {sm} led: in FP32 though the bundle is FP16: plain" in lines
 
 
+@pytest.mark.slow
 def test_fp8_is_refused_where_there_is_none_and_left_out_under_all(quick: Path, tmp_path: Path) -> None:
     replace_graph(quick, "led", quantised_convolution(tmp_path, TensorProto.FLOAT8E4M3FN).path)
     with pytest.raises(TargetError, match="led: it computes in FP8, which SM 86 lacks; leave 86 out of --sm"):
@@ -133,6 +139,7 @@ def test_an_fp32_matrix_product_is_refused_on_turing(bundle_fp32: Path, tmp_path
     assert not (folder / "engines").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("existing", [False, True])
 def test_ctrl_c_leaves_what_was_there(quick: Path, monkeypatch: pytest.MonkeyPatch, existing: bool) -> None:
     if existing:

@@ -30,6 +30,7 @@ def clip(shared_data: Path, face_landmarker: Path, face_model: FaceModel) -> tup
     return driver, frames
 
 
+@pytest.mark.slow
 def test_a_real_clip_gives_every_frame_in_order(clip: tuple[VideoDriver, list[MotionFrame]], shared_data: Path) -> None:
     driver, frames = clip
     assert (driver.fps, driver.length, driver.live, driver.still) == (Fraction(30), 150, False, False)

@@ -15,6 +15,8 @@ from tests.support.log_lines import log_lines
 
 # A block of 256 threads twice on a multiprocessor of 65 536 registers; the first version runs once.
 MOST_REGISTERS = {"triplane_render.cu": 128, "triplane_render_direct.cu": 255}
+pytestmark = pytest.mark.slow
+
 SIZED = ("triplane_render.cu", "triplane_render_direct.cu", "pack_planes.cu")
 
 

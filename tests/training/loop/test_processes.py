@@ -30,6 +30,7 @@ def two_steps(rank: int, folder: str) -> None:
         torch.save({"gradient": parameter.grad, "weights": weights}, f"{folder}/{rank}.pt")
 
 
+@pytest.mark.slow
 def test_two_processes_share_their_gradients(tmp_path: Path) -> None:
     import socket
 

@@ -36,6 +36,7 @@ def test_it_learns_and_only_refiner_and_id_encoder_change() -> None:
     assert changed == {"refiner", "id_encoder"}
 
 
+@pytest.mark.slow
 def test_the_tuned_model_draws_what_was_learned() -> None:
     """In evaluation mode and single precision, with the EMA's own statistics."""
     pairs = tiny_pairs()

@@ -19,6 +19,7 @@ def run(trainer: Trainer, pairs: Pairs, steps: int) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in trainer.train_step(pairs, clock).items()} for _ in range(steps)]
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned() -> None:
     trainer = tiny_trainer(60, learning_rate=3e-3)
     terms = run(trainer, Pairs(same=True), 60)
@@ -109,6 +110,7 @@ def test_adversarial_training_begins_at_its_time() -> None:
     assert not torch.equal(discriminator, before)
 
 
+@pytest.mark.slow
 def test_discriminators_learn_to_tell_pictures_apart() -> None:
     losses = {"adversarial": 1e-6}
     trainer = tiny_trainer(40, losses=losses, adversarial_start=0.0, learning_rate=1e-9)

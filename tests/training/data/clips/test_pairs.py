@@ -218,6 +218,7 @@ def real_clips(shared_data: Path, face_landmarker: Path, tmp_path_factory: pytes
     return folder
 
 
+@pytest.mark.slow
 def test_the_trainer_learns_from_real_clips(real_clips: Path) -> None:
     trainer = tiny_trainer(60, learning_rate=4e-3)
     clock = PhaseClock(CPU.device)
@@ -238,6 +239,7 @@ def train(folder: Path, out: Path, *options: str) -> list[str]:
     return result.output.splitlines()
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_clips_and_shows_them(
     real_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +252,7 @@ def test_the_command_trains_on_clips_and_shows_them(
     torch.testing.assert_close(sources, shown.source_image, atol=0.5 / 255 + 1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_command_mixes_clips_with_synthetic_pairs(
     real_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

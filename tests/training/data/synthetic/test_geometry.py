@@ -50,6 +50,7 @@ def test_vertices_are_seen_where_the_camera_sees_them() -> None:
     assert np.abs(seen[:, 2]).max() < 2
 
 
+@pytest.mark.slow
 def test_surface_points_are_what_the_rays_see_and_move_with_the_expression(bare_pairs: list[Pair]) -> None:
     config, mesh = PRESETS["demo"], load_head_mesh()
     batch = render_pairs(config, CPU, bare_pairs)

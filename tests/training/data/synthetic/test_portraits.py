@@ -73,6 +73,7 @@ def inside(*masks: torch.Tensor, margin: int = 5) -> np.ndarray:
     return cv2.erode(both.astype(np.uint8), np.ones((2 * margin + 1,) * 2)) > 0
 
 
+@pytest.mark.slow
 def test_the_portrait_s_camera_sees_the_portrait(truth: Batch, drawn: Batch) -> None:
     for n in range(len(NUMBERS)):
         difference = (drawn.source_image[n] - truth.source_image[n]).abs().amax(0).numpy()
@@ -140,6 +141,7 @@ def test_a_portrait_and_its_pairs_depend_on_seeds_alone(
     assert make_portrait_pair(model, (), 1.0, number, 3).person.look["portrait"] == 0
 
 
+@pytest.mark.slow
 def test_a_pair_looks_the_same_in_any_batch(skins: PortraitSkins) -> None:
     model = load_head_mesh().face_model
     pairs = [make_portrait_pair(model, skins.portraits, 0.7, number, 0) for number in range(4)]
@@ -148,6 +150,7 @@ def test_a_pair_looks_the_same_in_any_batch(skins: PortraitSkins) -> None:
         torch.testing.assert_close(found, expected[[2, 0]], atol=1.01 / 255, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_replay_draws_portraits(files: list[ClipFile], folder: Path) -> None:
     skins = read_portrait_skins(folder, CONFIG, 1.0, workers=1)
     assert len(skins.portraits) == len(files)

@@ -18,6 +18,7 @@ from hidenerf.training.data.synthetic.replay import PairReplay
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(small_config: ModelConfig) -> None:
     """Every pair that was drawn is one of `make_pair`'s; sources, mirror images and entries are drawn evenly."""
     model = load_head_mesh().face_model
@@ -73,6 +74,7 @@ def test_draws_are_the_pairs_of_the_seed_either_way_round_and_mirrored(small_con
         assert torch.equal(batch.secc_driving[row], expected.secc_driving[0]) or flip
 
 
+@pytest.mark.slow
 def test_workers_draw_the_seccs_that_were_chosen(small_config: ModelConfig) -> None:
     """Posed ones, of either picture and mirrored or not, lie inside the heads of their pictures but for necks that
     fade; others do not.
