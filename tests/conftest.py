@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import made_once as made_once_module
 from tests.support.exported_presets import Exported, export_preset
 from tests.support.made_once import MadeOnce, make_once
 
@@ -25,8 +26,9 @@ if WORKER is not None and hasattr(os, "sched_setaffinity"):
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Fixtures that compile kernels, export a preset or build the wheel: tests that need one are slow.
-BUILDS = {"emulated_kernels", "exported_preset", "wheel"}
+# Fixtures that compile kernels, export a model or build the wheel: tests that need one are slow. `bundle_fp32` is
+# exported for the quick tests too.
+BUILDS = {"bundle_aligned", "emulated_kernels", "exported_preset", "wheel"}
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -53,11 +55,12 @@ def face_landmarker(shared_data: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all processes of this test run share."""
     own = tmp_path_factory.getbasetemp()
-    return own if WORKER is None else own.parent
+    made_once_module.shared[:] = [own if WORKER is None else own.parent]
+    return made_once_module.shared[0]
 
 
 @pytest.fixture(scope="session")

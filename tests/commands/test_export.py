@@ -171,6 +171,7 @@ def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, tmp_path: Path, half: b
     assert "noise" not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_export")
 def test_a_checkpoint_inside_the_bundle_that_it_replaces_is_not_deleted(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bundle"

@@ -148,6 +148,7 @@ def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tm
     assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * SMALL_ALIGNED.aligned_scales
 
 
+@pytest.mark.slow
 def test_writing_again_gives_the_same_bytes(write: Callable[..., None], tmp_path: Path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two")

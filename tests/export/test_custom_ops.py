@@ -189,9 +189,9 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
         ("source_encoder", ["GridSample3d"] * 2),
         ("led", []),
         ("renderer_refiner", ["TriplaneRender"]),
-        ("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"]),
-        ("aligned renderer_refiner", ["TriplaneRender"]),
-        ("aligned refiner", []),
+        pytest.param("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"], marks=pytest.mark.slow),
+        pytest.param("aligned renderer_refiner", ["TriplaneRender"], marks=pytest.mark.slow),
+        pytest.param("aligned refiner", [], marks=pytest.mark.slow),
     ],
 )
 def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[str]) -> None:

@@ -23,6 +23,7 @@ from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import Pass, apply_passes
 from hidenerf.export.passes.fp16 import island_counts as counts_of
 from hidenerf.export.precision import FloatPrecision, passes_for
+from tests.support import made_once
 from tests.support.tiny import aligned_model, tiny_inputs, tiny_model
 
 NAMES = ("source_encoder", "led", "renderer_refiner")
@@ -65,7 +66,8 @@ def export_plain(graph: GraphModule) -> bytes:
 
 @functools.cache
 def _plain(name: str) -> bytes:
-    return export_plain(graph_of(name))
+    file = made_once.shared[0] / f"tiny-{name.replace(' ', '-')}.onnx"
+    return made_once.make_once(file, lambda path: path.write_bytes(export_plain(graph_of(name)))).read_bytes()
 
 
 def plain(name: str) -> ModelProto:

@@ -8,6 +8,10 @@ from pathlib import Path
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+# What the processes of the run share, for helpers that are no fixtures; set by tests/conftest.py.
+shared: list[Path] = []
+
+
 def make_once(folder: Path, fill: Callable[[Path], object]) -> Path:
     """Return `folder`, filled by the first process that asks for it; other processes wait.
 
