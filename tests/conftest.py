@@ -35,8 +35,15 @@ SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and BUILDS.intersection(item.fixturenames):
-            item.add_marker(pytest.mark.slow)
+        if isinstance(item, pytest.Function):
+            # A parameter may be a fixture's name.
+            parameters = [value for value in _parameters(item) if isinstance(value, str)]
+            if BUILDS.intersection([*item.fixturenames, *parameters]):
+                item.add_marker(pytest.mark.slow)
+
+
+def _parameters(item: pytest.Function) -> list[object]:
+    return list(item.callspec.params.values()) if hasattr(item, "callspec") else []
 
 
 @pytest.fixture(scope="session")

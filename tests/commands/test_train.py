@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         (["--steps", "1", "--initial", "nowhere"], "nowhere: no such checkpoint"),
         (
             ["--steps", "1", "--preset", "base", "--initial", str(default_checkpoint_path())],
-            "other sizes than --preset",
+            "of other sizes than 'base'",
         ),
         (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
         (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
