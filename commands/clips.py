@@ -59,12 +59,12 @@ def main(
     if mattes is not None and not mattes.is_dir():
         raise HideNerfError(f"{mattes}: no such folder (--mattes); give the one that holds the pictures' mattes.")
     items = people_in(places) if person else items_in(places)
-    require_writable_parent(output / "clip")
     size = PRESETS[preset].image_size
     clips, stills = ClipOptions(size, every, limit_frames, face), StillOptions(size, face, quality)
     face_model = load_face_model(default_face_model_path())
     began = time.monotonic()
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
+        require_writable_parent(output / "clip")
         how = Preparation(face_model, landmarker, clips, stills, mattes)
         done = prepare_items(items, output, how, lambda: progress_bar(None, is_quiet()))
     seconds = time.monotonic() - began

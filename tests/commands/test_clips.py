@@ -138,7 +138,7 @@ def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: P
     file = open_clip(out / "a.jpg.npz")
     assert len(file.clip) == 1
     assert (file.frame(0).read().mask == 255).mean() > 0.5
-    assert "a.jpg: prepared already\n" in run(folder, "--output", out, *options).stdout
+    assert "a.jpg: prepared already\n" in run(folder, "--output", out, *options).stderr
 
     result = run(folder, "--person", "--output", out, *options)
     assert result.returncode == 0, result.stderr

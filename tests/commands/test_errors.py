@@ -74,7 +74,6 @@ main()
         ("clips", "mediapipe", ["clips", "-o", "out", "--face-landmarker", "x.task"], "track"),
         ("facemodel", "mediapipe", ["bake", "--face-landmarker", "x.task"], "facemodel"),
         ("facemodel", "scipy", ["bfm", "x.mat"], "track"),
-        ("facemodel", "scipy", ["demo-assets", "-o", "out"], "facemodel"),
     ],
 )
 def test_commands_without_a_package_of_an_extra(

@@ -380,7 +380,7 @@ def test_ctrl_c_leaves_the_frames_so_far(tmp_path: Path, name: str, presses: int
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "go\n"
