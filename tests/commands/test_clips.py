@@ -142,7 +142,7 @@ def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: P
 
     result = run(folder, "--person", "--output", out, *options)
     assert result.returncode == 0, result.stderr
-    assert "pictures: 2 frames, fit error " in result.stdout
+    assert "pictures: 2 frames, fit error " in result.stderr
     assert "faceless.jpg: no face was found" in result.stderr
     assert len(open_clip(out / "pictures.npz").clip) == 2
     (mattes / "a.png").unlink()
