@@ -36,9 +36,10 @@ SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
-            # A parameter may be a fixture's name.
+            # A parameter may be a fixture's name, or that of an aligned model's graph (tests/support/exported.py).
             parameters = [value for value in _parameters(item) if isinstance(value, str)]
-            if BUILDS.intersection([*item.fixturenames, *parameters]):
+            aligned = any(value.startswith("aligned ") for value in parameters)
+            if aligned or BUILDS.intersection([*item.fixturenames, *parameters]):
                 item.add_marker(pytest.mark.slow)
 
 

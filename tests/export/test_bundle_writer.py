@@ -405,6 +405,7 @@ def test_the_manifest_of_a_checkpoint_has_its_hash(tmp_path: Path) -> None:
     assert describe_checkpoint(None, 4) == {"random_init": 4}
 
 
+@pytest.mark.slow
 def test_an_exported_graph_was_checked_and_is_what_the_bundle_holds() -> None:
     graph = tiny_graphs()["led"]
     model, islands = export_graph(graph, FloatPrecision.FP16)

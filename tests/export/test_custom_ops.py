@@ -147,6 +147,7 @@ def test_triplane_renders_half_body_keeps_coordinates_and_compositing_in_single(
     np.testing.assert_allclose(found["alpha"], alpha, atol=3e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_where_rays_end_is_composited_in_single(kind: type[np.floating]) -> None:
     """The third output against PyTorch in FP64: planes and weights rounded to FP16 move it no more than alpha."""
@@ -189,9 +190,9 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
         ("source_encoder", ["GridSample3d"] * 2),
         ("led", []),
         ("renderer_refiner", ["TriplaneRender"]),
-        pytest.param("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"], marks=pytest.mark.slow),
-        pytest.param("aligned renderer_refiner", ["TriplaneRender"], marks=pytest.mark.slow),
-        pytest.param("aligned refiner", [], marks=pytest.mark.slow),
+        ("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"]),
+        ("aligned renderer_refiner", ["TriplaneRender"]),
+        ("aligned refiner", []),
     ],
 )
 def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[str]) -> None:

@@ -27,6 +27,9 @@ from tests.support.tiny import TINY, tiny_model
 
 every_file = pytest.mark.parametrize(("name", "precision"), [(n, p) for p in PRECISIONS for n in ALL_NAMES])
 
+# They export the models by PyTorch.
+pytestmark = pytest.mark.slow
+
 
 def nodes_of(model: onnx.ModelProto) -> list[NodeProto]:
     return [*model.graph.node, *(node for function in model.functions for node in function.node)]
@@ -107,7 +110,6 @@ def test_onnx_runtime_agrees_with_pytorch(name: str) -> None:
             np.testing.assert_allclose(found, values[output], atol=2e-5 * max(1.0, np.abs(values[output]).max()))
 
 
-@pytest.mark.slow
 def test_exporting_again_gives_the_same_bytes() -> None:
     for name in ("led", "renderer_refiner"):
         graph = {graph.name: graph for graph in graph_modules(tiny_model())}[name]

@@ -359,6 +359,7 @@ def boundary_types(name: str) -> dict[str, int]:
     return {v.name: v.type.tensor_type.elem_type for v in [*model.graph.input, *model.graph.output]}
 
 
+@pytest.mark.slow
 def test_boundaries_of_the_real_graphs() -> None:
     planes_and_maps = {"planes_0": FP16, "planes_1": FP16} | {
         f"{kind}_{layer}": FP16 for kind in ("gamma", "beta") for layer in range(8)
@@ -379,6 +380,7 @@ def test_boundaries_of_the_real_graphs() -> None:
     }
 
 
+@pytest.mark.slow
 def test_boundaries_of_an_aligned_models_graphs() -> None:
     """What the source's surface is found with, and its pixels, are FP32; maps are FP16."""
     maps = {f"{kind}_{layer}": FP16 for kind in ("gamma", "beta") for layer in range(6)}
