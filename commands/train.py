@@ -31,12 +31,12 @@ _SKIN_SHARE = 0.7
 @click.option(
     "--alignment",
     type=click.Choice(["none", "maps", "maps and picture"]),
-    help="What of the source is sampled where its camera saw what a pixel shows.  [default: as in --initial]",
+    help="What of the source is sampled where its camera saw what a pixel shows.  [default: of --initial or --resume]",
 )
 @click.option(
     "--aligned-scales",
     type=click.IntRange(1),
-    help="Scales that sample maps, from the coarsest on.  [default: as in --initial, else all]",
+    help="Scales that sample maps, from the coarsest on.  [default: the same, else all]",
 )
 @click.option("--batch-size", type=int, help="Image pairs per step and GPU.")
 @click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
@@ -114,7 +114,7 @@ def main(
     from hidenerf.training.loop.config import TrainingConfig, read_config
     from hidenerf.training.loop.run import PairOptions, run_session
     from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions
-    from hidenerf.training.loop.state import read_run
+    from hidenerf.training.loop.state import CHECKPOINT_NAME, read_run
 
     if preset not in PRESETS:
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
@@ -142,9 +142,10 @@ def main(
     config = TrainingConfig.from_dict(_with_options(values, changes))
     old = start = None if initial is None else load_checkpoint(initial)
     model_config = PRESETS[preset]
-    if old is not None:
+    known = old if resume is None else load_checkpoint(resume / CHECKPOINT_NAME)
+    if known is not None:
         model_config = dataclasses.replace(
-            model_config, alignment=old.config.alignment, aligned_scales=old.config.aligned_scales
+            model_config, alignment=known.config.alignment, aligned_scales=known.config.aligned_scales
         )
     if alignment is not None:
         model_config = dataclasses.replace(model_config, alignment=alignment)

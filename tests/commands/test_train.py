@@ -4,11 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from hidenerf.commands.train import main
 from hidenerf.model.checkpoint import default_checkpoint_path
+from hidenerf.model.config import PRESETS
+from hidenerf.training.loop import run
+from hidenerf.training.loop.config import TrainingConfig
+from hidenerf.training.loop.processes import Processes
 from hidenerf.training.loop.session import SessionOptions, train
+from hidenerf.training.loop.state import save_state
+from hidenerf.training.loop.trainer import Trainer
+from tests.support.tiny import TINY, aligned_config
 from tests.support.tiny_training import Pairs, tiny_batch, tiny_trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,3 +58,16 @@ def test_it_refuses_to_resume_another_models_run(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert "the run trains model 'tiny' with other sizes than 'demo'" in result.output
+
+
+def test_a_run_goes_on_with_the_alignment_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = aligned_config("maps", 2)
+    trainer = Trainer(config, TrainingConfig.from_dict({"steps": 1, "batch_size": 2}), Processes(torch.device("cpu")))
+    save_state(trainer, tmp_path / "run")
+    asked = []
+    monkeypatch.setitem(PRESETS, "tiny", TINY)
+    monkeypatch.setattr(run, "run_session", lambda _output, model_config, *_, **__: asked.append(model_config))
+    arguments = ["--output", str(tmp_path / "out"), "--preset", "tiny", "--resume", str(tmp_path / "run")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert asked == [config]
