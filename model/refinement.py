@@ -144,20 +144,12 @@ def multiply_add(x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
 class SpadeBlock(nn.Module):
     """Residual block with two SPADE norms; how they are evaluated is the caller's choice.
 
-    alignment: whether they are `Spade`, `AlignedSpade` or, with None, `ConstantNorm`.
+    make_norm: channels → the norm, a `Spade`, an `AlignedSpade` or a `ConstantNorm`.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, identity_channels: int, width: int, alignment: bool | None = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, make_norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.alignment = alignment
-        both = inputs, outputs
-        kind = AlignedSpade if alignment else Spade
-        self.spades = nn.ModuleList(
-            ConstantNorm(channels) if alignment is None else kind(channels, identity_channels, width)
-            for channels in both
-        )
+        self.spades = nn.ModuleList(make_norm(channels) for channels in (inputs, outputs))
         self.first = nn.Conv2d(inputs, outputs, 3, 1, 1)
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1)
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
@@ -188,13 +180,15 @@ class RefineNetwork(nn.Module):
         coarse_to_fine = channels[::-1]
         inputs = (channels[-1], *coarse_to_fine[:-1])
         identities = config.identity_channels[::-1]
-        alignments = [
-            (True if scale < config.aligned_scales else None) if self.aligned else False
-            for scale in range(len(channels))
-        ]
+
+        def norm(scale: int, channels: int) -> nn.Module:
+            if self.aligned and scale >= config.aligned_scales:
+                return ConstantNorm(channels)
+            return (AlignedSpade if self.aligned else Spade)(channels, identities[scale], config.spade_width)
+
         self.blocks = nn.ModuleList(
-            SpadeBlock(before, after, identity, config.spade_width, alignment)
-            for before, after, identity, alignment in zip(inputs, coarse_to_fine, identities, alignments, strict=True)
+            SpadeBlock(before, after, partial(norm, scale))
+            for scale, (before, after) in enumerate(zip(inputs, coarse_to_fine, strict=True))
         )
         self.head = nn.Conv2d(channels[0], 5 if self.with_picture else 4, 3, 1, 1)
         with torch.no_grad():
@@ -222,10 +216,11 @@ class RefineNetwork(nn.Module):
         sights = self._sights(alignment, rendered.shape[-1])
         norms: list[Normalise] = []
         for block, feature in zip(self.blocks, reversed(identity), strict=True):
-            given = _given(block, feature.shape[-1], sights)
             for spade in block.spades:  # type: ignore[union-attr]
-                constant = isinstance(spade, ConstantNorm)
-                norms.append(spade if constant else partial(spade, identity=feature, **given))
+                if isinstance(spade, AlignedSpade):
+                    norms.append(partial(spade, identity=feature, sight=sights[feature.shape[-1]]))
+                else:
+                    norms.append(partial(spade, identity=feature) if isinstance(spade, Spade) else spade)
         return self.refine(rendered, alpha, norms, alignment, sights, source_image)
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -324,12 +319,8 @@ class RefineNetwork(nn.Module):
             return {}
         assert alignment is not None, "a network with alignment is given one"
         scales = [render_size // 4 << scale for scale in range(len(self.blocks))]
-        sizes = {size for size, block in zip(scales, self.blocks, strict=True) if block.alignment}
+        firsts = [block.spades[0] for block in self.blocks]  # type: ignore[index]
+        sizes = {size for size, spade in zip(scales, firsts, strict=True) if isinstance(spade, AlignedSpade)}
         if self.with_picture:
             sizes |= {render_size, scales[-1]}
         return {size: alignment.at(size) for size in sorted(sizes)}
-
-
-def _given(block: nn.Module, size: int, sights: Mapping[int, Sight]) -> dict[str, Sight]:
-    """What else the norms of a block are given whose maps are of this size."""
-    return {"sight": sights[size]} if isinstance(block, SpadeBlock) and block.alignment else {}

@@ -11,23 +11,18 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.training.data.clips.file import StoredFrame
-from hidenerf.training.data.mirroring import Mirror, make_mirror, mirror_camera
 from hidenerf.training.data.surface_points import surface_points
 from hidenerf.training.data.synthetic.geometry import SeccChoice, draw_seccs
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 
 class FramePair(NamedTuple):
-    """Two frames of a clip: where they lie, the person's identity [K], and expressions [2, E] and cameras [2, 25].
-
-    mirrored: whether the second is to be mirrored left to right, with all that belongs to it.
-    """
+    """Two frames of a clip: where they lie, the person's identity [K], and expressions [2, E] and cameras [2, 25]."""
 
     frames: tuple[StoredFrame, StoredFrame]
     identity: NDArray[np.float32]
     expression: NDArray[np.float32]
     camera: NDArray[np.float32]
-    mirrored: bool = False
 
 
 class DrawnPair(NamedTuple):
@@ -49,46 +44,30 @@ def clip_face_model() -> FaceModel:
 
 def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> DrawnPair:
     """Read two frames and draw their SECCs. With only one SECC at rest, that is the first frame's."""
+    views = list(zip(pair.expression, pair.camera, strict=True))
     pictures, masks, regions = zip(*(stored.read() for stored in pair.frames), strict=True)
-    picture, mask, region = (np.stack(values) for values in (pictures, masks, regions))
-    identity, expression, camera = np.stack([pair.identity] * 2), pair.expression, pair.camera
-    if pair.mirrored:
-        mirror = _mirror()
-        for values in (picture, mask, region):
-            values[1] = values[1, :, ::-1].copy()
-        identity = np.stack([pair.identity, mirror.identity(pair.identity)])
-        expression = np.stack([expression[0], mirror.expression(expression[1])])
-        camera = np.stack([camera[0], mirror_camera(camera[1])])
-    views = list(zip(expression, camera, strict=True))
     return DrawnPair(
-        picture=np.ascontiguousarray(picture.transpose(0, 3, 1, 2)),
-        mask=mask[:, None],
-        region=region[:, None],
-        secc=draw_seccs(clip_face_model(), identity, views, seccs, secc_size),
-        camera=camera,
-        surface=_draw_surface(identity, expression, camera, secc_size // 2),
+        picture=np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)),
+        mask=np.stack(masks)[:, None],
+        region=np.stack(regions)[:, None],
+        secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
+        camera=pair.camera,
+        surface=_draw_surface(pair, secc_size // 2),
     )
 
 
-def _draw_surface(
-    identity: NDArray[np.float32], expression: NDArray[np.float32], camera: NDArray[np.float32], size: int
-) -> NDArray[np.float16]:
+def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
     """[2, 6, size, size], see `ImagePairs`: of the face model's surface, so without hair and body."""
     model = clip_face_model()
-    vertices = np.stack([model.vertices(*both) for both in zip(identity, expression, strict=True)])
+    vertices = np.stack([model.vertices(pair.identity, expression) for expression in pair.expression])
     rasteriser = _rasteriser(size)
     triangle, barycentric = np.empty((size, size), np.int16), np.empty((2, size, size), np.uint8)
     all_triangles = np.arange(len(model.triangles))
     surfaces = []
-    for both, seen_by in zip((vertices, vertices[::-1]), camera, strict=True):
-        rasteriser.draw(both[0], seen_by, all_triangles, len(all_triangles), triangle, barycentric)
+    for both, camera in zip((vertices, vertices[::-1]), pair.camera, strict=True):
+        rasteriser.draw(both[0], camera, all_triangles, len(all_triangles), triangle, barycentric)
         surfaces.append(surface_points(model.triangles, both, triangle, barycentric))
     return np.stack(surfaces)
-
-
-@cache
-def _mirror() -> Mirror:
-    return make_mirror(clip_face_model())
 
 
 @cache

@@ -58,12 +58,12 @@ def read_clips(folder: Path, config: ModelConfig) -> list[ClipFile]:
     return clips
 
 
-def frame_pair(file: ClipFile, first: int, second: int, mirrored: bool = False) -> FramePair:
-    """Frames `first` and `second` of a clip, the second one mirrored if wished."""
+def frame_pair(file: ClipFile, first: int, second: int) -> FramePair:
+    """Frames `first` and `second` of a clip."""
     both = [first, second]
     clip = file.clip
     frames = (file.frame(first), file.frame(second))
-    return FramePair(frames, clip.identity, clip.expression[both], clip.camera[both], mirrored)
+    return FramePair(frames, clip.identity, clip.expression[both], clip.camera[both])
 
 
 def random_frame_pair(file: ClipFile, random: np.random.Generator) -> FramePair:

@@ -128,14 +128,12 @@ def draw_seccs(
 ) -> NDArray[np.uint8]:
     """The SECCs [k, 3, size, size] of a person's two pictures: those without an expression, then one of each picture.
 
-    identity [K], or [2, K], each picture's own; views: of each picture the expression [E] and the camera [25].
+    identity [K]; views: of each picture the expression [E] and the camera [25].
     """
-    identities = np.broadcast_to(identity, (len(views), identity.shape[-1]))
-    own = [(one, *view) for one, view in zip(identities, views, strict=True)]
-    at_rest = [(one, np.zeros_like(expression), camera) for one, expression, camera in own[: seccs.at_rest]]
+    at_rest = [(np.zeros_like(expression), camera) for expression, camera in views[: seccs.at_rest]]
     drawn = []
-    for one, expression, camera in (*at_rest, *own):
-        face = model.vertices(one, expression)
+    for expression, camera in (*at_rest, *views):
+        face = model.vertices(identity, expression)
         drawn.append(secc(seen_through(camera, face) if seccs.posed else face, model, size))
     return np.rint(255 * np.stack(drawn)).astype(np.uint8)
 
