@@ -10,7 +10,9 @@ in its seconds. With one variant it is a run as any other; --resume FILE goes on
 
 import dataclasses
 import json
+import logging
 import os
+import sys
 import time
 import traceback
 import zlib
@@ -22,6 +24,8 @@ import click
 import numpy as np
 
 from hidenerf.commands.errors import user_errors
+
+logger = logging.getLogger(__name__)
 
 # Before the clock starts: enough for what is recorded to have been.
 SETTLING_STEPS = 8
@@ -68,6 +72,26 @@ def unpacked(data: bytes) -> bytes:
     """The inverse of `packed`."""
     size = int.from_bytes(data[:8], "little")
     return np.frombuffer(zlib.decompress(data[8:]), np.uint8).reshape(2, -1).T.tobytes()[:size]
+
+
+class _Elapsed(logging.Formatter):
+    """Log lines with the seconds since this object was made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = time.time()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"[{record.created - self._began:6.1f}] {record.getMessage()}"
+
+
+def log_to(path: Path) -> None:
+    """Send this module's log records to stdout, with the seconds since now, and to the end of a file, without them."""
+    terminal, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path)
+    terminal.setFormatter(_Elapsed())
+    logger.setLevel(logging.INFO)
+    logger.addHandler(terminal)
+    logger.addHandler(file)
 
 
 class WithoutSurfaces:
@@ -127,14 +151,8 @@ def train_all(
         training_forward,
     )
 
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        click.echo(f"[{time.monotonic() - began:6.1f}] {text}")
-        with (out / "log").open("a") as log:
-            print(text, file=log)
-
     out.mkdir(parents=True, exist_ok=True)
+    log_to(out / "log")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = search
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -150,7 +168,7 @@ def train_all(
         skins = None
         if skin_folder is not None:
             skins = read_portrait_skins(skin_folder, preset, skin_share, workers)
-            say(f"{len(skins.portraits)} skins")
+            logger.info(f"{len(skins.portraits)} skins")
         replay = PairReplay(preset, device, capacity, workers, seed, skins=skins)
         pairs: PairSource = stack.enter_context(replay)
         if clip_folder is not None:
@@ -163,7 +181,7 @@ def train_all(
         else:
             replay.warm_up(warm_up)
             first_pairs = pairs
-        say(f"pools ready: {replay.pairs_per_second:.0f} synthetic pairs/s; {json.dumps(settings.to_dict())}")
+        logger.info(f"pools ready: {replay.pairs_per_second:.0f} synthetic pairs/s; {json.dumps(settings.to_dict())}")
 
         def keep(trainer: Trainer, shown: Batch, name: str) -> None:
             """The weights' average as a checkpoint, and what it draws."""
@@ -184,7 +202,7 @@ def train_all(
             config = dataclasses.replace(preset, alignment=alignment, aligned_scales=int(scales or 8))
             old = load_checkpoint(path)
             model, added = grown(old, config, seed)
-            say(f"{name}: {added if number < 2 else ''}")
+            logger.info(f"{name}: {added if number < 2 else ''}")
             torch.manual_seed(seed)
             shown = first_pairs.sample(8)
             if alignment != "none" and old.config.alignment == "none":
@@ -203,7 +221,7 @@ def train_all(
             reported_step, settled = trainer.step, trainer.step
             sums: dict[str, torch.Tensor] = {}
             clock.take()
-            say(f"{name}: settled")
+            logger.info(f"{name}: settled")
             while trainer.progress < 1.0 and trainer.seconds - progress < stop_after:
                 terms = trainer.train_step(pairs, clock)
                 sums = {key: value + sums.get(key, 0) for key, value in terms.items()}
@@ -219,7 +237,7 @@ def train_all(
                     rate = count * settings.batch_size / (now - reported)
                     phases = " ".join(f"{phase} {spent:.1f}" for phase, spent in clock.take().items())
                     means = " ".join(f"{key} {float(total) / count:.4f}" for key, total in sums.items())
-                    say(
+                    logger.info(
                         f"{name}: {trainer.seconds:.0f} s, {trainer.step} steps, {rate:.0f} pairs/s ({phases}) skipped "
                         f"{int(trainer.skipped)} | {means}"
                     )
@@ -228,7 +246,7 @@ def train_all(
             count = trainer.step - settled
             keep(trainer, shown, name)
             memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
-            say(
+            logger.info(
                 f"{name}: DONE {spent:.1f} s, {count} steps, {count * settings.batch_size / spent:.0f} pairs/s, "
                 f"{memory:.1f} GiB; synthetic pairs drawn {replay.pairs_per_second:.0f}/s"
             )
@@ -243,8 +261,8 @@ def train_all(
             try:
                 run_variant(number, entry)
             except Exception:
-                say(traceback.format_exc())
-    say(f"{os.cpu_count()} cores, all done")
+                logger.info(traceback.format_exc())
+    logger.info(f"{os.cpu_count()} cores, all done")
 
 
 if __name__ == "__main__":

@@ -164,15 +164,20 @@ def worst_psnr(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 
 class PyTorchFrame:
-    """A frame in PyTorch. half: convolutions and matrices FP16 under autocast, coordinates FP32. compile: a mode."""
+    """A frame in PyTorch.
 
-    def __init__(self, case: Case, half: bool, hoisted: bool, mode: str | None) -> None:
-        self.half, self.hoisted = half, hoisted
+    fp16: whether convolutions and matrix products are FP16, under autocast; coordinates are always FP32.
+    hoisted: whether what depends on the source alone is computed once, before the frames.
+    mode: of torch.compile; None runs eagerly.
+    """
+
+    def __init__(self, case: Case, fp16: bool, hoisted: bool, mode: str | None) -> None:
+        self.fp16, self.hoisted = fp16, hoisted
         # Modules of its own: casting must not change the case's.
         model = HideNerf(case.model.config).cuda().eval()
         model.load_state_dict(case.model.state_dict())
         self.octaves = model.config.encoding_octaves
-        kind = torch.float16 if half else torch.float32
+        kind = torch.float16 if fp16 else torch.float32
         with torch.no_grad():
             if hoisted:
                 encoder, led, renderer_refiner = graph_modules(model.cpu())
@@ -196,7 +201,7 @@ class PyTorchFrame:
         ]
         self.mlp = first, first_bias, second, second_bias
         self.ray_points = model.ray_points
-        if half:
+        if fp16:
             for module in (*self.led.modules(), *self.refine.modules()):
                 if isinstance(module, nn.Conv2d):
                     module.half()
@@ -208,7 +213,7 @@ class PyTorchFrame:
         self.stages = {"led": compiled(self._led), "render": compiled(self._render), "refiner": compiled(self._refine)}
 
     def _led(self, secc: Tensor, camera: Tensor) -> Tensor:
-        with torch.autocast("cuda", torch.float16) if self.half else nullcontext():
+        with torch.autocast("cuda", torch.float16) if self.fp16 else nullcontext():
             if self.hoisted:
                 return self.led(secc, camera, self.canonical).float()
             return self.led(secc, self.canonical, self.ray_points(camera)).float()
@@ -217,7 +222,7 @@ class PyTorchFrame:
         return triplane_render(deformation, camera, self.planes, *self.mlp, self.octaves)
 
     def _refine(self, rendered: Tensor, alpha: Tensor) -> Frame:
-        with torch.autocast("cuda", torch.float16) if self.half else nullcontext():
+        with torch.autocast("cuda", torch.float16) if self.fp16 else nullcontext():
             if self.hoisted:
                 return self.refine(rendered, alpha, *self.maps)
             frame, refined = self.refine(rendered, alpha, self.identity)
@@ -227,11 +232,11 @@ class PyTorchFrame:
         return self._refine(*self._render(self._led(secc, camera), camera))
 
 
-def pytorch(case: Case, half: bool, hoisted: bool, mode: str | None, count: int) -> dict[str, Any]:
+def pytorch(case: Case, fp16: bool, hoisted: bool, mode: str | None, count: int) -> dict[str, Any]:
     torch.compiler.reset()
     before = free_memory()
-    with torch.no_grad(), nullcontext() if half else full_fp32():
-        contender = PyTorchFrame(case, half, hoisted, mode)
+    with torch.no_grad(), nullcontext() if fp16 else full_fp32():
+        contender = PyTorchFrame(case, fp16, hoisted, mode)
         frames = [contender.frame(*pose)[0].cpu().numpy() for pose in case.poses]
         found: dict[str, Any] = {"psnr": worst_psnr(frames, case.expected)}
         found["frame"] = on_device(lambda i: contender.frame(*case.poses[i % POSES]), count)
@@ -543,9 +548,9 @@ def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None
     modes += arguments.compile_modes if "compile" in steps else []
     for mode in modes:
         for hoisted in (True, False):
-            for half in (True, False) if mode is None else (True,):
-                label = f"PyTorch {mode or 'eager'}, {'FP16' if half else 'FP32'}, {'' if hoisted else 'un'}hoisted"
-                part(preset, label, lambda h=half, u=hoisted, m=mode: pytorch(case, h, u, m, count))  # type: ignore[misc]
+            for fp16 in (True, False) if mode is None else (True,):
+                label = f"PyTorch {mode or 'eager'}, {'FP16' if fp16 else 'FP32'}, {'' if hoisted else 'un'}hoisted"
+                part(preset, label, lambda p=fp16, u=hoisted, m=mode: pytorch(case, p, u, m, count))  # type: ignore[misc]
     if "onnxruntime" in steps:
         for nhwc, graph in (("1", "1"), ("0", "1"), ("1", "0")):
             options = {"prefer_nhwc": nhwc, "enable_cuda_graph": graph}

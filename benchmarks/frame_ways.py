@@ -55,7 +55,7 @@ class UncapturedDevice(Device):
     """Captures nothing."""
 
     def capture(self, work: Any) -> Any:  # noqa: ARG002
-        raise HideNerfError("not wanted in this run")
+        raise HideNerfError("graphs are off in this run")
 
 
 def choose(way: str) -> None:

@@ -171,10 +171,10 @@ def errors() -> dict[str, Any]:
     for preset, sizes in (("odd", ODD), ("demo", DEMO), ("base", BASE)):
         for kind, make in (("random", random_scene), ("head", head_scene)):
             scene = make(sizes, int(time.time_ns() % 100_000))
-            wanted = reference(to_gpu(scene), sizes.octaves)
+            expected = reference(to_gpu(scene), sizes.octaves)
             for name, (_, renderer) in VERSIONS.items():
                 ready = renderer(sizes, scene)
-                parts = [(f.double() - w) for f, w in zip(ready.render(), wanted, strict=True)]
+                parts = [(f.double() - w) for f, w in zip(ready.render(), expected, strict=True)]
                 worst = [float(p.abs().max()) for p in parts]
                 rms = [float(p.square().mean().sqrt()) for p in parts]
                 found[f"{preset}, {kind}, {name}"] = {"largest": worst, "rms": rms}

@@ -40,15 +40,17 @@ from hidenerf.training.evaluation.metrics import image_scores, rounded
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+# Of each metric by name, the scores.
+Scores = dict[str, list[float]]
 
 YAWS = (-30, -15, 15, 30)
 MOMENTS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 SYNTHETIC_YAW = 30
 # What dlib's detector is shown, pixels.
-JUDGED = 512
+DETECTOR_SIZE = 512
 
 
-class Judge:
+class Recogniser:
     """dlib's detector, its five points, and its recogniser."""
 
     def __init__(self) -> None:
@@ -74,7 +76,7 @@ class Judge:
 
     @staticmethod
     def _large(picture: Picture) -> Picture:
-        return np.asarray(cv2.resize(picture, (JUDGED, JUDGED), interpolation=cv2.INTER_CUBIC), np.uint8)
+        return np.asarray(cv2.resize(picture, (DETECTOR_SIZE, DETECTOR_SIZE), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def distance(one: Floats | None, other: Floats) -> float:
@@ -123,16 +125,16 @@ def turned(camera: Floats, degrees: float) -> Floats:
     return changed
 
 
-def portraits(model: HideNerf, files: list[ClipFile], judge: Judge) -> tuple[dict[str, list[float]], list[Picture]]:
+def portraits(model: HideNerf, files: list[ClipFile], recogniser: Recogniser) -> tuple[Scores, list[Picture]]:
     """ID distances of each portrait by name, and rows of pictures: source, own pose, YAWS, half of the MOMENTS."""
     motion = load_motion(demo_motion_path())
     moments = [int(len(motion.expression) * moment) for moment in MOMENTS]
-    figures: dict[str, list[float]] = {}
+    figures: Scores = {}
     rows = []
     for file in files:
         clip, source = file.clip, file.frame(0).read().picture
-        want = judge.describe(source)
-        if want is None:
+        expected = recogniser.describe(source)
+        if expected is None:
             click.echo(f"{file.path.name}: dlib finds no face in the portrait")
             continue
         expression, camera = clip.expression[0], clip.camera[0]
@@ -140,12 +142,12 @@ def portraits(model: HideNerf, files: list[ClipFile], judge: Judge) -> tuple[dic
         own = subject.draw(expression, camera)
         views = [subject.draw(expression, turned(camera, yaw)) for yaw in YAWS]
         driven = [subject.draw(motion.expression[moment], motion.camera[moment]) for moment in moments]
-        by_yaw = {yaw: distance(judge.describe(view), want) for yaw, view in zip(YAWS, views, strict=True)}
+        by_yaw = {yaw: distance(recogniser.describe(view), expected) for yaw, view in zip(YAWS, views, strict=True)}
         found = {
-            "ID own": distance(judge.describe(own), want),
+            "ID own": distance(recogniser.describe(own), expected),
             "ID ±15°": (by_yaw[-15] + by_yaw[15]) / 2,
             "ID ±30°": (by_yaw[-30] + by_yaw[30]) / 2,
-            "ID driven": float(np.mean([distance(judge.describe(frame), want) for frame in driven])),
+            "ID driven": float(np.mean([distance(recogniser.describe(frame), expected) for frame in driven])),
         }
         for name, value in found.items():
             figures.setdefault(name, []).append(value)
@@ -153,18 +155,18 @@ def portraits(model: HideNerf, files: list[ClipFile], judge: Judge) -> tuple[dic
     return figures, rows
 
 
-def clips(model: HideNerf | None, files: list[ClipFile], frames: int, judge: Judge) -> dict[str, list[float]]:
+def clips(model: HideNerf | None, files: list[ClipFile], frames: int, recogniser: Recogniser) -> Scores:
     """Self-reenactment: the first frame is the source, others driver and truth. Without a model the source itself."""
-    figures: dict[str, list[float]] = {}
+    figures: Scores = {}
     for file in files:
         clip, first = file.clip, file.frame(0).read()
         subject = model and Subject(model, first.picture, clip.camera[0], clip.identity, clip.expression[0])
-        rows: dict[str, list[float]] = {}
+        rows: Scores = {}
         for index in np.unique(np.linspace(1, len(clip) - 1, frames).astype(int)):
             truth = file.frame(int(index)).read()
             out = subject.draw(clip.expression[index], clip.camera[index]) if subject else first.picture
             inside, region = truth.mask > 127, truth.region > 127
-            shape = judge.shape(truth.picture)
+            shape = recogniser.shape(truth.picture)
             found = {
                 "clip PSNR-M": psnr(out, truth.picture, inside),
                 "clip SSIM-M": float(ssim_map(out, truth.picture)[inside].mean()),
@@ -172,7 +174,7 @@ def clips(model: HideNerf | None, files: list[ClipFile], frames: int, judge: Jud
                 "clip energy": energy(out, inside) / energy(truth.picture, inside),
             }
             if shape is not None:
-                found["clip ID"] = distance(judge.describe(out, shape), judge.describe(truth.picture, shape))  # type: ignore[arg-type]
+                found["clip ID"] = distance(recogniser.describe(out, shape), recogniser.describe(truth.picture, shape))  # type: ignore[arg-type]
             for name, value in found.items():
                 rows.setdefault(name, []).append(value)
         for name, values in rows.items():
@@ -223,9 +225,9 @@ def turned_heads(config: ModelConfig, people: int, skins: Path | None) -> Batch:
     return render_pairs(config, device, pairs, skins=portraits)
 
 
-def synthetic(model: HideNerf, heads: Batch, name: str) -> tuple[dict[str, list[float]], list[Picture]]:
+def synthetic(model: HideNerf, heads: Batch, name: str) -> tuple[Scores, list[Picture]]:
     """Figures of `turned_heads`, and rows of source, truth, frame."""
-    figures: dict[str, list[float]] = {}
+    figures: Scores = {}
     rows = []
     for index in range(len(heads.camera)):
         batch = Batch(*(values[index : index + 1] for values in heads))
@@ -264,30 +266,30 @@ def main(
     skins: Path | None,
     still: bool,
 ) -> None:
-    """Judge checkpoints on real faces; FOLDER gets real-faces.json and a sheet a checkpoint, and the table is said."""
+    """Score checkpoints on real faces: print the table, and write FOLDER/real-faces.json and a sheet a checkpoint."""
     # More threads wait for each other where other work shares the cores.
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
-    judge = Judge()
+    recogniser = Recogniser()
     subjects = _prepared(portrait_folder)
     subjects = [subjects[number * len(subjects) // count] for number in range(min(count, len(subjects)))]
     clip_files = _prepared(clip_folder)
     path = out / "real-faces.json"
-    results: dict[str, dict[str, list[float]]] = json.loads(path.read_text()) if path.exists() else {}
+    results: dict[str, Scores] = json.loads(path.read_text()) if path.exists() else {}
     if still and clip_files:
-        results["source held still"] = clips(None, clip_files, frames, judge)
+        results["source held still"] = clips(None, clip_files, frames, recogniser)
     heads: dict[str, Batch] = {}
     for given in checkpoints:
         name, _, file = given.rpartition("=")
         name = name or Path(file).stem
         model = load_checkpoint(Path(file))
-        figures: dict[str, list[float]] = {}
+        figures: Scores = {}
         if subjects:
-            found, rows = portraits(model, subjects, judge)
+            found, rows = portraits(model, subjects, recogniser)
             figures |= found
             _sheet(rows, out / f"{name}.portraits.png")
         if clip_files:
-            figures |= clips(model, clip_files, frames, judge)
+            figures |= clips(model, clip_files, frames, recogniser)
         for kind, folder in (("painted", None), ("real skin", skins)):
             if people and (folder is not None or kind == "painted"):
                 if kind not in heads:
@@ -301,7 +303,7 @@ def main(
     click.echo(table(results))
 
 
-def table(results: dict[str, dict[str, list[float]]]) -> str:
+def table(results: dict[str, Scores]) -> str:
     """Means, as Markdown."""
     columns = list(dict.fromkeys(column for figures in results.values() for column in figures))
     lines = [["checkpoint", *columns], ["---"] * (len(columns) + 1)]

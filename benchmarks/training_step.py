@@ -107,9 +107,11 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
     compare("volume", partial(sum_up, FastVolumeHead), partial(sum_up, VolumeHead), [one[:1] for one in maps])
     chosen = volume.BLOCK, volume.WARPS
     for volume.BLOCK, volume.WARPS in ((8, 2), (8, 4), (16, 4), (16, 8), (32, 8)):
-        report(f"sum of products, {volume.BLOCK} pixels {volume.WARPS} warps", partial(sum_up, FastVolumeHead), maps)
+        print_times(
+            f"sum of products, {volume.BLOCK} pixels {volume.WARPS} warps", partial(sum_up, FastVolumeHead), maps
+        )
     volume.BLOCK, volume.WARPS = chosen
-    report("sum of products, plain", partial(sum_up, VolumeHead), maps)
+    print_times("sum of products, plain", partial(sum_up, VolumeHead), maps)
 
     rays, samples = config.render_size**2, config.samples_per_ray
     renderer = random_model(config, 0).renderer.to(GPU)
@@ -132,9 +134,9 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
     chosen = field.BLOCK, field.WARPS
     for field.BLOCK, field.WARPS in ((16, 4), (32, 4), (32, 8), (64, 4), (64, 8)):
         rays = field.rays_a_program(features.shape[-1])
-        report(f"field, {rays} rays {field.WARPS} warps", partial(render, True), [features, *weights])
+        print_times(f"field, {rays} rays {field.WARPS} warps", partial(render, True), [features, *weights])
     field.BLOCK, field.WARPS = chosen
-    report("field, plain", partial(render, False), [features, *weights])
+    print_times("field, plain", partial(render, False), [features, *weights])
 
 
 def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
@@ -168,14 +170,14 @@ def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
         back = torch.autograd.grad(found, one, gradient)[0], torch.autograd.grad(exact, other, gradient.double())[0]
         print(kind, f"volume: out {relative_error(found, exact):.1e}, volume {relative_error(*back):.1e}")
 
-    half = torch.bfloat16
+    bf16 = torch.bfloat16
     planes = [
-        torch.randn(batch, r, r, 3, channels, device=GPU, dtype=half).permute(0, 3, 4, 1, 2) for r in config.plane_sizes
+        torch.randn(batch, r, r, 3, channels, device=GPU, dtype=bf16).permute(0, 3, 4, 1, 2) for r in config.plane_sizes
     ]
     rays = config.render_size**2
     points = torch.rand(batch, config.samples_per_ray, 3, rays, device=GPU) * 2 - 1
     side = config.plane_sizes[-1]
-    flat = torch.randn(batch, channels * depth, side, side, device=GPU, dtype=half)
+    flat = torch.randn(batch, channels * depth, side, side, device=GPU, dtype=bf16)
     flat = flat.to(memory_format=torch.channels_last)
 
     def features(given: list[Tensor]) -> Tensor:
@@ -194,11 +196,11 @@ def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
 
     chosen = sampling.BLOCK, sampling.WARPS
     for sampling.BLOCK, sampling.WARPS in ((32, 2), (32, 4), (64, 2), (64, 4), (128, 4), (128, 8), (256, 8)):
-        report(f"planes, {sampling.BLOCK} points {sampling.WARPS} warps", features, [points, *planes])
-        report(f"volume, {sampling.BLOCK} cells {sampling.WARPS} warps", resampled, [flat])
+        print_times(f"planes, {sampling.BLOCK} points {sampling.WARPS} warps", features, [points, *planes])
+        print_times(f"volume, {sampling.BLOCK} cells {sampling.WARPS} warps", resampled, [flat])
     sampling.BLOCK, sampling.WARPS = chosen
-    report("planes, F.grid_sample", plain_features, [points, *planes])
-    report("volume, F.grid_sample", plain_resampled, [flat])
+    print_times("planes, F.grid_sample", plain_features, [points, *planes])
+    print_times("volume, F.grid_sample", plain_resampled, [flat])
 
 
 def compare(
@@ -216,7 +218,7 @@ def compare(
         print(name, kind, *(f"{relative_error(a, b):.1e}" for a, b in zip(found, expected, strict=True)), flush=True)
 
 
-def report(name: str, work: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]) -> None:
+def print_times(name: str, work: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]) -> None:
     """Times of `work`, forward and backward."""
     inputs = [one.detach().requires_grad_() for one in inputs]
     gradient = torch.randn_like(work(inputs))

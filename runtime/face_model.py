@@ -157,8 +157,8 @@ def _stored(value: str | tuple[str, ...] | NDArray) -> NDArray:
     if array.dtype != np.float32:
         return array
     with np.errstate(over="ignore"):
-        half = array.astype(np.float16)
-    return half if np.array_equal(half.astype(np.float32), array) else array
+        fp16 = array.astype(np.float16)
+    return fp16 if np.array_equal(fp16.astype(np.float32), array) else array
 
 
 def load_face_model(path: Path) -> FaceModel:

@@ -83,9 +83,9 @@ def provider_options(graph: GraphSpec) -> dict[str, str]:
     TF32 would discard the precision FP32 graphs exist for. FP16 graphs need the option: without it ONNX Runtime lets
     no convolution use tensor cores.
     """
-    half = any(tensor.dtype == np.float16 for tensor in (*graph.inputs.values(), *graph.outputs.values()))
+    fp16 = any(tensor.dtype == np.float16 for tensor in (*graph.inputs.values(), *graph.outputs.values()))
     common = {"device_id": "0", "arena_extend_strategy": "kSameAsRequested"}
-    return common | {"use_tf32": "1" if half else "0"}
+    return common | {"use_tf32": "1" if fp16 else "0"}
 
 
 def open_gpu_session(onnxruntime: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
@@ -210,8 +210,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._run("source_encoder", self._shrinking_run_options)
         device.clear(self._flags, 4)
         planes = [self._addresses[name] for name in self._planes]
-        half = self._specs[self._planes[0]].dtype == np.float16
-        self._renderer.merge_planes(planes, half, self._feature_weight, self._merged, self._flags, device.stream)
+        fp16 = self._specs[self._planes[0]].dtype == np.float16
+        self._renderer.merge_planes(planes, fp16, self._feature_weight, self._merged, self._flags, device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 

@@ -21,14 +21,14 @@ from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, running_statis
 from hidenerf.model.refinement import AlignedSpade, ConstantNorm, Normalise, Spade, SpadeBlock, blended
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
-# Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in half precision.
+# Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in bfloat16.
 TILE = 2048
 WARPS = 4
 # Registers a thread of the kernel that takes four sums at once: as many as let PARTS of its programs run together.
 REGISTERS = 128
 # Most programs that sum over a map: 4 for each of an H200's 132 multiprocessors, which run them all at once.
 PARTS = 528
-# Most channels of one program: in half precision, one cache line.
+# Most channels of one program: in bfloat16, one cache line.
 WIDTH = 64
 
 

@@ -100,7 +100,7 @@ def _room_for_pairs(config: ModelConfig, count: int) -> RefinerPairs:
         return torch.empty(count, channels, size, size, dtype=kind)
 
     whole, small = config.image_size, config.render_size
-    rendered, alpha = (room(channels, small, torch.half) for channels in (config.render_channels, 1))
+    rendered, alpha = (room(channels, small, torch.float16) for channels in (config.render_channels, 1))
     return RefinerPairs(room(3, whole), rendered, alpha, room(3, whole), room(1, whole), room(1, whole))
 
 

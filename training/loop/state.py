@@ -120,7 +120,7 @@ def fp16_weights(model: HideNerf) -> HideNerf:
     """A copy whose weights are FP16; running statistics keep their type, since variances may be far from 1."""
     rounded = copy.deepcopy(model)
     for parameter in rounded.parameters():
-        parameter.data = parameter.data.half()
+        parameter.data = parameter.data.to(torch.float16)
     return rounded
 
 

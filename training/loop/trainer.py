@@ -332,8 +332,8 @@ def image_terms(
         (f"mse_{name}", weights.mse, squared_error(*arguments)),
         (f"absolute_{name}", weights.absolute, absolute_error(*arguments)),
     ]
-    half = isinstance(perceptual, VggLoss) and image.is_cuda
-    with torch.autocast("cuda", torch.bfloat16) if half else contextlib.nullcontext():
+    bf16 = isinstance(perceptual, VggLoss) and image.is_cuda
+    with torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext():
         terms.append((f"perceptual_{name}", weights.perceptual, perceptual(*arguments)))
     if name == "refined" and weights.sharpness > 0:
         terms.append((f"sharpness_{name}", weights.sharpness, sharpness_loss(*arguments)))
