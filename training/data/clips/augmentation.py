@@ -1,4 +1,4 @@
-"""Changes of real pairs that forbid copying the source picture pixel by pixel, all from one seed."""
+"""Augmentation of real pairs: random framing of the source and random exposure, so that pixels cannot be copied."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,25 @@ from hidenerf.model.geometry import split_camera
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.trainer import PairSource
 
-# Largest turn of the source picture in its plane, radians; of its size, natural logarithm; of its place, shares of S.
+# Largest changes of the source image: rotation in its plane, radians; size, natural logarithm; position, shares of S.
 TURN, SIZE, SHIFT = 0.2, 0.12, 0.05
-# Standard deviations of the exposure of each channel and of the contrast, natural logarithms.
+# Standard deviations of each channel's exposure and of the contrast, natural logarithms.
 EXPOSURE, CONTRAST = 0.05, 0.1
 
 
 class ChangedPairs:
-    """Batches of `pairs` whose source is framed anew, and whose pictures are exposed anew, source and target alike."""
+    """A source of batches with augmented pairs: the source image is reframed, and both images are re-exposed.
+
+    pairs: where the batches come from.
+    seed: of the random changes.
+    """
 
     def __init__(self, pairs: PairSource, seed: int) -> None:
         self._pairs = pairs
         self._random = torch.Generator().manual_seed(seed)
 
     def sample(self, batch_size: int) -> Batch:
-        """Another batch of so many pairs."""
+        """A batch of so many augmented pairs."""
         batch = self._pairs.sample(batch_size)
         uniform = 2 * torch.rand(4, batch_size, generator=self._random) - 1
         normal = torch.randn(4, batch_size, generator=self._random)
@@ -34,17 +38,19 @@ class ChangedPairs:
 
 
 def framed_anew(batch: Batch, turn: Tensor, size: Tensor, shift: Tensor) -> Batch:
-    """Each source picture turned about its camera's principal point, enlarged, and moved; the camera with it.
+    """Rotate each source image about its principal point, scale and shift it, and change its camera accordingly.
 
-    turn [B], radians, clockwise; size [B], factors; shift [B, 2], shares of S to the right and down. Black beyond the
-    picture. The cameras' pixels must be square and have no skew.
+    batch: its source cameras must have square pixels and no skew.
+    turn: [B], radians, clockwise.
+    size: [B], factors.
+    shift: [B, 2], to the right and down, shares of S. Pixels from outside the image are black.
     """
     rotation, position, intrinsics = split_camera(batch.source_camera)
     cosine, sine = torch.cos(turn), torch.sin(turn)
     zero, one = torch.zeros_like(turn), torch.ones_like(turn)
     rows = (cosine, -sine, zero, sine, cosine, zero, zero, zero, one)
     in_plane = torch.stack(rows, 1).reshape(-1, 3, 3)
-    # A camera turned back sees the picture turned.
+    # Rotating the camera the other way rotates the image.
     turned = (rotation[:, :, :, None] * in_plane.transpose(1, 2)[:, None]).sum(2)
     lens = intrinsics.clone()
     lens[:, :2, :2] *= size[:, None, None]
@@ -52,7 +58,7 @@ def framed_anew(batch: Batch, turn: Tensor, size: Tensor, shift: Tensor) -> Batc
     cam2world = torch.zeros_like(batch.source_camera[:, :16]).reshape(-1, 4, 4)
     cam2world[:, :3, :3], cam2world[:, :3, 3], cam2world[:, 3, 3] = turned, position, 1.0
     camera = torch.cat([cam2world.flatten(1), lens.flatten(1)], 1)
-    # Where each new pixel was, in [-1, 1].
+    # From new pixels to old ones, in [-1, 1].
     back = in_plane[:, :2, :2].transpose(1, 2) / size[:, None, None]
     centre = 2 * intrinsics[:, :2, 2] - 1
     offset = centre - (back * (centre + 2 * shift)[:, None]).sum(2)
@@ -63,7 +69,11 @@ def framed_anew(batch: Batch, turn: Tensor, size: Tensor, shift: Tensor) -> Batc
 
 
 def exposed_anew(batch: Batch, factor: Tensor, exponent: Tensor) -> Batch:
-    """Both pictures' values to the power of an exponent [B], times factors [B, 3]; black stays black."""
+    """Raise source image and target to a power and scale them; 0 stays 0, values above 1 are cut.
+
+    factor: [B, 3], by channel.
+    exponent: [B].
+    """
 
     def changed(picture: Tensor) -> Tensor:
         powers = picture.clamp_min(0.0).pow(exponent[:, None, None, None])

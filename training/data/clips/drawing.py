@@ -1,6 +1,6 @@
-"""The CPU's share of a pair of frames of a clip: pictures decoded, SECCs drawn.
+"""Frame pairs of clips: decoded pictures and drawn SECCs, the work of the worker processes on the CPU.
 
-No part of this imports torch: worker processes do nothing else than this.
+Nothing here imports torch, which worker processes do not need.
 """
 
 from functools import cache
@@ -17,7 +17,13 @@ from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 
 class FramePair(NamedTuple):
-    """Two frames of a clip: where they lie, the person's identity [K], and expressions [2, E] and cameras [2, 25]."""
+    """Two frames of a clip.
+
+    frames: their places in the file.
+    identity: [K].
+    expression: [2, E].
+    camera: [2, 25].
+    """
 
     frames: tuple[StoredFrame, StoredFrame]
     identity: NDArray[np.float32]
@@ -26,7 +32,7 @@ class FramePair(NamedTuple):
 
 
 class DrawnPair(NamedTuple):
-    """One entry of `image_pairs.ImagePairs` as arrays: the same fields in the same order."""
+    """One entry of `image_pairs.ImagePairs` as NumPy arrays: the same fields in the same order, without n."""
 
     picture: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -38,12 +44,16 @@ class DrawnPair(NamedTuple):
 
 @cache
 def clip_face_model() -> FaceModel:
-    """The face model of all prepared clips, which ships with hidenerf."""
+    """The face model of all prepared clips: the shipped one, loaded once."""
     return load_face_model(default_face_model_path())
 
 
 def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> DrawnPair:
-    """Read two frames and draw their SECCs. With only one SECC at rest, that is the first frame's."""
+    """Read two frames and draw their SECCs.
+
+    secc_size: Q. seccs: what the SECCs show; if only one SECC at rest is needed, it is the first frame's.
+    Errors: those of `StoredFrame.read`.
+    """
     views = list(zip(pair.expression, pair.camera, strict=True))
     pictures, masks, regions = zip(*(stored.read() for stored in pair.frames), strict=True)
     return DrawnPair(
@@ -57,7 +67,7 @@ def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> Drawn
 
 
 def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
-    """[2, 6, size, size], see `ImagePairs`: of the face model's surface, so without hair and body."""
+    """`ImagePairs.surface` [2, 6, size, size] of the face model, which has no hair and body."""
     model = clip_face_model()
     vertices = np.stack([model.vertices(pair.identity, expression) for expression in pair.expression])
     rasteriser = _rasteriser(size)
@@ -72,4 +82,5 @@ def _draw_surface(pair: FramePair, size: int) -> NDArray[np.float16]:
 
 @cache
 def _rasteriser(size: int) -> Rasteriser:
+    """Rasteriser of the face model, size × size pixels; kept for further calls."""
     return Rasteriser(clip_face_model().triangles, size)

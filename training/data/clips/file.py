@@ -1,27 +1,27 @@
-"""A prepared clip of one person, and its file.
+"""Prepared clip: frames of one person with identity, expressions and cameras, and the file that holds them.
 
-The file (format `hidenerf-clip`, version 1) is an uncompressed NumPy archive, read without pickle, so that a frame is
-read without reading the rest:
+The file (format `hidenerf-clip`, version 1) is a NumPy archive without pickle. It is not compressed, so that one frame
+can be read without the rest:
 
 | key                | dtype, shape     | meaning                                                                      |
 |--------------------|------------------|------------------------------------------------------------------------------|
 | `format`           | str              | `hidenerf-clip`                                                              |
 | `version`          | int              | 1                                                                            |
 | `source`           | str              | file name of the clip                                                        |
-| `origin`           | str              | what it was prepared from, and how (JSON): tells whether to prepare it again |
+| `origin`           | str              | JSON: input files and options, to see whether the clip is up to date         |
 | `face_model`       | str              | name of the face model the coefficients belong to                            |
 | `expression_names` | str [E]          | the names of its expressions                                                 |
 | `size`             | int              | S                                                                            |
 | `fps`              | int64 [2]        | the clip's frame rate, numerator and denominator                             |
-| `number`           | int64 [T]        | which frame of the clip each one is, from 0 on, rising                       |
+| `number`           | int64 [T]        | frame numbers in the clip, from 0, ascending                                 |
 | `identity`         | float32 [K]      | one for all frames                                                           |
 | `expression`       | float32 [T, E]   |                                                                              |
 | `camera`           | float32 [T, 25]  | see `hidenerf.runtime.camera`                                                |
-| `frames`           | uint8            | for each frame the JPEG of its picture and the PNG of its masks, end to end  |
-| `ends`             | int64 [T, 2]     | where in `frames` the two end                                                |
+| `frames`           | uint8            | for each frame the JPEG of its picture, then the PNG of its masks, no gaps   |
+| `ends`             | int64 [T, 2]     | end offsets of the two in `frames`                                           |
 | `checksums`        | uint32 [T]       | CRC-32 of a frame's part of `frames`                                         |
 
-The PNG is grey, [2S, S]: the mask above the region. No part of this imports torch.
+The PNG is grey, [2S, S]: the mask above the region. Nothing here imports torch.
 """
 
 import struct
@@ -45,12 +45,16 @@ CLIP_FORMAT = "hidenerf-clip"
 CLIP_VERSION = 1
 CLIP_SUFFIX = ".npz"
 
-# Off by about 0.6 of 255 on average.
+# The mean error is about 0.6 of 255.
 JPEG_QUALITY = 95
 
 
 class ClipFrame(NamedTuple):
-    """picture [S, S, 3] uint8 RGB over black; mask, region [S, S] uint8: see `hidenerf.training.data.batch.Batch`."""
+    """One frame of a prepared clip; see `hidenerf.training.data.batch.Batch`.
+
+    picture: [S, S, 3] uint8 RGB, over black.
+    mask, region: [S, S] uint8.
+    """
 
     picture: NDArray[np.uint8]
     mask: NDArray[np.uint8]
@@ -59,7 +63,10 @@ class ClipFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class Clip:
-    """All of a prepared clip but its pictures; the fields are those of the file, T frames."""
+    """A prepared clip of T frames without its pictures; the fields are those of the file.
+
+    Errors: ValueError for wrong shapes and for values that are not finite.
+    """
 
     source: str
     origin: str
@@ -73,6 +80,7 @@ class Clip:
     camera: NDArray[np.float32]
 
     def __post_init__(self) -> None:
+        """Check shapes and values."""
         frames = len(self.number)
         expected = {"expression": (frames, len(self.expression_names)), "camera": (frames, 25)}
         for key, shape in expected.items():
@@ -84,11 +92,16 @@ class Clip:
                 raise ValueError(f"its {key} has values that are not finite")
 
     def __len__(self) -> int:
+        """T."""
         return len(self.number)
 
 
 class StoredFrame(NamedTuple):
-    """Where a frame lies: its JPEG at [start, middle) of the file `path`, its PNG at [middle, end)."""
+    """Place of one frame in a file: its JPEG is at [start, middle), its PNG at [middle, end), in bytes.
+
+    path: of the file.
+    checksum: CRC-32 of these bytes.
+    """
 
     path: Path
     start: int
@@ -97,7 +110,7 @@ class StoredFrame(NamedTuple):
     checksum: int
 
     def read(self) -> ClipFrame:
-        """The frame. Errors: the file is gone, or damaged there."""
+        """Read the frame. Errors: the file cannot be read, or is damaged at this place."""
         try:
             with self.path.open("rb") as stream:
                 stream.seek(self.start)
@@ -113,9 +126,13 @@ class StoredFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipFile:
-    """A prepared clip as it lies in a file, its pictures still there.
+    """An open prepared clip, whose pictures are still in the file.
 
-    ends [T, 2]: of each frame's JPEG and PNG, from the file's beginning; start: of the first frame; checksums [T].
+    path: of the file.
+    clip: all but the pictures.
+    start: offset of the first frame in the file, bytes.
+    ends: [T, 2], end offsets of each frame's JPEG and PNG in the file, bytes.
+    checksums: [T], CRC-32 of each frame.
     """
 
     path: Path
@@ -125,15 +142,18 @@ class ClipFile:
     checksums: NDArray[np.uint32]
 
     def frame(self, index: int) -> StoredFrame:
-        """Where frame `index` of T lies."""
+        """Place of frame `index`, 0 to T - 1."""
         start = self.start if index == 0 else int(self.ends[index - 1, 1])
         middle, end = self.ends[index].tolist()
         return StoredFrame(self.path, start, middle, end, int(self.checksums[index]))
 
 
 def encode_frame(frame: ClipFrame, quality: int = JPEG_QUALITY) -> tuple[bytes, int]:
-    """A frame's JPEG and PNG end to end, and where the JPEG ends. quality: the JPEG's, 1 to 100."""
-    # Colours at full resolution, since lips and irises are small.
+    """Encode a frame: the bytes of its JPEG and then its PNG, and the JPEG's length.
+
+    quality: of the JPEG, 1 to 100.
+    """
+    # No chroma subsampling, since lips and irises are small.
     colours = cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
     _, picture = cv2.imencode(".jpg", frame.picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality, *colours))
     runs = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
@@ -142,7 +162,10 @@ def encode_frame(frame: ClipFrame, quality: int = JPEG_QUALITY) -> tuple[bytes, 
 
 
 def decode_frame(stored: bytes, middle: int) -> ClipFrame:
-    """Inverse of `encode_frame`, but for the JPEG's losses; black again where nobody is."""
+    """Decode what `encode_frame` returns; pixels outside the mask are set back to black.
+
+    stored: bytes of JPEG and PNG. middle: the JPEG's length.
+    """
     both = np.frombuffer(stored, np.uint8)
     colours = np.asarray(cv2.imdecode(both[:middle], cv2.IMREAD_COLOR_RGB), np.uint8)
     masks = np.asarray(cv2.imdecode(both[middle:], cv2.IMREAD_GRAYSCALE), np.uint8)
@@ -151,7 +174,11 @@ def decode_frame(stored: bytes, middle: int) -> ClipFrame:
 
 
 def save_clip(clip: Clip, frames: Sequence[tuple[bytes, int]], path: Path) -> None:
-    """Write a prepared clip with T frames as `encode_frame` makes them; the file appears whole or not at all."""
+    """Write a prepared clip, atomically.
+
+    frames: T results of `encode_frame`.
+    path: of the new file. Errors: it cannot be written.
+    """
     stops = np.cumsum([len(stored) for stored, _ in frames])
     middles = stops + [middle - len(stored) for stored, middle in frames]
     content = {
@@ -173,15 +200,16 @@ def save_clip(clip: Clip, frames: Sequence[tuple[bytes, int]], path: Path) -> No
 
 
 def open_clip(path: Path) -> ClipFile:
-    """Read a prepared clip but for its pictures.
+    """Open a prepared clip; its pictures are read later, by `StoredFrame.read`.
 
-    Errors: no such file, another kind of file, another version, damage other than to pictures.
+    Errors: no such file, another format or version, damage outside the pictures.
     """
     with open_archive(path, CLIP_FORMAT, CLIP_VERSION, "prepared clip") as archive:
         return _read(path, archive)
 
 
 def _read(path: Path, archive: NpzFile) -> ClipFile:
+    """The open clip in an archive. Errors: ValueError for content that does not fit together."""
     assert archive.zip is not None
     numerator, denominator = archive["fps"].tolist()
     clip = Clip(
@@ -206,13 +234,16 @@ def _read(path: Path, archive: NpzFile) -> ClipFile:
 
 
 def _place_of_bytes(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
-    """Where in a ZIP file the bytes of an uncompressed array of bytes begin, and how many they are."""
+    """Offset in a ZIP file of the data of the uint8 array in the member `name`, and its length.
+
+    Errors: ValueError for a compressed member or another array.
+    """
     entry = archive.getinfo(name)
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
     stream = archive.fp
     assert stream is not None
-    # The last two fields of an entry's own header are the lengths of what comes between it and the content.
+    # Offset 26 of a member's local header: the lengths of the name and the extra field, which precede the content.
     stream.seek(entry.header_offset + 26)
     between = sum(struct.unpack("<2H", stream.read(4)))
     stream.seek(between, 1)

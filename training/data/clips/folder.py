@@ -1,4 +1,4 @@
-"""Prepared clips of what a user names: clips, pictures, and folders of them, prepared one by one into a folder."""
+"""Folder of prepared clips: finds the clips and pictures that a user names, and prepares them one by one."""
 
 import logging
 import time
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 class Item:
     """What becomes one prepared clip.
 
-    name: its path in the place that the user named; the prepared clip's name is this with `.npz` added.
+    name: path relative to the folder that the user named; the prepared clip's name is this with `.npz` added.
     paths: one clip, one picture, or all pictures of one person.
-    stills: whether it consists of pictures.
+    stills: whether `paths` are pictures.
     """
 
     name: Path
@@ -50,7 +50,12 @@ class Item:
 
 @dataclass(frozen=True)
 class PreparedFolder:
-    """How many clips were prepared now, and before; frames of those prepared now."""
+    """What `prepare_items` did.
+
+    prepared: number of clips prepared.
+    skipped: number of clips that were up to date.
+    frames: of the clips prepared.
+    """
 
     prepared: int
     skipped: int
@@ -59,11 +64,11 @@ class PreparedFolder:
 
 @dataclass
 class Preparation:
-    """How items are prepared.
+    """Models and options with which items are prepared, and the failures so far.
 
-    clips, stills: options for the two kinds.
-    mattes: folder with a matte for each picture, below it at the picture's place; None cuts people out by colour.
-    failures: sentences about what could not be prepared, added meanwhile.
+    clips, stills: options of the two kinds.
+    mattes: folder with a matte for each picture, at the same relative path; None computes masks from colours.
+    failures: one sentence for each item or picture that could not be prepared; grows.
     """
 
     face_model: FaceModel
@@ -74,14 +79,19 @@ class Preparation:
     failures: list[str] = field(default_factory=list)
 
     def origin(self, item: Item) -> str:
-        """What the prepared clip says of its origin. Errors: a matte is missing."""
+        """`Clip.origin` of the item's prepared clip. Errors: a matte is missing."""
         if item.stills:
             mattes = [self._matte(item, path) for path in item.paths]
             return origin_of_stills(item.paths, mattes, self.face_model, self.stills)
         return origin_of(item.paths[0], self.face_model, self.clips)
 
     def prepare(self, item: Item, frame_done: Callable[[], None]) -> PreparedClip:
-        """The prepared clip. Pictures that cannot be used are left out while any is left, and added to `failures`."""
+        """Prepare one item.
+
+        Pictures that cannot be used are left out, and `failures` gets the reasons.
+        frame_done: called after each frame.
+        Errors: no picture can be used; those of `prepare_clip`.
+        """
         if not item.stills:
             return prepare_clip(item.paths[0], self.face_model, self.landmarker, self.clips, frame_done)
         fitted, wrong = [], []
@@ -99,6 +109,7 @@ class Preparation:
         return prepare_stills(fitted, item.name.name, self.origin(item), self.face_model, self.stills)
 
     def _matte(self, item: Item, path: Path) -> Path | None:
+        """Path of a picture's matte, if mattes are used. Errors: it is missing."""
         return None if self.mattes is None else matte_of(path, self.mattes / item.name.parent)
 
 
@@ -108,11 +119,13 @@ def prepare_items(
     how: Preparation,
     progress: Callable[[], AbstractContextManager[Callable[[], None]]],
 ) -> PreparedFolder:
-    """Prepare every item and save it in `output`.
+    """Prepare all items and save the prepared clips in a folder.
 
-    An item that is prepared already is skipped. One that cannot be prepared is left out; the reasons are logged at the
-    end, as errors. progress: is entered once a clip and yields what is called after each frame.
-    Errors: none that could be prepared, an output that cannot be written.
+    Items that are up to date are skipped. Items that cannot be prepared are left out; the reasons are logged as errors
+    at the end.
+    output: the folder.
+    progress: makes a context manager for each clip; its value is called after each frame.
+    Errors: no item could be prepared, the output cannot be written.
     """
     prepared = skipped = frames = 0
     for item in items:
@@ -129,7 +142,7 @@ def prepare_items(
             how.failures.append(str(error))
             logger.info(f"{item.name}: not prepared, see below")
             continue
-        # What keeps one clip from being written would keep the others, too.
+        # Not caught: if one clip cannot be written, neither can the others.
         save_clip(clip.clip, clip.frames, target)
         prepared += 1
         frames += len(clip.frames)
@@ -146,10 +159,10 @@ def prepare_items(
 
 
 def items_in(places: Sequence[Path]) -> list[Item]:
-    """Clips and pictures, each of which becomes a prepared clip.
+    """Items of clips and pictures, one for each file.
 
-    places: clips, pictures, and folders that are searched with those below.
-    Errors: no such file, an empty folder, a file of another kind, two that would be saved under one name.
+    places: clips, pictures and folders; folders are searched recursively.
+    Errors: no such file, a folder without clips and pictures, a file of another kind, two items with one name.
     """
     items: dict[Path, Item] = {}
     for place in places:
@@ -179,9 +192,9 @@ def items_in(places: Sequence[Path]) -> list[Item]:
 
 
 def people_in(places: Sequence[Path]) -> list[Item]:
-    """People, each of whom becomes a prepared clip whose frames are the pictures in a folder.
+    """Items of people, one for each folder; the frames are the pictures in it.
 
-    places: a folder for each person. Errors: no folder, one without pictures, two of one name.
+    places: one folder a person. Errors: not a folder, no pictures in it, two folders with one name.
     """
     items: dict[Path, Item] = {}
     for place in places:
@@ -199,19 +212,22 @@ def people_in(places: Sequence[Path]) -> list[Item]:
 
 
 def counted(number: int, what: str) -> str:
-    """`1 clip`, `2 clips`."""
+    """A number with its noun: `1 clip`, `2 clips`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _is_clip(path: Path) -> bool:
+    """Whether a path is a file with the suffix of a clip."""
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
 def _is_picture(path: Path) -> bool:
+    """Whether a path is a file with the suffix of a picture."""
     return path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
 
 
 def _origin_in(target: Path) -> str:
+    """`Clip.origin` of a prepared clip. Errors: the file is no prepared clip."""
     try:
         return open_clip(target).clip.origin
     except HideNerfError as error:

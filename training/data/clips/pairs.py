@@ -1,4 +1,4 @@
-"""Pairs of frames of prepared clips for training, read in the background."""
+"""Clip pairs: training pairs of two frames of a prepared clip, read in the background."""
 
 import threading
 from collections import deque
@@ -20,20 +20,20 @@ from hidenerf.training.data.synthetic.image_pairs import ImagePairs
 from hidenerf.training.data.synthetic.pool import ImagePairPool
 from hidenerf.training.data.worker_processes import WorkerProcesses
 
-# Pairs of frames that a worker has ahead of it.
+# Frame pairs submitted to each worker and not yet read.
 _AHEAD_PER_WORKER = 3
 
 
 def read_clips(folder: Path, config: ModelConfig) -> list[ClipFile]:
-    """All prepared clips in a folder and below, in the order of their names, but for their pictures.
+    """Open all prepared clips in a folder, recursively, in the order of their paths.
 
-    Errors: no such folder, no clips in it, one that cannot be read, or was prepared for other sizes or with another
-    face model.
+    config: of the model that is trained.
+    Errors: no such folder, no clips in it, a clip that cannot be read or has another size or face model.
     """
     if not folder.is_dir():
         wrong = "not a folder" if folder.exists() else "no such folder"
         raise HideNerfError(f"{folder}: {wrong}; give one that hidenerf-clips filled.")
-    # A name that begins with a dot is that of a file half written.
+    # Names of files that are being written begin with a dot.
     paths = sorted(path for path in folder.rglob(f"*{CLIP_SUFFIX}") if not path.name.startswith("."))
     if not paths:
         raise HideNerfError(f"{folder}: there are no prepared clips in this folder; make some with hidenerf-clips.")
@@ -59,7 +59,7 @@ def read_clips(folder: Path, config: ModelConfig) -> list[ClipFile]:
 
 
 def frame_pair(file: ClipFile, first: int, second: int) -> FramePair:
-    """Frames `first` and `second` of a clip."""
+    """Frames `first` and `second` of a clip, numbers from 0 to T - 1."""
     both = [first, second]
     clip = file.clip
     frames = (file.frame(first), file.frame(second))
@@ -67,10 +67,10 @@ def frame_pair(file: ClipFile, first: int, second: int) -> FramePair:
 
 
 def random_frame_pair(file: ClipFile, random: np.random.Generator) -> FramePair:
-    """Two different frames of a clip. The only frame of a still is both.
+    """Two different random frames of a clip; of a still, its only frame twice.
 
-    Not its mirror image: light and parting are on the other side there, and a network so trained draws the mirror image
-    wherever the head is turned to its other side (docs/training.md).
+    A still is not paired with its mirror image, in which light and parting are on the other side: a network trained on
+    such pairs draws the mirror image where the head is turned to the other side (docs/training.md).
     """
     if len(file.clip) == 1:
         return frame_pair(file, 0, 0)
@@ -85,7 +85,10 @@ def shown_pairs(
     count: int,
     seccs: SeccChoice = DEFAULT_SECCS,
 ) -> Batch:
-    """Pairs to watch a run by, the same every time, of as many clips as there are."""
+    """A batch of pairs for the sample picture, evenly spread over the clips; the same on every call.
+
+    count: number of pairs. seccs: what their SECCs show. Errors: those of `StoredFrame.read`.
+    """
     random = np.random.default_rng(0)
     drawn = []
     for number in range(count):
@@ -96,13 +99,21 @@ def shown_pairs(
 
 
 class ClipPairs(ImagePairPool):
-    """A pool of pairs of clips' frames that worker processes keep reading, for `sample` to draw from.
+    """A pool of frame pairs that worker processes keep filling; `sample` draws from it.
 
-    Each pair is two frames of a clip, or a still with itself; every clip is as likely as every
-    other, and so is every frame in it. What a frame takes is read from its file when it is drawn, so that the clips may
-    be larger than memory, and processes that train together share what the system keeps of them. workers: processes,
-    one CPU core each. Which pairs a seed draws depends on how fast they were read; what they are does not. A context
-    manager; leaving it ends the workers.
+    Each pair is two frames of a clip, or a still with itself. All clips are equally likely, and so are all frames of a
+    clip. Frames are read from the files when they are drawn: the clips may be larger than memory, and processes that
+    train together share the system's file cache. The pairs that enter the pool depend on the seed alone; which of them
+    a batch draws depends on the reading speed too. It is a context manager; leaving it ends the workers.
+
+    clips: at least one.
+    config: of the model.
+    device: of the pool.
+    capacity: largest number of image pairs in the pool.
+    workers: processes, one CPU core each.
+    seed: of the random choice of frames and of pairs.
+    seccs: what the SECCs show.
+    Errors: no workers.
     """
 
     def __init__(
@@ -127,6 +138,7 @@ class ClipPairs(ImagePairPool):
         self._refilling = threading.Thread(target=self._refill, name="clip pairs", daemon=True)
 
     def __enter__(self) -> "ClipPairs":
+        """Start the workers and the thread that fills the pool."""
         self._workers.__enter__()
         self._refilling.start()
         return self
@@ -134,16 +146,18 @@ class ClipPairs(ImagePairPool):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop that thread and end the workers."""
         self._stopped.set()
         self._refilling.join()
         self._workers.__exit__(kind, error, trace)
 
     def _submit(self) -> Callable[[], DrawnPair]:
+        """Let a worker read a random pair; returns a function that waits for it."""
         file = self._clips[int(self._random.integers(len(self._clips)))]
         return self._workers.submit(random_frame_pair(file, self._random))
 
     def _refill(self) -> None:
-        """The background thread: what the workers have read, in the order of the draws, into the pool."""
+        """Body of the background thread: moves what workers have read into the pool, in the order of submission."""
         try:
             ahead: deque[Callable[[], DrawnPair]] = deque()
             drawn: list[DrawnPair] = []
@@ -160,4 +174,5 @@ class ClipPairs(ImagePairPool):
 
 
 def _together(drawn: Sequence[DrawnPair]) -> ImagePairs:
+    """Pairs stacked along a new first dimension, as tensors."""
     return ImagePairs(*(torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True)))

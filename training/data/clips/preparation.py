@@ -1,4 +1,4 @@
-"""From a clip of one person to a prepared clip: face tracked and fitted, head cropped, person cut out."""
+"""Clip preparation: tracks and fits the face in a clip of one person, crops the head and cuts the person out."""
 
 import itertools
 import json
@@ -37,26 +37,32 @@ from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 Picture = NDArray[np.uint8]
 
-# The identity is the median of those fitted to so many frames, the best of equal stretches of the clip.
+# The identity is the median of fits to this many frames: the best frame of each of as many equal parts of the clip.
 FIT_FRAMES = 5
-# The best frame has the smallest sum of the head's turn from frontal, radians, and this times how far the expression
-# moves the landmarks on average, world units: a mouth wide open counts like some 25 degrees.
+# Cost of a frame: the head's angle from frontal, radians, plus this factor times the mean displacement of the landmarks
+# by the expression, world units. A mouth wide open costs as much as about 25 degrees.
 EXPRESSION_COST = 10.0
-# Frames on which the tracker is farther off than this on average, a share of the crop's side, are left out.
+# Frames with a larger mean distance of fitted to tracked landmarks, a share of the crop's side, are left out.
 LARGEST_ERROR = 0.025
-# A crop stays where it is until the head leaves its middle, size or roll by more than this: shares of its side, natural
-# logarithm, radians. Synthetic targets move a little more.
+# A crop is kept while the head's centre (x, y: shares of the crop's side), size (natural logarithm) and roll (radians)
+# stay within these distances of the crop's. Synthetic targets vary a little more.
 STRAYS = np.array([0.08, 0.08, 0.12, np.radians(10)])
-# What never gets brighter than this at the edges of a clip is a bar around it; compression leaves bars not quite black.
+# Rows and columns at the edges of a clip that are never brighter than this are black bars, with compression noise.
 BLACK_BAR = 24
 
+# Frames that one thread is given at a time.
 _FRAMES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """size: S. every: which frames are looked at, every how many. limit: most frames to keep, None for all. face:
-    which of several faces, 1-based from the left; None takes the only one."""
+    """Options of `prepare_clip`.
+
+    size: S.
+    every: step between the frames that are used.
+    limit: largest number of frames; None for all.
+    face: number of the face, from 1, from the left; None requires a single face.
+    """
 
     size: int
     every: int = 1
@@ -66,8 +72,12 @@ class ClipOptions:
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """clip: all but its pictures. frames: as `encode_frame` makes them. error: mean distance of the fitted landmarks to
-    the tracked ones, pixels of the crops."""
+    """A prepared clip that is not saved yet.
+
+    clip: all but the pictures.
+    frames: T results of `encode_frame`.
+    error: mean distance of fitted to tracked landmarks, pixels of the crops.
+    """
 
     clip: Clip
     frames: list[tuple[bytes, int]]
@@ -75,7 +85,7 @@ class PreparedClip:
 
 
 def origin_of(path: Path, face_model: FaceModel, options: ClipOptions) -> str:
-    """What a clip prepared from this file in this way says of its origin."""
+    """`Clip.origin` of a clip prepared from this file with these options, JSON."""
     return json.dumps({"sha256": sha256_of(path), "face_model": face_model.name, **asdict(options)})
 
 
@@ -86,10 +96,11 @@ def prepare_clip(
     options: ClipOptions,
     frame_done: Callable[[], None] = lambda: None,
 ) -> PreparedClip:
-    """Prepare one clip that shows one person; `frame_done` is called after each frame that is cut out.
+    """Prepare a clip of one person.
 
-    The clip is decoded twice, so that memory holds a few of its pictures only. Errors: those of the reader and of
-    `FaceTracker`; fewer than two frames with a face.
+    The clip is decoded twice, so that only a few pictures are in memory at a time.
+    frame_done: called after each frame that is cut out.
+    Errors: those of `VideoReader` and `FaceTracker`; fewer than two usable frames.
     """
     origin = origin_of(path, face_model, options)
     with VideoReader(path) as reader:
@@ -133,7 +144,7 @@ def prepare_clip(
 def _track(
     reader: VideoReader, tracker: FaceTracker, options: ClipOptions
 ) -> tuple[dict[int, FaceObservation], NDArray[np.uint8]]:
-    """The face by number of the frame, where there is one, and `shown_part` of the frames until then."""
+    """Tracked faces by frame number, and `shown_part` of the frames that were read."""
     seen: dict[int, FaceObservation] = {}
     rows, columns = (np.zeros(length, np.uint8) for length in reader.size)
     for number, (picture, _) in enumerate(reader):
@@ -150,7 +161,11 @@ def _track(
 
 
 def shown_part(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[H, W] uint8, 255 but for the black bars around a clip, given the brightest of each row [H] and column [W]."""
+    """Mask [H, W] uint8 of a clip's picture without black bars, 255 inside.
+
+    rows: [H], largest value of each row over the clip.
+    columns: [W], the same of each column.
+    """
     spans = []
     for brightest in (rows, columns):
         lit = np.flatnonzero(brightest > BLACK_BAR)
@@ -162,8 +177,13 @@ def shown_part(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> NDArray[n
 
 @dataclass(frozen=True)
 class ClipFit:
-    """identity [K] of the person; intrinsics [3, 3] of the clip's pictures, pixels; for each frame the head's pose, and
-    in errors [T] the mean distance of the fitted landmarks to the tracked ones, shares of an aligned crop's side."""
+    """Face model fitted to T frames of a clip.
+
+    identity: [K].
+    intrinsics: [3, 3] of the clip's pictures, pixels.
+    poses: T head poses.
+    errors: [T], mean distance of fitted to tracked landmarks, shares of an aligned crop's side.
+    """
 
     identity: NDArray[np.float32]
     intrinsics: Array
@@ -172,9 +192,10 @@ class ClipFit:
 
 
 def fit_clip(faces: Sequence[FaceObservation], face_model: FaceModel, height: int, width: int) -> ClipFit:
-    """Fit one person and one lens to observations in pictures of this size, and a head pose to each.
+    """Fit one identity and one focal length to all observations, and a head pose to each.
 
-    Expressions are the tracker's scores, as drivers give them to a trained model.
+    Expressions are the tracker's scores, which drivers give a trained model too.
+    height, width: of the pictures, pixels.
     """
     stretches = np.array_split(np.arange(len(faces)), min(FIT_FRAMES, len(faces)))
     costs = _fitting_costs(faces, face_model, height, width)
@@ -191,13 +212,13 @@ def fit_clip(faces: Sequence[FaceObservation], face_model: FaceModel, height: in
         _, side = aligned_square(pose, intrinsics)
         distance = np.linalg.norm(project_head(points, pose, intrinsics) - pixels, axis=1).mean()
         poses.append(pose)
-        # Landmarks that are no face's may put the head behind the camera.
+        # Wrong landmarks may put the head behind the camera.
         errors.append(distance / side if side > 0 else np.inf)
     return ClipFit(identity, intrinsics, poses, np.array(errors))
 
 
 def _fitting_costs(faces: Sequence[FaceObservation], face_model: FaceModel, height: int, width: int) -> Array:
-    """How little each observation tells of the person: turned heads and strong expressions cost; radians."""
+    """Cost [T] of fitting an identity to each observation, radians: large for turned heads and strong expressions."""
     intrinsics = picture_intrinsics(height, width, FOCAL_PER_LONG_SIDE * max(height, width))
     nobody = np.zeros(len(face_model.identity_names), np.float32)
     neutral = face_model.landmarks(nobody, np.zeros(len(face_model.expression_names), np.float32))
@@ -211,10 +232,11 @@ def _fitting_costs(faces: Sequence[FaceObservation], face_model: FaceModel, heig
 
 
 def still_squares(poses: Sequence[HeadPose], intrinsics: Array, size: int) -> Array:
-    """For each frame the matrix [T, 2, 3] that crops it to size × size.
+    """Matrices [T, 2, 3] from the pixels of each frame to those of a crop of size × size.
 
-    The square stays the same for as many frames as the head strays little enough (`STRAYS`) from what is then its
-    middle, so that the head moves in the crops as it does in a driving clip.
+    Consecutive frames share a square while the head stays within STRAYS of it, so that the head moves in the crops as
+    it does in a driving clip.
+    intrinsics: [3, 3], pixels.
     """
     places = []
     for pose in poses:
@@ -227,7 +249,7 @@ def still_squares(poses: Sequence[HeadPose], intrinsics: Array, size: int) -> Ar
 
 
 def _calm_stretches(places: Array) -> Iterator[tuple[int, Array]]:
-    """Stretches of places [T, 4] (centre, logarithm of the side, tilt) as long as can be: length, and middle [4]."""
+    """Longest runs of places [T, 4] within STRAYS (centre, logarithm of the side, tilt): lengths, and middles [4]."""
     first, low, high = 0, places[0], places[0]
     for number, place in enumerate(places):
         lower, higher = np.minimum(low, place), np.maximum(high, place)
@@ -248,7 +270,7 @@ def _cut_frames(
     face_model: FaceModel,
     frame_done: Callable[[], None],
 ) -> list[tuple[bytes, int]]:
-    """The clip's frames, encoded; several at a time, since OpenCV leaves Python free."""
+    """Cut out and encode the clip's frames, in threads, since OpenCV releases the GIL."""
 
     def cut(index: int, picture: Picture) -> tuple[bytes, int]:
         vertices = face_model.vertices(clip.identity, clip.expression[index])
@@ -276,9 +298,12 @@ def cut_frame(
     vertices: NDArray[np.float32],
     face_model: FaceModel,
 ) -> ClipFrame:
-    """The person cut out of a crop [S, S, 3] with this camera [25]; inside [S, S]: 0 where it is beyond the picture.
+    """Cut the person out of a crop.
 
-    vertices [V, 3]: the fitted head.
+    crop: [S, S, 3].
+    inside: [S, S], 255 where the crop is inside the clip's picture, 0 outside.
+    camera: [25] of the crop.
+    vertices: [V, 3] of the fitted head, world units.
     """
     size = len(crop)
     pixels = project(vertices.astype(np.float64), camera) * size
@@ -290,9 +315,10 @@ def cut_frame(
 def draw_region(
     vertices: NDArray[np.float32], camera: NDArray[np.float32], face_model: FaceModel, size: int
 ) -> NDArray[np.uint8]:
-    """Where a camera [25] sees mouth, eyes and brows of a head with vertices [V, 3]: [size, size] uint8, 0 or 255.
+    """Region of mouth, eyes and brows, [size, size] uint8, 0 or 255; the same as on synthetic heads.
 
-    It means the same as on synthetic heads.
+    vertices: [V, 3], world units.
+    camera: [25].
     """
     count = len(face_model.triangles)
     triangle = np.zeros((size, size), np.int16)

@@ -1,4 +1,4 @@
-"""From pictures of one person to a prepared clip whose frames they are: face fitted, head cropped, person cut out."""
+"""Still preparation: makes a prepared clip of pictures of one person; fits the face, crops the head, cuts it out."""
 
 import json
 from collections.abc import Sequence
@@ -28,15 +28,20 @@ Picture = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 
 MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-# A matte's values are taken for 0 or 255 if they differ by no more than this.
+# Values of a matte within this distance of 0 or 255 are set to 0 or 255.
 HAZE = 8
-# Of pictures, which have no frame rate.
+# Frame rate of a clip of pictures; they have none.
 _FPS = Fraction(1)
 
 
 @dataclass(frozen=True)
 class StillOptions:
-    """size: S. face: which of several faces, 1-based from the left; None takes the only one. quality: of the JPEGs."""
+    """Options of `prepare_stills`.
+
+    size: S.
+    face: number of the face, from 1, from the left; None requires a single face.
+    quality: of the JPEGs, 1 to 100.
+    """
 
     size: int
     face: int | None = None
@@ -45,9 +50,13 @@ class StillOptions:
 
 @dataclass(frozen=True)
 class Still:
-    """A picture [H, W, 3] with the mask [H, W] of the person in it, if one is known, and the face fitted to it.
+    """A picture with a fitted face.
 
-    observed [M, 2]: the face model's landmarks as the tracker sees them, pixels.
+    path: of the picture's file.
+    picture: [H, W, 3].
+    mask: [H, W], of the person; None if it has to be computed.
+    fit: the fitted face.
+    observed: [M, 2], the face model's landmarks as tracked, pixels.
     """
 
     path: Path
@@ -60,7 +69,7 @@ class Still:
 def origin_of_stills(
     paths: Sequence[Path], mattes: Sequence[Path | None], face_model: FaceModel, options: StillOptions
 ) -> str:
-    """What a clip prepared from these pictures and their mattes in this way says of its origin."""
+    """`Clip.origin` of a clip prepared from these pictures and mattes with these options, JSON."""
     return json.dumps(
         {
             "sha256": [sha256_of(path) for path in paths],
@@ -72,7 +81,7 @@ def origin_of_stills(
 
 
 def matte_of(path: Path, mattes: Path) -> Path:
-    """The matte in the folder `mattes` that has the stem of a picture's path. Error: there is none."""
+    """Path of a picture's matte: the file of the same stem in the folder `mattes`. Errors: there is none."""
     for suffix in MATTE_SUFFIXES:
         matte = mattes / f"{path.stem}{suffix}"
         if matte.is_file():
@@ -83,10 +92,11 @@ def matte_of(path: Path, mattes: Path) -> Path:
 def fit_still(
     path: Path, matte: Path | None, face_model: FaceModel, landmarker: FaceLandmarker, face: int | None = None
 ) -> Still:
-    """Read a picture, and fit the face in it.
+    """Read a picture and fit the face in it.
 
-    matte: the person's, of the picture's size; None takes the picture's own transparency, if it has any. Errors: those
-    of reading the picture and finding its face; a matte of another size; a face that the face model does not fit.
+    matte: of the picture's size; None takes the picture's alpha, if it has any.
+    face: number of the face, see `StillOptions`.
+    Errors: the picture cannot be read; no face, or several; a matte of another size; the face model does not fit.
     """
     picture, mask = read_picture_with_alpha(path)
     if matte is not None:
@@ -100,7 +110,7 @@ def fit_still(
     observed = select_face(find_faces(landmarker, picture), face, str(path))
     fit = fit_face(observed, face_model, *picture.shape[:2])
     _, side = aligned_square(fit.pose, fit.intrinsics)
-    # Landmarks that are no face's may put the head behind the camera.
+    # Wrong landmarks may put the head behind the camera.
     if side <= 0 or fit.error / side > LARGEST_ERROR:
         raise HideNerfError(f"{path}: the face model does not fit the face in this picture; leave it out.")
     return Still(path, picture, mask, fit, observed.landmarks[face_model.landmark_index])
@@ -109,9 +119,10 @@ def fit_still(
 def prepare_stills(
     stills: Sequence[Still], name: str, origin: str, face_model: FaceModel, options: StillOptions
 ) -> PreparedClip:
-    """The clip whose frames are these pictures of one person, in their order.
+    """Make a clip of pictures of one person; its identity is the mean of the fitted ones.
 
-    name: the clip's; origin: see `origin_of_stills`. The identity is the mean of those fitted to the pictures.
+    name: of the clip.
+    origin: see `origin_of_stills`.
     """
     identity = np.mean([still.fit.identity for still in stills], axis=0).astype(np.float32)
     frames, cameras, errors = [], [], []
@@ -151,6 +162,12 @@ def _cut_still(
     face_model: FaceModel,
     size: int,
 ) -> ClipFrame:
+    """Cut the person out of a picture.
+
+    matrix: [2, 3], from the picture's pixels to those of the crop.
+    camera: [25] of the crop.
+    vertices: [V, 3] of the fitted head, world units.
+    """
     crop = warp(still.picture, matrix, size, cv2.BORDER_REPLICATE)
     inside = warp(np.full(still.picture.shape[:2], 255, np.uint8), matrix, size, cv2.BORDER_CONSTANT)
     pixels = project(vertices.astype(np.float64), camera) * size
@@ -165,7 +182,11 @@ def _cut_still(
 
 
 def one_person(matte: Mask, head: Mask) -> Mask:
-    """A matte [S, S] without haze, and without what is not connected to the `head` [S, S], 1 where the head is."""
+    """Clean a matte: round values near 0 and 255, and remove parts that are not connected to the head.
+
+    matte: [S, S].
+    head: [S, S], above 0 on the head.
+    """
     clean = np.where(matte <= HAZE, 0, np.where(matte >= 255 - HAZE, 255, matte)).astype(np.uint8)
     _, labels = cv2.connectedComponents((clean > 0).astype(np.uint8))
     touching = np.unique(labels[(head > 0) & (clean > 0)])

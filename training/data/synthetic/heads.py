@@ -1,7 +1,7 @@
-"""The mesh of a synthetic head: the shipped face model with teeth, a body and long hair added, as one linear model.
+"""Head mesh: the shipped face model with teeth, a body and long hair added, as one linear model.
 
-The first vertices are the face model's own, so the SECC of a head is the face model's. What is added follows them:
-each of its vertices has its own identity and expression offsets, derived once from the face model's.
+The first vertices are the face model's own, so the SECC of a head is the face model's. Every added vertex has its own
+identity and expression offsets, which are computed once from those of the face model's vertices.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,14 @@ JAW_ACTIONS = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 # A hairline is its height y at these depths z, back to front.
 HAIRLINE_DEPTHS = (-0.6, -0.3, -0.05, 0.15, 0.36, 0.6)
 TEETH_COLUMNS = 19
-# Hair grows away from this point.
+# Hair points away from this point, world units.
 SCALP_CENTRE = np.array([0.0, 0.1, -0.08])
+# Hair reaches its full thickness at this distance above the hairline, world units.
 HAIR_RAMP = 0.14
-# Ears under hair lie at this distance from the middle.
+# |x| of ears under hair, world units.
 FLAT_EAR = 0.44
-# A hull is the thickness of hair in these directions from SCALP_CENTRE, degrees in the head's frontal plane, from
-# straight up to the subject's left.
+# Directions from SCALP_CENTRE in which a hull gives the hair's thickness: degrees in the frontal plane, 0 straight up,
+# positive to the subject's left.
 HULL_ANGLES = np.linspace(-150, 150, 41)
 
 BODY_ROWS = 12
@@ -42,27 +43,33 @@ USUAL_SLOPE = 1.9
 CURTAIN_ROWS = 16
 CURTAIN_COLUMNS = 45
 CURTAIN_TOP = 0.5
-# No hair hangs below: the box that is rendered ends at -1.
+# Lowest y of hair: the rendered box ends at -1.
 CURTAIN_BOTTOM = -0.98
 
-# Skin this near to a place of the skull's grid counts for its radius: radians about the axis, world units of height.
+# A cell of the skull's grid takes its radius from skin within these distances: radians about the axis, world units of
+# height.
 _SKULL_TURN, _SKULL_HEIGHT = 0.16, 0.07
-# Long hair follows the head's identity as a Gaussian mean of the skin around it; its standard deviation, world units.
+# Standard deviation, world units, of the Gaussian mean by which long hair takes identity offsets from the skin.
 _IDENTITY_WIDTH = 0.15
 
 
 @dataclass(frozen=True)
 class Style:
-    """What a person's hair and body add to the head's shape; lengths in world units.
+    """The shape of one person's hair and body, on top of the face model's shape; lengths in world units.
 
-    hairline [6]: see HAIRLINE_DEPTHS. thickness: of the hair on the scalp, 0 if bald. top: more of it above the
-    forehead. unevenness: of the thickness, a share. phase [3]: of that unevenness and of the waves in long hair.
-    curtain_end: height at which long hair ends; without long hair, None. curtain_opening: the angle, radians from the
-    back, up to which it hangs. waves: amplitude of its waves. body: whether shoulders are there; else the neck is cut.
-    hull: what the hair's thickness is by direction, see HULL_ANGLES, in place of one thickness. curtain_widths: how far
-    from the middle long hair hangs on the subject's right and left, by the heights of `HeadMesh.skull_radius`. ears:
-    whether they are seen; else hair lies flat over them. slope: how long the neck goes on down before the shoulders
-    widen, as an exponent; 1 is a straight line.
+    hairline: [6], height y of the hairline at HAIRLINE_DEPTHS.
+    thickness: of the hair on the scalp; 0 if bald.
+    top: thickness added above the forehead.
+    unevenness: amplitude of the variation of the thickness, a share of it.
+    phase: [3], radians, of that variation and of the waves of long hair.
+    curtain_end: height y at which long hair ends; None without long hair.
+    curtain_opening: angle from the back up to which long hair hangs, radians.
+    waves: amplitude of the waves of long hair.
+    body: whether there are shoulders; without them the neck ends in a flat cut.
+    hull: thickness of the hair in the directions HULL_ANGLES; empty takes `thickness` everywhere.
+    curtain_widths: |x| of long hair on the subject's right and left at the heights of `HeadMesh.skull_radius`.
+    ears: whether ears are visible; otherwise hair lies flat over them.
+    slope: exponent of the widening from neck to shoulders; 1 is a straight line, more keeps the neck narrow longer.
     """
 
     hairline: tuple[float, ...]
@@ -80,22 +87,32 @@ class Style:
     slope: float = USUAL_SLOPE
 
 
-# The shape of long hair in the mesh's mean.
+# Long hair of `HeadMesh.mean`.
 _BOB = Style((0.0,) * 6, 0.05, 0.0, 0.0, (0.0, 0.0, 0.0), -0.3, 2.0, 0.0, True)
 
 
 @dataclass(frozen=True, eq=False)
 class HeadMesh:
-    """A head of V vertices in the face model's frame and units.
+    """Linear model of a head with V vertices, in the face model's frame and units.
 
-    mean [V, 3]: with a body and without hair. identity_basis [K, 3V], expression_basis [E, 3V]. triangles [F, 3],
-    anticlockwise seen from outside; those of long hair, seen from both sides, come last, from `curtain_start` on.
-    part [V] int8. sheet [V, 2]: coordinates on body and long hair, see `_body` and `_curtain_sheet`; 0 elsewhere.
-    lips, mouth_bag [V] in [0, 1]: how far a vertex is lip, inside of the mouth. left_eyeball, left_iris [3]: their
-    middles; the right ones are their mirror images. neck [N]: the vertices at the neck's end, in order. neck_plane [4]:
-    unit normal, upwards, and offset of the plane nearest to them. ear_distance [V]: from the ears, 0 on them.
-    skull_radius [CURTAIN_ROWS, CURTAIN_COLUMNS]: distances from the vertical axis through SCALP_CENTRE that clear the
-    head, by height from CURTAIN_TOP to CURTAIN_BOTTOM and angle from -π to π from the back.
+    face_model: the model that the first vertices come from.
+    mean: [V, 3], the mean shape, with a body and without hair.
+    identity_basis: [K, 3V].
+    expression_basis: [E, 3V].
+    triangles: [F, 3] vertex numbers, anticlockwise seen from outside. Long hair is visible from both sides; its
+        triangles come last.
+    curtain_start: number of the first triangle of long hair.
+    part: [V] int8, SKIN to CURTAIN.
+    sheet: [V, 2], coordinates on the body (see `_body`) and on long hair (see `_curtain_sheet`); 0 elsewhere.
+    lips: [V] in [0, 1], 1 on the lips.
+    mouth_bag: [V] in [0, 1], 1 on the inside of the mouth.
+    left_eyeball: [3], centre; the right one is its mirror image.
+    left_iris: [3], centre; the right one is its mirror image.
+    neck: [N] numbers of the vertices at the neck's end, by angle about the vertical axis.
+    neck_plane: [4], upward unit normal and offset of the plane through the neck's end, in least squares.
+    ear_distance: [V], distance from the ears; 0 on them.
+    skull_radius: [CURTAIN_ROWS, CURTAIN_COLUMNS], distance from the vertical axis through SCALP_CENTRE at which hair
+        clears the head, by height from CURTAIN_TOP to CURTAIN_BOTTOM and angle from the back, -π to π.
     """
 
     face_model: FaceModel
@@ -116,22 +133,25 @@ class HeadMesh:
     skull_radius: Floats
 
     def hair_depth(self, style: Style) -> Floats:
-        """How far each vertex [V] lies above the hairline, world units; negative below it and off the scalp."""
+        """Height of each vertex above the hairline, [V], world units; negative below it and outside the skin."""
         if style.thickness == 0:
             return np.full(len(self.mean), -1.0, np.float32)
         x, y, z = self.mean.T
         line = np.interp(z, HAIRLINE_DEPTHS, style.hairline)
-        # Towards the temples the line comes down.
+        # The hairline is lower at the temples.
         line = line - 0.35 * np.maximum(np.abs(x) - 0.2, 0) * _step(0.2, 0.4, z)
         if style.ears:
             depth = np.minimum(y - line, 1.5 * self.ear_distance - 0.03)
         else:
-            # Hair comes down as far as the ears do.
+            # Hair reaches down to the ears' lower end.
             depth = y - np.minimum(line, -0.25 + 2 * np.maximum(z - 0.05, 0))
         return np.where(self.part == SKIN, depth, -1.0).astype(np.float32)
 
     def shape(self, style: Style, hair_depth: Floats) -> Floats:
-        """The mean shape [V, 3] with this person's hair and body."""
+        """The mean shape [V, 3] with this person's hair and body.
+
+        hair_depth: [V], as `hair_depth` returns it for the same style.
+        """
         shape = self.mean.copy()
         if not style.ears:
             near = _step(0.06, 0.02, self.ear_distance) * (self.part == SKIN)
@@ -154,12 +174,17 @@ class HeadMesh:
         return shape
 
     def vertices(self, shape: Floats, identity: Floats, expression: Floats) -> Floats:
-        """The head [V, 3] of this shape with identity [K] and expression [E] coefficients."""
+        """Vertices [V, 3] of a head, world units.
+
+        shape: [V, 3], as `shape` returns it.
+        identity: [K] coefficients.
+        expression: [E] coefficients.
+        """
         flat = shape.reshape(-1) + identity @ self.identity_basis + expression @ self.expression_basis
         return flat.reshape(-1, 3)
 
     def visible_triangles(self, style: Style) -> NDArray[np.intp]:
-        """The numbers of the triangles that this person has."""
+        """Numbers [n] of the triangles that this style has: without long hair, those before `curtain_start`."""
         return np.arange(len(self.triangles) if style.curtain_end is not None else self.curtain_start)
 
 
@@ -170,9 +195,10 @@ def load_head_mesh() -> HeadMesh:
 
 
 def make_head_mesh(model: FaceModel, lips: NDArray[np.floating] | None = None) -> HeadMesh:
-    """The head mesh of a face model baked from Anny: skin with a mouth bag and an open neck, tongue and two eyes.
+    """Make the head mesh of a face model that was baked from Anny.
 
-    lips [V] in [0, 1]: how far a vertex is lip; if left out, read from the model's landmarks.
+    model: its mesh has skin with a mouth bag and an open neck, a tongue and two eyes.
+    lips: [V] in [0, 1], 1 on the lips; None computes it from the model's landmarks.
     """
     mean = model.mean.astype(np.float64)
     part = parts_of(model.mean, model.triangles)
@@ -244,7 +270,13 @@ def make_head_mesh(model: FaceModel, lips: NDArray[np.floating] | None = None) -
 
 @dataclass(frozen=True)
 class _Piece:
-    """P points of one part in the mean shape: points [P, 3], identity [K, P, 3], expression [E, P, 3], sheet [P, 2]."""
+    """P vertices of one part of the mesh.
+
+    points: [P, 3] on the mean shape.
+    identity: [K, P, 3] offsets.
+    expression: [E, P, 3] offsets; None for zeros.
+    sheet: [P, 2]; None for zeros.
+    """
 
     part: int
     points: Array
@@ -254,21 +286,24 @@ class _Piece:
 
 
 class _Anchors:
-    """Offsets of added vertices from those of the face model's vertices."""
+    """Computes the offsets of added vertices from the offsets of the face model's vertices.
+
+    mean: [V, 3]. identity: [K, V, 3]. expression: [E, V, 3]. All are the face model's.
+    """
 
     def __init__(self, mean: Floats, identity: Floats, expression: Floats) -> None:
         self.mean, self.identity, self.expression = mean.astype(np.float64), identity, expression
 
     def identity_along(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Offsets [K, P, 3] of points [P, 3] by the affine maps nearest to what the chosen vertices do."""
+        """Identity offsets [K, P, 3] of points [P, 3]: affine maps fitted to those of the chosen vertices [C]."""
         return self._along(self.identity, chosen, points)
 
     def expression_along(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Offsets [E, P, 3], likewise."""
+        """Expression offsets [E, P, 3] of points [P, 3], fitted as in `identity_along`."""
         return self._along(self.expression, chosen, points)
 
     def identity_near(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Offsets [K, P, 3] of points [P, 3]: Gaussian means of those of the chosen vertices around them."""
+        """Identity offsets [K, P, 3] of points [P, 3]: Gaussian means of those of the chosen vertices [C]."""
         distance = ((points[:, None] - self.mean[chosen]) ** 2).sum(axis=-1)
         weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / (2 * _IDENTITY_WIDTH**2))
         weight /= weight.sum(axis=1, keepdims=True)
@@ -280,42 +315,52 @@ class _Anchors:
         def affine(at: Array) -> Array:
             return np.concatenate([np.ones((len(at), 1)), at - centre], axis=1)
 
-        # A slight ridge keeps directions in which the chosen vertices hardly extend from being blown up.
+        # The ridge bounds the fit in directions in which the chosen vertices hardly extend.
         inside = affine(self.mean[chosen])
         normal = inside.T @ inside + len(chosen) * np.diag([0, 1e-3, 1e-3, 1e-3])
         return np.einsum("pa,kad->kpd", affine(points) @ np.linalg.solve(normal, inside.T), basis[:, chosen])
 
 
 def on_mouth_or_eyes(side: Any, y: Any, z: Any) -> Any:
-    """Where skin is of mouth, eyes or brows, by its place on the mean shape: side is |x|; arrays or tensors alike."""
+    """Whether points of the skin belong to mouth, eyes or brows; bool, of the arguments' shape.
+
+    side: |x| on the mean shape. y, z: on the mean shape. All are NumPy arrays or all are tensors.
+    """
     mouth = (side < 0.24) & (y > -0.52) & (y < -0.21) & (z > 0.1)
     eyes = (side > 0.04) & (side < 0.37) & (y > -0.01) & (y < 0.275) & (z > 0.2)
     return mouth | eyes
 
 
 def _flat_basis(pieces: list[NDArray[np.floating]]) -> Floats:
+    """Bases [n, P, 3] of all pieces as one basis [n, 3V]."""
     basis = np.concatenate(pieces, axis=1).astype(np.float32)
     return basis.reshape(len(basis), -1)
 
 
 def parts_of(mean: NDArray[np.floating], triangles: Integers) -> NDArray[np.int8]:
-    """SKIN, EYE or TONGUE for each vertex [V] of a face model's mean shape [V, 3] with triangles [F, 3]."""
+    """Part of each vertex of a face model, [V] int8: SKIN, EYE or TONGUE.
+
+    mean: [V, 3]. triangles: [F, 3].
+    """
     piece = connected_pieces(triangles, len(mean))
     size = np.bincount(piece)
-    # The skin is the largest piece; the tongue lies on the axis and the eyes beside it.
+    # The skin is the largest piece. The tongue is centred at x = 0, the eyes are not.
     aside = np.abs(np.bincount(piece, mean[:, 0]) / np.maximum(size, 1)) > 0.1
     return np.where(piece == size.argmax(), SKIN, np.where(aside[piece], EYE, TONGUE)).astype(np.int8)
 
 
 def connected_pieces(triangles: Integers, vertices: int) -> NDArray[np.intp]:
-    """The connected piece of the mesh that each vertex [V] belongs to, named by the lowest vertex number in it."""
+    """Connected piece of each vertex, [V]: the lowest vertex number in the piece.
+
+    triangles: [F, 3]. vertices: V.
+    """
     edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     label = np.arange(vertices)
     while True:
         lowest = label.copy()
         np.minimum.at(lowest, edges[:, 0], label[edges[:, 1]])
         np.minimum.at(lowest, edges[:, 1], label[edges[:, 0]])
-        # A vertex's label is a vertex of its piece; taking that one's label doubles the reach.
+        # A label is a vertex of the same piece, so taking that vertex's label doubles the reach of a round.
         lowest = lowest[lowest]
         if np.array_equal(lowest, label):
             return label
@@ -323,7 +368,7 @@ def connected_pieces(triangles: Integers, vertices: int) -> NDArray[np.intp]:
 
 
 def _outlined_lips(model: FaceModel) -> Array:
-    """How far each vertex is lip, [V] in [0, 1]: inside the outline of the outer lips as seen from in front."""
+    """Lip weight of each vertex, [V] in [0, 1]: 1 inside the outline of the outer lips, seen from in front."""
     order = {number: place for place, number in enumerate(model.landmark_index.tolist())}
     outline = model.landmark_mean[[order[number] for number in OUTER_LIPS]]
     contour = np.ascontiguousarray(outline[:, None, :2], np.float32)
@@ -333,7 +378,10 @@ def _outlined_lips(model: FaceModel) -> Array:
 
 
 def _mouth(model: FaceModel, part: NDArray[np.int8], lips: NDArray[np.floating]) -> tuple[Array, Array]:
-    """lips, mouth_bag [V]. What the closed mouth hides counts as lip near the lips, then as the inside of the mouth."""
+    """`HeadMesh.lips` and `.mouth_bag`, [V] each.
+
+    lips: [V], of the visible lips. What the closed mouth hides is added: first as lip, further inside as mouth bag.
+    """
     # The z channel of the SECC is the depth of what the front sees.
     size = 512
     low, high = model.mean[:, 2].min(), model.mean[:, 2].max()
@@ -347,7 +395,7 @@ def _mouth(model: FaceModel, part: NDArray[np.int8], lips: NDArray[np.floating])
 
 
 def _neck(model: FaceModel) -> NDArray[np.intp]:
-    """The vertices of the mesh's only boundary, the neck's end, by angle about the vertical axis."""
+    """Vertex numbers [N] of the mesh's only boundary, the neck's end, by angle about the vertical axis."""
     edges = np.sort(model.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     once, count = np.unique(edges, axis=0, return_counts=True)
     neck = np.unique(once[count == 1])
@@ -356,7 +404,7 @@ def _neck(model: FaceModel) -> NDArray[np.intp]:
 
 
 def _plane(points: Array) -> Array:
-    """Plane [4] nearest to points [P, 3]: unit normal with y > 0, and offset, so that normal·p + offset is height."""
+    """Least-squares plane [4] of points [P, 3]: unit normal with y > 0, and offset; a height is normal · p + offset."""
     centre = points.mean(axis=0)
     normal = np.linalg.svd(points - centre)[2][2]
     normal *= np.sign(normal[1])
@@ -364,7 +412,7 @@ def _plane(points: Array) -> Array:
 
 
 def _ear_distance(mean: Array) -> Array:
-    """Distance [V] from the ears: from slanted boxes around them."""
+    """Distance [V] from slanted boxes around the ears."""
     x, y, z = mean.T
     beside = np.maximum(0.435 - np.abs(x), 0) * 2
     above = np.maximum(np.maximum(y - 0.13, -0.22 - y), 0)
@@ -373,7 +421,7 @@ def _ear_distance(mean: Array) -> Array:
 
 
 def _teeth(upper: bool) -> Array:
-    """One row of teeth with gums: points [P, 3], from the teeth's edge to the gums, TEETH_COLUMNS at each height."""
+    """Points [P, 3] of one row of teeth with gums: rows from the teeth's edge to the gums, TEETH_COLUMNS in each."""
     x, height = np.meshgrid(np.linspace(-0.165, 0.165, TEETH_COLUMNS), (0.0, 0.3, 0.7, 1.0))
     if upper:
         y = -0.352 + 0.107 * height
@@ -385,9 +433,9 @@ def _teeth(upper: bool) -> Array:
 
 
 def _body(neck: Array, slope: float = USUAL_SLOPE) -> tuple[Array, Array]:
-    """The rows of points [P, 3] that go on from the neck's end [N, 3], down to the shoulders, and their sheet [P, 2].
+    """Points [P, 3] of the body and their sheet [P, 2]: BODY_ROWS - 1 rows below the neck's end [N, 3].
 
-    sheet: the cosine of the angle about the vertical axis from the front, and the share of the way down.
+    The sheet is the cosine of the angle about the vertical axis from the front, and the share of the way down.
     """
     around = neck - neck.mean(axis=0)
     angle = np.arctan2(around[:, 0], around[:, 2])
@@ -395,14 +443,14 @@ def _body(neck: Array, slope: float = USUAL_SLOPE) -> tuple[Array, Array]:
     shoulders = np.stack([SHOULDER_WIDTH * sine, np.full(len(neck), SHOULDER_HEIGHT), -0.22 + 0.5 * cosine], axis=-1)
     down = np.linspace(0, 1, BODY_ROWS)[1:, None, None]
     way = shoulders - neck
-    # The neck goes on downwards before it widens.
+    # An exponent above 1 moves points down first and outwards later.
     points = neck + np.concatenate([down**slope * way[:, :1], down * way[:, 1:2], down**slope * way[:, 2:]], axis=-1)
     sheet = np.stack(np.broadcast_arrays(cosine, down[..., 0]), axis=-1)
     return points.reshape(-1, 3), sheet.reshape(-1, 2)
 
 
 def _skull_radius(skin: Array) -> Array:
-    """How far from the vertical axis through SCALP_CENTRE hair must hang to clear the head; see `HeadMesh`."""
+    """`HeadMesh.skull_radius` of the skin's vertices [n, 3]."""
     x, z = skin[:, 0] - SCALP_CENTRE[0], skin[:, 2] - SCALP_CENTRE[2]
     angle, distance = np.arctan2(x, -z), np.hypot(x, z)
     rows = np.linspace(CURTAIN_TOP, CURTAIN_BOTTOM, CURTAIN_ROWS)
@@ -413,7 +461,7 @@ def _skull_radius(skin: Array) -> Array:
             turn = np.abs((angle - direction + np.pi) % (2 * np.pi) - np.pi)
             near = (turn < _SKULL_TURN) & (np.abs(skin[:, 1] - height) < _SKULL_HEIGHT)
             radius[row, column] = distance[near].max(initial=0.0)
-        # Below the widest point hair hangs nearly straight.
+        # Below the widest point the radius shrinks slowly: hair hangs nearly straight.
         if row:
             radius[row] = np.maximum(radius[row], radius[row - 1] - 0.012)
     smooth = np.pad(radius, ((1, 1), (1, 1)), mode="edge")
@@ -421,7 +469,7 @@ def _skull_radius(skin: Array) -> Array:
 
 
 def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
-    """Long hair as a sheet [CURTAIN_ROWS, CURTAIN_COLUMNS, 3] around the head, open in front."""
+    """Points [CURTAIN_ROWS, CURTAIN_COLUMNS, 3] of long hair: a sheet around the head, open in front."""
     assert style.curtain_end is not None
     down = np.linspace(0, 1, CURTAIN_ROWS)[:, None]
     across = np.linspace(-1, 1, CURTAIN_COLUMNS)
@@ -435,13 +483,13 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
     column = (angle / np.pi + 1) / 2 * (CURTAIN_COLUMNS - 1)
     radius = _bilinear(skull_radius, row, np.broadcast_to(column, row.shape))
     if style.curtain_widths is not None:
-        # Between the sides, and in front of them, as the sine says.
+        # The sine of the angle interpolates between both sides.
         right, left = (np.interp(row, np.arange(CURTAIN_ROWS), width) for width in style.curtain_widths)
         side = 0.5 + 0.5 * np.sin(angle)
         radius = np.maximum(radius - 0.02, right * (1 - side) + left * side)
-        # At its upper edge the hair on the scalp, whose volume is in these widths, too, covers it.
+        # The widths include the hair on the scalp, which covers the upper edge: start further in.
         radius = radius - 0.1 * (1 - _step(0.0, 0.4, down))
-    # It starts under the hair on the scalp and comes out of it further down.
+    # The sheet starts below the surface of the hair on the scalp and leaves it further down.
     radius = radius + style.thickness * (0.2 + 0.8 * _step(0.0, 0.35, down)) - 0.01
     radius = radius + style.waves * _step(0.2, 0.7, down) * np.sin(14 * height + two + 3 * np.sin(2 * angle + one))
     return np.stack(
@@ -455,18 +503,19 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
 
 
 def _curtain_sheet() -> Array:
-    """Sheet [P, 2] of long hair: share of the way across from -1 to 1, share of the way down."""
+    """Sheet [P, 2] of long hair: position across from -1 to 1, and share of the way down."""
     across, down = np.meshgrid(np.linspace(-1, 1, CURTAIN_COLUMNS), np.linspace(0, 1, CURTAIN_ROWS))
     return np.stack([across, down], axis=-1).reshape(-1, 2)
 
 
 def _grid_triangles(number: NDArray[np.integer]) -> Integers:
-    """Triangles of a grid of vertices with these numbers [rows, columns]."""
+    """Triangles [F, 3] of a grid of vertices whose numbers are [rows, columns]."""
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
     return np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))]).astype(np.int32)
 
 
 def _bilinear(table: NDArray[np.floating], row: Array, column: Array) -> Array:
+    """Values of a table [rows, columns] at fractional rows and columns, bilinear."""
     top = np.clip(row.astype(int), 0, table.shape[0] - 2)
     left = np.clip(column.astype(int), 0, table.shape[1] - 2)
     v, u = row - top, column - left
@@ -476,12 +525,12 @@ def _bilinear(table: NDArray[np.floating], row: Array, column: Array) -> Array:
 
 
 def _hull_thickness(style: Style, place: Floats) -> NDArray[np.floating]:
-    """How thick the hair at points [P, 3] of the scalp is, [P] or one for all."""
+    """Thickness of the hair at points [P, 3] of the scalp, [P] or [1], world units."""
     if not style.hull:
         return np.array([style.thickness])
     x, y, z = (place - SCALP_CENTRE).T
     across = np.hypot(x, y)
-    # The matte tells of the outline, from the crown to the sides; behind it is as thick as on average.
+    # The hull comes from the outline of a matte, so it holds in the frontal plane; behind, the mean thickness is used.
     share = across / np.maximum(np.hypot(across, z), 1e-6)
     hull = np.array(style.hull)
     outline = np.interp(np.degrees(np.arctan2(x, y)), HULL_ANGLES, hull)
@@ -490,7 +539,7 @@ def _hull_thickness(style: Style, place: Floats) -> NDArray[np.floating]:
 
 
 def _bumps(place: Floats, phase: tuple[float, float, float]) -> Floats:
-    """Smooth unevenness in [-1, 1] of points [P, 3]."""
+    """Smooth variation [P] in [-1, 1] at points [P, 3]."""
     x, y, z = (place * 11.0).T
     one, two, three = phase
     waves = np.sin(x + 0.7 * z + one) + np.sin(0.8 * y - 0.6 * x + two) + np.sin(z + 0.5 * y + three)
@@ -498,6 +547,7 @@ def _bumps(place: Floats, phase: tuple[float, float, float]) -> Floats:
 
 
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Vectors [..., 3] scaled to length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 

@@ -1,4 +1,4 @@
-"""What a head hides from the light by itself: soft shadows and ambient occlusion, baked once per vertex."""
+"""Occlusion: soft shadows and ambient occlusion that a head casts on itself, computed once per vertex."""
 
 import numpy as np
 import torch
@@ -11,11 +11,14 @@ from hidenerf.training.data.synthetic.rasterise import orthographic_depth
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
+# Directions of light, and side of the depth map of each.
 _DIRECTIONS = 96
 _DEPTH_SIZE = 192
+# Scale that keeps a turned head inside the depth map's [-1, 1]².
 _SHRINK = 0.6
+# A point this far behind the depth map is still lit, scaled world units.
 _BIAS = 0.012
-# A point counts as open if it is so in any of these expressions: lids and lips are not dark where they touch.
+# A point is lit if it is lit in any of these expressions: closed lids and lips are not dark where they touch.
 _STATES: tuple[dict[str, float], ...] = (
     {},
     {"jawOpen": 0.7},
@@ -24,10 +27,11 @@ _STATES: tuple[dict[str, float], ...] = (
 
 
 def bake_occlusion(mesh: HeadMesh) -> tuple[Floats, Floats]:
-    """ambient [V] in [0, 1], the share of a cosine-weighted sky that is seen; shadow [V, 16].
+    """Ambient occlusion [V] and shadow coefficients [V, 16] of a mesh, float32.
 
-    shadow: real spherical harmonics up to degree 3; their sum at a direction (`harmonics`) is near 1 where light
-    from there arrives, near 0 where the head itself is in its way. Long hair, tongue and teeth are always open.
+    The first is the visible share, in [0, 1], of a sky weighted by the cosine to the normal. The second are
+    coefficients of `harmonics`: their sum at a direction is near 1 where light from there arrives and near 0 where the
+    head blocks it. Long hair, tongue and teeth are always lit.
     """
     directions = _sphere(_DIRECTIONS)
     drawn = mesh.triangles[: mesh.curtain_start]
@@ -44,7 +48,7 @@ def bake_occlusion(mesh: HeadMesh) -> tuple[Floats, Floats]:
     normals = _normals(mesh.mean, mesh.triangles)
     cosine = np.maximum(normals @ directions.T, 0)
     ambient = (visible * cosine).sum(axis=1) / cosine.sum(axis=1)
-    # Fitted where it matters: a surface turned away from the light is dark whatever shadows say.
+    # Directions behind the surface have little weight: it is dark for them without shadows too.
     weight = cosine + 0.05
     basis = harmonics(torch.from_numpy(directions)).numpy()
     normal = np.einsum("vd,di,dj->vij", weight, basis, basis, optimize=True) + 0.02 * np.eye(basis.shape[1])
@@ -54,7 +58,7 @@ def bake_occlusion(mesh: HeadMesh) -> tuple[Floats, Floats]:
 
 
 def harmonics(directions: Tensor) -> Tensor:
-    """Real spherical harmonics of degrees 0 to 3, not normalised, of unit vectors [D, 3] → [D, 16]."""
+    """Real spherical harmonics of degrees 0 to 3, not normalised, of unit vectors [..., 3] → [..., 16]."""
     x, y, z = directions.unbind(-1)
     terms = [
         torch.ones_like(x),
@@ -67,7 +71,7 @@ def harmonics(directions: Tensor) -> Tensor:
 
 
 def _sphere(count: int) -> Array:
-    """Unit vectors [count, 3] spread evenly over the sphere."""
+    """Unit vectors [count, 3] spread evenly over the sphere: Fibonacci's lattice."""
     step = np.arange(count) + 0.5
     z = 1 - 2 * step / count
     angle = step * np.pi * (3 - np.sqrt(5))
@@ -75,7 +79,7 @@ def _sphere(count: int) -> Array:
 
 
 def _lit(vertices: Floats, triangles: NDArray[np.int32], direction: Array) -> Array:
-    """Which share of the neighbourhood of each vertex [V] light from this direction reaches."""
+    """How much light from a direction [3] reaches each vertex, [V] in [0, 1]: bilinear in the depth map."""
     side = np.cross(direction, [0.0, 0.0, 1.0] if abs(direction[2]) < 0.9 else [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
     turned = (vertices @ np.stack([side, np.cross(direction, side), direction], axis=-1) * _SHRINK).astype(np.float32)
@@ -94,6 +98,7 @@ def _lit(vertices: Floats, triangles: NDArray[np.int32], direction: Array) -> Ar
 
 
 def _normals(vertices: Floats, triangles: NDArray[np.int32]) -> Array:
+    """Vertex normals [V, 3]: means of the faces' normals, weighted by area."""
     a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
     faces = np.cross(b - a, c - a)
     normals = np.zeros(vertices.shape)

@@ -1,7 +1,8 @@
-"""Painting heads on the device: from which triangle a pixel sees to its colour, per pixel, in large batches.
+"""Painter: computes the colours of synthetic heads on the device, per pixel, from the triangles that pixels see.
 
-Colours are functions of a point's place on the mean shape, so that they stay on the skin in every pose and expression.
-Light is fixed to the head, as if the camera went around it.
+Colours are functions of a point's position on the mean shape, so they stay on the skin in every pose and expression.
+Light is fixed to the head, as if the camera moved around it. In the shading functions the first dimension holds
+components and the second one M points; all values are float32, colours are linear RGB.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from hidenerf.training.data.synthetic.people import LOOK_SIZES
 from hidenerf.training.data.synthetic.photography import Camera
 from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS, atlas_place
 
-# So many pixels are painted at once: what fits a GPU's memory, and a CPU's cache.
+# Pixels painted at once: limited by the memory of a GPU and by the cache of a CPU.
 _POINTS_ON_GPU = 1 << 22
 _POINTS_ON_CPU = 1 << 14
 
@@ -28,10 +29,14 @@ Floats = NDArray[np.float32]
 
 
 class Views(NamedTuple):
-    """What the rasteriser saw in n pictures.
+    """n rasterised pictures of heads, with H = SUPERSAMPLING × S.
 
-    vertices [n, V, 3], hair_depth [n, V], look [n, L] (see LOOK_SIZES), camera_position [n, 3]: float32; triangle
-    [n, H, H] int16 (1 + number, 0 for none), barycentric [n, 2, H, H] uint8, H being SUPERSAMPLING × S.
+    vertices: [n, V, 3] float32, world units.
+    hair_depth: [n, V] float32, see `HeadMesh.hair_depth`.
+    look: [n, L] float32, see LOOK_SIZES.
+    camera_position: [n, 3] float32, world units.
+    triangle: [n, H, H] int16, 1 + the number of the visible triangle, 0 for none.
+    barycentric: [n, 2, H, H] uint8, weights of the triangle's first two corners times 255.
     """
 
     vertices: Tensor
@@ -43,7 +48,11 @@ class Views(NamedTuple):
 
 
 class Painting(NamedTuple):
-    """color [n, 3, S, S], mask, region [n, 1, S, S]: float32 in [0, 1]; see `hidenerf.training.data.batch.Batch`."""
+    """n painted pictures, float32 in [0, 1]; see `hidenerf.training.data.batch.Batch`.
+
+    color: [n, 3, S, S], sRGB over black.
+    mask, region: [n, 1, S, S].
+    """
 
     color: Tensor
     mask: Tensor
@@ -53,9 +62,11 @@ class Painting(NamedTuple):
 class Painter:
     """Paints heads of one mesh on one device.
 
-    compiled: whether the painting of points is compiled for the device first, which takes a minute and is worth it
-    for thousands of pictures. textures [P, A, A, 4] uint8: of the portraits whose numbers looks name. camera: takes the
-    pictures that were painted, where there are portraits.
+    mesh: of the heads.
+    compiled: whether to use torch.compile, which takes a minute first and pays off for thousands of pictures.
+    textures: [P, A, A, 4] uint8, of the portraits whose numbers looks have; None without portraits.
+
+    Its `camera` applies camera settings to painted pictures; it is None without portraits.
     """
 
     def __init__(
@@ -70,10 +81,10 @@ class Painter:
         self._shadow = torch.from_numpy(shadow).to(device)
         fixed = [mesh.mean, mesh.sheet, mesh.lips[:, None], mesh.mouth_bag[:, None], ambient[:, None]]
         self._fixed = torch.from_numpy(np.concatenate(fixed, axis=1)).to(device)
-        # Where parts meet, on the neck, the triangles between them belong to the body.
+        # Triangles between skin and body, at the neck, belong to the body.
         self._part = torch.from_numpy(mesh.part[mesh.triangles].max(axis=1).astype(np.int64)).to(device)
         self._neighbours = torch.from_numpy(_adjacency(mesh.triangles, len(mesh.mean))).to(device)
-        # Portraits are photographs, so what is drawn of them should be, too.
+        # The colours of portraits come from photographs, so their pictures get a camera's blur, noise and JPEG.
         self.camera = None if textures is None else Camera(device)
         skins = None if textures is None else Skins(torch.from_numpy(textures).to(device))
         self._points = PointPainter(mesh, _noise_volume().to(device), skins)
@@ -84,7 +95,7 @@ class Painter:
 
     @torch.no_grad()
     def paint(self, views: Views) -> Painting:
-        """The pictures, averaged down to S. views: on the painter's device."""
+        """Paint pictures and average them down to S. views: on the painter's device."""
         count, size = views.triangle.shape[:2]
         triangle = views.triangle.reshape(-1)
         drawn = triangle.nonzero()[:, 0]
@@ -99,9 +110,12 @@ class Painter:
     def _paint_pixels(
         self, pixels: Tensor, moving: Tensor, triangle: Tensor, barycentric: Tensor, look: Tensor, camera: Tensor
     ) -> Tensor:
-        """Pixels [M], counted through all pictures, → [5, M] as `PointPainter.paint`.
+        """Values [5, M] of pixels, as `PointPainter.paint` returns them.
 
-        moving [n, V, 9], triangle [n·H·H], barycentric [n, 2, H, H], look [n, L], camera [n, 3]: see `paint`.
+        pixels: [M], numbers of pixels over all pictures.
+        moving: [n, V, 9], see `_moving_attributes`.
+        triangle: [n · H · H], as in `Views`, flat.
+        barycentric: [n, 2, H, H]. look: [n, L]. camera: [n, 3], position. As in `Views`.
         """
         area = barycentric.shape[2] * barycentric.shape[3]
         view, place = pixels // area, pixels % area
@@ -115,10 +129,10 @@ class Painter:
         return self._points.paint(on_mesh, on_head, self._part[number], look[view].T, camera[view].T)
 
     def _moving_attributes(self, views: Views) -> Tensor:
-        """[n, V, 9]: position, normal, depth in the hair, how much key and fill light arrives."""
+        """Attributes [n, V, 9] of vertices: position, normal, hair depth, and visible shares of key and fill light."""
         corners = views.vertices[:, self._triangles]
         faces = torch.cross(corners[:, :, 1] - corners[:, :, 0], corners[:, :, 2] - corners[:, :, 0], dim=-1)
-        # Summed over a vertex's triangles in a fixed order; the last entry stands for "no further triangle".
+        # Summed over a vertex's triangles in a fixed order. The last entry, 0, fills the lists of `_adjacency`.
         faces = F.pad(faces, (0, 0, 0, 1))
         normals = F.normalize(faces[:, self._neighbours].sum(2), dim=-1)
         lights = [
@@ -135,18 +149,21 @@ def look_of(packed: Tensor, name: str) -> Tensor:
 
 
 class Skins:
-    """The colours of portraits, by their numbers and the places of points on the mean shape.
+    """Colours of portraits, looked up by portrait number and position on the mean shape.
 
-    textures [P, A, A, 4] uint8: see `hidenerf.training.data.synthetic.portraits.PortraitSkin`.
+    textures: [P, A, A, 4] uint8, see `hidenerf.training.data.synthetic.portraits.PortraitSkin`.
     """
 
     def __init__(self, textures: Tensor) -> None:
         self._texels = textures.reshape(-1, 4)
 
     def at(self, portrait: Tensor, part: Tensor, place: Tensor, sheet: Tensor) -> tuple[Tensor, Tensor]:
-        """sRGB colours [3, M] and how far they were seen [1, M].
+        """sRGB colours [3, M] in [0, 1], and their visibility [1, M] in [0, 1]: 1 where the portrait shows the point.
 
-        portrait [1, M]: 1 + its number; colours at 0 mean nothing. part [1, M], place [3, M], sheet [2, M].
+        portrait: [1, M], 1 + the portrait's number; results at 0 are undefined.
+        part: [1, M], as `HeadMesh.part`.
+        place: [3, M], position on the mean shape, world units.
+        sheet: [2, M], as `HeadMesh.sheet`.
         """
         column, row = atlas_place(torch, part, tuple(place.split(1)), tuple(sheet.split(1)))
         first = torch.full_like(row, float(CHARTS[SKIN][0]))
@@ -155,7 +172,7 @@ class Skins:
             first = torch.where(part == kind, float(CHARTS[kind][0]), first)
             last = torch.where(part == kind, float(sum(CHARTS[kind]) - 1), last)
         row = torch.minimum(torch.maximum(row - 0.5, first), last)
-        # Charts close on themselves but for that of long hair.
+        # All charts but that of long hair wrap around.
         column = column - 0.5
         column = torch.where(part == CURTAIN, column.clamp(0, ATLAS_SIZE - 1), column)
         left, top = column.floor(), row.floor()
@@ -174,7 +191,7 @@ class Skins:
 
 
 def _light_in_front(look: dict[str, Tensor]) -> Tensor:
-    """How bright [1, M] a look's light makes skin that faces the front."""
+    """Brightness [1, M] of skin that faces the front in a look's light."""
     front = _rgb(look["key"], 0.0, 0.0, 1.0)
     soft = torch.ones_like(look["key"][:1])
     light = look["key"] * _diffuse(front, look["key_direction"], soft)
@@ -183,13 +200,16 @@ def _light_in_front(look: dict[str, Tensor]) -> Tensor:
 
 
 def _own_light(look: dict[str, Tensor], normal: Tensor, ambient: Tensor) -> Tensor:
-    """How bright [1, M] a portrait's own light makes its surfaces, 1 in front."""
+    """Brightness [1, M] of surfaces in a portrait's own light, relative to those that face the front."""
     share = look["own_ambient"]
     return share * ambient + (1 - share) * _dot(normal, look["own_light_direction"]).clamp_min(0)
 
 
 class PointPainter:
-    """The colours of points of heads, where components stand in the first dimension and M points in the second."""
+    """Computes the colours of points of heads.
+
+    mesh: of the heads. noise: [1, 4, D, D, D], as `_noise_volume` makes it. skins: colours of portraits, if any.
+    """
 
     def __init__(self, mesh: HeadMesh, noise: Tensor, skins: Skins | None = None) -> None:
         self._noise, self._skins = noise, skins
@@ -200,10 +220,13 @@ class PointPainter:
     def paint(
         self, on_mesh: Tensor, on_head: Tensor, part: Tensor, packed_look: Tensor, camera_position: Tensor
     ) -> Tensor:
-        """[5, M]: sRGB colour times alpha, alpha, and region times alpha.
+        """Values [5, M] of points: sRGB colour times alpha, alpha, and region times alpha.
 
-        on_mesh [8, M]: place, sheet, lips, mouth bag and ambient light of the points; on_head [9, M]: their position
-        and so on, see `Painter._moving_attributes`. part [M]. packed_look [L, M]. camera_position [3, M].
+        on_mesh: [8, M], position on the mean shape, sheet, lips, mouth bag and ambient occlusion.
+        on_head: [9, M], see `Painter._moving_attributes`.
+        part: [M], as `HeadMesh.part`.
+        packed_look: [L, M], see LOOK_SIZES.
+        camera_position: [3, M], world units.
         """
         noise = self._noise
         place, sheet, lips, bag, ambient = on_mesh.split([3, 2, 1, 1, 1])
@@ -226,7 +249,7 @@ class PointPainter:
 
         uneven_edge = 0.03 * coarse[1:2] + 0.012 * strands
         hair = _step(-0.012, 0.02, hair_depth + uneven_edge * (1 - look["capped"])) * skin
-        # Hair shades the skin at its roots.
+        # Hair casts a shadow on the skin at the hairline.
         color = color * (1 - 0.3 * _step(-0.07, 0.0, hair_depth) * skin)
         capped = look["capped"] * skin
         hair_color = look["hair"] * (1 + look["hair_contrast"] * strands * unmixed)
@@ -245,7 +268,7 @@ class PointPainter:
 
         towards = _unit(camera_position - position)
         normal = _unit(normal)
-        # Long hair is seen from inside, too.
+        # Long hair is visible from inside too.
         inside = (curtain & (_dot(normal, towards) < 0)).float()
         normal = normal * (1 - 2 * inside)
         across = _across_strands(place, sheet, curtain)
@@ -260,14 +283,14 @@ class PointPainter:
         light = light + ambient * _mix(look["ground"], look["sky"], 0.5 + 0.5 * normal[1:2])
         strength = look["key"]
         if self._skins is not None:
-            # Light on portraits is relative to what arrives from in front.
+            # On portraits, light is relative to that of surfaces that face the front.
             real = look["portrait"] > 0
             in_front = torch.where(real, _light_in_front(look), 1.0)
             light, strength = light / in_front, torch.where(real, 0.35, 1.0) * strength / in_front
             skin_light = light
-            # A portrait's colours were balanced, so white is white in it.
+            # Photographs are white-balanced, so the light on a portrait is grey.
             light = torch.where(real, light.mean(0, keepdim=True), light)
-        # Light inside the mouth has been scattered there.
+        # Scattering inside the mouth evens out the light there.
         scattered = 0.12 + 0.45 * light
         if self._skins is not None:
             scattered = torch.where(real, 0.15 + 0.65 * light, scattered)
@@ -281,11 +304,11 @@ class PointPainter:
         srgb = _to_srgb(color * light + strength * gleam)
         if self._skins is not None:
             texture, seen = self._skins.at(look["portrait"], part, place, sheet)
-            # What the portrait did not show has no detail but this.
+            # Where the portrait does not show the surface, its texture is smooth: add noise.
             detail = 1 + (1 - seen) * (hair * look["hair_contrast"] * strands * unmixed + (1 - hair) * 0.06 * fine[:1])
             own_light = _own_light(look, normal, ambient)
             relit = (skin_light / own_light.clamp_min(0.2)).clamp(0.35, 1.4) ** look["relighting"]
-            # What was not seen has the brightness of what is lit from in front.
+            # Where the portrait does not show the surface, its texture is as bright as a surface that faces the front.
             surface = texture**2.2 * detail * relit * _mix(own_light.clamp(0.3, 1), torch.ones_like(seen), seen)
             surface = _mix(surface, torch.full_like(surface, 0.012), look["lashes"] * self._lashes(side, y, z))
             inner = torch.where(eye | tongue | teeth, 1.0, _step(0.3, 0.7, bag))
@@ -298,13 +321,14 @@ class PointPainter:
         return torch.cat([srgb * alpha, alpha, region * alpha])
 
     def _lashes(self, side: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        """The rims of the lids, which touch the eyeball; the upper one is much darker."""
+        """Weight [1, M] of the lids' rims, which touch the eyeball; the upper one is much darker."""
         eye_x, eye_y, eye_z = self._eyeball
         gap = ((side - eye_x) ** 2 + (y - eye_y) ** 2 + (z - eye_z) ** 2).sqrt()
         upper = _step(-0.03, 0.02, y - self._iris[1])
         return _step(0.121, 0.110, gap) * _step(0.36, 0.42, z) * (0.12 + 0.88 * upper)
 
     def _eyes(self, look: dict[str, Tensor], side: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Colour [3, M] of the eyes. side: |x|; x, y: on the mean shape."""
         right, up = side - self._iris[0], y - self._iris[1]
         radius = (right**2 + up**2).sqrt()
         iris, pupil, blur = look["iris_radius"], look["pupil_radius"], 0.004
@@ -319,7 +343,7 @@ class PointPainter:
         return color * (1 - 0.5 * under_the_lid)
 
     def _alpha(self, look: dict[str, Tensor], place: Tensor, position: Tensor, skin: Tensor, body: Tensor) -> Tensor:
-        """Everything ends softly at the bottom and sides of the box that is rendered, and some necks at their end."""
+        """Alpha [1, M]: fades out at the bottom and sides of the rendered box, and at the end of some necks."""
         within_box = _step(-1.0, -0.9, position[1:2]) * _step(1.0, 0.92, position[:1].abs())
         x, y, z, offset = self._neck_plane
         height = x * place[:1] + y * place[1:2] + z * place[2:] + offset
@@ -328,6 +352,7 @@ class PointPainter:
 
 
 def _skin(look: dict[str, Tensor], place: Tensor, coarse: Tensor, fine: Tensor, grain: Tensor) -> Tensor:
+    """Colour [3, M] of skin. place: [3, M] on the mean shape. coarse, fine, grain: [4, M], noise."""
     x, y, z = place.split(1)
     side = x.abs()
     uneven = look["unevenness"]
@@ -346,6 +371,7 @@ def _skin(look: dict[str, Tensor], place: Tensor, coarse: Tensor, fine: Tensor, 
 
 
 def _brows(look: dict[str, Tensor], side: Tensor, y: Tensor, z: Tensor, strands: Tensor) -> Tensor:
+    """Weight [1, M] of brows. side, y, z: [1, M] on the mean shape, side being |x|. strands: [1, M] noise."""
     middle = 0.205 + look["brow_height"] + 0.04 * (1 - ((side - 0.21) / 0.15) ** 2) + look["brow_tilt"] * (side - 0.2)
     thickness = look["brow_thickness"] * (1 - 0.5 * _step(0.2, 0.36, side))
     band = torch.exp(-(((y - middle + 0.006 * strands) / thickness) ** 4))
@@ -354,10 +380,11 @@ def _brows(look: dict[str, Tensor], side: Tensor, y: Tensor, z: Tensor, strands:
 
 
 def _beard(look: dict[str, Tensor], side: Tensor, y: Tensor, z: Tensor, lips: Tensor, grain: Tensor) -> Tensor:
-    # Its upper edge rises from the corners of the mouth towards the ears, its lower one lies under the jaw.
+    """Weight [1, M] of beard and moustache. side, y, z, lips: [1, M]. grain: [4, M], noise."""
+    # The upper edge rises from the corners of the mouth to the ears; the lower one is under the jaw.
     upper = -0.30 + 0.38 * _step(0.42, -0.05, z) + 0.01 * grain[:1]
     jaw = _step(0.0, -0.10, y - upper) * _step(-0.78, -0.62, y - 0.25 * (z - 0.3)) * _step(-0.16, -0.05, z)
-    # Beside the tuft in its middle the skin below the lower lip is nearly bare.
+    # The skin below the lower lip is nearly bare, except in the middle.
     jaw = jaw * (1 - 0.6 * _step(0.045, 0.015, (y + 0.43).abs()) * _step(0.04, 0.08, side) * _step(0.2, 0.14, side))
     moustache = torch.exp(-(((y + 0.245) / 0.036) ** 4)) * _step(0.21, 0.13, side) * _step(0.38, 0.5, z)
     strength = torch.maximum(look["beard"] * jaw, look["moustache"] * moustache)
@@ -365,7 +392,7 @@ def _beard(look: dict[str, Tensor], side: Tensor, y: Tensor, z: Tensor, lips: Te
 
 
 def _cap(look: dict[str, Tensor], place: Tensor, depth: Tensor) -> Tensor:
-    """A knitted cap, its rim in another colour."""
+    """Colour [3, M] of a knitted cap; its rim has another colour. depth: [1, M], hair depth."""
     x, _, z = place.split(1)
     radius = (x**2 + (z + 0.08) ** 2).sqrt()
     ribs = 1 - 0.35 * _step(0.03, 0.2, radius) * _step(-0.6, 0.6, torch.sin(60 * torch.atan2(x, z + 0.08)))
@@ -373,6 +400,7 @@ def _cap(look: dict[str, Tensor], place: Tensor, depth: Tensor) -> Tensor:
 
 
 def _teeth(look: dict[str, Tensor], side: Tensor, y: Tensor) -> Tensor:
+    """Colour [3, M] of teeth and gums. side, y: [1, M] on the mean shape, side being |x|."""
     gap = torch.ones_like(side)
     for boundary in (0.0, 0.052, 0.090, 0.122, 0.145):
         gap = torch.minimum(gap, _step(0.0, 0.006, (side - boundary).abs()))
@@ -382,7 +410,7 @@ def _teeth(look: dict[str, Tensor], side: Tensor, y: Tensor) -> Tensor:
 
 
 def _cloth(look: dict[str, Tensor], sheet: Tensor, position: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-    """Colour of the clothes and how much of the body they cover."""
+    """Colour [3, M] of clothes, and their alpha [1, M] over the body."""
     cosine, down = sheet.split(1)
     below = down - look["collar"] - look["neckline"] * _step(0.4, 1.0, cosine)
     stripes = look["stripes"] * _step(-0.15, 0.15, torch.sin(look["stripe_frequency"] * position[1:2]))
@@ -393,7 +421,7 @@ def _cloth(look: dict[str, Tensor], sheet: Tensor, position: Tensor, fine: Tenso
 def _strands(
     noise: Tensor, look: dict[str, Tensor], place: Tensor, sheet: Tensor, curtain: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Brightness of strands in about [-1, 1], and a factor that fades them out at the crown, where they meet."""
+    """Brightness [1, M] of strands, about -1 to 1, and a factor [1, M] that is 0 at the crown, where strands meet."""
     x, y, z = place.split(1)
     across, down = sheet.split(1)
     x = x - look["parting"] * _step(0.2, 0.6, y)
@@ -408,7 +436,7 @@ def _strands(
 
 
 def _across_strands(place: Tensor, sheet: Tensor, curtain: Tensor) -> Tensor:
-    """Unit vectors [3, M] along the surface, across the strands."""
+    """Unit vectors [3, M] in the surface, perpendicular to the strands."""
     x, _, z = place.split(1)
     angle = 2.0 * sheet[:1]
     zero = torch.zeros_like(x)
@@ -417,7 +445,7 @@ def _across_strands(place: Tensor, sheet: Tensor, curtain: Tensor) -> Tensor:
 
 
 def _hair_gleam(look: dict[str, Tensor], across: Tensor, normal: Tensor, towards: Tensor, strands: Tensor) -> Tensor:
-    """The band of light across hair: strongest where strands run square to the half vector (Kajiya and Kay)."""
+    """Highlight [1, M] of hair, a band across the strands (Kajiya and Kay 1989, with the half vector)."""
     along = torch.linalg.cross(normal, across, dim=0)
     half = _unit(towards + look["key_direction"])
     sine = (1 - _dot(along, half) ** 2).clamp_min(0).sqrt()
@@ -426,42 +454,46 @@ def _hair_gleam(look: dict[str, Tensor], across: Tensor, normal: Tensor, towards
 
 
 def _wet(look: dict[str, Tensor], normal: Tensor, towards: Tensor) -> Tensor:
+    """Highlights [1, M] of the eyes, of key and fill light."""
     sharp = 0.9 * _highlight(normal, towards, look["key_direction"], 260.0)
     return sharp + 0.12 * _highlight(normal, towards, look["fill_direction"], 60.0)
 
 
 def _diffuse(normal: Tensor, direction: Tensor, soft: Tensor) -> Tensor:
-    """Lambert's law; light bleeds around soft (skin) surfaces, red farthest."""
+    """Diffuse shading [3, M]: Lambert's law, wrapped around the edge of shadows for skin, most in red. soft: [1, M]."""
     wrap = 0.08 + soft * _rgb(normal, 0.27, 0.12, 0.08)
     return ((_dot(normal, direction) + wrap) / (1 + wrap)).clamp_min(0)
 
 
 def _highlight(normal: Tensor, towards: Tensor, direction: Tensor, exponent: float | Tensor) -> Tensor:
-    """Blinn and Phong's highlight, its peak growing as it narrows."""
+    """Highlight [1, M] of Blinn and Phong, roughly normalised: its peak grows with the exponent."""
     half = _unit(towards + direction)
     return _dot(normal, half).clamp(1e-6, 1) ** exponent * ((exponent + 8) / 25)
 
 
 def _to_srgb(linear: Tensor) -> Tensor:
-    """Linear light → sRGB in [0, 1], highlights rolled off."""
+    """Linear light → sRGB in [0, 1]; values above 0.6 are compressed smoothly."""
     rolled = torch.where(linear > 0.6, 0.6 + 0.4 * torch.tanh((linear - 0.6) / 0.8), linear)
     return rolled.clamp(0, 1) ** (1 / 2.2)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
+    """Dot products [1, M] of vectors [3, M]."""
     return (one * other).sum(0, keepdim=True)
 
 
 def _unit(vectors: Tensor) -> Tensor:
+    """Vectors [3, M] scaled to length 1; 0 stays 0."""
     return vectors * (_dot(vectors, vectors) + 1e-12).rsqrt()
 
 
 def _mix(below: Tensor, above: Tensor, weight: Tensor) -> Tensor:
+    """Linear interpolation from `below` at weight 0 to `above` at weight 1."""
     return below + (above - below) * weight
 
 
 def _rgb(like: Tensor, red: float, green: float, blue: float) -> Tensor:
-    """A colour [3, 1] on the device of another tensor, made there."""
+    """A colour [3, 1] on the device of another tensor, made there without a copy from the host."""
     return torch.cat([torch.full((1, 1), value, device=like.device) for value in (red, green, blue)])
 
 
@@ -475,7 +507,7 @@ _NOISE_CELLS = 32
 
 
 def _noise_volume() -> Tensor:
-    """Four channels of random values that repeat every _NOISE_CELLS cells: [1, 4, D, D, D], D one more for the wrap."""
+    """Uniform noise [1, 4, D, D, D] in [-1, 1], periodic with _NOISE_CELLS; D is one more, to interpolate the wrap."""
     random = np.random.default_rng(0).uniform(-1, 1, (4, _NOISE_CELLS, _NOISE_CELLS, _NOISE_CELLS))
     return torch.from_numpy(np.pad(random, ((0, 0), *[(0, 1)] * 3), mode="wrap").astype(np.float32))[None]
 
@@ -485,14 +517,14 @@ def _noise(volume: Tensor, points: Tensor) -> Tensor:
     points = points.remainder(_NOISE_CELLS)
     cell = points.floor()
     part = points - cell
-    # Eased within each cell, so that the lattice does not show.
+    # Smooth interpolation within each cell hides the lattice.
     eased = cell + part * part * (3 - 2 * part)
     grid = ((eased + 0.5) * (2 / (_NOISE_CELLS + 1)) - 1).T
     return F.grid_sample(volume, grid[None, None, None], align_corners=False)[0, :, 0, 0]
 
 
 def _adjacency(triangles: NDArray[np.int32], vertices: int) -> NDArray[np.int64]:
-    """Triangles around each vertex [V, most]; the number of triangles where there is no further one."""
+    """Triangles around each vertex, [V, most]; rows are filled up with the number of triangles."""
     corner = triangles.ravel()
     order = np.argsort(corner, kind="stable")
     count = np.bincount(corner, minlength=vertices)

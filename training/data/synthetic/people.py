@@ -1,7 +1,7 @@
-"""Who is in a synthetic picture, what they look like, what they do and what camera sees them: all from random numbers.
+"""Synthetic people: random identity, hair, look, expressions and cameras of image pairs.
 
-Distributions are made up, but for the expressions' (`_TAKES`). A pair is made from its number alone; the numbers of
-training and of evaluation stand for different pairs.
+A pair depends on its number and seed alone. Numbers of training and of evaluation give different pairs. The
+distributions are our choice, except that of expressions (`_TAKES`).
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ from hidenerf.training.data.synthetic.portraits import Portrait
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# What painting needs to know of a person, and how many numbers each takes. Colours are linear RGB, lengths world units.
-# portrait: 0 for people made up, else 1 + the number of the portrait whose colours they have; own_light_direction,
-# own_ambient: see `Portrait`; relighting: how far the portrait's light gives way to the look's, a share.
+# Entries of a look, the painter's parameters of a person, with the number of values of each. Colours are linear RGB,
+# lengths world units. portrait: 1 + the number of the portrait whose colours are used, 0 without one.
+# own_light_direction, own_ambient: see `Portrait`. relighting: share of the portrait's light that the look's replaces.
 LOOK_SIZES = {
     "skin": 3,
     "lip": 3,
@@ -74,19 +74,26 @@ LOOK_SIZES = {
 }
 Look = dict[str, Floats]
 
-# Greatest angles of heads, degrees.
+# Largest angles of heads, degrees.
 YAW, PITCH, ROLL = 45.0, 25.0, 20.0
+# Full field of view, degrees: smallest, largest of portraits, largest.
 FOV = (10.0, 24.0, 40.0)
 
-# How far the features of somebody with a portrait's skin may be from the portrait's.
+# Standard deviation of the identity coefficients added to a portrait's, for a person who has only its skin.
 _ALIKE = 0.12
 
+# Keys of independent random streams.
 _TRAINING, _HELD_OUT, _PORTRAITS = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Person:
-    """identity [K]: coefficients of the face model; style: the shape of hair and body; look: see LOOK_SIZES."""
+    """One synthetic person.
+
+    identity: [K] coefficients of the face model.
+    style: shape of hair and body.
+    look: arrays by the names of LOOK_SIZES.
+    """
 
     identity: Floats
     style: Style
@@ -95,9 +102,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Pair:
-    """One person twice, as source and as target (the driving frame): expressions [E] and cameras [25].
+    """One person in two pictures: the source, and the target, which is the driving frame.
 
-    photo: how the pictures were taken, see PHOTO_SIZES.
+    source_expression, expression: [E] of source and target.
+    source_camera, camera: [25] of source and target.
+    photo: settings of the camera that took both, see PHOTO_SIZES.
     """
 
     person: Person
@@ -109,12 +118,16 @@ class Pair:
 
 
 def make_pair(model: FaceModel, number: int, seed: int = 0) -> Pair:
-    """The pair for training with this number, of the set that `seed` names."""
+    """Training pair `number` of the set with this seed."""
     return _pair(model, _random(_TRAINING, number, seed))
 
 
 def make_portrait_pair(model: FaceModel, portraits: Sequence[Portrait], share: float, number: int, seed: int) -> Pair:
-    """The pair for training with this number, whose person is one of the portraits with the probability `share`."""
+    """Training pair `number` of the set with this seed; its person may be one of the portraits.
+
+    portraits: real people to choose from; empty gives `make_pair`.
+    share: probability of a portrait, in [0, 1].
+    """
     pair = make_pair(model, number, seed)
     random = _random(_PORTRAITS, number, seed)
     if not portraits or random.random() >= share:
@@ -125,8 +138,11 @@ def make_portrait_pair(model: FaceModel, portraits: Sequence[Portrait], share: f
 
 
 def portrait_person(portrait: Portrait, number: int, look: Look, random: Generator) -> Person:
-    """The person of portrait `number`, or somebody with the same skin, in the light, and with the teeth, of another's
-    look."""
+    """A person with the skin of a portrait: the portrait's own person, or one with other features.
+
+    number: of the portrait in the painter's textures.
+    look: supplies what a portrait does not have, such as light and teeth.
+    """
     own = {
         "portrait": 1 + number,
         "own_light_direction": portrait.light_direction,
@@ -147,23 +163,25 @@ def portrait_person(portrait: Portrait, number: int, look: Look, random: Generat
 
 
 def make_held_out_pair(model: FaceModel, number: int) -> Pair:
-    """The pair for evaluation with this number; no person of `make_pair` is in it."""
+    """Evaluation pair `number`; its person is none of those of `make_pair`."""
     return _pair(model, _random(_HELD_OUT, number, 0))
 
 
 def _random(purpose: int, number: int, seed: int) -> Generator:
+    """Random numbers of pair `number`, independent of other purposes, numbers and seeds."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(purpose, number)))
 
 
 def pack_look(look: Look) -> Floats:
-    """All numbers of a look, in the order of LOOK_SIZES."""
+    """A look as one array [L] float32, in the order of LOOK_SIZES."""
     return np.concatenate([np.reshape(look[name], size) for name, size in LOOK_SIZES.items()]).astype(np.float32)
 
 
 def _pair(model: FaceModel, random: Generator) -> Pair:
+    """A random person, with random expressions and cameras for source and target."""
     person = random_person(model, random)
     source_pose, pose = random_pose(random), random_pose(random)
-    # Portraits are cropped around the head and turned upright before they become sources.
+    # Prepared sources are upright crops around the head.
     source_pose = Pose(source_pose.yaw, source_pose.pitch, 0.15 * source_pose.roll, source_pose.fov)
     source_expression = random_expression(model, random, source_pose, mild=random.random() < 0.7)
     expression = random_expression(model, random, pose, mild=False)
@@ -178,7 +196,7 @@ def _pair(model: FaceModel, random: Generator) -> Pair:
 
 
 def random_person(model: FaceModel, random: Generator) -> Person:
-    """A person made up."""
+    """A random person without a portrait."""
     maleness = random.choice([-1.0, 1.0]) * random.uniform(0.1, 0.9)
     age = float(np.clip(random.normal(0.15, 0.3), -0.4, 0.9))
     style, cap = _random_style(random, maleness)
@@ -190,10 +208,11 @@ def random_person(model: FaceModel, random: Generator) -> Person:
 
 
 def _random_identity(model: FaceModel, random: Generator, maleness: float, age: float) -> Floats:
+    """Identity coefficients [K]. maleness: -1 to 1, the coefficient `gender`. age: -1 to 1."""
     names = np.array(model.identity_names)
     spread = np.full(len(names), 0.33)
     spread[np.char.startswith(names, "head-") | np.char.startswith(names, "forehead-")] = 0.18
-    # What a fit is told to be unlikely is rare.
+    # Coefficients that fitting penalises most are small here too.
     spread[model.identity_prior > 1] = 0.05
     identity = random.normal(0, 1, len(names)) * spread * (random.random(len(names)) < 0.65)
     identity[names == "gender"] = maleness
@@ -203,7 +222,7 @@ def _random_identity(model: FaceModel, random: Generator, maleness: float, age: 
 
 
 def _random_style(random: Generator, maleness: float) -> tuple[Style, bool]:
-    """A style, and whether it is a cap."""
+    """A style, and whether its hair is a cap. maleness: -1 to 1."""
     kind = random.random()
     cap, bald = kind < 0.08, 0.08 <= kind < 0.08 + (0.10 if maleness > 0 else 0.01)
     long_hair = not bald and random.random() < (0.65 if maleness < 0 else 0.08)
@@ -234,6 +253,7 @@ def _random_style(random: Generator, maleness: float) -> tuple[Style, bool]:
 
 
 def _random_look(random: Generator, maleness: float, age: float, cap: bool, fading: bool) -> Look:
+    """A look. maleness: -1 to 1. age: -1 to 1. cap: whether the hair is a cap. fading: whether the neck fades out."""
     tone = random.random() * (len(_SKIN_TONES) - 1)
     lower = int(tone)
     skin = _SKIN_TONES[lower] + (tone - lower) * (
@@ -328,7 +348,7 @@ def _random_look(random: Generator, maleness: float, age: float, cap: bool, fadi
 
 @dataclass(frozen=True)
 class Pose:
-    """How a head is turned, degrees, and the full field of view it is seen through."""
+    """Rotation of a head relative to the direction to the viewer, and the camera's full field of view; degrees."""
 
     yaw: float
     pitch: float
@@ -337,7 +357,7 @@ class Pose:
 
 
 def random_pose(random: Generator) -> Pose:
-    """Angles mostly small, up to YAW, PITCH and ROLL either way; four in five fields of view are those of portraits."""
+    """A random pose: angles up to ±YAW, ±PITCH and ±ROLL, mostly small; in 80 % a portrait's field of view."""
     yaw, pitch, roll = (2 * random.beta(2.2, 2.2, 3) - 1) * np.array([YAW, PITCH, ROLL])
     least, usual, most = FOV
     fov = random.uniform(least, usual) if random.random() < 0.8 else random.uniform(usual, most)
@@ -345,10 +365,10 @@ def random_pose(random: Generator) -> Pose:
 
 
 def random_camera(random: Generator, pose: Pose, jitter: float) -> Floats:
-    """A camera [25] that sees a head in this pose, nearly in the middle and nearly filling CANONICAL_FILL.
+    """A camera [25] that sees a head in this pose, near the middle and near the size CANONICAL_FILL.
 
-    jitter: how far from the middle and from that size. Half of the pictures are cut out of larger ones, so that the
-    camera's axis is not in their middle.
+    jitter: factor on the deviations from that position and size. Half of the pictures are crops: their principal point
+    is not in the middle.
     """
     focal = 0.5 / np.tan(np.radians(pose.fov) / 2)
     fill = CANONICAL_FILL * np.exp(np.clip(random.normal(0, 0.10), -0.25, 0.22) * jitter)
@@ -358,21 +378,22 @@ def random_camera(random: Generator, pose: Pose, jitter: float) -> Floats:
     depth = HEAD_RADIUS / (fill * np.tan(np.radians(pose.fov) / 2))
     principal = centre - focal * aside
     intrinsics = np.array([[focal, 0, principal[0]], [0, focal, principal[1]], [0, 0, 1]])
-    # The pose is the one towards the viewer, as the picture shows it.
+    # The pose is relative to the line of sight, as a picture shows it.
     rotation = _facing(direction) @ rotation_from_euler(pose.yaw, pose.pitch, pose.roll)
     return camera_from_head_pose(rotation, depth * direction, intrinsics)
 
 
 def _facing(direction: Array) -> Array:
-    """The rotation [3, 3], in the world's axes, of a head that looks into the camera from this side of its axis."""
+    """Rotation [3, 3], in the world's axes, of a head at a direction [3] in camera axes that looks into the camera."""
     yaw, pitch = -np.degrees(np.arctan(direction[0])), -np.degrees(np.arctan(direction[1]))
     return rotation_from_euler(float(yaw), float(pitch), 0.0)
 
 
 def random_expression(model: FaceModel, random: Generator, pose: Pose, mild: bool) -> Floats:
-    """An expression [E]: as in takes, a few actions at random, one action alone, or none; and some gaze and blinks.
+    """A random expression [E] in [0, 1]: as in takes (45 %), a few actions (27 %), one action (20 %), or none (8 %).
 
-    mild: nearly at rest, as on portraits.
+    pose: of the head; half of the gazes go into the camera.
+    mild: whether to scale it down to at most half, as on portraits.
     """
     names = model.expression_names
     expression = np.zeros(len(names))
@@ -413,13 +434,14 @@ def random_expression(model: FaceModel, random: Generator, pose: Pose, mild: boo
 
 
 def _put(expression: Array, names: tuple[str, ...], action: str, value: float) -> None:
-    """Set an action, on both sides if it has two and no side is named."""
+    """Set an action in `expression` [E]: on both sides, if it has two and its name has no side."""
     for place, name in enumerate(names):
         if name in (action, f"{action}Left", f"{action}Right"):
             expression[place] = value
 
 
 def _random_gaze(random: Generator, pose: Pose) -> dict[str, float]:
+    """Values of the actions that turn the eyes, by name; a pair without a side is set on both eyes."""
     sideways, upwards = random.normal(0, 0.25, 2)
     if random.random() < 0.5:
         # Into the camera, nearly.
@@ -433,7 +455,7 @@ def _random_gaze(random: Generator, pose: Pose) -> dict[str, float]:
 
 
 def _linear(colours: list[list[float]] | list[str]) -> Array:
-    """sRGB colours, as shares or hexadecimal, → linear RGB [n, 3]."""
+    """sRGB colours, in [0, 1] or hexadecimal, as linear RGB [n, 3]."""
     rows = [list(bytes.fromhex(c)) if isinstance(c, str) else [255 * x for x in c] for c in colours]
     return (np.array(rows) / 255) ** 2.2
 
@@ -447,12 +469,13 @@ _HAIR_COLOURS = _linear(["1c1817", "38281f", "5f4330", "b18d5b", "8a4524", "a5a2
 # Blue, green, hazel, brown.
 _IRIS_COLOURS = _linear(["6d92b8", "6f8a5e", "7d6338", "4a2c17"])
 
-# What faces do most, and how often it joins a few actions at random.
+# Probabilities with which common actions are added to a few random ones.
 _FREQUENT = {"jawOpen": 0.35, "mouthPucker": 0.2, "mouthSmile": 0.2, "browInnerUp": 0.1, "eyeBlink": 0.1}
 _NOT_ON_BOTH_SIDES = ("jaw", "mouthLeft", "mouthRight", "eyeLook")
 
-# Statistics of three takes with strong expressions, one of ARKit and two tracked by MediaPipe, of equal weight, left
-# and right averaged: mean, the four largest principal components times their deviations, and the deviation left.
+# Statistics of three takes with strong expressions, one of ARKit and two tracked by MediaPipe, with equal weights, left
+# and right averaged: mean, the four largest principal components times their standard deviations, and the standard
+# deviation of the rest.
 _TAKES = {
     "browDown": (0.08, -0.10, -0.16, -0.04, 0.09, 0.05),
     "browInnerUp": (0.42, 0.32, 0.04, -0.08, 0.08, 0.04),
