@@ -50,6 +50,7 @@ from hidenerf.runtime.bundle import Bundle, open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+from hidenerf.runtime.manifest import Weights
 from hidenerf.runtime.metrics import PEAK, psnr
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.profiling import StageTimes
@@ -91,7 +92,7 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
     path = folder / preset
     if not path.is_dir():
         fp16 = FloatPrecision.FP16
-        write_bundle(model, path, checkpoint={"random_init": 0}, face_model=face, precision=fp16)
+        write_bundle(model, path, checkpoint=Weights(seed=0), face_model=face, precision=fp16)
     source, motion, config = load_source(demo_source_path()), load_motion(demo_motion_path()), model.config
     drawer = SeccDrawer(len(face.mean), len(face.expression_names), len(face.triangles), config.secc_size)
     triangles, colours = (torch.from_numpy(np.ascontiguousarray(a)).cuda() for a in (face.triangles, face.ncc))

@@ -72,7 +72,7 @@ def main(
         raise HideNerfError(f"-o {output}: the plan's name must end in .json.")
     from hidenerf.calibration.precision.calibrate import calibrate, fp32_bundle, load_models
     from hidenerf.calibration.precision.data import collect
-    from hidenerf.calibration.precision.plan import plan_content, write_plan
+    from hidenerf.calibration.precision.plan import found_plan, write_plan
     from hidenerf.export.bundle_writer import quiet_exporter
     from hidenerf.runtime.animator import Animator
     from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
@@ -90,14 +90,13 @@ def main(
             data = collect(animator, sources, motions, frames)
         with quiet_exporter():
             found = calibrate(models, data, min_psnr=min_psnr, method=ranges)
-        content = plan_content(found, bundle, models, data, min_psnr)
-    write_plan(content, found, output, min_psnr)
-    share = content["share"]
+        plan = found_plan(found, bundle, models, data, min_psnr)
+    write_plan(plan, output)
     print_result(
         f"Plan written to {output}: worst of {len(data.samples)} frames {found.plan.worst:.2f} dB (budget "
-        f"{min_psnr:g}), INT8 {share['per_frame']:.1%} of a frame's convolution FLOPs and "
-        f"{share['source_encoder']:.1%} of the source encoder's; estimated cost {content['cost']['plan']:g} against "
-        f"{content['cost']['fp16']:g} in FP16.\nApply it with: hidenerf-export --precision {output}"
+        f"{min_psnr:g}), INT8 {plan.share.per_frame:.1%} of a frame's convolution FLOPs and "
+        f"{plan.share.source_encoder:.1%} of the source encoder's; estimated cost {plan.cost.plan:g} against "
+        f"{plan.cost.fp16:g} in FP16.\nApply it with: hidenerf-export --precision {output}"
     )
 
 

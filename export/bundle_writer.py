@@ -1,6 +1,5 @@
 """Bundle writer: exports a model's graphs and writes the bundle folder, which appears whole or not at all."""
 
-import json
 import logging
 import shutil
 import time
@@ -29,7 +28,20 @@ from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
-from hidenerf.runtime.manifest import MANIFEST_NAME, SCHEMA, SCHEMA_VERSION, read_manifest
+from hidenerf.runtime.manifest import (
+    MANIFEST_NAME,
+    FaceModelEntry,
+    GraphEntry,
+    KernelPartsEntry,
+    Manifest,
+    ModelEntry,
+    PlanEntry,
+    PrecisionEntry,
+    TensorSpec,
+    Weights,
+    read_manifest,
+    write_manifest,
+)
 from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER
 
 logger = logging.getLogger(__name__)
@@ -43,7 +55,7 @@ def write_bundle(
     model: HideNerf,
     folder: Path,
     *,
-    checkpoint: dict[str, Any],
+    checkpoint: Weights,
     face_model: FaceModel,
     precision: Precision,
     parity_waived: bool = False,
@@ -62,7 +74,7 @@ def write_bundle(
     if isinstance(precision, PrecisionPlan):
         precision.require_checkpoint(checkpoint)
     with atomic_folder(folder) as partial:
-        graphs: dict[str, Any] = {}
+        graphs: dict[str, GraphEntry] = {}
         islands: dict[str, dict[str, int]] = {}
         modules = graph_modules(model)
         for graph in (*modules, refiner_module(modules[-1])):
@@ -70,11 +82,8 @@ def write_bundle(
             exported, islands[graph.name] = export_graph(graph, precision)
             path = partial / f"{graph.name}.onnx"
             onnx.save(exported, path)
-            graphs[graph.name] = {
-                "file": path.name,
-                "inputs": [_tensor(value) for value in exported.graph.input],
-                "outputs": [_tensor(value) for value in exported.graph.output],
-            }
+            inputs, outputs = (tuple(map(_tensor, values)) for values in (exported.graph.input, exported.graph.output))
+            graphs[graph.name] = GraphEntry(path.name, inputs, outputs)
             took = time.perf_counter() - start
             logger.info("%s  %.1f MB  %.1f s", path.name, path.stat().st_size / 1e6, took)
         save_face_model(face_model, partial / FACE_MODEL_FILE)
@@ -82,20 +91,18 @@ def write_bundle(
         if isinstance(precision, PrecisionPlan):
             (partial / PLAN_FILE).write_bytes(precision.text)
         refiner = graphs.pop("refiner")
-        manifest = {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
-            "generator": versions(("torch", "onnx")),
-            "model": model.config.to_dict(),
-            "checkpoint": checkpoint,
-            "precision": _precision_entry(precision, islands),
-            "graphs": graphs,
-            "kernel_parts": {"refiner": refiner, "renderer_mlp": MLP_FILE},
-            "face_model": {"file": FACE_MODEL_FILE, "name": face_model.name},
-            "files": {path.name: sha256_of(path) for path in sorted(partial.iterdir())},
-            "parity": {"waived": True} if parity_waived else None,
-        }
-        (partial / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        manifest = Manifest(
+            generator=versions(("torch", "onnx")),
+            model=ModelEntry.from_json(model.config.to_dict()),
+            checkpoint=checkpoint,
+            precision=_precision_entry(precision, islands),
+            graphs=graphs,
+            kernel_parts=KernelPartsEntry(refiner, MLP_FILE),
+            face_model=FaceModelEntry(FACE_MODEL_FILE, face_model.name),
+            files={path.name: sha256_of(path) for path in sorted(partial.iterdir())},
+            parity_waived=parity_waived,
+        )
+        write_manifest(manifest, partial)
         _copy_engines(folder, partial)
 
 
@@ -161,17 +168,16 @@ def quiet_exporter() -> Iterator[None]:
         yield
 
 
-def _precision_entry(precision: Precision, islands: dict[str, dict[str, int]]) -> dict[str, Any]:
+def _precision_entry(precision: Precision, islands: dict[str, dict[str, int]]) -> PrecisionEntry:
     if isinstance(precision, PrecisionPlan):
         int8 = {name: len(layers) for name, layers in precision.scales.items()}
-        plan = {"file": PLAN_FILE, "sha256": precision.sha256}
-        return {"name": "int8", "fp32_islands": islands, "int8_layers": int8, "plan": plan}
-    return {"name": precision.value, "fp32_islands": {} if precision is FloatPrecision.FP32 else islands}
+        return PrecisionEntry("int8", islands, int8, PlanEntry(PLAN_FILE, precision.sha256))
+    return PrecisionEntry(precision.value, {} if precision is FloatPrecision.FP32 else islands)
 
 
-def describe_checkpoint(path: Path | None, seed: int | None) -> dict[str, Any]:
-    """The manifest's entry on the weights: `{"sha256": …, "name": …}` or `{"random_init": seed}`."""
-    return {"sha256": sha256_of(path), "name": path.name} if path is not None else {"random_init": seed}
+def describe_checkpoint(path: Path | None, seed: int | None) -> Weights:
+    """The manifest's entry on the weights: of the checkpoint file at `path`, or untrained ones from `seed`."""
+    return Weights(sha256=sha256_of(path), name=path.name) if path is not None else Weights(seed=seed)
 
 
 def _save_mlp(renderer: Renderer, path: Path) -> None:
@@ -183,10 +189,7 @@ def _save_mlp(renderer: Renderer, path: Path) -> None:
         np.savez(stream, **arrays)
 
 
-def _tensor(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
     kind = value.type.tensor_type
-    return {
-        "name": value.name,
-        "shape": [dimension.dim_value for dimension in kind.shape.dim],
-        "dtype": helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
-    }
+    shape = tuple(dimension.dim_value for dimension in kind.shape.dim)
+    return TensorSpec(value.name, shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))

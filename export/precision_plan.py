@@ -16,29 +16,125 @@ The other keys record how the plan was found: `calibration` (hashes of sources, 
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.manifest import Weights
 
 SCHEMA = "hidenerf-precision-plan"
 SCHEMA_VERSION = 1
 PRECISIONS = ("int8", "fp16", "fp32")
 CALIBRATE = "make one with hidenerf-calibrate"
 
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LayerEntry:
+    """One convolution of a plan.
+
+    precision: one of `PRECISIONS`. reason: why it has this precision, in words. group: None if it had no choice.
+    activation_scale, activation_range: of the activation that it reads, None but for INT8. activation_max: the largest
+    value seen of it. weight_scales: the smallest and the largest.
+    """
+
+    graph: str
+    layer: str
+    precision: str
+    activation_scale: float | None = None
+    reason: str = ""
+    group: str | None = None
+    gflops: float | None = None
+    activation_range: float | None = None
+    activation_max: float | None = None
+    weight_scales: tuple[float, float] | None = None
+
+    @staticmethod
+    def from_json(entry: Json) -> "LayerEntry":
+        """Parse what the exporter reads. Errors: KeyError, TypeError, ValueError."""
+        graph, layer, precision, scale = str(entry["graph"]), str(entry["layer"]), entry["precision"], None
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r}")
+        if precision == "int8":
+            scale = float(entry["activation_scale"])
+            if not (math.isfinite(scale) and scale > 0.0):
+                raise ValueError(f"the scale {scale:g} of {layer}")
+        return LayerEntry(graph, layer, precision, scale)
+
+    def to_json(self) -> Json:
+        """All that is known; `group` also where it is None."""
+        return {"group": self.group} | {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class IslandEntry:
+    """A node that stays in FP32 because `tensor`, which it makes or reads, reaches `max_abs`. reason: in words."""
+
+    graph: str
+    node: str
+    tensor: str = ""
+    max_abs: float | None = None
+    reason: str = ""
+
+    @staticmethod
+    def from_json(entry: Json) -> "IslandEntry":
+        """Parse what the exporter reads. Errors: KeyError, TypeError."""
+        return IslandEntry(str(entry["graph"]), str(entry["node"]))
+
+    def to_json(self) -> Json:
+        """All keys."""
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class PlanContent:
+    """What the exporter reads of a plan: the fields are the keys of this module's list, without the schema."""
+
+    checkpoint: Weights
+    graphs: Mapping[str, str]
+    layers: Sequence[LayerEntry]
+    islands: Sequence[IslandEntry]
+
+    @staticmethod
+    def from_json(content: Json) -> "PlanContent":
+        """Parse a plan of this schema version. Errors: KeyError, TypeError, ValueError, AttributeError."""
+        parsed = PlanContent(
+            checkpoint=Weights.from_json(content["checkpoint"]),
+            graphs={str(name): str(digest) for name, digest in content["graphs"].items()},
+            layers=tuple(map(LayerEntry.from_json, content["layers"])),
+            islands=tuple(map(IslandEntry.from_json, content["islands"])),
+        )
+        named = {layer.graph for layer in parsed.layers if layer.precision == "int8"}
+        unknown = sorted((named | {island.graph for island in parsed.islands}) - parsed.graphs.keys())
+        if unknown:
+            raise ValueError(f"graph {unknown[0]!r}")
+        return parsed
+
+    def to_json(self) -> Json:
+        """With the schema."""
+        return {
+            "schema": SCHEMA,
+            "schema_version": SCHEMA_VERSION,
+            "checkpoint": self.checkpoint.to_json(),
+            "graphs": self.graphs,
+            "islands": [island.to_json() for island in self.islands],
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
 
 @dataclass(frozen=True)
 class PrecisionPlan:
     """A precision plan as the exporter needs it.
 
-    path: the file. checkpoint: the manifest's entry. digests: graph → SHA-256. scales: graph → INT8 layer → scale of
-    the activation that it reads. islands: graph → names of nodes that stay FP32. text: the file's bytes.
+    path: the file. checkpoint: the weights that it was made for. digests: graph → SHA-256. scales: graph → INT8 layer →
+    scale of the activation that it reads. islands: graph → names of nodes that stay FP32. text: the file's bytes.
     """
 
     path: Path
-    checkpoint: Mapping[str, Any]
+    checkpoint: Weights
     digests: Mapping[str, str]
     scales: Mapping[str, Mapping[str, float]]
     islands: Mapping[str, frozenset[str]]
@@ -49,12 +145,12 @@ class PrecisionPlan:
         """SHA-256 of the file."""
         return hashlib.sha256(self.text).hexdigest()
 
-    def require_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        """Check that the plan was made for the weights of the manifest entry `checkpoint`. Errors: it was not."""
-        if _identity(self.checkpoint) != _identity(checkpoint):
+    def require_checkpoint(self, checkpoint: Weights) -> None:
+        """Check that the plan was made for these weights. Errors: it was not."""
+        if not self.checkpoint.same_as(checkpoint):
             raise HideNerfError(
-                f"{self.path}: this plan was made for {_words(self.checkpoint)}, and not for {_words(checkpoint)}; "
-                f"{CALIBRATE} for the model that is exported."
+                f"{self.path}: this plan was made for {self.checkpoint}, and not for {checkpoint}; {CALIBRATE} for "
+                "the model that is exported."
             )
 
     def require_graph(self, name: str, digest: str) -> None:
@@ -83,40 +179,18 @@ def read_plan(path: Path) -> PrecisionPlan:
             f"{SCHEMA_VERSION}; {CALIBRATE} anew."
         )
     try:
-        return _plan(path, content, text)
+        parsed = PlanContent.from_json(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HideNerfError(f"{path}: {error} is missing or invalid in this plan; {CALIBRATE} anew.") from None
+    return _precision_plan(path, parsed, text)
 
 
-def _plan(path: Path, content: dict[str, Any], text: bytes) -> PrecisionPlan:
-    digests = {str(name): str(digest) for name, digest in content["graphs"].items()}
+def _precision_plan(path: Path, content: PlanContent, text: bytes) -> PrecisionPlan:
     scales: dict[str, dict[str, float]] = {}
-    for entry in content["layers"]:
-        if entry["precision"] not in PRECISIONS:
-            raise ValueError(f"precision {entry['precision']!r}")
-        if entry["precision"] == "int8":
-            scale = float(entry["activation_scale"])
-            if not (math.isfinite(scale) and scale > 0.0):
-                raise ValueError(f"the scale {scale:g} of {entry['layer']}")
-            scales.setdefault(entry["graph"], {})[entry["layer"]] = scale
-    islands: dict[str, set[str]] = {}
-    for entry in content["islands"]:
-        islands.setdefault(entry["graph"], set()).add(entry["node"])
-    unknown = sorted((scales.keys() | islands.keys()) - digests.keys())
-    if unknown:
-        raise ValueError(f"graph {unknown[0]!r}")
-    _identity(content["checkpoint"])
-    named = {graph: frozenset(nodes) for graph, nodes in islands.items()}
-    return PrecisionPlan(path, content["checkpoint"], digests, scales, named, text)
-
-
-def _identity(checkpoint: Mapping[str, Any]) -> tuple[str, Any]:
-    key = "sha256" if "sha256" in checkpoint else "random_init"
-    return key, checkpoint[key]
-
-
-def _words(checkpoint: Mapping[str, Any]) -> str:
-    key, value = _identity(checkpoint)
-    if key == "random_init":
-        return f"untrained weights from seed {value}"
-    return f"{checkpoint.get('name', 'a checkpoint')} (SHA-256 {str(value)[:12]}…)"
+    for entry in content.layers:
+        if entry.activation_scale is not None:
+            scales.setdefault(entry.graph, {})[entry.layer] = entry.activation_scale
+    islands: dict[str, frozenset[str]] = {}
+    for island in content.islands:
+        islands[island.graph] = islands.get(island.graph, frozenset()) | {island.node}
+    return PrecisionPlan(path, content.checkpoint, content.graphs, scales, islands, text)

@@ -92,6 +92,16 @@ class Weights:
     name: str | None = None
     seed: int | None = None
 
+    def same_as(self, other: "Weights") -> bool:
+        """Whether they are the same weights; the checkpoint file may have another name."""
+        return (self.sha256, self.seed) == (other.sha256, other.seed)
+
+    def __str__(self) -> str:
+        """In words, for messages."""
+        if self.sha256 is None:
+            return f"untrained weights from seed {self.seed}"
+        return f"{self.name or 'a checkpoint'} (SHA-256 {self.sha256[:12]}…)"
+
     @property
     def trained(self) -> bool:
         """Whether they come from a checkpoint rather than from a seed."""
@@ -114,29 +124,47 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class PlanEntry:
+    """The precision plan's file in the bundle, and its SHA-256."""
+
+    file: str
+    sha256: str
+
+    @staticmethod
+    def from_json(entry: Json) -> "PlanEntry":
+        """Parse `file` and `sha256`."""
+        return PlanEntry(str(entry["file"]), str(entry["sha256"]))
+
+
+@dataclass(frozen=True)
 class PrecisionEntry:
     """The graphs' precision.
 
     name: "fp32", "fp16" or "int8".
     fp32_islands: per graph how many nodes each island rule kept in FP32.
     int8_layers: per graph how many convolutions are INT8; None but for "int8".
-    plan: file and SHA-256 of the precision plan; None but for "int8".
+    plan: the precision plan; None but for "int8".
     """
 
     name: str
     fp32_islands: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     int8_layers: Mapping[str, int] | None = None
-    plan: Mapping[str, str] | None = None
+    plan: PlanEntry | None = None
 
     @staticmethod
     def from_json(entry: Json) -> "PrecisionEntry":
         """Parse the entry `precision`."""
-        islands = entry.get("fp32_islands", {})
-        return PrecisionEntry(str(entry["name"]), islands, entry.get("int8_layers"), entry.get("plan"))
+        islands, plan = entry.get("fp32_islands", {}), entry.get("plan")
+        return PrecisionEntry(
+            str(entry["name"]),
+            islands,
+            entry.get("int8_layers"),
+            PlanEntry.from_json(plan) if plan is not None else None,
+        )
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
-        optional = {"int8_layers": self.int8_layers, "plan": self.plan}
+        optional = {"int8_layers": self.int8_layers, "plan": vars(self.plan) if self.plan is not None else None}
         return {"name": self.name, "fp32_islands": self.fp32_islands} | _without_none(optional)
 
 

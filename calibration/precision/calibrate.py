@@ -61,7 +61,7 @@ class GraphFindings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that was found, from which `plan_content` makes the precision plan.
+    """Everything that was found, from which `found_plan` makes the precision plan.
 
     graphs: by name. refiner_guard: of the graph `refiner`, whose convolutions are those of `renderer_refiner`.
     sensitivities: of every group. steps: of the search, measured with INT8 in FP32 graphs, without the held-out frames.

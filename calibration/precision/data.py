@@ -34,15 +34,62 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class CalibrationData:
-    """Sources and frames.
+class FileEntry:
+    """A source or motion. sha256: None for what is no file, as a folder of pictures."""
 
-    sources: the source encoder's inputs, for each source. description: the plan's entry on them, with hashes.
+    name: str
+    sha256: str | None
+
+    @staticmethod
+    def of(path: Path) -> "FileEntry":
+        """Name and hash of what is at `path`."""
+        return FileEntry(path.name, sha256_of(path) if path.is_file() else None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry in the precision plan."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class PairEntry:
+    """A source moved by a motion.
+
+    source, motion: names of the files. motion_frames: length of the motion. frames, held_out: numbers of the frames in
+    it. frames_sha256: hash of what the graphs read of them all.
     """
+
+    source: str
+    motion: str
+    motion_frames: int
+    frames: Sequence[int]
+    held_out: Sequence[int]
+    frames_sha256: str
+
+
+@dataclass(frozen=True)
+class DataDescription:
+    """What the data was made of, for the precision plan."""
+
+    sources: Sequence[FileEntry]
+    motions: Sequence[FileEntry]
+    pairs: Sequence[PairEntry]
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry `calibration` of the precision plan."""
+        return {
+            "sources": [source.to_json() for source in self.sources],
+            "motions": [motion.to_json() for motion in self.motions],
+            "pairs": [vars(pair) for pair in self.pairs],
+        }
+
+
+@dataclass(frozen=True)
+class CalibrationData:
+    """Sources and frames. sources: the source encoder's inputs, for each source."""
 
     sources: list[Tensors]
     samples: list[Sample]
-    description: dict[str, Any]
+    description: DataDescription
 
 
 def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path], frames: int) -> CalibrationData:
@@ -55,7 +102,7 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
     """
     inputs: list[Tensors] = []
     samples: list[Sample] = []
-    pairs: list[dict[str, Any]] = []
+    pairs: list[PairEntry] = []
     for number, path in enumerate(sources):
         source = animator.set_source(path)
         inputs.append(
@@ -77,19 +124,15 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
                 for tensor in tensors.values():
                     digest.update(np.ascontiguousarray(tensor).tobytes())
             pairs.append(
-                {
-                    "source": path.name,
-                    "motion": motion.name,
-                    "motion_frames": len(poses),
-                    "frames": chosen[0::2],
-                    "held_out": chosen[1::2],
-                    "frames_sha256": digest.hexdigest(),
-                }
+                PairEntry(
+                    source=path.name,
+                    motion=motion.name,
+                    motion_frames=len(poses),
+                    frames=chosen[0::2],
+                    held_out=chosen[1::2],
+                    frames_sha256=digest.hexdigest(),
+                )
             )
             logger.info("%s moved by %s: %d of %d frames", path.name, motion.name, len(chosen), len(poses))
-    description = {"sources": [_file(p) for p in sources], "motions": [_file(p) for p in motions], "pairs": pairs}
+    description = DataDescription([*map(FileEntry.of, sources)], [*map(FileEntry.of, motions)], pairs)
     return CalibrationData(inputs, samples, description)
-
-
-def _file(path: Path) -> dict[str, str]:
-    return {"name": path.name, "sha256": sha256_of(path)} if path.is_file() else {"name": path.name}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ from numpy.typing import NDArray
 
 from hidenerf.calibration.precision.calibrate import Calibration, Models
 from hidenerf.calibration.precision.cost import DESCRIPTION, RUNS_PER_FRAME, convolution_cost
-from hidenerf.calibration.precision.data import CalibrationData
+from hidenerf.calibration.precision.data import CalibrationData, DataDescription
 from hidenerf.calibration.precision.frame_loss import FrameLoss
 from hidenerf.calibration.precision.plan_picture import Point, pareto_picture
-from hidenerf.calibration.precision.range_guard import LIMIT, MARGIN, GuardResult
+from hidenerf.calibration.precision.range_guard import LIMIT, MARGIN, GuardResult, Overflow
 from hidenerf.calibration.precision.search import Sensitivity
 from hidenerf.export.convolutions import Convolution, graph_digest
 from hidenerf.export.passes.quantisation import symmetric_scale, weight_scales
-from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION
+from hidenerf.export.precision_plan import IslandEntry, LayerEntry, PlanContent
 from hidenerf.export.versions import versions
 from hidenerf.runtime.bundle import GRAPH_NAMES, Bundle
 from hidenerf.runtime.files import atomic_path
@@ -29,57 +30,91 @@ PSNR_OF_NO_DIFFERENCE = 100.0
 PER_FRAME = ("led", "renderer_refiner")
 
 
-def plan_content(
-    found: Calibration, bundle: Bundle, models: Models, data: CalibrationData, min_psnr: float
-) -> dict[str, Any]:
-    """The plan's content. It has neither the file's name nor the time, so the same inputs give the same bytes."""
-    return {
-        "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
-        "generator": versions(GENERATORS),
-        "preset": bundle.preset,
-        "checkpoint": bundle.manifest.checkpoint.to_json(),
-        "graphs": {name: graph_digest(model.graph) for name, model in models.items()},
-        "calibration": data.description,
-        "budget": {"min_psnr": min_psnr},
-        "reached": {"plan": _loss(found.plan), "fp16": _loss(found.fp16), "frames": len(data.samples)},
-        "share": {
-            "per_frame": round(found.int8_share(PER_FRAME), 4),
-            "source_encoder": round(found.int8_share(("source_encoder",)), 4),
-            "all": round(found.int8_share(GRAPH_NAMES), 4),
-        },
-        "cost": {
-            "model": DESCRIPTION,
-            "fp32": _giga(cost_of(found, frozenset(), "fp32")),
-            "fp16": _giga(cost_of(found, frozenset(), "fp16")),
-            "plan": _giga(cost_of(found, frozenset(group.name for group in found.kept), "fp16")),
-        },
-        "guard": {name: _guard(guard) for name, guard in found.guards.items()} | {"margin": MARGIN},
-        "islands": [
-            {
-                "graph": name,
-                "node": overflow.node,
-                "tensor": overflow.tensor,
-                "max_abs": _rounded(overflow.max_abs),
-                "reason": f"{overflow.tensor} reaches {overflow.max_abs:.4g}; FP16 with its margin ends at {LIMIT:g}",
-            }
-            for name, guard in found.guards.items()
-            for overflow in guard.overflows
-        ],
-        "groups": [_group(found, sensitivity) for sensitivity in found.sensitivities],
-        "steps": [{"added": [g.name for g in s.added], "kept": s.kept} | _loss(s.loss) for s in found.steps],
-        "layers": [_layer(found, name, layer) for name in GRAPH_NAMES for layer in found.graphs[name].layers],
-    }
+@dataclass(frozen=True)
+class Shares:
+    """INT8 shares of convolution FLOPs: of a frame, of the source encoder, and of one run of each graph."""
+
+    per_frame: float
+    source_encoder: float
+    all: float
 
 
-def write_plan(content: dict[str, Any], found: Calibration, path: Path, min_psnr: float) -> None:
-    """Write the plan (.json) and beside it the picture of the search (.png), both or neither.
+@dataclass(frozen=True)
+class Costs:
+    """Estimated cost of a frame's convolutions in FP32, in FP16 and by the plan: GFLOPs of FP16, see `DESCRIPTION`."""
 
-    content: of `plan_content`. min_psnr: the budget, dB.
+    fp32: float
+    fp16: float
+    plan: float
+
+
+@dataclass(frozen=True)
+class FoundPlan:
+    """A precision plan and how it was found.
+
+    content: what the exporter reads. preset: of the model. data: what it was calibrated on. frames: how many the losses
+    were measured on. min_psnr: the budget, dB.
     """
+
+    content: PlanContent
+    preset: str
+    data: DataDescription
+    frames: int
+    min_psnr: float
+    share: Shares
+    cost: Costs
+    found: Calibration
+
+    def to_json(self) -> dict[str, Any]:
+        """The file's content. It has neither a name nor the time, so the same inputs give the same bytes."""
+        found = self.found
+        return {
+            **self.content.to_json(),
+            "generator": versions(GENERATORS),
+            "preset": self.preset,
+            "calibration": self.data.to_json(),
+            "budget": {"min_psnr": self.min_psnr},
+            "reached": {"plan": _loss(found.plan), "fp16": _loss(found.fp16), "frames": self.frames},
+            "share": vars(self.share),
+            "cost": {"model": DESCRIPTION, **vars(self.cost)},
+            "guard": {name: _guard(guard) for name, guard in found.guards.items()} | {"margin": MARGIN},
+            "groups": [_group(found, sensitivity) for sensitivity in found.sensitivities],
+            "steps": [{"added": [g.name for g in s.added], "kept": s.kept} | _loss(s.loss) for s in found.steps],
+        }
+
+
+def found_plan(found: Calibration, bundle: Bundle, models: Models, data: CalibrationData, min_psnr: float) -> FoundPlan:
+    """The plan that follows from a calibration of `bundle`'s `models` on `data`. min_psnr: the budget, dB."""
+    return FoundPlan(
+        content=PlanContent(
+            checkpoint=bundle.manifest.checkpoint,
+            graphs={name: graph_digest(model.graph) for name, model in models.items()},
+            layers=[_layer(found, name, layer) for name in GRAPH_NAMES for layer in found.graphs[name].layers],
+            islands=[_island(name, node) for name, guard in found.guards.items() for node in guard.overflows],
+        ),
+        preset=bundle.preset,
+        data=data.description,
+        frames=len(data.samples),
+        min_psnr=min_psnr,
+        share=Shares(
+            per_frame=round(found.int8_share(PER_FRAME), 4),
+            source_encoder=round(found.int8_share(("source_encoder",)), 4),
+            all=round(found.int8_share(GRAPH_NAMES), 4),
+        ),
+        cost=Costs(
+            fp32=_giga(cost_of(found, frozenset(), "fp32")),
+            fp16=_giga(cost_of(found, frozenset(), "fp16")),
+            plan=_giga(cost_of(found, frozenset(group.name for group in found.kept), "fp16")),
+        ),
+        found=found,
+    )
+
+
+def write_plan(plan: FoundPlan, path: Path) -> None:
+    """Write the plan (.json) and beside it the picture of the search (.png), both or neither."""
     with atomic_path(path) as partial, atomic_path(path.with_suffix(".png")) as picture:
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        write_picture(_search_picture(found, min_psnr), picture)
+        partial.write_text(json.dumps(plan.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_picture(_search_picture(plan.found, plan.min_psnr), picture)
 
 
 def _search_picture(found: Calibration, min_psnr: float) -> NDArray[np.uint8]:
@@ -110,27 +145,36 @@ def cost_of(found: Calibration, groups: frozenset[str], rest: str) -> float:
     )
 
 
-def _layer(found: Calibration, name: str, layer: Convolution) -> dict[str, Any]:
+def _island(name: str, overflow: Overflow) -> IslandEntry:
+    reason = f"{overflow.tensor} reaches {overflow.max_abs:.4g}; FP16 with its margin ends at {LIMIT:g}"
+    return IslandEntry(name, overflow.node, overflow.tensor, _rounded(overflow.max_abs), reason)
+
+
+def _layer(found: Calibration, name: str, layer: Convolution) -> LayerEntry:
     graph = found.graphs[name]
-    entry: dict[str, Any] = {"graph": name, "layer": layer.layer, "gflops": _giga(layer.flops)}
+    gflops = _giga(layer.flops)
     if layer.layer in graph.fixed:
         overflows = layer.node in {overflow.node for overflow in graph.guard.overflows}
         reason = graph.fixed[layer.layer]
-        return entry | {"group": None, "precision": "fp32" if overflows else "fp16", "reason": reason}
+        return LayerEntry(name, layer.layer, "fp32" if overflows else "fp16", reason=reason, gflops=gflops)
     own = next(s for s in found.sensitivities if s.group.graph == name and layer in s.group.layers)
-    entry["group"] = own.group.name
+    group = own.group.name
     if own.group not in found.kept:
-        return entry | {"precision": "fp16", "reason": _left_out(found, own)}
+        return LayerEntry(name, layer.layer, "fp16", reason=_left_out(found, own), group=group, gflops=gflops)
     largest = graph.ranges[layer.layer][own.method]
     scales = weight_scales(layer.weight)
-    return entry | {
-        "precision": "int8",
-        "activation_range": largest,
-        "activation_max": graph.ranges[layer.layer]["max"],
-        "activation_scale": float(symmetric_scale(largest)),
-        "weight_scales": [float(scales.min()), float(scales.max())],
-        "reason": f"its group alone in INT8 leaves {_words(own.loss)} on the worst frame; range by {own.method}",
-    }
+    return LayerEntry(
+        name,
+        layer.layer,
+        "int8",
+        activation_scale=float(symmetric_scale(largest)),
+        reason=f"its group alone in INT8 leaves {_words(own.loss)} on the worst frame; range by {own.method}",
+        group=group,
+        gflops=gflops,
+        activation_range=largest,
+        activation_max=graph.ranges[layer.layer]["max"],
+        weight_scales=(float(scales.min()), float(scales.max())),
+    )
 
 
 def _left_out(found: Calibration, own: Sensitivity) -> str:

@@ -25,6 +25,7 @@ from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import Weights
 from hidenerf.runtime.metrics import psnr
 from hidenerf.runtime.video.pictures import read_picture
 from tests.support.bundles import SMALL, SMALL_ALIGNED, graphs_of, write_untrained
@@ -100,8 +101,8 @@ def test_the_exported_bundle_records_the_plan_and_has_its_layers(
     assert bundle.precision == "int8"
     entry = bundle.manifest.precision
     assert entry.plan is not None
-    assert entry.plan["sha256"] == sha256_of(plan_path)
-    assert (bundle_int8 / entry.plan["file"]).read_bytes() == plan_path.read_bytes()
+    assert entry.plan.sha256 == sha256_of(plan_path)
+    assert (bundle_int8 / entry.plan.file).read_bytes() == plan_path.read_bytes()
     assert bundle.kernel_parts is not None
     paths = {name: spec.path for name, spec in bundle.graphs.items()} | {"refiner": bundle.kernel_parts.refiner.path}
     for name, path in paths.items():
@@ -150,17 +151,17 @@ def test_a_plan_for_another_model_is_refused_and_nothing_written(
 ) -> None:
     other = random_model(SMALL, 1)
 
-    def export(checkpoint: dict[str, Any]) -> None:
+    def export(checkpoint: Weights) -> None:
         face_model, plan = load_face_model(default_face_model_path()), read_plan(plan_path)
         arguments: dict[str, Any] = {"face_model": face_model, "precision": plan}
         write_bundle(other, tmp_path / "bundle", checkpoint=checkpoint, **arguments)
 
     with pytest.raises(HideNerfError, match="seed 0, and not for untrained weights from seed 1"):
-        export({"random_init": 1})
+        export(Weights(seed=1))
     # The same seed on paper, but other weights: the graph tells. This one, since the encoder's export takes longest.
     monkeypatch.setattr(bundle_writer, "graph_modules", lambda model: graph_modules(model)[1:])
     with pytest.raises(HideNerfError, match="another graph led"):
-        export({"random_init": 0})
+        export(Weights(seed=0))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -50,7 +50,7 @@ def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..
 
     def run(folder: Path, half: bool = False, **change: Any) -> None:
         arguments: dict[str, Any] = {
-            "checkpoint": {"random_init": 3},
+            "checkpoint": Weights(seed=3),
             "face_model": face_model,
         }
         precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
@@ -401,8 +401,8 @@ def test_the_manifest_of_a_checkpoint_has_its_hash(tmp_path: Path) -> None:
     path = tmp_path / "demo.safetensors"
     path.write_bytes(b"weights")
     expected = subprocess.run(["sha256sum", str(path)], capture_output=True, text=True, check=True).stdout.split()[0]
-    assert describe_checkpoint(path, None) == {"sha256": expected, "name": "demo.safetensors"}
-    assert describe_checkpoint(None, 4) == {"random_init": 4}
+    assert describe_checkpoint(path, None) == Weights(expected, "demo.safetensors")
+    assert describe_checkpoint(None, 4) == Weights(seed=4)
 
 
 @pytest.mark.slow

@@ -6,11 +6,12 @@ import pytest
 
 from hidenerf.export.precision import FloatPrecision, passes_for
 from hidenerf.export.precision_plan import PrecisionPlan
+from hidenerf.runtime.manifest import Weights
 from tests.support.exported import passed, plain, whole
 
 PLAN = PrecisionPlan(
     path=Path("plan.json"),
-    checkpoint={"random_init": 0},
+    checkpoint=Weights(seed=0),
     digests={},
     scales={"renderer_refiner": {"refiner.stem": 0.1}},
     islands={"refiner": frozenset({"node"})},

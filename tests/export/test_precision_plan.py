@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from hidenerf.export.precision_plan import read_plan
+from hidenerf.export.precision_plan import IslandEntry, LayerEntry, PlanContent, read_plan
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.manifest import Weights
 
 CONTENT: dict[str, Any] = {
     "schema": "hidenerf-precision-plan",
@@ -33,21 +34,40 @@ def test_what_the_exporter_reads(tmp_path: Path) -> None:
     assert plan.scales == {"led": {"stem": 0.5}}
     assert plan.islands == {"source_encoder": {"mul"}}
     assert plan.sha256 == sha256_of(path)
-    plan.require_checkpoint({"sha256": "c" * 64, "name": "renamed.safetensors"})
+    plan.require_checkpoint(Weights("c" * 64, "renamed.safetensors"))
     plan.require_graph("led", "1" * 64)
 
 
-@pytest.mark.parametrize("other", [{"sha256": "d" * 64, "name": "other"}, {"random_init": 0}])
-def test_other_weights_are_refused(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    content = PlanContent(
+        checkpoint=Weights(seed=3),
+        graphs=CONTENT["graphs"],
+        layers=[
+            LayerEntry("led", "stem", "int8", activation_scale=0.5, reason="x", group="led/", weight_scales=(0.1, 0.2)),
+            LayerEntry("led", "head", "fp16", reason="y"),
+        ],
+        islands=[IslandEntry("led", "mul", "product", 7e4, "z")],
+    )
+    written = content.to_json()
+    assert written["layers"][1] == {"group": None, "graph": "led", "layer": "head", "precision": "fp16", "reason": "y"}
+    plan = read_plan(write(tmp_path, **written))
+    assert plan.checkpoint == Weights(seed=3)
+    assert plan.digests == CONTENT["graphs"]
+    assert plan.scales == {"led": {"stem": 0.5}}
+    assert plan.islands == {"led": {"mul"}}
+
+
+@pytest.mark.parametrize("other", [Weights("d" * 64, "other"), Weights(seed=0)])
+def test_other_weights_are_refused(tmp_path: Path, other: Weights) -> None:
     with pytest.raises(HideNerfError, match=r"made for mine\.safetensors.* hidenerf-calibrate"):
         read_plan(write(tmp_path)).require_checkpoint(other)
 
 
 def test_another_seed_is_refused(tmp_path: Path) -> None:
     plan = read_plan(write(tmp_path, checkpoint={"random_init": 3}))
-    plan.require_checkpoint({"random_init": 3})
+    plan.require_checkpoint(Weights(seed=3))
     with pytest.raises(HideNerfError, match="seed 3, and not for untrained weights from seed 4"):
-        plan.require_checkpoint({"random_init": 4})
+        plan.require_checkpoint(Weights(seed=4))
 
 
 @pytest.mark.parametrize(("name", "digest"), [("led", "2" * 64), ("torso", "1" * 64)])
@@ -66,7 +86,7 @@ def test_another_graph_is_refused(tmp_path: Path, name: str, digest: str) -> Non
         ({"layers": [{"graph": "led", "layer": "stem", "precision": "int8", "activation_scale": -1.0}]}, "stem"),
         ({"layers": [{"graph": "ear", "layer": "stem", "precision": "int8", "activation_scale": 1.0}]}, "ear"),
         ({"layers": 5}, "missing or invalid"),
-        ({"checkpoint": {}}, "random_init"),
+        ({"checkpoint": {}}, "which weights these are"),
     ],
 )
 def test_what_is_no_plan_is_refused_with_the_fix(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

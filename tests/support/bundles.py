@@ -17,7 +17,7 @@ from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.manifest import MANIFEST_NAME, ParityVerdict
+from hidenerf.runtime.manifest import MANIFEST_NAME, ParityVerdict, Weights
 
 SMALL = ModelConfig(
     name="small",
@@ -64,7 +64,7 @@ def write_untrained(config: ModelConfig, folder: Path, **how: Any) -> Path:
     bundle_writer.write_bundle(
         random_model(config, 0),
         folder,
-        checkpoint={"random_init": 0},
+        checkpoint=Weights(seed=0),
         face_model=load_face_model(default_face_model_path()),
         **({"precision": FloatPrecision.FP32, "parity_waived": True} | how),
     )

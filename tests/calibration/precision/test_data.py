@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hidenerf.calibration.precision.data import CalibrationData, collect
+from hidenerf.calibration.precision.data import CalibrationData, FileEntry, collect
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.files import sha256_of
@@ -48,9 +48,14 @@ def test_the_tensors_are_those_of_the_animators_frames(animator: Animator, short
 
 def test_the_description_is_in_hashes(animator: Animator, short_motion: Path) -> None:
     description = gathered(animator, demo_motion_path(), short_motion).description
-    assert description["motions"][1] == {"name": "short.npz", "sha256": sha256_of(short_motion)}
-    assert description["sources"] == [{"name": "demo_source.npz", "sha256": sha256_of(demo_source_path())}]
-    assert [pair["frames"] for pair in description["pairs"]] == [[0, 124], [0, 2]]
-    digests = [pair["frames_sha256"] for pair in description["pairs"]]
+    assert description.motions[1] == FileEntry("short.npz", sha256_of(short_motion))
+    assert description.sources == [FileEntry("demo_source.npz", sha256_of(demo_source_path()))]
+    assert [pair.frames for pair in description.pairs] == [[0, 124], [0, 2]]
+    assert description.to_json()["pairs"][1] == vars(description.pairs[1])
+    digests = [pair.frames_sha256 for pair in description.pairs]
     assert len({*digests}) == 2
-    assert gathered(animator, short_motion).description["pairs"][0]["frames_sha256"] == digests[1]
+    assert gathered(animator, short_motion).description.pairs[0].frames_sha256 == digests[1]
+
+
+def test_a_folder_has_no_hash(tmp_path: Path) -> None:
+    assert FileEntry.of(tmp_path).to_json() == {"name": tmp_path.name}

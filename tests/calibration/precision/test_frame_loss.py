@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hidenerf.calibration.precision.calibrate import Models, load_models
-from hidenerf.calibration.precision.data import CalibrationData, Sample
+from hidenerf.calibration.precision.data import CalibrationData, DataDescription, Sample
 from hidenerf.calibration.precision.frame_loss import Int8Frames, frame_loss, whole_frames
 from hidenerf.export.convolutions import convolutions
 from hidenerf.export.passes.quantisation import Int8Convolutions
@@ -47,7 +47,7 @@ def data(animator: Animator) -> CalibrationData:
         Sample(n % 2, {"secc_driving": picture(secc), "camera": canonical_camera(5.0 * n)[None]}, held_out=n == 2)
         for n in range(4)
     ]
-    return CalibrationData(sources, samples, {})
+    return CalibrationData(sources, samples, DataDescription([], [], []))
 
 
 def test_an_aligned_model_is_searched_by_the_same_frames(bundle_aligned: Path, data: CalibrationData) -> None:

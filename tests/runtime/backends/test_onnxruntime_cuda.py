@@ -34,6 +34,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import load_face_model
 from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
+from hidenerf.runtime.manifest import Weights
 from hidenerf.runtime.profiling import StageTimes
 from tests.support.host_gpu import EmulatedTriplaneRenderer, HostDevice, open_cpu_session, use_host_gpu
 from tests.support.log_lines import log_lines
@@ -463,7 +464,7 @@ def shipped(folder: Path) -> tuple[Bundle, Any]:
     write_bundle(
         model,
         folder,
-        checkpoint={"random_init": 0},
+        checkpoint=Weights(seed=0),
         face_model=face_model,
         precision=FloatPrecision.FP16,
         parity_waived=True,
