@@ -101,7 +101,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             compare=False,
             save_motion_to=None,
             limit=arguments.frames,
-            quiet=True,
         )
         wall = time.perf_counter() - started
         stages = {stage: 1e3 * spent / count for stage, spent in times.seconds.items() if stage != "source_encoder"}

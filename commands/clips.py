@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import is_quiet, print_result
+from hidenerf.commands.console import print_result
 from hidenerf.runtime.errors import HideNerfError
 
 
@@ -66,7 +66,7 @@ def main(
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
         require_writable_parent(output / "clip")
         how = Preparation(face_model, landmarker, clips, stills, mattes)
-        done = prepare_items(items, output, how, lambda: progress_bar(None, is_quiet()))
+        done = prepare_items(items, output, how, progress_bar)
     seconds = time.monotonic() - began
     print_result(
         f"{output}: {done.prepared} of {counted(len(items), 'clip')} prepared, {done.skipped} before; {done.frames} "

@@ -97,7 +97,7 @@ def main(
         else (open_bundle(Path(reference)), reference_backend or DEFAULT_REFERENCE_BACKEND),
         clip,
         face_landmarker=face_landmarker,
-        progress=lambda length: progress_bar(length, is_quiet()),
+        progress=progress_bar,
     )
     print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")
     if with_pytorch:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hidenerf.commands import options
-from hidenerf.commands.console import is_quiet, logger, print_result
+from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.bundle import ParityState
 from hidenerf.runtime.drivers.registry import kinds_in_words
 from hidenerf.runtime.errors import HideNerfError
@@ -112,7 +112,7 @@ def main(
         driver = animator.open_driver(driving or demo_motion_path(), face=driving_face, smoothing=smoothing)
         stack.callback(driver.close)
         if output.suffix == MOTION_SUFFIX:
-            count = record_motion(driver, output, frames, is_quiet())
+            count = record_motion(driver, output, frames)
             print_result(f"{count} frames of motion in {output}")
             return
         _announce(animator)
@@ -132,7 +132,6 @@ def main(
                 compare=compare,
                 save_motion_to=save_motion,
                 limit=frames,
-                quiet=is_quiet(),
             )
         except KeyboardInterrupt:
             if output.exists():

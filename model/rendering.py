@@ -53,12 +53,6 @@ def ray_weights(sigma: Tensor, length: Tensor) -> Tensor:
     return torch.exp(-before) * (1.0 - torch.exp(-optical))
 
 
-def composite(sigma: Tensor, colour: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 5: sigma [B, N, P], colour [B, C, N, P], interval length [B, 1, P] → picture [B, C, P], alpha [B, P]."""
-    weight = ray_weights(sigma, length)
-    return (weight[:, None] * colour).sum(2), weight.sum(1)
-
-
 def triplane_render(
     deformation: Tensor,
     camera: Tensor,

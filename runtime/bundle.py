@@ -100,11 +100,6 @@ class Bundle:
         return verdict.failed if verdict is not None else None
 
     @property
-    def face_model_name(self) -> str:
-        """The name of the face model."""
-        return self.manifest.face_model.name
-
-    @property
     def face_model_path(self) -> Path:
         """The face model's file."""
         return self.folder / self.manifest.face_model.file

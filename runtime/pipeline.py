@@ -54,11 +54,11 @@ class MotionRecorder:
         save_motion(motion, path)
 
 
-def record_motion(driver: Driver, output: Path, limit: int | None, quiet: bool) -> int:
+def record_motion(driver: Driver, output: Path, limit: int | None) -> int:
     """Write the driver's motion to a motion file without rendering; returns the number of frames."""
     recorder = MotionRecorder(driver)
     count = 0
-    with progress_bar(_length(driver, limit), quiet) as advance:
+    with progress_bar(_length(driver, limit)) as advance:
         try:
             for frame in islice(driver, limit):
                 recorder.add(frame)
@@ -82,7 +82,6 @@ def render_motion(
     compare: bool,
     save_motion_to: Path | None,
     limit: int | None,
-    quiet: bool,
 ) -> int:
     """Animate the animator's source into `output`; returns the number of frames.
 
@@ -92,7 +91,6 @@ def render_motion(
     compare: whether to show source, driving picture and result side by side.
     save_motion_to: a motion file to write as well.
     limit: largest number of frames, None for all.
-    quiet: whether to show no progress bar.
     """
     recorder = MotionRecorder(driver)
     count = 0
@@ -102,7 +100,7 @@ def render_motion(
         writer = stack.enter_context(
             open_writer(output, driver.fps, driver.audio, driver.still or limit == 1, animator.times)
         )
-        advance = stack.enter_context(progress_bar(_length(driver, limit), quiet))
+        advance = stack.enter_context(progress_bar(_length(driver, limit)))
         frames = animator.animate(driver, motion=motion, view=view, background=background)
         stack.callback(frames.close)
         for frame in islice(frames, limit):

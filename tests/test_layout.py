@@ -42,7 +42,6 @@ TESTED_BY = {
     "runtime/kernels/secc_drawer.py": "runtime/kernels/test_others_gpu.py",
     "runtime/kernels/sizes.py": "runtime/kernels/test_packing.py",
     "runtime/pipeline.py": "commands/test_run.py",
-    "runtime/progress.py": "commands/test_run.py",
     "runtime/sources/source.py": "runtime/sources/test_prepare.py",
     "runtime/tensorrt/api.py": "runtime/backends/test_tensorrt.py",
     "runtime/tensorrt/compiled_cache.py": "runtime/backends/test_tensorrt.py",

@@ -1,8 +1,7 @@
 """Comparison of a bundle with the PyTorch model or another bundle: both sides render the same frames."""
 
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.progress import Progress
 from hidenerf.runtime.sources.source import Source
 
 logger = logging.getLogger(__name__)
-
-# A progress bar: from a number of steps (None if unknown) to a context that yields a function to call after each.
-Progress = Callable[[int | None], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True)

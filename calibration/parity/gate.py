@@ -1,6 +1,5 @@
 """Parity gate: compares a newly exported bundle with its PyTorch model on a few frames."""
 
-import contextlib
 import logging
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from hidenerf.calibration.parity.reference import model_of
 from hidenerf.calibration.parity.report import failures
 from hidenerf.runtime.bundle import PARITY_REPORT, open_bundle
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
+from hidenerf.runtime.progress import no_progress
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def gate(folder: Path, checkpoint: Path | None) -> bool:
         model_of(bundle, checkpoint),
         Clip(demo_source_path(), demo_motion_path(), GATE_FRAMES),
         face_landmarker=None,
-        progress=lambda _: contextlib.nullcontext(lambda: None),
+        progress=no_progress,
     )
     store_in_bundle(found)
     parity = found.parity

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from polygraphy.backend.base import BaseRunner
@@ -16,8 +15,6 @@ from polygraphy.common import TensorMetadata
 
 from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.graph_modules import GraphModule
-from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER as CPU_PROVIDER
-from hidenerf.runtime.backends.onnxruntime_session import open_session
 from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.bundle import Bundle, GraphSpec
 
@@ -68,11 +65,6 @@ def torch_graph(graph: GraphModule) -> GraphRunner:
     return GraphRunner(
         graph.name, TorchRunner(graph), frozenset(graph.inputs), frozenset(graph.outputs), "the PyTorch model"
     )
-
-
-def onnx_graph(spec: GraphSpec) -> GraphRunner:
-    """A bundle's graph in ONNX Runtime on the CPU; a `HideNerfError` if ONNX Runtime does not load it."""
-    return _session_runner(spec, open_session(onnxruntime, spec, CPU_PROVIDER), CPU)
 
 
 def bundle_graphs(bundle: Bundle, backend: str) -> dict[str, GraphRunner]:

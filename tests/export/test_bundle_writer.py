@@ -84,7 +84,7 @@ def test_a_bundle_opens_and_says_what_it_is(
     assert bundle.parity is ParityState.NEVER_COMPARED
     assert bundle.precision == ("fp16" if half else "fp32")
     assert manifest.precision.fp32_islands.keys() == (set(ALL_GRAPHS) if half else set())
-    assert bundle.face_model_name == "anny"
+    assert manifest.face_model.name == "anny"
     assert load_face_model(bundle.face_model_path).expression_names
     for name, graph in tiny_graphs().items():
         spec = bundle.graphs[name]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hidenerf.model.rendering import Renderer, composite, positional_encoding, sample_planes, triplane_render
+from hidenerf.model.rendering import Renderer, positional_encoding, ray_weights, sample_planes, triplane_render
 from tests.support import reference
 from tests.support.reference import frontal_camera, general_camera
 from tests.support.tiny import TINY
@@ -71,17 +71,10 @@ def test_sample_planes_against_loops() -> None:
 
 
 def composite_one(sigma: list[float], colour: list[float], length: float) -> tuple[float, float]:
-    """One ray, one colour channel three times."""
-    count = len(sigma)
-    picture, alpha = composite(
-        torch.tensor(sigma).reshape(1, count, 1),
-        torch.tensor(colour).reshape(1, 1, count, 1).expand(1, 3, count, 1),
-        torch.full((1, 1, 1), length),
-    )
-    assert picture.shape == (1, 3, 1)
-    assert alpha.shape == (1, 1)
-    assert picture[0, 0] == picture[0, 2]
-    return picture[0, 0].item(), alpha.item()
+    """One ray's colour and alpha."""
+    weights = ray_weights(torch.tensor(sigma).reshape(1, len(sigma), 1), torch.full((1, 1, 1), length))
+    assert weights.shape == (1, len(sigma), 1)
+    return (weights.flatten() @ torch.tensor(colour)).item(), weights.sum().item()
 
 
 def test_composite_of_two_intervals_by_hand() -> None:

@@ -101,7 +101,7 @@ def test_a_good_bundle(tmp_path: Path) -> None:
     assert (bundle.image_size, bundle.render_size, bundle.secc_size) == (64, 16, 32)
     assert bundle.precision == "fp16"
     assert bundle.trained
-    assert bundle.face_model_name == "anny"
+    assert bundle.manifest.face_model.name == "anny"
     assert bundle.face_model_path == tmp_path / "face_model.npz"
     assert list(bundle.graphs) == ["source_encoder", "led", "renderer_refiner"]
     led = bundle.graphs["led"]
