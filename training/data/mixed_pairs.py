@@ -7,9 +7,12 @@ from hidenerf.training.loop.trainer import PairSource
 
 
 class MixedPairs:
-    """Batches of image pairs of `first` and, by the share, of `second`, in a random order that the seed decides.
+    """A source of batches that mix pairs of two sources, in random order.
 
-    Every batch has both, so that batch norms see at each step what their running statistics are of.
+    Every batch has both kinds, so that the batch norms of a step see the same mixture as their running statistics.
+    first, second: the sources.
+    share: of `second`, in [0, 1].
+    seed: of the order and of the rounding of the share.
     """
 
     def __init__(self, first: PairSource, second: PairSource, share: float, seed: int) -> None:
@@ -17,7 +20,7 @@ class MixedPairs:
         self._random = torch.Generator().manual_seed(seed)
 
     def sample(self, batch_size: int) -> Batch:
-        """A batch of both."""
+        """A batch of so many pairs of both sources."""
         of_second = int(self._share * batch_size + float(torch.rand((), generator=self._random)))
         order = torch.randperm(batch_size, generator=self._random)
         if of_second in (0, batch_size):

@@ -1,6 +1,6 @@
-"""Surface points: where the points of a head that a picture shows lie in several expressions, data of the surface loss.
+"""Surface points: positions, in several expressions, of the head's surface that a picture shows.
 
-The loss itself is `loop.losses.surface_loss`. Nothing here imports torch, so that worker processes start fast.
+`loop.losses.surface_loss` uses them. Nothing here imports torch, so that worker processes start fast.
 """
 
 from typing import TypeVar
@@ -15,10 +15,11 @@ _Kind = TypeVar("_Kind", bound=np.generic)
 def surface_points(
     triangles: NDArray[np.int32], vertices: Floats, triangle: NDArray[np.int16], barycentric: NDArray[np.uint8]
 ) -> NDArray[np.float16]:
-    """Where the points of the surface that a picture's pixels see are in several expressions, [E·3, R, R].
+    """Surface points [E · 3, R, R] that a picture's pixels see, in E expressions; world units, 0 where there is none.
 
-    triangles [F, 3]; vertices [E, V, 3], one set an expression; triangle [R, R] and barycentric [2, R, R] as
-    `Rasteriser.draw` makes them for one of these sets. World units; 0 where a pixel sees nothing.
+    triangles: [F, 3].
+    vertices: [E, V, 3], world units.
+    triangle: [R, R], barycentric: [2, R, R], as `Rasteriser.draw` makes them for one of the expressions.
     """
     seen = triangle > 0
     corners = triangles[triangle[seen] - 1]
@@ -30,6 +31,6 @@ def surface_points(
 
 
 def pixels_of_rays(supersampled: NDArray[_Kind], size: int) -> NDArray[_Kind]:
-    """Of a picture [..., H, H], the pixels nearest to the centres of size × size larger ones: [..., size, size]."""
+    """Subsample a picture [..., H, H] to [..., size, size]: the pixel nearest to the centre of each larger one."""
     step = supersampled.shape[-1] // size
     return supersampled[..., step // 2 :: step, step // 2 :: step]

@@ -1,4 +1,4 @@
-"""Worker processes that make pairs of pictures. Nothing here imports torch, so that they start fast."""
+"""Worker processes, which make image pairs. Nothing here imports torch, so that they start fast."""
 
 import contextlib
 import itertools
@@ -18,18 +18,20 @@ import cv2
 from hidenerf.runtime.errors import HideNerfError
 
 _POLL_SECONDS = 1.0
-# What a worker has ahead of it; more might fill the pipes both ways, and nobody would read.
+# Calls submitted to a worker and not yet received. More could fill both pipes, a deadlock.
 _AHEAD = 4
 
 R = TypeVar("R")
 
 
 class WorkerProcesses(Generic[R]):
-    """Processes that work out a function's results. A context manager; leaving it ends them.
+    """Processes that compute a function. A context manager; leaving it ends them.
 
-    function: is sent to them once, and is to raise nothing but HideNerfError. purpose: what they do, for errors. Each
-    has a pipe of its own, so that the end of one is noticed whatever it was doing; a `ProcessPoolExecutor` waits for
-    ever for the rest of a result.
+    Each has its own pipe, so that its end is noticed at any time; a `ProcessPoolExecutor` can wait for ever for the
+    rest of a result.
+    function: sent to each process once; it must raise HideNerfError only.
+    count: number of processes.
+    purpose: what they do, for errors.
     """
 
     def __init__(self, function: Callable[..., R], count: int, purpose: str) -> None:
@@ -38,6 +40,7 @@ class WorkerProcesses(Generic[R]):
         self._turn = itertools.cycle(self._workers)
 
     def __enter__(self) -> "WorkerProcesses[R]":
+        """Start the processes."""
         with one_thread_a_process():
             for worker in self._workers:
                 worker.start()
@@ -46,14 +49,16 @@ class WorkerProcesses(Generic[R]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the processes."""
         for worker in self._workers:
             worker.end()
 
     def submit(self, *arguments: Any) -> Callable[[], R]:
-        """Let a process work on this; returns a function that waits for the result, to be called once.
+        """Submit a call to the next process; returns a function that waits for its result, to be called once.
 
-        Waits while that process has enough ahead of it. Call this and what it returns from one thread. Errors: those of
-        the function; a process has ended.
+        It waits while that process has _AHEAD calls. Call it, and what it returns, from one thread only.
+        arguments: of the function.
+        Errors: those of the function; a process has ended.
         """
         return next(self._turn).submit(*arguments)
 

@@ -63,11 +63,13 @@ class FaceRetracker:
         self._known: dict[bytes, TrackedFace | None] = {}
 
     def __enter__(self) -> "FaceRetracker":
+        """The tracker itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close the landmarker."""
         self._landmarker.close()
 
     def track(

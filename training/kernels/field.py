@@ -1,8 +1,8 @@
-"""MLP and compositing of training on a GPU in one pass: what `rendering.triplane_render` does after its look-ups.
+"""Fused field: MLP and compositing of `rendering.triplane_render`, after its look-ups, for training on a GPU.
 
-Between two layers PyTorch writes a map of all samples of all rays, half a gigabyte in the preset `demo` with 32 pairs,
-and reads it again. The Triton kernels here keep a sample in registers, forward and backward. Without Triton or a GPU,
-in FP32, and while torch.compile traces, plain functions run: they are the definition.
+Between two layers PyTorch writes and reads a map of all samples of all rays: 0.5 GB in the preset `demo` with 32 pairs.
+The Triton kernels here keep a sample in registers, forward and backward. Plain functions define the results; they run
+without Triton or a GPU, in FP32, and while torch.compile traces.
 """
 
 from typing import Any, NamedTuple
@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from hidenerf.model.rendering import DENSITY_SCALE, Renderer, positional_encoding, ray_weights
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
-# Most rays of one program, and its warps; fewer rays where their features at one sample are more values than TILE: at
-# the presets' widths, what a program shares then fits every GPU with tensor cores for bfloat16.
+# Largest number of rays of one program, and its warps. There are fewer rays if their features at one sample are more
+# than TILE values: then the shared memory of a program, at the presets' widths, fits every GPU with bfloat16 tensor
+# cores (SM 80 and later, BFLOAT16_FROM).
 BLOCK = 64
 WARPS = 4
 TILE = 4096
@@ -26,8 +27,13 @@ NARROWEST = 16
 
 
 class Mlp(NamedTuple):
-    """Weights of the two-layer MLP: first [W, F + E] over F features and E channels of encoding, first_bias [W], second
-    [K + 1, W], second_bias [K + 1]; the outputs are K channels, then density."""
+    """Weights of the two-layer MLP; its outputs are K channels, then density.
+
+    first: [W, F + E], for F features and E channels of positional encoding.
+    first_bias: [W].
+    second: [K + 1, W].
+    second_bias: [K + 1].
+    """
 
     first: Tensor
     first_bias: Tensor
@@ -36,19 +42,22 @@ class Mlp(NamedTuple):
 
     @staticmethod
     def of(renderer: Renderer) -> "Mlp":
-        """Those of a renderer."""
+        """The weights of a renderer."""
         return Mlp(renderer.first.weight, renderer.first.bias, renderer.second.weight, renderer.second.bias)
 
 
 def render_field(
     features: Tensor, points: Tensor, moved: Tensor, length: Tensor, mlp: Mlp, octaves: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """MLP and compositing of looked-up samples, differentiable in features, moved points and weights.
+    """MLP and compositing of looked-up samples; differentiable in features, moved and mlp.
 
-    features: [B, N, P, F]. points: [B, N, 3, P], the samples in the observed space, world units. moved: [B, N, 3, P],
-    the same moved by Δ, in the canonical space. length: [B, 1, P], those of the rays' intervals. octaves: of the
-    positional encoding. Returns rendered [B, K, P], alpha [B, P], and the moved points composited as colours are
-    [B, 3, P]. The layers' products are of the features' type, all else and the results of the points'.
+    features: [B, N, P, F].
+    points: [B, N, 3, P], samples in the observed space, world units.
+    moved: [B, N, 3, P], samples moved by Δ to the canonical space, world units.
+    length: [B, 1, P], of the rays' intervals, world units.
+    octaves: of the positional encoding.
+    Returns rendered [B, K, P], alpha [B, P], and place [B, 3, P], the moved points composited like colours. The layers'
+    products have the type of the features; all else has the type of the points.
     """
     if _fits(features):
         return _Field.apply(features, points, moved, length, *mlp, octaves)
@@ -58,9 +67,9 @@ def render_field(
 def plain_field(
     features: Tensor, points: Tensor, moved: Tensor, length: Tensor, mlp: Mlp, octaves: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`render_field` in PyTorch's functions, channels innermost.
+    """`render_field` by PyTorch's functions, with channels innermost.
 
-    The positional encoding has its own half of the first layer, since no gradient flows into it.
+    The first layer is applied to features and positional encoding separately, since no gradient flows into the latter.
     """
     encoding = positional_encoding(points.transpose(1, 2), octaves).permute(0, 2, 3, 1)
     from_features, from_encoding = mlp.first.split([features.shape[-1], encoding.shape[-1]], 1)
@@ -73,13 +82,15 @@ def plain_field(
 
 
 def _fits(features: Tensor) -> bool:
-    """Whether the kernels can take these; not in FP32, whose products on a GPU would spill most of their registers."""
+    """Whether the kernels run on these features; not in FP32, whose products would spill most registers on a GPU."""
     if not kernels_fit(features) or features.dtype == torch.float32:
         return False
     return not features.is_cuda or torch.cuda.get_device_capability(features.device) >= BFLOAT16_FROM
 
 
 class _Field(torch.autograd.Function):
+    """`render_field` as an autograd function."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -129,20 +140,22 @@ class _Field(torch.autograd.Function):
 
 
 def rays_a_program(channels: int) -> int:
-    """How many rays with so many features at a sample one program takes."""
+    """Rays of one program. channels: F, features at a sample."""
     return min(BLOCK, max(NARROWEST, TILE // _width(channels)))
 
 
 def _width(size: int) -> int:
+    """A size rounded up to a power of two, at least NARROWEST."""
     return max(NARROWEST, power_of_two(size))
 
 
 def _grid(batch: int, pixels: int, sizes: dict[str, Any]) -> tuple[int, int]:
+    """Programs along rays and batch."""
     return -(-pixels // sizes["BLOCK"]), batch
 
 
 def _sizes(features: Tensor, hidden: int, outputs: int, encoding: int) -> dict[str, Any]:
-    """What both kernels are told besides the tensors."""
+    """Size arguments of both kernels. hidden: W. outputs: K + 1. encoding: E."""
     _, samples, pixels, channels = features.shape
     sizes = {"FEATURES": channels, "ENCODING": encoding, "HIDDEN": hidden, "OUTPUTS": outputs}
     widths = {name: _width(size) for name, size in sizes.items()}

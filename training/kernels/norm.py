@@ -1,9 +1,9 @@
-"""Batch norms of training on a GPU, each with what follows it in one pass: the same numbers with less memory traffic.
+"""Fused norms: batch norms of training on a GPU together with the operations that follow them.
 
-PyTorch reads and writes a whole map for each step between two convolutions: add a bias, normalise, add or modulate,
-leaky ReLU. The Triton kernels here take them together, forward and backward. Without Triton or a GPU, in evaluation
-mode, and while torch.compile traces (it makes kernels of its own) the model's plain functions run: they are the
-definition.
+PyTorch reads and writes a whole feature map for each operation between two convolutions: add a bias, normalise, add or
+modulate, leaky ReLU. The Triton kernels here fuse them, forward and backward, with less memory traffic. The model's
+plain functions define the results; they run without Triton or a GPU, in evaluation mode, and while torch.compile
+traces, since it generates kernels of its own.
 """
 
 import math
@@ -21,22 +21,24 @@ from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, running_statis
 from hidenerf.model.refinement import AlignedSpade, ConstantNorm, Normalise, Spade, SpadeBlock, blended
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
-# Values of a map that one program holds at a time, and its warps: two reads of 16 bytes a thread, in bfloat16.
+# Values of a map in one program at a time, and its warps: in bfloat16, two reads of 16 bytes a thread.
 TILE = 2048
 WARPS = 4
-# Registers a thread of the kernel that takes four sums at once: as many as let PARTS of its programs run together.
+# Registers a thread of the kernel that computes four sums: the largest number with which PARTS programs fit the GPU.
 REGISTERS = 128
-# Most programs that sum over a map: 4 for each of an H200's 132 multiprocessors, which run them all at once.
+# Largest number of programs that sum over a map: 4 for each of an H200's 132 multiprocessors, which run concurrently.
 PARTS = 528
-# Most channels of one program: in bfloat16, one cache line.
+# Largest number of channels of one program: in bfloat16, one cache line.
 WIDTH = 64
 
 
 def batch_norm_leaky(x: Tensor, norm: nn.Module, residual: Tensor | None = None) -> Tensor:
-    """Leaky ReLU of norm(x), or of norm(x) + residual; x, residual, result [B, C, H, W].
+    """Leaky ReLU of norm(x), or of norm(x) + residual, [B, C, H, W].
 
-    norm: a batch norm, or what stands in its place once it is folded. In training mode its running statistics move on,
-    as its own forward moves them, without the host's looking at anything.
+    x: [B, C, H, W].
+    norm: a batch norm, or its replacement after folding. In training mode its running statistics are updated as by its
+        own forward, without a synchronisation of host and GPU.
+    residual: [B, C, H, W].
     """
     if isinstance(norm, nn.BatchNorm2d) and _fits(x, norm):
         return _NormLeaky.apply(x, norm.weight, norm.bias, residual, None, None, norm)
@@ -45,11 +47,12 @@ def batch_norm_leaky(x: Tensor, norm: nn.Module, residual: Tensor | None = None)
 
 
 def spade_leaky(spade: Spade, x: Tensor, identity: Tensor, sight: Sight | None = None) -> Tensor:
-    """Leaky ReLU of spade(x, identity): x, result [B, C, H, W], identity features [B, I, H, W].
+    """Leaky ReLU of spade(x, identity), [B, C, H, W].
 
+    The convolutions of gamma and beta are merged: each alone has too few output channels to use a GPU fully.
+    x: [B, C, H, W].
+    identity: [B, I, H, W], identity features.
     sight: for an `AlignedSpade`.
-
-    gamma and beta are one convolution here: alone, neither has enough output channels to keep a GPU busy.
     """
     if _fits(x, spade.norm):
         weight, bias = _weights(spade.shared[0])
@@ -70,6 +73,7 @@ class FusedConvBlock(ConvBlock):
     """`ConvBlock` through `batch_norm_leaky`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] → [B, C', H', W']."""
         convolution, norm, _ = self
         return batch_norm_leaky(convolution(x), norm)
 
@@ -78,18 +82,21 @@ class FusedResidualBlock(ResidualBlock):
     """`ResidualBlock` through `batch_norm_leaky`."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C, H, W] → [B, C, H, W]."""
         convolution, norm = self.second
         return batch_norm_leaky(convolution(self.first(x)), norm, x)
 
 
 class FusedSpadeBlock(SpadeBlock):
-    """`SpadeBlock` through `spade_leaky`, where its norms are SPADE layers; they may also be folded."""
+    """`SpadeBlock` through `spade_leaky`, if its norms are SPADE layers; other norms, such as folded ones, run too."""
 
     def forward(self, x: Tensor, first_norm: Normalise, second_norm: Normalise) -> Tensor:
+        """x [B, C, H, W] → [B, C', H, W]; the norms precede the two convolutions."""
         hidden = self.first(_norm_leaky(first_norm, x))
         return self.skip(x) + self.second(_norm_leaky(second_norm, hidden))
 
 
+# Subclass with fused norms of each kind of block.
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
     ConvBlock: FusedConvBlock,
     ResidualBlock: FusedResidualBlock,
@@ -98,9 +105,10 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def use_fused_norms(model: HideNerf) -> None:
-    """Give the model's blocks the classes above; these differ in `forward` only, so its state stays as it is.
+    """Change the classes of the model's blocks to those of FUSED.
 
-    LED's expression stem keeps PyTorch's norm: its leaky ReLU runs apart from it, in the graph per frame.
+    The classes differ in `forward` only, so the model's state is unchanged. LED's expression stem keeps PyTorch's norm,
+    because its leaky ReLU is apart from it, in the graph per frame.
     """
     for module in model.modules():
         if type(module) in FUSED:
@@ -108,6 +116,7 @@ def use_fused_norms(model: HideNerf) -> None:
 
 
 def _norm_leaky(norm: Normalise, x: Tensor) -> Tensor:
+    """Leaky ReLU of norm(x), fused if the norm is a kind that the kernels have."""
     if isinstance(norm, partial) and isinstance(norm.func, Spade):
         return spade_leaky(norm.func, x, **norm.keywords)
     if isinstance(norm, ConstantNorm) and _fits(x, norm.norm):
@@ -117,21 +126,22 @@ def _norm_leaky(norm: Normalise, x: Tensor) -> Tensor:
 
 
 def _weights(convolution: nn.Module) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias."""
+    """Weight and bias of a convolution, which must have both."""
     assert isinstance(convolution, nn.Conv2d)
     assert convolution.bias is not None
     return convolution.weight, convolution.bias
 
 
 def _fits(x: Tensor, norm: nn.BatchNorm2d) -> bool:
-    """Whether the kernels can take this; a norm of one value a channel is an error, which PyTorch words."""
+    """Whether the kernels can run this norm in training mode. PyTorch raises the error for one value a channel."""
     return norm.training and kernels_fit(x) and x.numel() > x.shape[1]
 
 
 class _Split(NamedTuple):
-    """How a map [rows, channels] is shared out: programs of `width` channels and `tile` rows at a time.
+    """Partition of a map [rows, channels] into programs of `width` channels and `tile` rows at a time.
 
-    A program that sums does so `steps` times; that makes `parts` of them.
+    steps: number of tiles, one after the other, of a program that sums.
+    parts: number of such programs along the rows.
     """
 
     rows: int
@@ -143,6 +153,7 @@ class _Split(NamedTuple):
 
     @staticmethod
     def of(rows: int, channels: int) -> "_Split":
+        """The partition of a map of this size."""
         width = min(WIDTH, power_of_two(channels))
         tile = max(1, TILE // width)
         most = max(1, PARTS // -(-channels // width))
@@ -161,11 +172,11 @@ class _Split(NamedTuple):
 
     @property
     def powers(self) -> int:
-        """The parts, up to a power of two."""
+        """`parts`, rounded up to a power of two."""
         return power_of_two(self.parts)
 
     def join(self, parts: Tensor) -> Tensor:
-        """Sums [sums, channels] of what the summing programs found, [sums, channels, parts]."""
+        """Sums [sums, channels] over the results [sums, channels, parts] of the summing programs."""
         from hidenerf.training.kernels import norm_kernels as kernels
 
         sums = torch.empty(parts.shape[:2], device=parts.device, dtype=parts.dtype)
@@ -173,7 +184,7 @@ class _Split(NamedTuple):
         return sums
 
     def shape(self) -> dict[str, int]:
-        """What every kernel over the map is told."""
+        """Size arguments of every kernel over the map."""
         vector = math.gcd(self.channels, 8)
         return {
             "groups": self.channels // vector,
@@ -185,9 +196,13 @@ class _Split(NamedTuple):
 
 
 class _NormLeaky(torch.autograd.Function):
-    """Maps are [B, C, H, W]; inside, [B, H, W, C], a copy where they lie otherwise in memory.
+    """Leaky ReLU of a batch norm, with residual or modulation, as one autograd function.
 
-    modulation: gamma and beta [B, 2C, H, W] without their biases, which are modulation_bias [2C].
+    x, residual, result: [B, C, H, W]. The kernels take [B, H, W, C]; other memory formats are copied.
+    weight, bias: [C], of the batch norm; None without.
+    modulation: [B, 2C, H, W], gamma and beta without biases.
+    modulation_bias: [2C], their biases.
+    norm: its running statistics are updated.
     """
 
     @staticmethod
@@ -313,7 +328,7 @@ class _NormLeaky(torch.autograd.Function):
 
 
 class _BiasLeaky(torch.autograd.Function):
-    """Leaky ReLU of x + bias: x [B, C, H, W], bias [C]."""
+    """Leaky ReLU of x + bias as one autograd function: x [B, C, H, W], bias [C]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
@@ -345,10 +360,10 @@ class _BiasLeaky(torch.autograd.Function):
 
 
 def _channels_last(tensor: Tensor | None) -> Any:
-    """[B, C, H, W] → [B, H, W, C] without gaps."""
+    """[B, C, H, W] → [B, H, W, C], contiguous; a copy unless x is channels_last."""
     return None if tensor is None else tensor.permute(0, 2, 3, 1).contiguous()
 
 
 def _channels_second(tensor: Tensor | None) -> Any:
-    """[B, H, W, C] → [B, C, H, W], the same memory."""
+    """[B, H, W, C] → [B, C, H, W], a view."""
     return None if tensor is None else tensor.permute(0, 3, 1, 2)

@@ -1,12 +1,20 @@
 # mypy: disable-error-code="no-untyped-def, import-not-found"
-"""Triton kernels of `norm.py`: a batch norm and what follows it, on maps [rows, channels].
+"""Triton kernels of `norm.py`: a batch norm and the operations that follow it, on maps [rows, channels].
 
-Sums are of the type of `mean` (FP32; FP64 for FP64 maps) and taken in two stages without atomics, so they are the same
-every time: a program sums a chunk of STEPS·ROWS rows of WIDTH channels, then one program a channel sums those. There
-are groups·VECTOR channels: knowing VECTOR, the compiler reads that many at once.
+Sums have the type of `mean`: FP32, or FP64 for FP64 maps. They are computed in two stages without atomics, so they are
+deterministic: a program sums a chunk of STEPS · ROWS rows of WIDTH channels, then one program a channel adds the sums.
+The number of channels is groups · VECTOR; since VECTOR is a constant, the compiler reads that many at once.
 
-A SPADE layer's `modulation` is one map [rows, 2·channels]: in each row gamma, then beta, both without their biases,
-which follow each other in modulation_bias [2·channels].
+The `modulation` of a SPADE layer is a map [rows, 2 · channels]: gamma, then beta in each row, without biases. Their
+biases are modulation_bias [2 · channels], in the same order.
+
+Arguments that several kernels share:
+
+x, out, gradient, grad_x: [rows, channels], input, output and their gradients.
+mean, inverse: [channels], mean and 1 / √(variance + ε).
+weight, bias: [channels], of the batch norm, or None.
+residual: [rows, channels], or None.
+LEAK: slope of the leaky ReLU below 0.
 """
 
 import triton
@@ -15,9 +23,9 @@ import triton.language as tl
 
 @triton.jit
 def _places(first, end, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, MAPS: tl.constexpr = 1):
-    """Of ROWS rows from `first` on, before `end`: the values' offsets, and whether row and channel exist.
+    """Offsets [ROWS, WIDTH] of the values in ROWS rows from `first` on, and whether they exist (rows below `end`).
 
-    Where MAPS maps lie side by side in a row, the offsets are those in the first one.
+    MAPS: maps side by side in a row; the offsets are those in the first map.
     """
     row = first + tl.arange(0, ROWS)
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
@@ -28,7 +36,7 @@ def _places(first, end, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH:
 
 @triton.jit
 def _own_tile(rows, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    """The tile of a program that takes one: rows left in the map, the tile's offset, and its `_places` from there."""
+    """Tile of a program that has only one: rows left in the map, the tile's offset, and `_places` relative to it."""
     begin = tl.program_id(0) * ROWS
     at, real = _places(0, rows - begin, groups, VECTOR, ROWS, WIDTH)
     return rows - begin, begin.to(tl.int64) * (groups * VECTOR), at, real
@@ -36,20 +44,20 @@ def _own_tile(rows, groups, VECTOR: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.
 
 @triton.jit
 def _per_channel(values, groups, VECTOR: tl.constexpr, WIDTH: tl.constexpr):
-    """This program's values of [channels] → [1, WIDTH]."""
+    """This program's part [1, WIDTH] of values [channels]."""
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     return tl.load(values + channel, mask=channel < groups * VECTOR, other=0.0)[None, :]
 
 
 @triton.jit
 def _biased(values, at, real, bias):
-    """A map's values plus bias [1, WIDTH], in the bias's type."""
+    """Values of a map plus bias [1, WIDTH], in the type of the bias."""
     return tl.load(values + at, mask=real, other=0.0).to(bias.dtype) + bias
 
 
 @triton.jit
 def _store_parts(parts, values, groups, VECTOR: tl.constexpr, WIDTH: tl.constexpr):
-    """This program's sums [WIDTH] → its column of parts [channels, programs]."""
+    """Store this program's sums [WIDTH] in its column of parts [channels, programs]."""
     channel = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     at = parts + channel * tl.num_programs(0) + tl.program_id(0)
     tl.store(at, values, mask=channel < groups * VECTOR)
@@ -57,7 +65,7 @@ def _store_parts(parts, values, groups, VECTOR: tl.constexpr, WIDTH: tl.constexp
 
 @triton.jit
 def _affine(normal, weight, bias, groups, VECTOR: tl.constexpr, WIDTH: tl.constexpr):
-    """Normalised values with weight and bias [channels], if the norm has any."""
+    """Normalised values times weight plus bias, if the norm has them."""
     if weight is not None:
         scale = _per_channel(weight, groups, VECTOR, WIDTH).to(normal.dtype)
         normal = normal * scale + _per_channel(bias, groups, VECTOR, WIDTH).to(normal.dtype)
@@ -76,10 +84,11 @@ def part_moments(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Mean and sum of squared deviations of each chunk → part_means, part_squares [channels, programs].
+    """First stage of the moments: mean and sum of squared deviations of each chunk.
 
-    Both are taken about the mean of the chunk's first ROWS rows. Those rows being part of the chunk, its variance is at
-    least 1 / STEPS of that mean's squared distance, so the difference below cannot cancel much.
+    Writes part_means and part_squares [channels, programs]. Both are computed relative to the mean of the chunk's first
+    ROWS rows. These rows are part of the chunk, so the chunk's variance is at least 1 / STEPS of the squared distance
+    of the two means, and the subtraction at the end loses few digits.
     """
     kind = part_means.dtype.element_ty
     begin = tl.program_id(0) * (STEPS * ROWS)
@@ -87,7 +96,7 @@ def part_moments(
     at, real = _places(0, end - begin, groups, VECTOR, ROWS, WIDTH)
     base = x + begin.to(tl.int64) * (groups * VECTOR)
     value = tl.load(base + at, mask=real, other=0.0).to(kind)
-    # This mean is itself taken about the first row: a sum of large values would be rounded as coarsely as its size.
+    # That mean is itself computed relative to the first row: a sum of large values would be rounded too coarsely.
     some = _per_channel(base, groups, VECTOR, WIDTH).to(kind)
     shift = some + tl.sum(tl.where(real, value - some, 0.0), 0)[None, :] / tl.minimum(end - begin, ROWS)
     sums = tl.zeros([ROWS, WIDTH], dtype=kind)
@@ -120,9 +129,10 @@ def join_moments(
     MOMENTUM: tl.constexpr,
     PARTS: tl.constexpr,
 ):
-    """Mean and 1 / √(variance + ε) of one channel, and its running statistics moved on by MOMENTUM.
+    """Second stage of the moments, for one channel: writes `mean` and `inverse`, and updates the running statistics.
 
-    Without MOMENTUM they are plain means over all batches, of which this is number `batches`.
+    part_means, part_squares: [channels, parts], of `part_moments`. chunk: rows of each part.
+    MOMENTUM: of the running statistics; None for plain means over all batches, of which this is number `batches`.
     """
     channel = tl.program_id(0)
     part = tl.arange(0, PARTS)
@@ -209,11 +219,12 @@ def part_gradients(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Sums of each chunk's gradients of the norm's normalised x, and of their products with it.
+    """Sums of each chunk: gradients of the normalised x, and their products with it.
 
-    part_sums: these two [2, channels, programs]; with modulation [4, channels, programs], then also the sums of its own
-    gradients. Which values leaked is read from the sign of `out`; without `out` they are computed again. The gradients
-    of residual and modulation, where there are any, are written to grad_residual and grad_modulation.
+    part_sums: [2, channels, programs], these two; with modulation [4, channels, programs], then the sums of the
+        gradients of gamma and beta.
+    out: its sign tells which values the leaky ReLU scaled; None computes the values again.
+    grad_residual, grad_modulation: receive the gradients of residual and modulation; None without them.
     """
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
     scale = _per_channel(inverse, groups, VECTOR, WIDTH)
@@ -250,7 +261,7 @@ def part_gradients(
         products += value * normal
     size = channels * tl.num_programs(0)
     if modulation is not None:
-        # So far gamma is without this part, the same for all rows.
+        # 1 + gamma's bias, the same for all rows, is not in the sums yet.
         one = 1.0 + _per_channel(modulation_bias, groups, VECTOR, WIDTH).to(middle.dtype)
         sums += one * sums_beta
         products += one * sums_gamma
@@ -262,7 +273,7 @@ def part_gradients(
 
 @triton.jit
 def join_sums(part_sums, sums, parts, PARTS: tl.constexpr):
-    """One sum over all parts [sums, parts] → sums [sums]."""
+    """Sum over the parts: part_sums [sums, parts] → sums [sums], one program each."""
     index = tl.program_id(0)
     part = tl.arange(0, PARTS)
     tl.store(sums + index, tl.sum(tl.load(part_sums + index * parts + part, mask=part < parts, other=0.0), 0))
@@ -288,9 +299,11 @@ def input_gradient(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """grad_x from the gradient of the output, or, where LEAK is None, from that before the leaky ReLU.
+    """Write grad_x.
 
-    With modulation, `gradient` is the modulation's: that of its beta is the one before the leaky ReLU.
+    gradient: of the output; if LEAK is None, of the leaky ReLU's input. With modulation it is the modulation's gradient
+        [rows, 2 · channels], whose beta part equals the gradient of the leaky ReLU's input.
+    sums, products: [channels], of `part_gradients`, summed.
     """
     left, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     middle = _per_channel(mean, groups, VECTOR, WIDTH)
@@ -325,7 +338,7 @@ def bias_leaky(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """out = leaky ReLU of x + bias."""
+    """out = leaky ReLU of x + bias; bias [channels]."""
     _, base, at, real = _own_tile(rows, groups, VECTOR, ROWS, WIDTH)
     value = _biased(x + base, at, real, _per_channel(bias, groups, VECTOR, WIDTH))
     value = tl.where(value > 0.0, value, value * LEAK)
@@ -346,7 +359,7 @@ def part_leaks(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """The gradient before the leaky ReLU whose result is `out` → grad_x; each chunk's sums of it → part_sums."""
+    """Backward pass of `bias_leaky`: writes grad_x, and each chunk's sums of it to part_sums [channels, programs]."""
     sums = tl.zeros([ROWS, WIDTH], dtype=part_sums.dtype.element_ty)
     begin = tl.program_id(0) * (STEPS * ROWS)
     end = tl.minimum(begin + STEPS * ROWS, rows)

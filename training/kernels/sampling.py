@@ -1,8 +1,9 @@
-"""The model's two expensive look-ups for training on a GPU: the same numbers as the model's own, several times faster.
+"""Fast sampling: the model's two expensive look-ups, tri-planes and feature volumes, for training on a GPU.
 
-`F.grid_sample` reads each channel of a point from a far-off address and, for the camera-to-world step, wants a grid and
-a picture of all samples in memory. The Triton kernels here hold channels innermost, compute the grid on the fly and sum
-along the normals at once. Without Triton or a GPU the model's plain functions run: they are the definition.
+`F.grid_sample` reads the channels of a point from addresses far apart, and the camera-to-world step needs a grid and
+all samples in memory. The Triton kernels here keep channels innermost, compute the grid on the fly and sum along the
+normals directly. They are several times faster. The model's plain functions define the results; they run without Triton
+or a GPU.
 """
 
 from collections.abc import Sequence
@@ -17,15 +18,17 @@ from hidenerf.model.hidenerf import HideNerf
 from hidenerf.model.rendering import sample_planes
 from hidenerf.training.kernels.triton_use import kernels_fit, power_of_two
 
-# Points or cells of one program, and its warps. On an H200 all sizes from 32 to 256 take the same time: its atomics do.
+# Points or cells of one program, and its warps. On an H200 all sizes from 32 to 256 take the same time, that of the
+# atomics.
 BLOCK = 64
 WARPS = 4
 
 
 def plane_features(planes: Sequence[Tensor], points: Tensor) -> Tensor:
-    """Features of points at all levels: planes per level [B, 3, C, r_l, r_l], points [B, N, 3, P] → [B, N, P, L·C].
+    """Features [B, N, P, L · C] of points at all levels: `rendering.sample_planes` of each level, concatenated.
 
-    Per level it is `rendering.sample_planes`, the levels beside each other.
+    planes: of each level, [B, 3, C, r_l, r_l].
+    points: [B, N, 3, P], world units.
     """
     if kernels_fit(points):
         return _PlaneFeatures.apply(points, *planes)
@@ -34,9 +37,11 @@ def plane_features(planes: Sequence[Tensor], points: Tensor) -> Tensor:
 
 
 def resample_volume(volume: Tensor, camera: Tensor, size: int, samples: int) -> Tensor:
-    """`CameraToWorld` by the kernels: volume [B, C, D, H, W], camera [B, 25] → planes [B, 3, C, size, size].
+    """`CameraToWorld` by the kernels: planes [B, 3, C, size, size]; differentiable in the volume only.
 
-    Differentiable in the volume only.
+    volume: [B, C, D, H, W].
+    camera: [B, 25], the source's.
+    samples: along each normal.
     """
     return _ResampleVolume.apply(volume, _views(camera), size, samples)
 
@@ -45,13 +50,14 @@ class FastCameraToWorld(CameraToWorld):
     """`CameraToWorld` through `resample_volume` where the kernels fit."""
 
     def forward(self, volume: Tensor, camera: Tensor) -> Tensor:
+        """volume [B, C, D, H, W], camera [B, 25] → planes [B, 3, C, size, size]."""
         if kernels_fit(volume):
             return resample_volume(volume, camera, self.size, self.samples)
         return super().forward(volume, camera)
 
 
 def use_fast_sampling(model: HideNerf) -> None:
-    """Exchange the model's camera-to-world steps; they have no weights, so its state stays as it is."""
+    """Replace the model's camera-to-world steps; they have no weights, so the model's state is unchanged."""
     steps = model.appearance.camera_to_world
     for index, step in enumerate(steps):
         if not isinstance(step, CameraToWorld):
@@ -68,13 +74,15 @@ def _views(camera: Tensor) -> Tensor:
 
 
 def _channels_inside(plane: Tensor) -> Tensor:
-    """The plane set [B, 3, C, r, r] itself, or a copy of it, with its channels next to each other in memory."""
+    """The plane set [B, 3, C, r, r] with contiguous channels in memory; a copy if they are not."""
     if plane.stride(2) == 1:
         return plane
     return plane.permute(0, 3, 4, 1, 2).contiguous().permute(0, 3, 4, 1, 2)
 
 
 class _PlaneFeatures(torch.autograd.Function):
+    """`plane_features` as an autograd function."""
+
     @staticmethod
     def forward(ctx: Any, points: Tensor, *planes: Tensor) -> Tensor:
         from hidenerf.training.kernels import sampling_kernels as kernels
@@ -140,6 +148,8 @@ class _PlaneFeatures(torch.autograd.Function):
 
 
 class _ResampleVolume(torch.autograd.Function):
+    """`resample_volume` as an autograd function; views: [B, 17], see `_views`."""
+
     @staticmethod
     def forward(ctx: Any, volume: Tensor, views: Tensor, size: int, samples: int) -> Tensor:
         from hidenerf.training.kernels import sampling_kernels as kernels
@@ -194,6 +204,7 @@ class _ResampleVolume(torch.autograd.Function):
 
 
 def _blocks(count: int) -> int:
+    """Number of programs for `count` points or cells."""
     return -(-count // BLOCK)
 
 

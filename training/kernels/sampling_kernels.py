@@ -1,8 +1,9 @@
 # mypy: disable-error-code="no-untyped-def, import-not-found"
 """Triton kernels of `sampling.py`: gather forward, scatter-add backward, channels innermost.
 
-One program works on BLOCK points (or plane cells) times all channels, so that one corner of one point is one
-contiguous read of C values. Coordinates, weights and sums are of the coordinates' type, FP32 in training.
+One program computes all channels of BLOCK points or plane cells, so that one corner of one point is one contiguous
+read of C values. Coordinates, weights and sums have the type of the coordinates, FP32 in training. WIDTH is CHANNELS
+rounded up to a power of two; strides are in values.
 """
 
 import triton
@@ -11,9 +12,10 @@ import triton.language as tl
 
 @triton.jit
 def _cell(position, size):
-    """Index of the cell whose centre lies at or before `position` (in cells, centres at whole numbers), and the rest.
+    """Index of the last cell whose centre is at or below `position`, and the fraction of the way to the next one.
 
-    Far-off positions end just outside the grid, before they overflow the index.
+    position: in cells, with centres at whole numbers; clamped to just outside the grid, so that the index cannot
+        overflow.
     """
     clamped = tl.minimum(tl.maximum(position, -2.0), size + 1.0)
     below = tl.floor(clamped)
@@ -22,7 +24,7 @@ def _cell(position, size):
 
 @triton.jit
 def _load_points(points, batch, index, inside, pixels, total):
-    """x, y, z of the points [B, N, 3, P] with the flat indices i·P + p of one batch entry; far outside where masked."""
+    """x, y, z of points [B, N, 3, P] of one batch entry by flat index n · P + p; outside the grid where masked."""
     at = points + batch * 3 * total + (index // pixels) * 3 * pixels + index % pixels
     x = tl.load(at, mask=inside, other=9.0)
     y = tl.load(at + pixels, mask=inside, other=9.0)
@@ -48,7 +50,11 @@ def planes_forward(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Mean over the three planes of the bilinear samples → out [B, total, out_width] from column out_column on."""
+    """Mean of the bilinear samples of the three planes, written to out.
+
+    planes: [B, 3, C, size, size], any strides. points: [B, N, 3, pixels]; total = N · pixels.
+    out: [B, total, out_width], columns from out_column on.
+    """
     batch = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = index < total
@@ -95,7 +101,10 @@ def planes_backward(
     ADD: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Adds to grad_planes [B, size, size, 3, C]; writes grad_points [B, N, 3, P], or adds to it where ADD."""
+    """Backward pass of `planes_forward`.
+
+    grad_planes: [B, size, size, 3, C], added to. grad_points: [B, N, 3, pixels], added to if ADD, else written.
+    """
     batch = tl.program_id(1).to(tl.int64)
     index = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = index < total
@@ -152,7 +161,7 @@ def planes_backward(
 
 @triton.jit
 def _volume_position(view, column, row, normal, plane, nearest, width, height, depth):
-    """Where cells of a world plane lie in the source camera's volume, in voxels: `geometry.volume_grid`'s formulas."""
+    """Position of plane cells in the source camera's volume, in voxels; the formulas of `geometry.volume_grid`."""
     x = tl.where(plane == 2, normal, column)
     y = tl.where(plane == 0, row, tl.where(plane == 1, normal, column))
     z = tl.where(plane == 0, normal, row)
@@ -169,7 +178,7 @@ def _volume_position(view, column, row, normal, plane, nearest, width, height, d
 
 @triton.jit
 def _plane_cells(views, size, BLOCK: tl.constexpr):
-    """This program's cells of a plane: numbers, whether they exist, and column and row in the world, of views' type."""
+    """This program's cells of a plane: numbers, whether they exist, and world coordinates along columns and rows."""
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = ((cell % size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
     row = ((cell // size).to(views.dtype.element_ty) + 0.5) * (2.0 / size) - 1.0
@@ -178,7 +187,7 @@ def _plane_cells(views, size, BLOCK: tl.constexpr):
 
 @triton.jit
 def _corner(u, v, w, width, height, depth, dx: tl.constexpr, dy: tl.constexpr, dz: tl.constexpr):
-    """One of the eight voxels around positions: number in [H, W, D], trilinear weight, and whether it exists."""
+    """One of the eight voxels around positions: index in [H, W, D], trilinear weight, and whether it exists."""
     i, right = _cell(u, width)
     j, down = _cell(v, height)
     k, far = _cell(w, depth)
@@ -203,7 +212,10 @@ def resample_forward(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """volume [B, H, W, D, C], views [B, 17] → out [B, size, size, 3, C]: mean of the samples along each normal."""
+    """Mean of the trilinear samples along each normal, written to out.
+
+    volume: [B, H, W, D, C]. views: [B, 17], see `sampling._views`. out: [B, size, size, 3, C].
+    """
     batch = tl.program_id(2).to(tl.int64)
     plane = tl.program_id(1)
     cell, inside, column, row = _plane_cells(views, size, BLOCK)
@@ -241,7 +253,7 @@ def resample_backward(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Adds to grad_volume [B, H, W, D, C] what grad_out [B, size, size, 3, C] sends back."""
+    """Backward pass of `resample_forward`: adds to grad_volume [B, H, W, D, C]. grad_out: [B, size, size, 3, C]."""
     batch = tl.program_id(2).to(tl.int64)
     plane = tl.program_id(1)
     cell, inside, column, row = _plane_cells(views, size, BLOCK)

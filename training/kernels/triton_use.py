@@ -1,4 +1,4 @@
-"""Whether Triton kernels run in place of PyTorch's own functions, and what they share."""
+"""Use of Triton: decides whether Triton kernels run in place of PyTorch's functions, and words their errors."""
 
 import contextlib
 import functools
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hidenerf.runtime.errors import HideNerfError
 
+# False within `without_triton`.
 _expected = True
 
 
@@ -22,9 +23,9 @@ def triton_installed() -> bool:
 
 
 def kernels_fit(tensor: Tensor) -> bool:
-    """Whether the Triton kernels can take this tensor: on a CUDA device, or anywhere in Triton's interpreter.
+    """Whether the Triton kernels run on this tensor: it is on a CUDA device, or Triton's interpreter is on.
 
-    Not while torch.compile traces, which makes kernels of its own, nor within `without_triton`.
+    They do not run while torch.compile traces, since it generates kernels of its own, nor within `without_triton`.
     """
     if not _expected or torch.compiler.is_compiling():
         return False
@@ -33,7 +34,7 @@ def kernels_fit(tensor: Tensor) -> bool:
 
 @contextlib.contextmanager
 def without_triton() -> Iterator[None]:
-    """Within, in all threads, PyTorch's own functions run: the definitions of what the kernels compute."""
+    """Context in which PyTorch's functions run in place of the kernels, in all threads."""
     global _expected
     before, _expected = _expected, False
     try:
@@ -44,11 +45,14 @@ def without_triton() -> Iterator[None]:
 
 @contextlib.contextmanager
 def triton_errors(remedy: str) -> Iterator[None]:
-    """Tell of a kernel that cannot be compiled or started on this GPU in one sentence, which ends in the remedy."""
+    """Context that turns errors of Triton, when a kernel cannot be compiled or started, into a HideNerfError.
+
+    remedy: what to do, as the end of the sentence.
+    """
     try:
         yield
     except Exception as error:
-        # Some of Triton's errors are of no class of its own, such as that there is no C compiler.
+        # Some of Triton's errors have no class of their own, such as a missing C compiler: look at the traceback.
         frames = traceback.walk_tb(error.__traceback__)
         if not any(str(frame.f_globals.get("__name__")).split(".")[0] == "triton" for frame, _ in frames):
             raise
@@ -56,7 +60,7 @@ def triton_errors(remedy: str) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """The line that says most of an error: of the innermost one's, the first that names an error, or the first."""
+    """The most useful line of the innermost error: the first with "error" or "fatal" in it, or else the first."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -65,5 +69,5 @@ def _cause(error: BaseException) -> str:
 
 
 def power_of_two(count: int) -> int:
-    """The least power of two that is not below count."""
+    """The smallest power of two that is at least count."""
     return 1 << (count - 1).bit_length()

@@ -1,7 +1,7 @@
-"""Feature volumes of training on a GPU: `VolumeHead`'s sum of products in one pass, forward and backward.
+"""Fast volumes: the sum of products of `VolumeHead` for training on a GPU, fused forward and backward.
 
-PyTorch multiplies half a million 32 × 4 by 4 × 16 matrices, which its kernels for large ones do slowly, and reads and
-writes softmax and weights on the way. Without Triton or a GPU the model's own function runs: it is the definition.
+PyTorch multiplies half a million 32 × 4 by 4 × 16 matrices with kernels made for large ones, and writes the softmax to
+memory in between. The model's own function defines the result; it runs without Triton or a GPU.
 """
 
 from typing import Any
@@ -23,19 +23,23 @@ class FastVolumeHead(VolumeHead):
     """`VolumeHead` through the kernels where they fit."""
 
     def sum_of_products(self, features: Tensor, logits: Tensor) -> Tensor:
+        """features [B, r, r, T, C], logits [B, r, r, T, D] → volume [B, C, D, r, r]."""
         if kernels_fit(features):
             return _Products.apply(features, logits).permute(0, 4, 3, 1, 2)
         return super().sum_of_products(features, logits)
 
 
 def use_fast_volumes(model: HideNerf) -> None:
-    """Give the model's volume heads the class above; it differs in a function only, so its state stays as it is."""
+    """Change the class of the model's volume heads; only one function differs, so the model's state is unchanged."""
     for head in model.appearance.volume_heads:
         head.__class__ = FastVolumeHead
 
 
 class _Products(torch.autograd.Function):
-    """features [B, r, r, T, C], logits [B, r, r, T, D] → volume [B, r, r, D, C] of the features' type."""
+    """Sum of products as an autograd function.
+
+    features: [B, r, r, T, C]. logits: [B, r, r, T, D]. Result: [B, r, r, D, C], of the features' type.
+    """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, logits: Tensor) -> Tensor:
@@ -62,11 +66,12 @@ class _Products(torch.autograd.Function):
 
 
 def _grid(sizes: dict[str, int]) -> tuple[int]:
+    """Number of programs."""
     return (-(-sizes["pixels"] // BLOCK),)
 
 
 def _sizes(features: Tensor, logits: Tensor) -> dict[str, int]:
-    """What both kernels are told besides the tensors."""
+    """Size arguments of both kernels."""
     terms, channels = features.shape[-2:]
     depth = logits.shape[-1]
     return {

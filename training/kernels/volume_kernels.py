@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-def, import-not-found"
 """Triton kernels of `volume.py`: a feature volume as a sum of products, BLOCK pixels a program.
 
-Sums are of FP32, of FP64 for FP64 maps. Widths are sizes rounded up to powers of two.
+Sums are FP32, or FP64 for FP64 maps. WIDTH and DEPTHS are CHANNELS and DEPTH rounded up to powers of two.
 """
 
 import triton
@@ -10,12 +10,13 @@ import triton.language as tl
 
 @triton.jit
 def _precise(value):
+    """Values in FP32; FP64 stays FP64."""
     return value if value.dtype == tl.float64 else value.to(tl.float32)
 
 
 @triton.jit
 def _term(maps, pixel, real, term, TERMS: tl.constexpr, SIZE: tl.constexpr, WIDTH: tl.constexpr, other):
-    """One term of maps [pixels, TERMS, SIZE] → [BLOCK, WIDTH], in FP32 at least, and where it lies."""
+    """One term [BLOCK, WIDTH] of maps [pixels, TERMS, SIZE], in FP32 or FP64; its offsets; and which values exist."""
     along = tl.arange(0, WIDTH)
     at = ((pixel.to(tl.int64) * TERMS + term) * SIZE)[:, None] + along[None, :]
     there = real[:, None] & (along < SIZE)[None, :]
@@ -24,7 +25,7 @@ def _term(maps, pixel, real, term, TERMS: tl.constexpr, SIZE: tl.constexpr, WIDT
 
 @triton.jit
 def _softmax(logits):
-    """Over the last axis."""
+    """Softmax over the last axis."""
     grown = tl.exp(logits - tl.max(logits, 1)[:, None])
     return grown / tl.sum(grown, 1)[:, None]
 
@@ -33,7 +34,7 @@ def _softmax(logits):
 def _voxels(
     volume, pixel, real, DEPTH: tl.constexpr, CHANNELS: tl.constexpr, DEPTHS: tl.constexpr, WIDTH: tl.constexpr
 ):
-    """Addresses [BLOCK, DEPTHS, WIDTH] in volume [pixels, DEPTH, CHANNELS], and which exist."""
+    """Addresses [BLOCK, DEPTHS, WIDTH] in a volume [pixels, DEPTH, CHANNELS], and which values exist."""
     depth, channel = tl.arange(0, DEPTHS)[None, :, None], tl.arange(0, WIDTH)[None, None, :]
     at = (pixel.to(tl.int64) * DEPTH * CHANNELS)[:, None, None] + depth * CHANNELS + channel
     return volume + at, real[:, None, None] & (depth < DEPTH) & (channel < CHANNELS)

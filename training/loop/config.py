@@ -1,4 +1,4 @@
-"""Training config: what a run does, beyond the sizes of the model."""
+"""Training config: length, learning rate, schedules and loss weights of a run. The model's sizes are not in it."""
 
 import dataclasses
 import json
@@ -11,13 +11,19 @@ from hidenerf.runtime.errors import HideNerfError
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms; 0 leaves a term out. The paper publishes none, so all are ours.
+    """Weights of the loss terms; 0 leaves a term out. The paper does not publish its weights; these are ours.
 
-    mse, absolute: squared and absolute colour error. perceptual: `losses.structure_loss`, or VGG features where a VGG
-    is given. sharpness: `losses.sharpness_loss`, of the refined image. surface: `losses.surface_loss`, of LED. place:
-    `losses.place_loss`, of where the rays end. alpha: of the refined and the rendered alpha against the mask.
-    deformation: mean norm of Δ. adversarial: of both discriminators. head, region: weight that a pixel of the head, and
-    one of mouth, eyes and brows, has on top of the background's 1.
+    mse: squared colour error.
+    absolute: absolute colour error.
+    perceptual: `losses.structure_loss`, or a VGG's features if one is given.
+    sharpness: `losses.sharpness_loss` of the refined image.
+    surface: `losses.surface_loss`, for LED.
+    place: `losses.place_loss`, of the points where rays end.
+    alpha: error of the refined and of the rendered alpha.
+    deformation: mean norm of Δ.
+    adversarial: loss from both discriminators.
+    head: weight of a pixel of the head, added to the background's 1.
+    region: weight of a pixel of mouth, eyes and brows, added to that.
     """
 
     mse: float = 1.0
@@ -35,14 +41,27 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One run. All schedules follow its progress in [0, 1]: the share of steps done, or of seconds spent.
+    """Config of one run. Schedules depend on its progress in [0, 1]: the share of steps, or of seconds, that is over.
 
-    Exactly one of seconds and steps is not 0; both count all sessions of a run together. schedule: "cosine" falls from
-    learning_rate to final_share of it, "constant" stays; both rise over the first warm_up of the progress.
-    discriminator_*: adversarial training begins at adversarial_start, R1 is taken every r1_interval steps with γ =
-    r1_weight · pixels / batch (StyleGAN2-ADA's rule with its factor). jitter, perturbation: see
-    `network.training_forward`; both fade out over the last `fade` of the progress, so that the network ends on the
-    very points that it will see. ema_decay: decay of the EMA of the weights.
+    seconds: length of the run, all sessions together; 0 if `steps` is given.
+    steps: length of the run, all sessions together; 0 if `seconds` is given.
+    batch_size: pairs in a batch, on each GPU.
+    learning_rate: largest one.
+    schedule: "cosine" falls from learning_rate to final_share of it; "constant" stays.
+    warm_up: share of the progress over which the learning rate rises linearly at first.
+    final_share: of learning_rate, at the end of the cosine.
+    weight_decay: of AdamW.
+    gradient_clip: largest norm of the gradient.
+    ema_decay: decay of the EMA of the weights.
+    jitter, perturbation: see `network.Noise`.
+    fade: share of the progress, at the end, over which jitter and perturbation fall to 0, as they are at inference.
+    adversarial_start: progress at which adversarial training begins.
+    discriminator_learning_rate: constant.
+    r1_weight: the R1 penalty has γ = r1_weight · pixels / batch, StyleGAN2-ADA's rule with its factor.
+    r1_interval: steps from one R1 penalty to the next.
+    seed: of weights, pairs and noise.
+    losses: weights of the loss terms.
+    Errors: values outside their ranges.
     """
 
     seconds: float = 0.0
@@ -66,6 +85,7 @@ class TrainingConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
+        """Check the values."""
         shares = ("warm_up", "final_share", "ema_decay", "jitter", "fade", "adversarial_start")
         rules = {
             "give either seconds or steps, above 0": (self.seconds > 0) != (self.steps > 0),
@@ -91,12 +111,12 @@ class TrainingConfig:
                 raise HideNerfError(f"Training config: {rule}; correct the config or the option.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `from_dict` is the inverse."""
+        """The config as JSON values; `from_dict` is the inverse."""
         return dataclasses.asdict(self)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "TrainingConfig":
-        """The config in `values`; entries left out keep their defaults, unknown or ill-typed ones are named."""
+        """The config of JSON values; missing entries get their defaults. Errors: an unknown entry or a wrong type."""
         checked = _checked(TrainingConfig, values, "training config")
         if "losses" in checked:
             checked["losses"] = LossWeights(**_checked(LossWeights, checked["losses"], "config's losses"))
@@ -104,7 +124,7 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A training config file's JSON object, for `TrainingConfig.from_dict`."""
+    """Read the JSON object of a config file, for `TrainingConfig.from_dict`. Errors: no such file, no JSON object."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -117,6 +137,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _checked(kind: type, values: dict[str, Any], what: str) -> dict[str, Any]:
+    """The entries of `values`, with integers for floats converted. Errors: an unknown entry or a wrong type."""
     if not isinstance(values, dict):
         raise HideNerfError(f"The {what} must be a JSON object, not {values!r}; correct it.")
     defaults = {

@@ -1,6 +1,7 @@
-"""Losses: the terms of the training loss (paper, supplement 6.2, and ours).
+"""Losses: the terms of the training loss, those of the paper (supplement 6.2) and ours.
 
-An image and its truth are float32 [B, 3, H, W] in [0, 1]; weights by pixel are [B, 1, H, W]; each loss is a scalar.
+Unless said otherwise, image and truth are float32 [B, 3, H, W] in [0, 1], weight is [B, 1, H, W], and a loss is a
+scalar.
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ _SHARPNESS_OCTAVES = 2
 
 
 def pixel_weights(mask: Tensor, region: Tensor, head: float, detail: float) -> Tensor:
-    """Weights by pixel [B, 1, H, W], 1 + head · mask + detail · region: background least, mouth and eyes most.
+    """Weights by pixel [B, 1, H, W]: 1 + head · mask + detail · region.
 
-    mask, region: [B, 1, H, W] in [0, 1], as in `Batch`. head, detail: `LossWeights.head` and `.region`.
+    mask, region: [B, 1, H, W] in [0, 1], as in `Batch`.
+    head, detail: `LossWeights.head` and `.region`.
     """
     return 1.0 + head * mask + detail * region
 
@@ -45,13 +47,13 @@ def absolute_error(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Difference of colour gradients and of local structure (1 - SSIM), at three scales.
+    """Structure loss: differences of colour gradients and of local structure (1 - SSIM), at three scales.
 
-    Our substitute for a VGG's perceptual loss, which would need a download. Like that, it penalises blur, which the
-    colour errors favour, and tolerates a small shift in brightness.
+    It replaces a VGG's perceptual loss, which needs a download. Like that loss, it penalises blur, which colour errors
+    favour, and tolerates a small change of brightness.
     """
     scales = [(image, truth, weight)]
-    # A pixel two scales further on is the mean of a block of this scale.
+    # A pixel two scales further is the mean of a block of 4 × 4 at this scale.
     while len(scales) < _STRUCTURE_SCALES + 2 and min(scales[-1][0].shape[-2:]) > 1:
         image, truth, weight = (F.avg_pool2d(one, 2) for one in scales[-1])
         scales.append((image, truth, weight))
@@ -69,11 +71,12 @@ def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Difference in the strength of detail, whatever its position.
+    """Sharpness loss: difference in the strength of detail, independent of its position.
 
-    The sum, over the bands of two octaves, of weighted mean absolute differences of the root mean square in windows.
-    All other terms are smallest for the mean of all plausible images, which is smooth; this one is smallest for detail
-    as strong as the truth's. Bands are compared one by one: in their sum a fine grid of dots could replace the others.
+    It is the sum, over the bands of two octaves, of the weighted mean absolute difference of the root mean squares in
+    windows. The other terms are smallest for the mean of all plausible images, which is smooth; this one is smallest
+    for detail as strong as the truth's. Bands are compared separately, since one of them could make up for others in
+    a sum.
     """
     total = image.new_zeros(())
     for _ in range(_SHARPNESS_OCTAVES):
@@ -89,9 +92,9 @@ def sharpness_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def octave(image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """An image as the sum of four bands [B, 3, H - 2, W - 2]: smooth, and detail across, along and both ways.
+    """Split an image into four bands [B, 3, H - 2, W - 2]: smooth, and detail along rows, along columns and along both.
 
-    Along each axis (1, 2, 1) / 4 is the low-pass filter, and (-1, 2, -1) / 4 the high-pass filter.
+    Their sum is the image. The low-pass filter along an axis is (1, 2, 1) / 4, the high-pass filter (-1, 2, -1) / 4.
     """
     smooth_along, detail_along = _Halves.apply(image, -2)
     smooth, across = _Halves.apply(smooth_along, -1)
@@ -105,26 +108,29 @@ def _weighted_size(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _windows(blocks: Tensor) -> Tensor:
-    """Means of square windows that overlap by half, from the means of blocks of half their side."""
+    """Means of square windows that overlap by half; blocks: [B, C, h, w], means of blocks of half the side."""
     return F.avg_pool2d(blocks, 2, 1)
 
 
 def _unlikeness(x: Tensor, y: Tensor, squares: Tensor, squared_difference: Tensor) -> Tensor:
-    """1 - SSIM of windows with uniform weights, from their means of X, Y, X² + Y² and (X - Y)².
+    """1 - SSIM of windows with uniform weights.
 
     Both factors of SSIM have the form (2xy + c) / (x² + y² + c), which is 1 - (x - y)² / (x² + y² + c).
+    x, y: means of X and Y in the windows.
+    squares: means of X² + Y².
+    squared_difference: means of (X - Y)².
     """
     means, between = x.square() + y.square(), (x - y).square()
     means_term = 1.0 - between / (means + _C1)
     return 1.0 - means_term * (1.0 - (squared_difference - between) / (squares - means + _C2))
 
 
-# The gradients below are written by hand because these losses are limited by memory bandwidth on a GPU: autograd would
-# allocate and add a whole image for each slice, and read an image three times for a square.
+# The backward passes below are explicit because memory bandwidth limits these losses on a GPU: autograd would allocate
+# and add a whole image for each slice, and read an image three times for a square.
 
 
 class _Steps(torch.autograd.Function):
-    """Differences of neighbours along an axis, one fewer than pixels."""
+    """Differences of neighbours along an axis, which is one shorter in the result."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axis: int) -> Tensor:
@@ -145,7 +151,7 @@ class _Steps(torch.autograd.Function):
 
 
 class _Halves(torch.autograd.Function):
-    """An image low-pass filtered by (1, 2, 1) / 4 along an axis, and the rest; both are two pixels shorter."""
+    """An image filtered by (1, 2, 1) / 4 along an axis, and the rest; both are two pixels shorter."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -167,7 +173,7 @@ class _Halves(torch.autograd.Function):
 
 
 class _BlockSquares(torch.autograd.Function):
-    """Mean squares of blocks without overlap: [B, C, H, W] to [B, C, H // 4, W // 4]."""
+    """Mean squares of blocks of 4 × 4 without overlap: [B, C, H, W] → [B, C, H // 4, W // 4]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -190,32 +196,35 @@ class _BlockSquares(torch.autograd.Function):
 
 
 def _smooth(x: Tensor, axis: int) -> Tensor:
-    """(1, 2, 1) / 4 along an axis: the means of neighbours, twice."""
+    """The filter (1, 2, 1) / 4 along an axis: means of neighbours, twice."""
     for _ in range(2):
         x = torch.lerp(_head(x, axis), _tail(x, axis), 0.5)
     return x
 
 
 def _head(x: Tensor, axis: int) -> Tensor:
+    """All but the last pixel along an axis, a view."""
     return x.narrow(axis, 0, x.shape[axis] - 1)
 
 
 def _tail(x: Tensor, axis: int) -> Tensor:
+    """All but the first pixel along an axis, a view."""
     return x.narrow(axis, 1, x.shape[axis] - 1)
 
 
 def _within(x: Tensor, axis: int, margin: int) -> Tensor:
+    """All but `margin` pixels at both ends of an axis, a view."""
     return x.narrow(axis, margin, x.shape[axis] - 2 * margin)
 
 
 def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of the rendered alpha [B, 1, R, R] against the mask [B, 1, R, R] of that size."""
+    """Binary cross-entropy of the rendered alpha [B, 1, R, R] and the mask [B, 1, R, R]."""
     sure = alpha.clamp(1e-4, 1.0 - 1e-4)
     return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()
 
 
 def deformation_norm(deformation: Tensor) -> Tensor:
-    """Mean length of Δ over all points: deformation [B, 3N, R, R], channel 3i + k (supplement 6.2)."""
+    """Mean length of Δ over all points, world units (supplement 6.2). deformation: [B, 3N, R, R], channel 3i + k."""
     batch, channels, *size = deformation.shape
     # sqrt has an infinite gradient at 0. The constant changes only lengths below a thousandth of a unit.
     squares = deformation.float().reshape(batch, channels // 3, 3, *size).square().sum(2)
@@ -225,12 +234,15 @@ def deformation_norm(deformation: Tensor) -> Tensor:
 def surface_loss(
     deformation: Tensor, at_rest: Tensor, camera: Tensor, surface: Tensor, source_surface: Tensor, weight: Tensor
 ) -> Tensor:
-    """Mean distance, world units, between where LED maps a surface point of the target and that point of the source.
+    """Surface loss: mean distance of the canonical points of one surface point in target and source, world units.
 
-    Both must land on one point of the tri-planes; the loss does not say which. deformation, at_rest: [B, 3N, R, R], Δ
-    on the camera's rays for the target's expression and for the source's own. camera: [B, 25]. surface, source_surface:
-    [B, 3, R, R] as in `Batch`. weight: [B, 1, R, R]. Not in the paper: it needs a mesh, which synthetic heads and
-    fitted clips have.
+    LED must map a surface point of the target, and the same point of the source, to one point of the tri-planes; which
+    one is left open. The loss is not in the paper. It needs a mesh, which synthetic heads and fitted clips have.
+    deformation: [B, 3N, R, R], Δ on the camera's rays for the target's expression.
+    at_rest: [B, 3N, R, R], the same for the source's own expression.
+    camera: [B, 25], the target's.
+    surface, source_surface: [B, 3, R, R], as in `Batch`, world units.
+    weight: [B, 1, R, R].
     """
     shown = (surface != 0).any(1, keepdim=True)
     target = surface + deformation_at(deformation, camera, surface)
@@ -241,19 +253,27 @@ def surface_loss(
 
 
 def place_loss(place: Tensor, alpha: Tensor, source_surface: Tensor, weight: Tensor) -> Tensor:
-    """How far, world units, the canonical points where rays end lie from where the source shows what they show.
+    """Place loss: mean distance of the canonical points where rays end to the source's surface points, world units.
 
-    place [B, 3, R, R] and alpha [B, 1, R, R] as in `Output`; source_surface as in `Batch`; weight [B, 1, R, R]. So the
-    points can be looked up in the source image; like `surface_loss` this takes a mesh.
+    It makes these points usable for look-ups in the source image. Like `surface_loss` it needs a mesh.
+    place: [B, 3, R, R], as in `Output`.
+    alpha: [B, 1, R, R], as in `Output`.
+    source_surface: [B, 3, R, R], as in `Batch`, world units.
+    weight: [B, 1, R, R].
     """
     shown = (source_surface != 0).any(1, keepdim=True)
-    # The root of 0 has no slope.
+    # sqrt has an infinite gradient at 0.
     distance = ((place - alpha * source_surface).square().sum(1, keepdim=True) + 1e-8).sqrt()
     return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)
 
 
 def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tensor:
-    """Δ [B, 3N, R, R] on a camera's rays, looked up trilinearly at world points [B, 3, ...]: [B, 3, ...]."""
+    """Δ at points, [B, 3, ...]: trilinear interpolation.
+
+    deformation: [B, 3N, R, R], Δ on the camera's rays.
+    camera: [B, 25].
+    points: [B, 3, ...], world units.
+    """
     rotation, origin, intrinsics = split_camera(camera)
     batch, _, size, _ = deformation.shape
     places = points.flatten(2)
@@ -271,12 +291,12 @@ def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tenso
 
 
 def resized(image: Tensor, size: int) -> Tensor:
-    """An image [B, C, H, W] at a smaller size [B, C, size, size], each pixel the mean of those it covers."""
+    """An image [B, C, H, W] reduced to [B, C, size, size] by area means."""
     return F.interpolate(image, size=(size, size), mode="area")
 
 
 class VggLoss(nn.Module):
-    """Perceptual loss on a VGG-16: weighted absolute differences of its features before each pooling."""
+    """Perceptual loss of a VGG-16: weighted absolute differences of the features before each pooling."""
 
     WIDTHS: Sequence[Sequence[int]] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512))
 
@@ -297,6 +317,7 @@ class VggLoss(nn.Module):
         self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).reshape(1, 3, 1, 1))
 
     def forward(self, image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+        """image, truth [B, 3, H, W] in [0, 1], weight [B, 1, H, W] → scalar."""
         batch = len(image)
         x = (torch.cat([image, truth]) - self.mean) / self.deviation
         total = image.new_zeros(())
@@ -309,7 +330,11 @@ class VggLoss(nn.Module):
 
 
 def load_vgg(path: Path) -> VggLoss:
-    """The loss with the convolutions of a VGG-16 in torchvision's naming (features.0.weight, …), from safetensors."""
+    """Load the loss with the convolutions of a VGG-16.
+
+    path: .safetensors with torchvision's names (features.0.weight, …).
+    Errors: the file cannot be read, or is no VGG-16.
+    """
     try:
         tensors = safetensors.torch.load_file(path)
     except (OSError, SafetensorError) as error:

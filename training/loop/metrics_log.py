@@ -1,4 +1,4 @@
-"""Metrics log: losses and speeds of a run as a CSV file that a resumed run continues, and as TensorBoard events."""
+"""Metrics log: losses and speeds of a run in a CSV file, which a resumed run continues, and TensorBoard events."""
 
 import csv
 from pathlib import Path
@@ -12,9 +12,12 @@ from hidenerf.runtime.files import atomic_path
 
 
 class MetricsLog:
-    """Rows of numbers in `metrics.csv` in a folder; use as a context manager.
+    """Writer of `metrics.csv`; a context manager, which closes the TensorBoard events.
 
-    An existing file is continued. Rows of steps above `step` are dropped, since a resumed run makes them again.
+    folder: of the file. An existing file is continued.
+    step: of the run so far; rows of later steps are dropped, since a resumed run computes them again.
+    tensorboard: whether to write TensorBoard events too.
+    Errors: TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool) -> None:
@@ -34,14 +37,16 @@ class MetricsLog:
             self._events = SummaryWriter(str(folder / "tensorboard"))
 
     def __enter__(self) -> "MetricsLog":
+        """The log itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the TensorBoard events."""
         if self._events is not None:
             self._events.close()
 
     def add(self, row: dict[str, float]) -> None:
-        """Append a row, which has a "step"; a value that no earlier row had becomes a new column."""
+        """Append a row of numbers by column, among them "step". New names become new columns."""
         self._rows.append({name: f"{value:.10g}" for name, value in row.items()})
         columns = list(dict.fromkeys(name for known in self._rows for name in known))
         with atomic_path(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
@@ -53,6 +58,6 @@ class MetricsLog:
                 self._events.add_scalar(name, value, int(row["step"]))
 
     def add_picture(self, picture: NDArray[np.uint8], step: int) -> None:
-        """Show an RGB picture [H, W, 3] in TensorBoard."""
+        """Add an RGB picture [H, W, 3] to the TensorBoard events."""
         if self._events is not None:
             self._events.add_image("samples", picture, step, dataformats="HWC")

@@ -1,6 +1,6 @@
-"""The forward pass of training: the model's own networks, with ray samples jittered and LED's points perturbed.
+"""Training forward pass: the model's networks, with jittered ray samples and perturbed points for LED.
 
-Without noise it computes what `HideNerf.forward` computes; a test holds that.
+Without noise it computes the same as `HideNerf.forward`, which a test checks.
 """
 
 from collections.abc import Callable
@@ -22,11 +22,13 @@ from hidenerf.training.kernels.sampling import plane_features
 
 
 class Noise(NamedTuple):
-    """Amounts as tensors without dimensions on the device, so that a recorded step can be given others.
+    """Amounts of noise, as scalar tensors on the device, so that they can change between replays of a recorded step.
 
-    jitter in [0, 1]: each ray sample moves along its ray within this share of its interval (stratified sampling), and
-    takes the Δ of the interval with it. perturbation: standard deviation, world units, of what is added to the points
-    that LED sees; Δ is added to the unperturbed points (supplement 6.1).
+    jitter: in [0, 1]. Each ray sample moves along its ray within this share of its interval (stratified sampling); its
+        Δ is that of the interval's middle.
+    perturbation: standard deviation, world units, of the noise on the points that LED sees; Δ is added to the points
+        without noise (supplement 6.1).
+    generator: of the random numbers.
     """
 
     jitter: Tensor
@@ -35,10 +37,12 @@ class Noise(NamedTuple):
 
 
 def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest: int = 0) -> tuple[Output, Tensor]:
-    """The networks' output for a batch, in the autocast mode of the caller; rays, points and compositing are FP32.
+    """The model's output for a batch, and Δ [at_rest, 3N, R, R] at rest for the surface loss.
 
-    Second, of the first `at_rest` pairs, the Δ [at_rest, 3N, R, R] on the target's rays for the source's own expression
-    (where the canonical SECC has that). LED sees them in one batch with the others, so that its norms do as well.
+    The networks run in the caller's autocast mode; rays, points and compositing are FP32.
+    noise: None for none.
+    at_rest: number of pairs, the first ones, for which LED also runs with the canonical SECC as driving SECC, on the
+        target's rays. They are in one batch with the others, so that LED's batch norms see both.
     """
     rays = rays_from_camera(batch.camera, model.config.render_size)
     middle, length = ray_points(rays, model.config.samples_per_ray)
@@ -66,16 +70,19 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest
 
 @torch.no_grad()
 def _source_view(model: HideNerf, camera: Tensor, planes: list[Tensor]) -> SourceView:
-    """`HideNerf.source_view`; nothing learns through it."""
+    """`HideNerf.source_view` without gradients."""
     points, length = ray_points(rays_from_camera(camera, model.config.render_size), model.config.samples_per_ray)
-    # Of the points' type: LED's Δ is of autocast's.
+    # Zeros of the points' type, FP32; LED's Δ would have autocast's type.
     still = torch.zeros_like(points).flatten(1, 2)
     _, alpha, place = render(model.renderer, points, length, still, planes)
     return source_view(camera, place, alpha)
 
 
 class _InterpolationInItsOwnType(TorchFunctionMode):
-    """Autocast runs every interpolation in FP32, and all that follows up to the next convolution with it."""
+    """Mode in which F.interpolate keeps its input's type.
+
+    Autocast would run it in FP32, and then everything up to the next convolution too.
+    """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -89,10 +96,12 @@ class _InterpolationInItsOwnType(TorchFunctionMode):
 def render(
     renderer: Renderer, points: Tensor, length: Tensor, deformation: Tensor, planes: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """`rendering.triplane_render_placed` at given points.
+    """`rendering.triplane_render_placed` at given points; returns rendered [B, K, R, R], alpha and place [B, 3, R, R].
 
-    points [B, N, 3, R, R], length [B, 1, R, R], deformation [B, 3N, R, R] → rendered [B, K, R, R], alpha [B, 1, R, R],
-    place [B, 3, R, R].
+    points: [B, N, 3, R, R], world units.
+    length: [B, 1, R, R], of the rays' intervals.
+    deformation: [B, 3N, R, R], Δ.
+    planes: of each level, [B, 3, C, r_l, r_l].
     """
     batch, _, _, size, _ = points.shape
     moved = points + deformation.reshape(points.shape).to(points.dtype)

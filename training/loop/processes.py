@@ -1,4 +1,4 @@
-"""One process per GPU through torchrun: who this process is, and what the processes exchange."""
+"""Training processes: one per GPU, started by torchrun, with broadcasts and averaged gradients."""
 
 import contextlib
 import os
@@ -12,14 +12,19 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's device and rank among `count`; rank 0 writes files and prints."""
+    """This process among all training processes.
+
+    device: of this process.
+    rank: 0 to count - 1; rank 0 writes files and logs.
+    count: of processes.
+    """
 
     device: torch.device
     rank: int = 0
     count: int = 1
 
     def broadcast(self, value: float) -> float:
-        """Rank 0's value, sent to all ranks."""
+        """Rank 0's value, on every rank. value: of this rank."""
         if self.count == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -27,7 +32,7 @@ class Processes:
         return float(shared.item())
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replace every gradient by its mean over the processes, in one transfer."""
+        """Replace the parameters' gradients by their means over all processes, in one transfer."""
         if self.count == 1:
             return
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -40,9 +45,9 @@ class Processes:
 
 @contextlib.contextmanager
 def joined_processes(device: str | None) -> Iterator[Processes]:
-    """The processes that torchrun started, joined; without torchrun this one alone.
+    """Context with the process group that torchrun started; without torchrun it is this process alone.
 
-    device: "cuda" or "cpu"; None takes a GPU where there is one. Each process takes the GPU of its local rank.
+    device: "cuda" or "cpu"; None takes a GPU if there is one. Each process takes the GPU of its local rank.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     count = int(os.environ.get("WORLD_SIZE", "1"))

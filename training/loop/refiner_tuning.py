@@ -34,10 +34,12 @@ SECONDS_BETWEEN_SAVES = 600.0
 
 
 class RefinerPairs(NamedTuple):
-    """What the refine network gets for n pairs, and what it should draw.
+    """Inputs of the refine network for n pairs, and its targets.
 
-    source_image, target [n, 3, S, S], mask, region [n, 1, S, S]: uint8. rendered [n, K, R, R], rendered_alpha
-    [n, 1, R, R]: float16.
+    source_image, target: [n, 3, S, S] uint8.
+    rendered: [n, K, R, R] float16.
+    rendered_alpha: [n, 1, R, R] float16.
+    mask, region: [n, 1, S, S] uint8, as in `Batch`.
     """
 
     source_image: Tensor
@@ -48,16 +50,20 @@ class RefinerPairs(NamedTuple):
     region: Tensor
 
     def chosen(self, index: Tensor) -> "RefinerPairs":
-        """The pairs `index` [B] as float32, pictures in [0, 1]."""
+        """The pairs with the numbers `index` [B] as float32; uint8 becomes [0, 1]."""
         some = (values[index] for values in self)
         return RefinerPairs(*(v.float() / 255 if v.dtype == torch.uint8 else v.float() for v in some))
 
 
 @torch.no_grad()
 def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int) -> RefinerPairs:
-    """Two pairs of each of so many people that this seed draws, either picture the source of the other.
+    """Make two pairs of each of several synthetic people: either picture is the source of the other.
 
-    workers: processes that draw them. Errors: a model whose pictures are not finite, or that has an alignment.
+    model: supplies the refine network's inputs.
+    people: number of people.
+    seed: of the people.
+    workers: processes that draw the pairs.
+    Errors: the model renders values that are not finite, or has an alignment.
     """
     if model.config.alignment != UNALIGNED:
         raise HideNerfError(
@@ -84,7 +90,7 @@ def refiner_pairs(model: HideNerf, people: int, seed: int, workers: int) -> Refi
 
 
 def refiner_inputs(model: HideNerf, batch: Batch) -> RefinerPairs:
-    """What the model's other networks make of a batch. Errors: values that are not finite."""
+    """Run the model's other networks on a batch. Errors: they render values that are not finite."""
     planes = model.appearance(batch.source_image, batch.source_camera)
     deformation = model.deformation(batch.secc_driving, batch.secc_canonical, model.ray_points(batch.camera))
     rendered, alpha = model.renderer(deformation, batch.camera, planes)
@@ -96,6 +102,8 @@ def refiner_inputs(model: HideNerf, batch: Batch) -> RefinerPairs:
 
 
 def _room_for_pairs(config: ModelConfig, count: int) -> RefinerPairs:
+    """Uninitialised pairs, n = count."""
+
     def room(channels: int, size: int, kind: torch.dtype = torch.uint8) -> Tensor:
         return torch.empty(count, channels, size, size, dtype=kind)
 
@@ -105,10 +113,12 @@ def _room_for_pairs(config: ModelConfig, count: int) -> RefinerPairs:
 
 
 class RefinerTuning:
-    """A model whose refine network and ID encoder learn from pairs; its other networks stay as they are.
+    """Trains the refine network and the ID encoder of a model; its other networks do not change.
 
+    model: changed by `step`.
+    pairs: to train on.
     config: only steps, batch_size, learning_rate and its schedule, weight_decay, gradient_clip, ema_decay, seed and the
-    losses of the refined picture are used. Errors: see `step`.
+        losses of the refined image are used.
     """
 
     def __init__(self, model: HideNerf, pairs: RefinerPairs, config: TrainingConfig) -> None:
@@ -124,7 +134,7 @@ class RefinerTuning:
         self.done = 0
 
     def step(self) -> dict[str, float]:
-        """One batch, one step; the value of each term of the loss. Errors: a gradient that is not finite."""
+        """Train on one batch; returns the loss terms by name. Errors: the gradient is not finite."""
         config = self._config
         pairs = self._drawn(self._draws)
         frame, alpha = _refined(self._networks, pairs)
@@ -147,9 +157,10 @@ class RefinerTuning:
 
     @torch.no_grad()
     def tuned(self, original_share: float) -> HideNerf:
-        """A copy of the model with the EMA of its weights over the steps so far, and this share of those before.
+        """A copy of the model with interpolated weights: those before tuning and their EMA so far.
 
-        Between both a network keeps more of what it had learned from other pairs (Wortsman et al. 2022, WiSE-FT).
+        Interpolation keeps more of what the network learned from other pairs (Wortsman et al. 2022, WiSE-FT).
+        original_share: weight of those before tuning, in [0, 1].
         """
         model = copy.deepcopy(self._ema_model)
         networks = _refining(model)
@@ -162,11 +173,13 @@ class RefinerTuning:
         return model
 
     def _drawn(self, draws: torch.Generator) -> RefinerPairs:
+        """A random batch."""
         index = torch.randint(len(self._pairs.target), (self._config.batch_size,), generator=draws)
         return self._pairs.chosen(index)
 
 
 def _refining(model: HideNerf) -> nn.ModuleDict:
+    """The networks of a model that are trained."""
     return nn.ModuleDict({"refiner": model.refiner, "id_encoder": model.id_encoder})
 
 
@@ -179,13 +192,13 @@ def _refined(networks: nn.ModuleDict, pairs: RefinerPairs) -> tuple[Tensor, Tens
 
 
 def train_refiner(tuning: RefinerTuning, save: Callable[[], None]) -> None:
-    """Make all steps; log a line of the loss terms' means every half minute and at the end.
+    """Train for all steps; log the means of the loss terms every 30 seconds and at the end.
 
-    save: is called every ten minutes, at the end and when interrupted, if a step was made.
+    save: called every ten minutes, at the end and on Ctrl-C, if a step was made.
     """
     steps = tuning.steps
     sums: dict[str, float] = defaultdict(float)
-    first, told, saved = 0, time.monotonic(), time.monotonic()
+    first, logged, saved = 0, time.monotonic(), time.monotonic()
 
     def save_step() -> None:
         logger.info(f"saving step {tuning.done} …")
@@ -197,14 +210,14 @@ def train_refiner(tuning: RefinerTuning, save: Callable[[], None]) -> None:
             for name, value in tuning.step().items():
                 sums[name] += value
             now, count = time.monotonic(), tuning.done - first
-            if now - told >= SECONDS_BETWEEN_LINES or tuning.done == steps:
+            if now - logged >= SECONDS_BETWEEN_LINES or tuning.done == steps:
                 means = " ".join(f"{name} {total / count:.4f}" for name, total in sums.items())
-                logger.info(f"step {tuning.done} of {steps}, {(now - told) / count:.2f} s each | {means}")
+                logger.info(f"step {tuning.done} of {steps}, {(now - logged) / count:.2f} s each | {means}")
                 sums.clear()
-                first, told = tuning.done, now
+                first, logged = tuning.done, now
             if now - saved >= SECONDS_BETWEEN_SAVES and tuning.done < steps:
                 save_step()
-                saved = told = time.monotonic()
+                saved = logged = time.monotonic()
     except KeyboardInterrupt:
         if tuning.done > 0:
             save_step()

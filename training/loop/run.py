@@ -1,4 +1,4 @@
-"""Training run: sets up the trainer and the image pairs from options, and trains for one session."""
+"""Training run: makes the trainer and the source of image pairs from options, and trains for one session."""
 
 import os
 from contextlib import ExitStack
@@ -25,17 +25,22 @@ from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions, train
 from hidenerf.training.loop.state import load_state
 from hidenerf.training.loop.trainer import PairSource, Trainer
 
+# Rows of the sample picture.
 SHOWN_PAIRS = 6
 
 
 @dataclass(frozen=True)
 class PairOptions:
-    """Where image pairs come from.
+    """Options of the source of image pairs.
 
-    clips: folder of prepared clips; None for synthetic pairs alone. synthetic_share: of the pairs, with clips.
-    workers: processes that make pairs, for each GPU; None is its share of the cores. capacity: pairs kept on the GPU.
-    warm_up: pairs to wait for before the first step. skins: folder of prepared stills, whose skin some synthetic heads
-    get. skin_share: how many of them, 0 to 1. augment: frame real sources, and expose real pairs, anew.
+    clips: folder of prepared clips; None for synthetic pairs alone.
+    synthetic_share: share of synthetic pairs, with clips.
+    workers: processes that make pairs, for each GPU; None takes the GPU's share of the cores.
+    capacity: largest number of pairs kept on the GPU.
+    warm_up: number of pairs to wait for before the first step.
+    skins: folder of prepared stills whose skin some synthetic heads get.
+    skin_share: share of synthetic heads that get such a skin.
+    augment: whether to augment real pairs, see `ChangedPairs`.
     """
 
     clips: Path | None
@@ -64,14 +69,14 @@ def run_session(
 ) -> None:
     """Train for one session, in all processes that torchrun started.
 
-    output: the run's folder.
-    resume: the folder of a saved run to go on with.
-    start: a model whose weights to begin with.
-    grown_from: the model that `start` has grown from, if it has new parts.
-    vgg: VGG-16 for the perceptual loss (.safetensors).
+    output: folder of the run.
+    resume: folder of a saved run to continue; None starts a new one.
+    start: model with the initial weights; None takes random ones.
+    grown_from: the model that `start` was grown from, if it has new parts.
+    vgg: file of a VGG-16 for the perceptual loss, .safetensors.
     device: "cuda" or "cpu"; None takes a GPU if there is one.
     triton: whether to use our Triton kernels on a GPU.
-    Errors: no clips, an output that cannot be written, a run of another model, a Triton kernel that does not run.
+    Errors: no clips, the output cannot be written, a run of another model, a Triton kernel does not run.
     """
     prepared = None if pair_options.clips is None else read_clips(pair_options.clips, model_config)
     require_writable_parent(output / STATE_FOLDER)

@@ -1,4 +1,4 @@
-"""Sample picture: what a model makes of a few pairs."""
+"""Sample picture: a model's output for a few pairs, to watch a run by."""
 
 import numpy as np
 import torch
@@ -11,7 +11,10 @@ from hidenerf.training.data.batch import Batch
 
 
 def sample_grid(batch: Batch, output: Output) -> NDArray[np.uint8]:
-    """One row a pair: source, driving, driving SECC, rendered, refined, and twice the error, [B·S, 6·S, 3] RGB."""
+    """Sample picture [B · S, 6 · S, 3] RGB; a row a pair: source, target, driving SECC, rendered, refined, error × 2.
+
+    batch: B pairs. output: of the model for them.
+    """
     size = batch.target.shape[-1]
 
     def enlarged(picture: Tensor) -> Tensor:

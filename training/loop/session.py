@@ -1,4 +1,4 @@
-"""Training session: the steps that one process makes between start and stop, with log lines and saved states."""
+"""Training session: one process's steps between start and stop, with log lines and saved states."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, Ph
 
 logger = logging.getLogger(__name__)
 
-# With several processes, the number of steps between broadcasts of the clock, for which all GPUs have to wait.
+# Steps from one broadcast of the clock to the next, with several processes; all GPUs wait for a broadcast.
 STEPS_BETWEEN_CLOCKS = 8
 STATE_FOLDER = "run"
 SAMPLES_NAME = "samples.png"
@@ -27,8 +27,13 @@ SAMPLES_NAME = "samples.png"
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """stop_after: the session's length. report_every, save_every: from one line of figures, one saved state, to the
-    next. All seconds. tensorboard: whether to write its events, too."""
+    """Options of a session.
+
+    stop_after: length, seconds.
+    report_every: time from one log line to the next, seconds.
+    save_every: time from one saved state to the next, seconds.
+    tensorboard: whether to write TensorBoard events too.
+    """
 
     stop_after: float = math.inf
     report_every: float = 15.0
@@ -37,11 +42,14 @@ class SessionOptions:
 
 
 def train(trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, options: SessionOptions) -> None:
-    """Train until the run's progress is 1 or the session's time is up, whichever comes first.
+    """Train until the run is complete or the session's time is over.
 
-    pairs: where batches come from. shown: the pairs of the sample picture. out: the run's folder. At every report a
-    line is logged and a row appended to `out`/metrics.csv; at every save, at the end and when interrupted, the state is
-    saved in `out`/run and the sample picture in `out`/samples.png. Only rank 0 logs and writes.
+    Every report_every seconds a line is logged and a row appended to `out`/metrics.csv. Every save_every seconds, at
+    the end and after an error or Ctrl-C, the state is saved in `out`/run and the sample picture in `out`/samples.png.
+    Only rank 0 logs and writes.
+    pairs: source of the batches.
+    shown: pairs of the sample picture.
+    out: folder of the run.
     """
     main = trainer.processes.rank == 0
     with MetricsLog(out, trainer.step, options.tensorboard and main) as log:
@@ -56,18 +64,18 @@ def train(trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, options:
                 now = begun + trainer.seconds - before
                 if now - reported >= options.report_every:
                     reported = now
-                    session.report()
+                    session.log_means()
                 if now - saved >= options.save_every:
                     saved = now
                     session.save()
         finally:
-            # Also after Ctrl-C and an error, so that no training is lost.
-            session.report()
+            # After an error or Ctrl-C too, so that no training is lost.
+            session.log_means()
             session.save()
 
 
 class _Session:
-    """Steps, and the sums of their loss terms since the last report."""
+    """Steps of a session, with the sums of their loss terms since the last log line."""
 
     def __init__(self, trainer: Trainer, pairs: PairSource, shown: Batch, out: Path, log: MetricsLog) -> None:
         self.trainer, self.pairs, self.shown, self.out, self.log = trainer, pairs, shown, out, log
@@ -78,12 +86,13 @@ class _Session:
         self.first_step, self.since = trainer.step, time.monotonic()
 
     def step(self) -> None:
+        """Make one step and add its loss terms to the sums."""
         for name, value in self.trainer.train_step(self.pairs, self.clock).items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
             self.counts[name] = self.counts.get(name, 0) + 1
 
-    def report(self) -> None:
-        """Log the means since the last report, as a line and as a row."""
+    def log_means(self) -> None:
+        """Log the means since the last call, as a line and as a row of the metrics log."""
         trainer = self.trainer
         phases = self.clock.take()
         now = time.monotonic()
@@ -106,14 +115,14 @@ class _Session:
         self.first_step, self.since = trainer.step, now
 
     def save(self) -> None:
-        """Recalibrate the EMA's batch norms, write the sample picture and save the run; rank 0 only."""
+        """Recalibrate the EMA's batch norms, write the sample picture and save the run; only on rank 0."""
         trainer = self.trainer
         if not self.main:
             return
         began = time.monotonic()
         batches = (self.pairs.sample(trainer.config.batch_size) for _ in range(RECALIBRATION_BATCHES))
         recalibrate(trainer.ema, batches, trainer.autocast())
-        # cuDNN's search for the fastest kernels would take longer than this one forward pass.
+        # cuDNN's search for the fastest kernels takes longer than this single forward pass.
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
             output, _ = training_forward(trainer.ema, self.shown, None)
         picture = sample_grid(self.shown, output)
@@ -127,6 +136,7 @@ class _Session:
 
 
 def _line(row: dict[str, float], progress: float) -> str:
+    """Log line of a row of the metrics log."""
     phases = " ".join(f"{name[:-3]} {value:.1f}" for name, value in row.items() if name.endswith("_ms"))
     losses = list(row)[list(row).index("skipped") + 1 :]
     terms = " ".join(f"{name} {row[name]:.4f}" for name in losses if not name.endswith("_ms"))

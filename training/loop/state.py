@@ -1,8 +1,8 @@
-"""Training state: a run on disk, one folder with the checkpoint so far and all that is needed to resume.
+"""Training state: a folder with a run's checkpoint so far and all that is needed to resume the run.
 
-`checkpoint.safetensors` is the EMA of the weights, a checkpoint as any other, its weights rounded to FP16;
-`state-K.safetensors` hold the rest in parts of at most 15.5 MiB: weights in FP32, the optimisers' moments in BF16.
-A resumed run goes on as if it had not been interrupted, within the rounding of the moments.
+`checkpoint.safetensors` is a checkpoint with the EMA of the weights in FP16. `state-K.safetensors` hold the rest in
+parts of at most 15.5 MiB: weights in FP32, the optimisers' moments in bfloat16. A resumed run continues as if it had
+not been interrupted, up to the rounding of the moments.
 """
 
 import copy
@@ -24,13 +24,14 @@ from hidenerf.training.loop.trainer import Trainer
 STATE_FORMAT = "hidenerf-training-state"
 STATE_VERSION = "2"
 CHECKPOINT_NAME = "checkpoint.safetensors"
+# Largest size of a part, bytes.
 PART_BYTES = 31 << 19
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def save_state(trainer: Trainer, folder: Path) -> None:
-    """Write the run; the folder's earlier content is replaced at once."""
+    """Save a run in a folder, whose earlier content is replaced atomically."""
     tensors = {f"model.{name}": tensor for name, tensor in trainer.model.state_dict().items()}
     tensors |= _moments("optimizer", trainer.model, trainer.optimizer)
     if trainer.discriminators is not None:
@@ -61,15 +62,16 @@ def save_state(trainer: Trainer, folder: Path) -> None:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What a saved run says of itself: step, seconds, skipped, config, …"""
+    """Metadata of a saved run: step, seconds, skipped, config, … Errors: the folder has no saved run."""
     run: dict[str, Any] = json.loads(_part_metadata(folder / "state-0.safetensors")["run"])
     return run
 
 
 def load_state(trainer: Trainer, folder: Path) -> None:
-    """Put a saved run into a trainer of the same model.
+    """Load a saved run into a trainer of the same model.
 
-    Discriminators that the run did not have yet start untrained; those it had are left out if the trainer has none.
+    If the run has no discriminators yet, the trainer's start untrained. If the trainer has none, the run's are ignored.
+    Errors: no saved run, a damaged one, a run of another model.
     """
     first = _part_metadata(folder / "state-0.safetensors")
     run = json.loads(first["run"])
@@ -99,11 +101,12 @@ def load_state(trainer: Trainer, folder: Path) -> None:
     if trainer.processes.rank == 0 and saved.shape == trainer.noise.generator.get_state().shape:
         trainer.noise.generator.set_state(saved)
     else:
-        # Another rank, or another kind of device than the run was on: any fresh numbers will do.
+        # On another rank or kind of device the saved state does not apply; new random numbers are as good.
         trainer.noise.generator.manual_seed(trainer.config.seed + (trainer.processes.rank << 32) + trainer.step)
 
 
 def _part_metadata(path: Path) -> dict[str, str]:
+    """Metadata of one part of a saved run. Errors: no such file, damage, another format or version."""
     if not path.is_file():
         raise HideNerfError(f"{path}: no such file, so there is no run to resume; give the folder of a saved run.")
     try:
@@ -117,7 +120,7 @@ def _part_metadata(path: Path) -> dict[str, str]:
 
 
 def fp16_weights(model: HideNerf) -> HideNerf:
-    """A copy whose weights are FP16; running statistics keep their type, since variances may be far from 1."""
+    """A copy of a model with FP16 weights; running statistics stay FP32, since variances may exceed FP16's range."""
     rounded = copy.deepcopy(model)
     for parameter in rounded.parameters():
         parameter.data = parameter.data.to(torch.float16)
@@ -125,7 +128,7 @@ def fp16_weights(model: HideNerf) -> HideNerf:
 
 
 def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """Parts in the order of the tensors, none above PART_BYTES unless a single tensor is."""
+    """Split tensors, in their order, into parts of at most PART_BYTES, or of a single larger tensor."""
     parts: list[dict[str, Tensor]] = [{}]
     filled = 0
     for name, tensor in tensors.items():
@@ -138,15 +141,17 @@ def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix and a dot, without it."""
     return {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 def _steps_of(optimizer: torch.optim.Optimizer) -> int:
-    """How many steps an AdamW has made; all its parameters have made the same number."""
+    """Number of steps of an AdamW; it is the same for all its parameters."""
     return max((int(state["step"]) for state in optimizer.state.values()), default=0)
 
 
 def _moments(prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An AdamW's moments by name, in bfloat16."""
     return {
         f"{prefix}.{kind}.{name}": optimizer.state[parameter][kind].to(torch.bfloat16)
         for name, parameter in network.named_parameters()
@@ -158,10 +163,11 @@ def _moments(prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer) 
 def _restore_moments(
     prefix: str, network: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], steps: int
 ) -> None:
+    """Set an AdamW's moments from saved ones; missing ones become 0."""
     names = {parameter: name for name, parameter in network.named_parameters()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            # Fused AdamW wants each moment laid out in memory as its weight, and its count beside it.
+            # Fused AdamW requires moments in the weight's memory format, and the step count on the weight's device.
             state = {kind: torch.zeros_like(parameter, memory_format=torch.preserve_format) for kind in _MOMENTS}
             for kind, moment in state.items():
                 name = f"{prefix}.{kind}.{names[parameter]}"

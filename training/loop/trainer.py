@@ -39,25 +39,28 @@ from hidenerf.training.loop.network import Noise, training_forward
 from hidenerf.training.loop.processes import Processes
 
 RECALIBRATION_BATCHES = 16
+# Eager steps of each kind before it is recorded as CUDA graphs.
 STEPS_BEFORE_RECORDING = 3
 DISCRIMINATOR_GRADIENT_CLIP = 10.0
 # Share of the pairs for which LED also runs with the source's own expression, for `surface_loss`.
 REST_SHARE = 0.25
 
-# A loss of an image, its truth and the weights by pixel.
+# A loss of image, truth and weights by pixel.
 ImageLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-# A term of the loss by name, its weight, and its value.
+# A loss term: name, weight, value.
 WeightedTerm = tuple[str, float, Tensor]
 
 
 class PairSource(Protocol):
     """A source of batches, such as `replay.PairReplay`."""
 
-    def sample(self, batch_size: int) -> Batch: ...
+    def sample(self, batch_size: int) -> Batch:
+        """A batch of so many pairs, on the source's device."""
+        ...
 
 
 class PhaseClock:
-    """Measures how long each phase of a step takes on the device, without making the host wait for it."""
+    """Measures the time of each phase of a step on the device, without synchronising host and device in each step."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -65,7 +68,7 @@ class PhaseClock:
         self._steps = 0
 
     def mark(self, phase: str) -> None:
-        """Begin a phase; "data" begins a step, and time in "pause" is not counted."""
+        """Begin a phase. "data" begins a step; the time of "pause" is not counted."""
         if self._cuda:
             event = torch.cuda.Event(enable_timing=True)
             event.record()
@@ -75,7 +78,7 @@ class PhaseClock:
         self._steps += phase == "data"
 
     def take(self) -> dict[str, float]:
-        """Mean milliseconds per step of each phase since the last call."""
+        """Mean time of each phase a step since the last call, milliseconds; waits for the device."""
         self.mark("end")
         if self._cuda:
             torch.cuda.synchronize()
@@ -93,7 +96,7 @@ class PhaseClock:
 
 
 class Discriminators:
-    """The one for refined images and the one for rendered ones, with their optimiser."""
+    """The discriminators of refined and of rendered images, with their optimiser."""
 
     def __init__(self, model_config: ModelConfig, learning_rate: float, device: torch.device) -> None:
         self.networks = nn.ModuleDict(
@@ -107,14 +110,18 @@ class Discriminators:
         )
 
     def logits(self, images: dict[str, Tensor], camera: Tensor) -> dict[str, Tensor]:
-        """Images by network name → logits [B] by network name."""
+        """Logits [B] of images [B, 3, H, W], by network name. camera: [B, 25]."""
         return {name: self.networks[name](image, camera) for name, image in images.items()}
 
 
 class Trainer:
-    """The state of a run. `train_step` advances it by one batch; `loop.state` saves and restores it.
+    """State of a training run. `train_step` advances it by one batch; `loop.state` saves and restores it.
 
-    initial: a model of the same sizes whose weights the run begins with, instead of random ones.
+    model_config: sizes of the model.
+    config: of the run.
+    processes: that train together; one device each.
+    vgg: for the perceptual loss; None takes `structure_loss`.
+    initial: a model of these sizes with the initial weights; None takes random ones.
     """
 
     def __init__(
@@ -154,20 +161,22 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """How much of the run is done, in [0, 1]."""
+        """Share of the run that is over, in [0, 1]."""
         done = self.step / self.config.steps if self.config.steps else self.seconds / self.config.seconds
         return min(done, 1.0)
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """bfloat16 for the networks on a GPU; single precision on a CPU."""
+        """Context in which networks run in bfloat16 on a GPU; on a CPU they run in FP32."""
         kind = self.processes.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda")
 
     def train_step(self, pairs: PairSource, clock: PhaseClock) -> dict[str, Tensor]:
-        """Train on one batch; returns the value of each loss term, on the device and valid until the next step.
+        """Train on one batch; returns the loss terms by name, on the device, valid until the next step.
 
-        A network whose gradient is not finite keeps its weights and moments; `skipped` counts that of the generator.
-        Nothing here waits for the GPU.
+        If a gradient is not finite, that optimiser's step is skipped; `skipped` counts this for the generator. The host
+        does not wait for the GPU.
+        pairs: source of the batch.
+        clock: measures the phases.
         """
         config, progress = self.config, self.progress
         clock.mark("data")
@@ -194,17 +203,17 @@ class Trainer:
         return terms
 
     def trained_parameters(self) -> list[nn.Parameter]:
-        """Those of the generator and, if there are any, of the discriminators."""
+        """Parameters of the generator, and of the discriminators if there are any."""
         others = self.discriminators.networks.parameters() if self.discriminators is not None else ()
         return [*self.model.parameters(), *others]
 
     def _phases(self, batch: Batch, terms: Terms, adversarial: bool, penalty: bool) -> Iterator[str]:
-        """Leave the gradients of one batch in the parameters, and the loss terms in `terms`."""
+        """Phases of a step, for `run_phases`: set the parameters' gradients and add the loss terms to `terms`."""
         yield "forward"
         with self.autocast():
             at_rest = math.ceil(REST_SHARE * len(batch.camera)) if self.config.losses.surface > 0 else 0
             output, deformation_at_rest = training_forward(self.model, batch, self.noise, at_rest)
-        # The truths' memory format: the losses read images and truths together.
+        # The losses read images and truths together, so both get the same memory format.
         shown = {"refined": output.frame, "rendered": output.rendered[:, :3]}
         images = {name: one.to(torch.float32, memory_format=torch.contiguous_format) for name, one in shown.items()}
         size = output.rendered.shape[-1]
@@ -230,6 +239,7 @@ class Trainer:
         truths: dict[str, Tensor],
         terms: Terms,
     ) -> Tensor:
+        """Weighted sum of the loss terms but the adversarial one; adds the terms to `terms`."""
         weights = self.config.losses
         weight = pixel_weights(batch.mask, batch.region, weights.head, weights.region)
         size = output.rendered.shape[-1]
@@ -255,6 +265,7 @@ class Trainer:
         return torch.stack([factor * value for _, factor, value in weighted]).sum()
 
     def _adversarial_loss(self, images: dict[str, Tensor], camera: Tensor, terms: Terms) -> Tensor:
+        """Weighted adversarial loss of the generator; adds its terms to `terms`."""
         assert self.discriminators is not None
         with _frozen(self.discriminators.networks), self.autocast():
             logits = self.discriminators.logits(images, camera)
@@ -265,6 +276,7 @@ class Trainer:
     def _discriminator_loss(
         self, reals: dict[str, Tensor], fakes: dict[str, Tensor], camera: Tensor, penalty: bool, terms: Terms
     ) -> Tensor:
+        """Loss of the discriminators; adds its terms to `terms`. penalty: whether to add R1."""
         assert self.discriminators is not None
         config, networks = self.config, self.discriminators.networks
         with self.autocast():
@@ -275,18 +287,18 @@ class Trainer:
         total = torch.stack(list(values.values())).sum()
         if penalty:
             for name, image in reals.items():
-                # Computed only every r1_interval steps, so multiplied by r1_interval.
+                # Lazy regularisation: computed every r1_interval steps, so multiplied by r1_interval.
                 gamma = config.r1_weight * image.shape[-1] ** 2 / len(image) * config.r1_interval
                 total = total + gamma * r1_penalty(networks[name], image, camera)  # type: ignore[arg-type]
         return total
 
     def _apply(self, optimizer: torch.optim.AdamW, network: nn.Module, clip: float, rate: float) -> Tensor:
-        """One step of an optimiser from the gradients, unless they are not finite; 1 if they are not, else 0."""
+        """Step an optimiser, unless the gradients are not finite; returns 1 if they are not, else 0, on the device."""
         parameters = list(network.parameters())
         self.processes.average_gradients(parameters)
         norm = clip_grad_norm_(parameters, clip, foreach=True)
         broken = (~torch.isfinite(norm)).float()
-        # As GradScaler does: the fused optimiser then skips the step on the device, and the host need not wait.
+        # As GradScaler does: the fused optimiser skips the step on the device, without synchronising with the host.
         optimizer.grad_scale, optimizer.found_inf = None, broken  # type: ignore[attr-defined]
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -295,7 +307,7 @@ class Trainer:
 
 
 class _Recorder:
-    """Runs each kind of step eagerly a few times, then records it as CUDA graphs and replays them."""
+    """Runs each kind of step eagerly STEPS_BEFORE_RECORDING times, then records it as CUDA graphs and replays them."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
@@ -304,6 +316,7 @@ class _Recorder:
         self._stream = torch.cuda.Stream(trainer.processes.device)
 
     def run(self, phases: Phases, kind: object, batch: Batch, mark: Callable[[str], None]) -> Terms:
+        """Run the phases on a batch. kind: of the step; steps of a kind share graphs. mark: see `run_phases`."""
         if kind in self._recorded:
             return self._recorded[kind](batch, mark)
         self._runs[kind] = self._runs.get(kind, 0) + 1
@@ -323,9 +336,13 @@ class _Recorder:
 def image_terms(
     name: str, image: Tensor, truth: Tensor, weight: Tensor, weights: LossWeights, perceptual: ImageLoss
 ) -> list[WeightedTerm]:
-    """The loss terms of the image called `name`, "refined" or "rendered".
+    """Loss terms of one image.
 
-    image, truth: float32 [B, 3, H, W]. weight: by pixel, [B, 1, H, W]. perceptual: `structure_loss` or a VGG's.
+    name: "refined" or "rendered", in the terms' names.
+    image, truth: [B, 3, H, W] float32 in [0, 1].
+    weight: [B, 1, H, W], by pixel.
+    weights: of the terms.
+    perceptual: `structure_loss` or a VGG's.
     """
     arguments = image, truth, weight
     terms = [
@@ -341,16 +358,18 @@ def image_terms(
 
 
 def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
-    """Update the EMA with the network's weights after step `step`; the decay rises to config.ema_decay at first."""
+    """Update the EMA with the network's weights. step: from 0; the decay rises with it up to config.ema_decay."""
     update = get_ema_multi_avg_fn(min(config.ema_decay, (1 + step) / (10 + step)))
     update(list(ema.parameters()), list(network.parameters()), step)
 
 
 @torch.no_grad()
 def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
-    """Recompute the running statistics of all batch norms as plain means over these batches.
+    """Recompute the running statistics of all batch norms as plain means over batches.
 
-    The statistics of the trained weights do not fit the EMA of the weights, which has made no forward pass.
+    The EMA of the weights makes no forward passes in training, so it has no statistics of its own.
+    model: the EMA.
+    autocast: context of the forward passes.
     """
     with new_statistics(model):
         for batch in batches:
@@ -360,7 +379,7 @@ def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.
 
 @contextlib.contextmanager
 def new_statistics(network: nn.Module) -> Iterator[None]:
-    """Context in which forward passes recompute the running statistics of all batch norms; ends in evaluation mode."""
+    """Context in which forward passes recompute all batch norms' running statistics; ends in evaluation mode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -376,7 +395,7 @@ def new_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
-    """Factor on the learning rate at a progress in [0, 1]: a linear rise, then the schedule."""
+    """Factor on the learning rate: a linear rise, then the schedule. progress: of the run, in [0, 1]."""
     rise = min(1.0, (progress + 1e-3) / config.warm_up) if config.warm_up > 0 else 1.0
     if config.schedule == "constant":
         return rise
@@ -385,7 +404,7 @@ def learning_rate_factor(config: TrainingConfig, progress: float) -> float:
 
 
 def optimizer_of(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW; only weights of layers decay, not biases and norms."""
+    """AdamW with weight decay on the weights of layers, not on biases and norms."""
     trained = list(parameters)
     weights = [p for p in trained if p.ndim > 1]
     others = [p for p in trained if p.ndim <= 1]
@@ -395,7 +414,7 @@ def optimizer_of(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> 
 
 @contextlib.contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Let gradients pass through a network without reaching its weights."""
+    """Context in which gradients pass through a network but are not computed for its weights."""
     network.requires_grad_(False)
     try:
         yield

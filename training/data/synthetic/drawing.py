@@ -17,23 +17,28 @@ Rows = NDArray[np.uint8]
 
 
 class PairDrawing:
-    """Processes that draw pairs into rows of a `PairLayout`. A context manager; leaving it ends them."""
+    """Processes that draw pairs into rows of a `PairLayout`. A context manager; leaving it ends them.
+
+    image_size: S. secc_size: Q. seccs: what the SECCs show. processes: their number.
+    """
 
     def __init__(self, image_size: int, secc_size: int, seccs: SeccChoice, processes: int) -> None:
         draw = partial(draw_row, image_size=image_size, secc_size=secc_size, seccs=seccs)
         self._workers = WorkerProcesses[Rows](draw, processes, "draws pairs")
 
     def __enter__(self) -> "PairDrawing":
+        """Start the processes."""
         self._workers.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the processes."""
         self._workers.__exit__(kind, error, trace)
 
     def rows(self, batches: Iterable[Sequence[Pair]]) -> Iterator[Rows]:
-        """Rows [n, bytes] of each batch of n pairs; the next batch is drawn while one is used."""
+        """Rows [n, bytes] uint8 of each batch of n pairs; the next batch is drawn while one is used."""
         waiting: list[list[Callable[[], Rows]]] = []
         for pairs in batches:
             waiting.append([self._workers.submit(pair) for pair in pairs])
@@ -44,7 +49,7 @@ class PairDrawing:
 
 
 def draw_row(pair: Pair, image_size: int, secc_size: int, seccs: SeccChoice) -> Rows:
-    """The row [bytes] of a pair."""
+    """The row [bytes] uint8 of a pair. image_size: S. secc_size: Q."""
     mesh = load_head_mesh()
     layout, rasteriser = _tools(image_size, secc_size, seccs)
     row = np.zeros(layout.bytes, np.uint8)

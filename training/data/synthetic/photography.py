@@ -1,4 +1,4 @@
-"""What a camera does to a picture: grading, blur, noise and JPEG, for batches of cut-out heads on their device."""
+"""Synthetic camera: grading, blur, noise and JPEG of batches of cut-out heads, on their device."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The noise of all pictures is cut out of one, so that it depends on nothing but where.
+# The noise of all pictures is cut out of one tile of this side, so that it depends on its position alone.
 _NOISE_SIZE = 512
 _BLUR_REACH = 2
 _BLOCK = 8
@@ -26,7 +26,7 @@ _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, 
 
 
 class Camera:
-    """Takes pictures on one device; what it does depends on the settings alone, and on no batch."""
+    """Applies camera settings to pictures on one device; each result depends on its own picture and settings alone."""
 
     def __init__(self, device: torch.device) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -44,10 +44,11 @@ class Camera:
         self._steps = steps.reshape(3, 1, _BLOCK, 1, _BLOCK).to(device)
 
     def take(self, color: Tensor, mask: Tensor, settings: dict[str, Tensor]) -> Tensor:
-        """Cut-out pictures [n, 3, S, S] in [0, 1] over black with masks [n, 1, S, S], as a camera would show them.
+        """Pictures [n, 3, S, S] with the camera's effects; black where the mask is 0.
 
-        settings [n, size]: see `photo_settings.PHOTO_SIZES`. S is a multiple of 8. What is 0 in the
-        mask stays black.
+        color: [n, 3, S, S] in [0, 1], over black. S is a multiple of 8.
+        mask: [n, 1, S, S] in [0, 1].
+        settings: [n, size] by name, see `photo_settings.PHOTO_SIZES`.
         """
         setting = {name: values[..., None, None] for name, values in settings.items()}
         share = mask.clamp_min(1e-3)

@@ -1,4 +1,4 @@
-"""Image pairs in the device's memory, of which batches are drawn while new ones take the place of the oldest."""
+"""Image-pair pool: pairs in the device's memory; batches are drawn while new pairs replace the oldest."""
 
 import contextlib
 import threading
@@ -17,10 +17,15 @@ _CHUNK = 32
 
 
 class ImagePairPool:
-    """Room for image pairs, filled in chunks of `chunk` by one thread and drawn from by another.
+    """Pool of image pairs; one thread fills it in chunks of `chunk`, another draws from it.
 
-    Each image pair makes two training pairs, since either picture may be the source. capacity: pairs kept at most; each
-    takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of two pictures. seed: of the random draws. seccs: those of the pairs.
+    Each image pair makes two training pairs, since either picture may be the source.
+    config: of the model.
+    device: of the pool.
+    capacity: largest number of training pairs; each takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of two pictures.
+    seed: of the draws.
+    seccs: what the SECCs show.
+    Errors: too small a capacity.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which triangle each pixel sees, by OpenCV's z-buffer."""
+"""Rasteriser: the triangle that each pixel sees, by OpenCV's z-buffer."""
 
 import math
 
@@ -16,14 +16,18 @@ _FOV = math.radians(30)
 
 
 class Rasteriser:
-    """Rasterises one set of triangles into square pictures of one size; keeps its buffers from call to call."""
+    """Rasterises one set of triangles into square pictures of one size; reuses its buffers.
+
+    triangles: [F, 3].
+    size: side of the pictures, pixels.
+    """
 
     def __init__(self, triangles: Integers, size: int) -> None:
         self.triangles = triangles
         self.size = size
         count = len(triangles)
         self._corners = np.arange(3 * count, dtype=np.int32).reshape(-1, 3)
-        # Interpolating these tells the triangle and the place in it; the half makes rounding down exact.
+        # Corner colours that encode triangle number and barycentric weights; with 0.5 added, rounding down is exact.
         code = np.full((count, 3, 3), 0.5, np.float32)
         code[..., 0] += np.arange(1, count + 1)[:, None]
         code[:, 0, 1] += 255
@@ -41,11 +45,14 @@ class Rasteriser:
         triangle: NDArray[np.int16],
         barycentric: NDArray[np.uint8],
     ) -> None:
-        """Rasterise vertices [V, 3] through a camera [25] into the last two arguments.
+        """Rasterise a mesh into `triangle` and `barycentric`.
 
-        drawn: numbers of the triangles to draw; those below `two_sided_from` only where they face the camera.
-        triangle [size, size]: 1 + the number of the nearest triangle, 0 where there is none. barycentric
-        [2, size, size]: weights of its first two corners in 1/255.
+        vertices: [V, 3], world units.
+        camera: [25].
+        drawn: [n], numbers of the triangles to draw.
+        two_sided_from: triangles below this number are drawn only if they face the camera.
+        triangle: [size, size] int16, receives 1 + the number of the nearest triangle, 0 without one.
+        barycentric: [2, size, size] uint8, receives the weights of its first two corners times 255.
         """
         seen = to_rasteriser(vertices, camera)
         corners = seen[self.triangles[drawn]]

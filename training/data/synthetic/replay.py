@@ -1,4 +1,4 @@
-"""Synthetic pairs for training, made in the background."""
+"""Pair replay: a pool of synthetic pairs for training, made in the background."""
 
 import contextlib
 import ctypes
@@ -37,11 +37,18 @@ _STOP_SECONDS = 10.0
 
 
 class PairReplay(ImagePairPool):
-    """A pool of synthetic pairs that worker processes and the device keep making, for `sample` to draw from.
+    """A pool of synthetic pairs that worker processes and the device keep filling; `sample` draws from it.
 
-    workers: processes, one CPU core each. Different seeds make different pairs. Which pairs a seed draws depends on how
-    fast they were made; what a pair looks like does not. skins: real people among those made up. A context manager;
+    The pairs depend on the seed alone; which of them a batch draws depends on the speed too. It is a context manager;
     leaving it ends the workers.
+    config: of the model.
+    device: of the pool and the painter.
+    capacity: largest number of training pairs in the pool.
+    workers: processes, one CPU core each.
+    seed: of the pairs and draws.
+    seccs: what the SECCs show.
+    skins: portraits, whose skin some of the heads get.
+    Errors: no workers, too small a capacity.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class PairReplay(ImagePairPool):
         self._refilling = threading.Thread(target=self._refill, name="pair replay", daemon=True)
 
     def __enter__(self) -> "PairReplay":
+        """Start the workers and the thread that fills the pool."""
         try:
             with one_thread_a_process():
                 for worker in self._workers:
@@ -96,6 +104,7 @@ class PairReplay(ImagePairPool):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop that thread and end the workers."""
         self._stopped.set()
         self._refilling.join()
         self._end_workers()
