@@ -1,4 +1,4 @@
-"""Short equal runs of the model with one thing changed each: the paper's ablations (§4.4) and some of ours."""
+"""Ablation variants: short equal training runs with one change each, the paper's ablations (§4.4) and some of ours."""
 
 import dataclasses
 import logging
@@ -28,18 +28,28 @@ from hidenerf.training.loop.trainer import RECALIBRATION_BATCHES, PairSource, Ph
 logger = logging.getLogger(__name__)
 
 FULL = "full"
+# People of the contact sheet.
 SHOWN = 6
+# Largest number of pairs in the pool, and pairs to wait for before the first step.
 CAPACITY, WARM_UP = 8192, 1024
-# Steps from which on cuDNN's search for the fastest kernels is worth the half minute that it takes.
+# Runs with at least this many steps let cuDNN search for its fastest kernels, which takes half a minute.
 STEPS_WORTH_A_SEARCH = 2000
 SURFACE_WEIGHT = 10.0
 
+# Values by name, one a person.
 Figures = dict[str, list[float]]
 
 
 class Variant(NamedTuple):
-    """what: the change, in words. source_camera: whether volumes are looked up through the source's camera (Eq. 1).
-    losses: those it is trained with."""
+    """One variant of a preset.
+
+    what: the change, in words.
+    config: of the model.
+    seccs: what the SECCs of its pairs show.
+    source_camera: whether feature volumes are sampled through the source's camera (Eq. 1); otherwise through the
+        canonical one.
+    losses: loss weights of its training.
+    """
 
     what: str
     config: ModelConfig
@@ -49,7 +59,13 @@ class Variant(NamedTuple):
 
 
 class Length(NamedTuple):
-    """How long a run is, how many held-out people it is evaluated on, and the seed of its weights, pairs and jitter."""
+    """Length of a run and of its evaluation.
+
+    steps: of training.
+    batch_size: pairs in a batch.
+    people: held-out people of the evaluation.
+    seed: of weights, pairs and jitter.
+    """
 
     steps: int
     batch_size: int
@@ -58,7 +74,7 @@ class Length(NamedTuple):
 
 
 def variants(preset: ModelConfig) -> dict[str, Variant]:
-    """By name: the preset as it is, then with one thing changed."""
+    """The preset without a change and all its variants, by name."""
 
     def sized(what: str, **changes: Any) -> Variant:
         return Variant(what, dataclasses.replace(preset, name=what, **changes))
@@ -101,7 +117,10 @@ def variants(preset: ModelConfig) -> dict[str, Variant]:
 
 
 class CanonicalView(FastCameraToWorld):
-    """`CameraToWorld` through the canonical camera, whatever the source's is."""
+    """`CameraToWorld` through the canonical camera in place of the source's.
+
+    size: r of the planes. samples: along each normal.
+    """
 
     def __init__(self, size: int, samples: int) -> None:
         super().__init__(size, samples)
@@ -109,11 +128,12 @@ class CanonicalView(FastCameraToWorld):
         self.register_buffer("view", torch.from_numpy(canonical_camera())[None], persistent=False)
 
     def forward(self, volume: Tensor, camera: Tensor) -> Tensor:
+        """volume [B, C, D, H, W], camera [B, 25], of which only B is used → planes [B, 3, C, size, size]."""
         return super().forward(volume, self.view.expand_as(camera))
 
 
 def ignore_source_camera(model: HideNerf, device: torch.device) -> None:
-    """Exchange the model's camera-to-world steps for `CanonicalView`; the model's state stays as it is."""
+    """Replace the model's camera-to-world steps by `CanonicalView`; the model's state is unchanged."""
     steps = model.appearance.camera_to_world
     for index, step in enumerate(steps):
         if not isinstance(step, CameraToWorld):
@@ -124,10 +144,13 @@ def ignore_source_camera(model: HideNerf, device: torch.device) -> None:
 def run_variant(
     variant: Variant, length: Length, workers: int, device: torch.device
 ) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
-    """Train a variant and evaluate the EMA of its weights; figures as JSON values, and pictures by name.
+    """Train a variant and evaluate the EMA of its weights; returns its results and pictures.
 
-    people: each figure of each held-out person, NaN where there is none. losses: means over the last tenth of the
-    steps. The pictures [SHOWN, S, S, 3]: source, target and frame of the first people.
+    The results are JSON values, except for NaN: "people" has each score of each held-out person, NaN where it does not
+    exist; "losses" has means over the last tenth of the steps. The pictures, by name, are "source", "target" and
+    "frame" of the first people, [SHOWN, S, S, 3].
+    workers: processes that draw pairs.
+    device: to train on.
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = length.steps >= STEPS_WORTH_A_SEARCH
@@ -160,7 +183,11 @@ def run_variant(
 
 
 def train(trainer: Trainer, pairs: PairSource) -> dict[str, Any]:
-    """All steps of a run; losses of the last tenth, and speed and milliseconds a step from the second quarter on."""
+    """Train for all steps of a run; returns losses and speeds as JSON values.
+
+    Losses are means over the last tenth of the steps. Pairs a second, and the milliseconds of each phase of a step, are
+    means from the second quarter on.
+    """
     steps, batch_size = trainer.config.steps, trainer.config.batch_size
     clock = PhaseClock(trainer.processes.device)
     settled, last = steps // 4, steps - max(1, steps // 10)
@@ -184,9 +211,10 @@ def train(trainer: Trainer, pairs: PairSource) -> dict[str, Any]:
 
 
 def evaluate(held_out: HeldOutEvaluation, people: int) -> tuple[Figures, dict[str, NDArray[np.uint8]]]:
-    """Each figure by name for each of so many held-out people, a quarter of them for expressions; and pictures.
+    """Scores of held-out people by name, and pictures of the first ones as in `run_variant`.
 
-    "NAME r" and "NAME gain" are those of `change_response` for an expression, NaN where it does not show.
+    "NAME r" and "NAME gain" are those of `change_response` for the expression NAME, NaN where it is not visible.
+    people: their number; a quarter of them is used for expressions.
     """
     figures: Figures = {}
     shown: dict[str, list[Tensor]] = {"source": [], "target": [], "frame": []}

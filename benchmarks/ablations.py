@@ -1,10 +1,10 @@
-"""The paper's ablations and some of ours: short equal runs with one thing changed each, in one table.
+"""Ablations: short equal training runs with one change each, the paper's and some of ours, in one table.
 
     bash benchmarks/gpu_session.sh python3 benchmarks/ablations.py --out "$OUT"
 
-One process a variant, as many at a time as there are GPUs (without one, one after the other on the CPU). Equal are
-seed, steps, batch size, schedule and the held-out people. ablations.md, .json, .png and .log in the folder are written
-anew whenever a variant ends.
+Each variant has its own process; as many run at a time as there are GPUs, or one on the CPU. Seed, steps, batch size,
+schedule and held-out people are the same for all. OUT/ablations.md, .json, .png and .log are rewritten whenever a
+variant ends.
 """
 
 import json
@@ -39,10 +39,10 @@ from hidenerf.training.evaluation.columns import (
     SSIM_MASKED,
 )
 
-# Nothing above imports torch: the processes that draw heads import this file, too.
+# Nothing above imports torch: the processes that draw heads import this file too.
 
 FIGURES = (SILHOUETTE_IOU, SSIM, SSIM_MASKED, PSNR_MASKED, PSNR_REGION, GRADIENT_ENERGY)
-# Best at 1; of all other figures, more is better.
+# Scores that are best at 1; for all others more is better.
 BEST_AT_ONE = (GRADIENT_ENERGY, "gain")
 POLL_SECONDS = 0.2
 
@@ -99,7 +99,12 @@ def main(out: Path, chosen: str | None, preset: str, alone: str | None, workers:
 
 
 def run_here(variant: Any, length: Any, workers: int, folder: Path) -> None:
-    """Run one variant in this process; the folder gets result.json and pictures.npz."""
+    """Run one variant in this process and write result.json and pictures.npz.
+
+    variant: an `ablation_variants.Variant`. length: an `ablation_variants.Length`.
+    workers: processes that draw pairs.
+    folder: for the two files.
+    """
     import torch
 
     from benchmarks.ablation_variants import run_variant
@@ -116,13 +121,15 @@ def run_here(variant: Any, length: Any, workers: int, folder: Path) -> None:
 
 
 def run_all(folders: dict[str, Path], options: list[str]) -> Iterator[tuple[str, int]]:
-    """Run each variant by name in a process and its folder, with its output in the folder's `log`.
+    """Run variants in processes of their own; yields name and exit code of each as it ends.
 
-    Yields name and exit code of each as it ends. Processes that still run when the caller stops are ended.
+    Processes that still run when the caller stops are killed.
+    folders: of the variants by name; each gets the process's output in `log`.
+    options: of the command line, for all.
     """
     idle = gpus() or [None]
     together = min(len(idle), len(folders))
-    # Of each share of the cores, one is for the step and one for the painting.
+    # Each variant has its share of the cores: one for the steps, one for painting, the rest for the workers.
     workers = max(1, len(os.sched_getaffinity(0)) // together - 2)
     waiting = list(folders)
     running: dict[str, tuple[subprocess.Popen[bytes], str | None]] = {}
@@ -153,7 +160,7 @@ def run_all(folders: dict[str, Path], options: list[str]) -> Iterator[tuple[str,
 
 
 def gpus() -> list[str | None]:
-    """What CUDA_VISIBLE_DEVICES calls each GPU that there is."""
+    """Names of the visible GPUs, as in CUDA_VISIBLE_DEVICES."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -162,7 +169,13 @@ def gpus() -> list[str | None]:
 
 
 def write(out: Path, settings: dict[str, Any], results: dict[str, Result], folders: dict[str, Path]) -> None:
-    """Table, figures and pictures of the results so far, and what all processes that have begun said so far."""
+    """Write table, results, pictures and logs of all variants so far.
+
+    out: folder for them.
+    settings: of the runs.
+    results: by variant.
+    folders: by variant; those that exist have a log.
+    """
     logs = [f"# {name}\n{(folder / 'log').read_text()}" for name, folder in folders.items() if folder.exists()]
     texts = {
         "ablations.md": page(settings, results),
@@ -178,13 +191,14 @@ def write(out: Path, settings: dict[str, Any], results: dict[str, Result], folde
 
 
 def one_line(result: Result) -> str:
+    """Times, speed and two scores of a result, as a line for the terminal."""
     seconds = ", ".join(f"{what} {spent:.0f} s" for what, spent in result["seconds"].items())
     figures = ", ".join(f"{name} {mean(result, name):.3f}" for name in (SSIM_MASKED, PSNR_REGION))
     return f"{seconds}; {result['pairs_per_second']:.3g} pairs/s; {figures}"
 
 
 def page(settings: dict[str, Any], results: dict[str, Result]) -> str:
-    """The results as Markdown."""
+    """The results as Markdown. settings: of the runs, for the title."""
     chosen = ", ".join(f"{name} {value}" for name, value in settings.items())
     if not results:
         return f"# Ablations ({chosen})\n\nNo run has ended.\n"
@@ -222,7 +236,10 @@ def page(settings: dict[str, Any], results: dict[str, Result]) -> str:
 
 
 def cell(result: Result, figure: str, full: Result | None) -> str:
-    """The mean of a figure, marked where it is surely worse or better than in `full`."""
+    """A table's cell: the mean of a score, with ▲ or ▼ if it is better or worse than in `full`.
+
+    It is marked if the mean difference over the people is larger than two standard errors.
+    """
     text = f"{mean(result, figure):.3f}"
     if full is None:
         return text
@@ -239,17 +256,21 @@ def cell(result: Result, figure: str, full: Result | None) -> str:
 
 
 def goodness(figure: str, value: float) -> float:
+    """A value that is larger for a better score."""
     return -abs(value - 1) if figure.endswith(BEST_AT_ONE) else value
 
 
 def mean(result: Result, figure: str) -> float:
-    """Over the people who have the figure."""
+    """Mean of a score over the people who have it; NaN if nobody has."""
     values = [value for value in result["people"][figure] if value is not None]
     return statistics.fmean(values) if values else math.nan
 
 
 def contact_sheet(pictures: dict[str, dict[str, NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-    """One row a person: source, target, then each variant's frame [n, S, S, 3]; names above."""
+    """Contact sheet [H, W, 3]: a row a person, with source, target and each variant's frame; names above.
+
+    pictures: by variant, then "source", "target" and "frame", [n, S, S, 3].
+    """
     first = next(iter(pictures.values()))
     columns = {"source": first["source"], "target": first["target"]}
     columns |= {name: made["frame"] for name, made in pictures.items()}

@@ -1,11 +1,11 @@
-"""Short equal runs of the identity path's variants, from one checkpoint, on the same pools of pairs.
+"""Identity-path variants: short equal training runs from one checkpoint, on the same pools of pairs.
 
     bash benchmarks/gpu_session.sh python3 benchmarks/aligned_identity.py --clips STILLS --skins STILLS --out "$OUT" \
         --variants "present=none,maps=maps:5,picture=maps and picture:5" --seconds 120
 
-A variant is NAME=ALIGNMENT[:SCALES]. FOLDER gets NAME.packed, a checkpoint that fits a transfer of 16 MiB (`--unpack`
-makes NAME.safetensors of it), and a log. The first steps of each run, in which kernels are compiled and chosen, are not
-in its seconds. With one variant it is a run as any other; --resume FILE goes on with the state that --state FILE wrote.
+A variant is NAME=ALIGNMENT[:SCALES]. The folder gets NAME.packed, a checkpoint of less than 16 MiB (`--unpack` makes
+NAME.safetensors of it), and a log. The seconds of a run do not include its first steps, in which kernels are compiled
+and chosen. With one variant, --state saves the run in a folder and --resume continues a run saved in this way.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from hidenerf.commands.errors import user_errors
 
 logger = logging.getLogger(__name__)
 
-# Before the clock starts: enough for what is recorded to have been.
+# Steps before the clock starts: enough for the steps to be recorded as CUDA graphs.
 SETTLING_STEPS = 8
 REPORT_SECONDS = 15.0
 
@@ -55,7 +55,7 @@ REPORT_SECONDS = 15.0
 @click.option("--out", type=click.Path(path_type=Path))
 @user_errors()
 def main(unpack: Path | None, **options: Any) -> None:
-    """Train variants one after the other."""
+    """Train variants of the identity path, one after the other."""
     if unpack is not None:
         unpack.with_suffix(".safetensors").write_bytes(unpacked(unpack.read_bytes()))
         return
@@ -63,7 +63,7 @@ def main(unpack: Path | None, **options: Any) -> None:
 
 
 def packed(data: bytes) -> bytes:
-    """Bytes of 16-bit values, their low and their high ones apart, compressed."""
+    """Compress a checkpoint of 16-bit values: low and high bytes are separated first. `unpacked` is the inverse."""
     planes = np.frombuffer(data + b" " * (len(data) % 2), np.uint8).reshape(-1, 2).T
     return len(data).to_bytes(8, "little") + zlib.compress(np.ascontiguousarray(planes).tobytes(), 6)
 
@@ -75,18 +75,19 @@ def unpacked(data: bytes) -> bytes:
 
 
 class _Elapsed(logging.Formatter):
-    """Log lines with the seconds since this object was made."""
+    """Formatter of log lines with the seconds since it was made."""
 
     def __init__(self) -> None:
         super().__init__()
         self._began = time.time()
 
     def format(self, record: logging.LogRecord) -> str:
+        """A record as one line."""
         return f"[{record.created - self._began:6.1f}] {record.getMessage()}"
 
 
 def log_to(path: Path) -> None:
-    """Send this module's log records to stdout, with the seconds since now, and to the end of a file, without them."""
+    """Send this module's log records to stdout, with the seconds since now, and append them to a file, without."""
     terminal, file = logging.StreamHandler(sys.stdout), logging.FileHandler(path)
     terminal.setFormatter(_Elapsed())
     logger.setLevel(logging.INFO)
@@ -95,12 +96,17 @@ def log_to(path: Path) -> None:
 
 
 class WithoutSurfaces:
-    """Pairs whose batches tie no surface: that of a fitted face lacks hair and clothes, and would bend LED for them."""
+    """A source of batches without surface points.
+
+    The surface of a fitted face lacks hair and clothes, so the surface loss would deform LED's output for them.
+    pairs: a `PairSource`.
+    """
 
     def __init__(self, pairs: Any) -> None:
         self._pairs = pairs
 
     def sample(self, batch_size: int) -> Any:
+        """A batch of so many pairs, with surface points 0."""
         batch = self._pairs.sample(batch_size)
         return batch._replace(surface=0 * batch.surface, source_surface=0 * batch.source_surface)
 
@@ -126,6 +132,7 @@ def train_all(
     stop_after: float,
     out: Path,
 ) -> None:
+    """Train all variants, one after the other. Arguments: see the options of `main`."""
     import torch
 
     from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
@@ -184,7 +191,7 @@ def train_all(
         logger.info(f"pools ready: {replay.pairs_per_second:.0f} synthetic pairs/s; {json.dumps(settings.to_dict())}")
 
         def keep(trainer: Trainer, shown: Batch, name: str) -> None:
-            """The weights' average as a checkpoint, and what it draws."""
+            """Save the EMA of the weights as a checkpoint, and its sample picture."""
             batches = (pairs.sample(settings.batch_size) for _ in range(RECALIBRATION_BATCHES))
             recalibrate(trainer.ema, batches, trainer.autocast())
             with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
@@ -213,7 +220,7 @@ def train_all(
                 load_state(trainer, resume)
             clock = PhaseClock(device)
             progress = trainer.seconds
-            # Meanwhile the painter's kernels are compiled, too.
+            # The painter's kernels are compiled in the same time.
             for _ in range(SETTLING_STEPS if not steps else 0):
                 trainer.train_step(first_pairs, clock)
             replay.warm_up(warm_up)
@@ -229,7 +236,7 @@ def train_all(
                 trainer.seconds = progress + now - since
                 if now - saved > save_every:
                     keep(trainer, shown, name)
-                    # The time this took is no step's.
+                    # Saving does not count as time of the steps.
                     since += time.monotonic() - now
                     saved = now = time.monotonic()
                 if now - reported > REPORT_SECONDS or trainer.progress >= 1.0:

@@ -1,10 +1,10 @@
-"""Where the rendered picture loses: the source drawn again as it is, against what the same renderer can show.
+"""Appearance limits: how well the renderer reproduces the source, with predicted and with fitted tri-planes.
 
     python benchmarks/appearance_limits.py [--checkpoint FILE] [--people 4] [--steps 60]
 
-The target is the source itself, so that nothing has to be deformed or imagined. Four ways to R × R pixels, each an
-average over held-out synthetic people: the network's own tri-planes; tri-planes, and feature volumes, fitted to this
-one picture by gradient descent with all else left alone; and the picture itself made smaller and larger again.
+The target is the source itself, so nothing is deformed or unseen. Four renderings of R × R pixels are compared, as
+means over held-out synthetic people: with the network's tri-planes; with tri-planes, and with feature volumes, that are
+fitted to the picture by gradient descent; and the picture itself at R × R, the upper limit.
 """
 
 import dataclasses
@@ -30,8 +30,10 @@ from hidenerf.training.evaluation.metrics import psnr, silhouette_iou
 from hidenerf.training.loop.losses import alpha_cross_entropy, resized
 from hidenerf.training.loop.network import render
 
+# Adam's learning rates of the fits.
 PLANES_RATE, VOLUMES_RATE = 0.02, 0.1
 
+# Tri-planes of each level, [1, 3, C, r, r].
 Planes = list[Tensor]
 
 
@@ -56,7 +58,11 @@ def main(checkpoint: Path | None, people: int, steps: int) -> None:
 
 
 def ways(model: HideNerf, batch: Batch, steps: int) -> dict[str, tuple[Tensor, Tensor]]:
-    """Rendered colours [1, 3, R, R] and alpha [1, 1, R, R] of the source, by the name of the way."""
+    """Rendered colours [1, 3, R, R] and alpha [1, 1, R, R] of the source, by way.
+
+    batch: one pair whose target is the source.
+    steps: of each fit.
+    """
     points, length = ray_points(rays_from_camera(batch.camera, model.config.render_size), model.config.samples_per_ray)
     deformation = model.deformation(batch.secc_driving, batch.secc_canonical, points)
     volumes = feature_volumes(model.appearance, batch)
@@ -92,7 +98,7 @@ def ways(model: HideNerf, batch: Batch, steps: int) -> dict[str, tuple[Tensor, T
 
 
 def feature_volumes(appearance: AppearanceModule, batch: Batch) -> list[Tensor]:
-    """The volumes [1, C, D, r, r] that the network predicts, by level."""
+    """The feature volumes [1, C, D, r, r] that the network predicts for a batch of one pair, by level."""
     heads = appearance.volume_heads
     caught: list[Tensor] = []
     hooks = [head.register_forward_hook(lambda _, __, out: caught.append(out)) for head in heads]
@@ -103,7 +109,7 @@ def feature_volumes(appearance: AppearanceModule, batch: Batch) -> list[Tensor]:
 
 
 def planes_of(appearance: AppearanceModule, volumes: list[Tensor], camera: Tensor) -> Planes:
-    """Eq. 1 and 2 from given volumes."""
+    """Tri-planes by level of given volumes (Eq. 1 and 2). volumes: [1, C, D, r, r] by level. camera: [1, 25]."""
     planes: Planes = []
     for level, volume in enumerate(volumes):
         plane = appearance.camera_to_world[level](volume, camera)
@@ -112,7 +118,10 @@ def planes_of(appearance: AppearanceModule, volumes: list[Tensor], camera: Tenso
 
 
 def figures(rendered: Tensor, alpha: Tensor, batch: Batch) -> list[float]:
-    """PSNR inside the mask at R and at S, and silhouette IoU at S."""
+    """Masked PSNR at R and at S, dB, and silhouette IoU at S.
+
+    rendered: [1, 3, R, R]. alpha: [1, 1, R, R].
+    """
     size, full = rendered.shape[-1], batch.target.shape[-1]
     small = psnr(rendered, resized(batch.target, size), (resized(batch.mask, size) > 0.5).float())
     large, large_alpha = (F.interpolate(t, size=(full, full), mode="bilinear") for t in (rendered, alpha))

@@ -1,12 +1,12 @@
-"""A clip through the whole pipeline: what decoding, tracking, rendering and encoding cost, and which is the bottleneck.
+"""Clip end to end: times of decoding, tracking, rendering and encoding of a clip, and which is the bottleneck.
 
 python benchmarks/clip_end_to_end.py --driving clip.mp4 --face-landmarker face_landmarker.task
 python benchmarks/clip_end_to_end.py --driving tracked.npz --clip clip.mp4
 
-The first decodes and tracks the clip. The second is for machines without the tracker: its motion comes from a file
-(`hidenerf-run -d clip.mp4 -o tracked.npz`), and the clip is only decoded beside it. Reading, rendering and encoding are
-three threads that wait for each other, so the one that is busy longest is the bottleneck. What the GPU works is a part
-of rendering, and has a line of its own. Writes OUT/clip.json and the clip.
+The first decodes and tracks the clip. The second is for machines without the tracker: motion comes from a file
+(`hidenerf-run -d clip.mp4 -o tracked.npz`), and the clip is decoded in the same thread. Reading, rendering and encoding
+are three threads that wait for each other, so the one that is busy longest is the bottleneck. The GPU's time, a part of
+rendering, has a line of its own. Writes OUT/clip.json and OUT/clip.mp4.
 """
 
 import argparse
@@ -29,13 +29,14 @@ from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.retarget import View
 from hidenerf.runtime.video.reader import VideoReader
 
+# The thread of each stage.
 THREADS = {"decode": "read", "track": "read", "render": "render", "encode": "encode"}
-# Of the CUDA backend, on the device; the CPU backend's graphs are the host's.
+# Stages on the GPU, with the CUDA backend; the CPU backend runs its graphs on the host.
 GPU_STAGES = ("upload", "led", "triplane_render", "refiner", "download")
 
 
 class SummedTimes(StageTimes):
-    """Also how long each stage took altogether."""
+    """`StageTimes` that also sums the seconds of each stage."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,22 +44,30 @@ class SummedTimes(StageTimes):
         self._summing = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
+        """Add a time to its stage; from any thread."""
         super().add(stage, seconds)
         with self._summing:
             self.seconds[stage] += seconds
 
 
 class DecodedBeside:
-    """A driver's motion, and a clip's pictures decoded in the same thread, for what that costs."""
+    """A driver that also decodes a clip in the same thread, to measure the time of decoding.
+
+    driver: where the motion comes from.
+    clip: to decode, one picture a frame.
+    times: measures the stage "decode".
+    """
 
     def __init__(self, driver: Driver, clip: Path, times: StageTimes) -> None:
         self._driver, self._times = driver, times
         self._reader = VideoReader(clip)
 
     def __getattr__(self, name: str) -> Any:
+        """Everything else is the driver's."""
         return getattr(self._driver, name)
 
     def __iter__(self) -> Iterator[MotionFrame]:
+        """The driver's frames, with a picture decoded before each."""
         pictures = iter(self._reader)
         for frame in self._driver:
             with self._times.measure("decode"):
@@ -66,21 +75,24 @@ class DecodedBeside:
             yield frame
 
     def close(self) -> None:
+        """Close the clip and the driver."""
         self._reader.close()
         self._driver.close()
 
 
 class TimedAnimator(Animator):
-    """Notes how long a frame takes on the host, with the wait for the GPU."""
+    """Animator that measures the stage "render": a frame's time on the host, with the wait for the GPU."""
 
     times: SummedTimes
 
     def render(self, expression: Any, camera: Any) -> Any:
+        """As `Animator.render`."""
         with self.times.measure("render"):
             return super().render(expression, camera)
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Render the clip and return the times as JSON values. arguments: the options of `main`."""
     bundle = arguments.bundle or default_bundle()
     with TimedAnimator(bundle, arguments.backend, arguments.face_landmarker) as animator:
         times = animator.times = SummedTimes()
@@ -116,7 +128,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def bottleneck(stages: dict[str, float], wall: float) -> dict[str, Any]:
-    """Milliseconds that each thread is busy a frame, and whose is most; the GPU beside them."""
+    """Busy time of each thread, and of the GPU, a frame, milliseconds; and the busiest of them.
+
+    stages: milliseconds a frame by stage.
+    wall: milliseconds a frame in total.
+    """
     busy: defaultdict[str, float] = defaultdict(float)
     for stage, thread in THREADS.items():
         busy[thread] += stages.get(stage, 0.0)
@@ -126,6 +142,7 @@ def bottleneck(stages: dict[str, float], wall: float) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Render a clip and print the busy times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--driving", type=Path, required=True, help="clip, or motion tracked from one")
     parser.add_argument("--clip", type=Path, help="decoded beside a motion file")

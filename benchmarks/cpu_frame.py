@@ -1,8 +1,8 @@
-"""One frame on the CPU: a bundle in ONNX Runtime against PyTorch eager of the same weights, in the same run.
+"""CPU frame: time of a frame by a bundle in ONNX Runtime and by PyTorch eager with the same weights, in one run.
 
     python benchmarks/cpu_frame.py [--bundle bundle] [--frames 20]
 
-The contenders take turns, frame by frame, on the same inputs and number of threads; the table has medians.
+The contenders alternate frame by frame, with the same inputs and number of threads. The table has medians.
 """
 
 import os

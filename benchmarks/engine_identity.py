@@ -1,11 +1,11 @@
-"""Engines of a bundle built twice: whether TensorRT-RTX writes the same bytes, and how long each build takes.
+"""Engine identity: builds the engines of a bundle twice and compares their bytes; prints the time of each build.
 
     python benchmarks/engine_identity.py BUNDLE [--sm all]
 
 BUNDLE is what `hidenerf-export` writes, in any preset and precision. It is copied to two folders whose names differ in
-length, since the place of a bundle must not show in its engines (docs/engines.md). Needs the extra tensorrt-rtx and no
-GPU. Prints a line for each engine. Different bytes are a finding and no error, because the bytes are the library's.
-With `--sm all` this also builds what tests/export/engines/test_presets.py leaves out.
+length, since engines must not depend on the bundle's path (docs/engines.md). Needs the extra tensorrt-rtx and no GPU.
+Prints a line for each engine. Different bytes are not an error, because TensorRT-RTX does not promise equal ones.
+With `--sm all` it also builds the engines that tests/export/engines/test_presets.py leaves out.
 """
 
 import shutil
@@ -43,7 +43,7 @@ def main(bundle: Path, sm: str) -> None:
 
 
 def compared(copies: list[Path], targets: Targets) -> list[str]:
-    """One line for each engine, printed too: what of it differs between the two bundles."""
+    """One line for each engine, printed too: the differences between two copies of a bundle, or "same"."""
     lines = []
     for sm in targets.sms:
         sets = [set_folder(copy, BACKEND, targets.library.version, sm) for copy in copies]
@@ -59,7 +59,7 @@ def compared(copies: list[Path], targets: Targets) -> list[str]:
 
 
 def layers_of(folder: Path, graph: str) -> list[Layer]:
-    """The network's layers with their precisions, as the sidecar has them."""
+    """Layers of an engine with their precisions, from its sidecar. folder: of the engines. graph: its name."""
     return read_sidecar(folder, graph).layers
 
 

@@ -1,10 +1,10 @@
-"""Which GPU kernels a frame of the CUDA backend runs and how long each takes, by PyTorch's profiler.
+"""Frame kernels: the GPU kernels of a frame of the CUDA backend and their times, by PyTorch's profiler.
 
 bash benchmarks/gpu_session.sh python3 benchmarks/frame_kernels.py --bundle BUNDLE --out OUT
 
-Plain launches, since a captured graph is one launch to the profiler: gaps between kernels are longer than in a graph,
-the kernels themselves are the same. Prints microseconds a frame by kernel; OUT/kernels-PRESET.txt has them all, and one
-frame's in the order in which they ran.
+Kernels are launched without CUDA graphs, since the profiler sees a graph as one launch. Gaps between kernels are longer
+than in a graph; the kernels are the same. Prints microseconds a frame by kernel. OUT/kernels-PRESET.txt has all
+kernels, and those of one frame in their order.
 """
 
 import argparse
@@ -21,10 +21,12 @@ from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.profiling import StageTimes
 
 WARM_UP = 20
+# Characters of a kernel's name that are printed.
 NAME = 150
 
 
 def main() -> None:
+    """Profile frames of a bundle."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -1,16 +1,16 @@
-"""One frame on one GPU: ours against PyTorch and ONNX Runtime CUDA, same weights and inputs, in one process.
+"""Frame on a GPU: our backend, PyTorch and ONNX Runtime CUDA, with the same weights and inputs, in one process.
 
 bash benchmarks/gpu_session.sh python3 benchmarks/frame_on_gpu.py --out "$OUT"
 
-Presets: `base` untrained, `demo` as shipped; bundles are taken from --bundles (FOLDER/base, FOLDER/demo, FP16) or else
-exported. Per contender: median and p99 of a frame on the device (SECC and camera to uint8 frame and alpha) and of each
-stage alone, the GPU memory it takes, and PSNR against PyTorch FP32 with nothing hoisted. Writes frame.json and frame.md
-after every part; one that fails is reported and does not end the rest, and after --minutes none is begun.
-frame_report.py puts one or several frame.json into docs/performance.md.
+Presets: `base` untrained, `demo` as shipped. FP16 bundles are taken from --bundles (FOLDER/base, FOLDER/demo) or
+exported. For each contender: median and p99 of a frame on the device (from SECC and camera to uint8 frame and alpha)
+and of each stage alone, GPU memory, and PSNR against PyTorch FP32 with nothing hoisted. Writes OUT/frame.json and
+OUT/frame.md after every part. A part that fails is noted there and does not end the others; after --minutes no further
+part begins. frame_report.py puts one or several frame.json into docs/performance.md.
 
-Steps: tests (the backend's own), ways (frame_ways.py), ours, onnxruntime, eager, compile, endurance, scaling
-(TriplaneRender over R and N), frames (whole frames over R and N), batch. Batch: B sources are on the device, each in a
-backend of its own, and one motion moves them all; a step is one frame of each, in turn.
+Steps: tests (of the backend), ways (frame_ways.py), ours, onnxruntime, eager, compile, endurance, scaling
+(TriplaneRender over R and N), frames (whole frames over R and N), batch. Batch: B sources are on the device, each with
+its own backend, and one motion drives them all; a step is one frame of each.
 """
 
 import argparse
@@ -57,19 +57,33 @@ from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.sources.source import load_source
 
 STEPS = ("tests", "ways", "ours", "onnxruntime", "eager", "compile", "endurance", "scaling", "frames", "batch")
+# Frames of the motion that are rendered, and frames before timing starts.
 POSES = 8
 WARM_UP = 10
+# Results by group and name; their folder; the time after which no part begins, of time.perf_counter.
 report: dict[str, Any] = {}
 out = Path()
 last_start = float("inf")
 
+# Driving SECC [1, 3, Q, Q] and camera [1, 25].
 Pose = tuple[Tensor, Tensor]
+# Two outputs: of rendering [1, K, R, R] and [1, 1, R, R], or of the refiner.
 Frame = tuple[Tensor, Tensor]
 
 
 @dataclasses.dataclass
 class Case:
-    """One model and its inputs on the GPU: source (picture, camera, SECC), and poses (SECC, camera)."""
+    """A model with its inputs on the GPU.
+
+    preset: name of the case.
+    model: on the GPU.
+    bundle: of the model, FP16.
+    source: image [1, 3, S, S], camera [1, 25], canonical SECC [1, 3, Q, Q].
+    poses: POSES of them.
+    neutral: [V, 3], the source's face without an expression.
+    expressions: [POSES, E], of the poses.
+    expected: uint8 frames of the poses by PyTorch FP32.
+    """
 
     preset: str
     model: HideNerf
@@ -82,12 +96,15 @@ class Case:
 
 
 def preset_model(preset: str) -> HideNerf:
-    """The shipped weights; for `base` untrained ones."""
+    """The shipped model; for `base` a model with random weights."""
     return random_model(PRESETS["base"], 0) if preset == "base" else load_checkpoint(default_checkpoint_path()).eval()
 
 
 def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
-    """The shipped demonstration's source and motion, or a picture of noise if the source has another size."""
+    """A case with the demo source and motion; if the source has another size than the model's, its picture is noise.
+
+    folder: of bundles; a missing one is exported to it.
+    """
     face = load_face_model(default_face_model_path())
     path = folder / preset
     if not path.is_dir():
@@ -118,7 +135,7 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
 
 
 def render_expected(case: Case) -> None:
-    """PyTorch's frames in FP32, nothing hoisted."""
+    """Set `case.expected`: frames by PyTorch in FP32, with nothing hoisted."""
     with torch.no_grad(), full_fp32():
         for pose in case.poses:
             result = case.model(*case.source, *pose)
@@ -127,7 +144,7 @@ def render_expected(case: Case) -> None:
 
 @contextmanager
 def full_fp32() -> Iterator[None]:
-    """No TF32."""
+    """Context without TF32."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:
@@ -137,6 +154,7 @@ def full_fp32() -> Iterator[None]:
 
 
 def free_memory() -> int:
+    """Free GPU memory, bytes, after a garbage collection."""
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.synchronize()
@@ -144,7 +162,7 @@ def free_memory() -> int:
 
 
 def on_device(run: Callable[[int], object], count: int) -> dict[str, float]:
-    """Device time of `run` between two events on the current stream, one at a time."""
+    """Summary of the device times of `run`, between two events on the current stream; its argument counts from 0."""
     for index in range(WARM_UP):
         run(index)
     took = []
@@ -160,7 +178,7 @@ def on_device(run: Callable[[int], object], count: int) -> dict[str, float]:
 
 
 def worst_psnr(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """The lowest PSNR of a frame, in dB; 138 if all frames are equal."""
+    """The lowest PSNR of the frames, dB; 138 if all are equal."""
     return min(138.0, *(psnr(e, f, PEAK) for e, f in zip(expected, found, strict=True)))
 
 
@@ -214,15 +232,18 @@ class PyTorchFrame:
         self.stages = {"led": compiled(self._led), "render": compiled(self._render), "refiner": compiled(self._refine)}
 
     def _led(self, secc: Tensor, camera: Tensor) -> Tensor:
+        """Δ in FP32."""
         with torch.autocast("cuda", torch.float16) if self.fp16 else nullcontext():
             if self.hoisted:
                 return self.led(secc, camera, self.canonical).float()
             return self.led(secc, self.canonical, self.ray_points(camera)).float()
 
     def _render(self, deformation: Tensor, camera: Tensor) -> Frame:
+        """Rendered [1, K, R, R] and alpha [1, 1, R, R]."""
         return triplane_render(deformation, camera, self.planes, *self.mlp, self.octaves)
 
     def _refine(self, rendered: Tensor, alpha: Tensor) -> Frame:
+        """Frame and alpha."""
         with torch.autocast("cuda", torch.float16) if self.fp16 else nullcontext():
             if self.hoisted:
                 return self.refine(rendered, alpha, *self.maps)
@@ -230,10 +251,12 @@ class PyTorchFrame:
             return frame_to_uint8(frame.float()), refined[0, 0].clamp(0.0, 1.0)
 
     def _frame(self, secc: Tensor, camera: Tensor) -> Frame:
+        """Frame and alpha of a pose."""
         return self._refine(*self._render(self._led(secc, camera), camera))
 
 
 def pytorch(case: Case, fp16: bool, hoisted: bool, mode: str | None, count: int) -> dict[str, Any]:
+    """Results of PyTorch: PSNR, GPU memory, and times of a frame and of each stage. Arguments: see `PyTorchFrame`."""
     torch.compiler.reset()
     before = free_memory()
     with torch.no_grad(), nullcontext() if fp16 else full_fp32():
@@ -255,7 +278,10 @@ def pytorch(case: Case, fp16: bool, hoisted: bool, mode: str | None, count: int)
 
 
 class OrtFrame:
-    """The bundle's hoisted graphs in plain ONNX Runtime CUDA: GridSample in FP32 islands, none of our kernels."""
+    """A frame by the bundle's graphs in plain ONNX Runtime CUDA: GridSample in FP32, without our kernels.
+
+    options: of the CUDA execution provider.
+    """
 
     def __init__(self, case: Case, options: dict[str, str]) -> None:
         onnxruntime = onnxruntime_cuda.import_onnxruntime()
@@ -288,18 +314,21 @@ class OrtFrame:
         self.run("source_encoder")
 
     def run(self, graph: str) -> None:
+        """Start a graph on the stream."""
         self.sessions[graph].run_with_iobinding(self.bindings[graph], self.run_options)
 
     def set_pose(self, pose: Pose) -> None:
+        """Copy a pose to the graphs' inputs."""
         self.tensors["secc_driving"].copy_(pose[0])
         self.tensors["camera"].copy_(pose[1])
 
     def frame(self) -> None:
+        """Start the graphs of a frame on the stream."""
         self.run("led")
         self.run("renderer_refiner")
 
     def close(self) -> None:
-        """After a run that waits, as the backend's `_drop_session` explains."""
+        """Release the sessions, after a run that waits (see the backend's `_drop_session`)."""
         for name, session in self.sessions.items():
             session.run_with_iobinding(self.bindings[name])
         torch.cuda.synchronize()
@@ -308,6 +337,7 @@ class OrtFrame:
 
 
 def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[str, Any]:
+    """Results of plain ONNX Runtime CUDA: PSNR, GPU memory, and times of a frame and of each graph."""
     before = free_memory()
     contender = OrtFrame(case, options)
     with torch.cuda.stream(contender.stream):
@@ -327,6 +357,7 @@ def plain_onnxruntime(case: Case, options: dict[str, str], count: int) -> dict[s
 
 
 def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
+    """Results of our CUDA backend. prefer_nhwc: "0" or "1", ONNX Runtime's option."""
     before = free_memory()
     for options in (onnxruntime_cuda.FRAME_OPTIONS, onnxruntime_cuda.OWN_GRAPH_OPTIONS):
         options["prefer_nhwc"] = prefer_nhwc
@@ -355,7 +386,10 @@ def ours(case: Case, prefer_nhwc: str, count: int) -> dict[str, Any]:
 
 
 def measured_stages(backend: OnnxRuntimeCudaBackend, render: Callable[[int], object], count: int) -> dict[str, Any]:
-    """Device times within whole frames, by the backend's own marks. wall: from NumPy to NumPy, on the host."""
+    """Summaries of times: of stages and frames on the device, by the backend's events, and of calls on the host.
+
+    render: renders a frame; its argument counts from 0. The host's times are called "wall".
+    """
     took: dict[str, list[float]] = {name: [] for name in (*STAGES, "frame", "secc_to_frame", "wall")}
     for index in range(count + WARM_UP):
         started = time.perf_counter()
@@ -372,7 +406,7 @@ def measured_stages(backend: OnnxRuntimeCudaBackend, render: Callable[[int], obj
 
 
 def endurance(case: Case, frames: int) -> dict[str, Any]:
-    """Identical inputs give identical bytes, and memory stays as it is."""
+    """Render the poses again and again: number of different outputs of each, expected 1, and free GPU memory."""
     backend = OnnxRuntimeCudaBackend(case.bundle, StageTimes())
     try:
         backend.encode_source(*[t.cpu().numpy() for t in case.source])
@@ -390,7 +424,7 @@ def endurance(case: Case, frames: int) -> dict[str, Any]:
 
 
 def ceilings() -> dict[str, float]:
-    """Bytes a second of a copy (read and written), and FP16 FLOP a second of a product of random matrices."""
+    """Measured limits: bytes a second of a copy, read plus written, and FLOP/s of an FP16 matrix product."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.float16) for _ in range(2))
     source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda").random_()
     target, product = torch.empty_like(source), torch.empty_like(a)
@@ -400,7 +434,7 @@ def ceilings() -> dict[str, float]:
 
 
 def floors(case: Case, limits: dict[str, float]) -> dict[str, Any]:
-    """Per stage FLOPs, bytes that must move once (weights, inputs, outputs), and the longer of the two times."""
+    """Lower bounds of each stage's time, ms: of FLOPs and of bytes that must move once. limits: of `ceilings`."""
     assert case.bundle.kernel_parts is not None
     flops, found = frame_flops(case.model.config), {}
     whole = case.bundle.graphs["renderer_refiner"]
@@ -427,7 +461,7 @@ def floors(case: Case, limits: dict[str, float]) -> dict[str, Any]:
 
 
 def scaling() -> dict[str, Any]:
-    """TriplaneRender alone over R and N, everything else as in base; milliseconds."""
+    """Times of TriplaneRender alone over R and N, milliseconds; all other sizes are those of `base`."""
     from tests.support.kernels.on_gpu import SceneRenderer
     from tests.support.kernels.scenes import BASE, random_scene
 
@@ -443,7 +477,7 @@ def scaling() -> dict[str, Any]:
 
 
 def scaled_base(size: int, samples: int) -> ModelConfig:
-    """`base` but R and N, pictures, SECCs and planes growing with R."""
+    """`base` with R = size and N = samples; images, SECCs and planes scale with R."""
     base = PRESETS["base"]
     factor = size / base.render_size
     return dataclasses.replace(
@@ -457,7 +491,7 @@ def scaled_base(size: int, samples: int) -> ModelConfig:
 
 
 def frame_scaling(size: int, samples: int, folder: Path, count: int) -> dict[str, float]:
-    """Whole frames of ours, untrained: base but N, R and all that grows with it; milliseconds, and bytes."""
+    """Frame times of our backend for `scaled_base`, untrained, milliseconds; and GPU memory, bytes."""
     case = make_case(f"base-{size}-{samples}", random_model(scaled_base(size, samples), 0), folder)
     before = free_memory()
     backend = OnnxRuntimeCudaBackend(case.bundle, StageTimes())
@@ -471,7 +505,7 @@ def frame_scaling(size: int, samples: int, folder: Path, count: int) -> dict[str
 
 
 def batch(case: Case, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
-    """A frame of each of B sources in turn, by the same motion; milliseconds from NumPy to NumPy, and bytes."""
+    """Times of one frame of each of B sources, on the host, milliseconds; and GPU memory, bytes. sizes: values of B."""
     before, found = free_memory(), {}
     poses = [(secc.cpu().numpy(), camera.cpu().numpy()) for secc, camera in case.poses]
     picture, camera, canonical = (t.cpu().numpy() for t in case.source)
@@ -497,7 +531,7 @@ def batch(case: Case, sizes: tuple[int, ...], count: int) -> dict[str, Any]:
 
 
 def ways(case: Case, count: int) -> dict[str, Any]:
-    """frame_ways.py's figures."""
+    """Results of frame_ways.py, as JSON values."""
     script = Path(__file__).with_name("frame_ways.py")
     command = [sys.executable, str(script), "--bundle", str(case.bundle.folder), "--out", str(out)]
     subprocess.run([*command, "--count", str(count)], timeout=400, check=True)
@@ -505,7 +539,7 @@ def ways(case: Case, count: int) -> dict[str, Any]:
 
 
 def gpu_tests() -> dict[str, Any]:
-    """The CUDA backend's own tests: placement of nodes, frames, errors."""
+    """Exit status and last line of the CUDA backend's tests."""
     tests = ["tests/runtime/backends/test_backends.py", "tests/runtime/backends/test_onnxruntime_cuda.py"]
     tests.append("tests/runtime/kernels/test_device_gpu.py")
     command = [sys.executable, "-m", "pytest", *tests, "-m", "gpu", "-q", "-p", "no:cacheprovider"]
@@ -518,7 +552,7 @@ def gpu_tests() -> dict[str, Any]:
 
 
 def part(group: str, name: str, work: Callable[[], Any]) -> None:
-    """One entry of the report, saved at once."""
+    """Run one part, put its result, or its error, into the report and save the report."""
     started = time.perf_counter()
     try:
         if started > last_start:
@@ -534,7 +568,7 @@ def part(group: str, name: str, work: Callable[[], Any]) -> None:
 
 
 def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None:
-    """A preset's contenders, one after the other on the same inputs."""
+    """Run the parts of one preset. arguments: the options of `main`. folder: of bundles."""
     steps, count = arguments.steps, arguments.count
     case = make_case(preset, preset_model(preset), folder)
     if "ways" in steps:
@@ -564,6 +598,7 @@ def run_preset(preset: str, arguments: argparse.Namespace, folder: Path) -> None
 
 
 def main() -> None:
+    """Run all chosen steps and print the tables."""
     global out, last_start
     started = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,9 +1,9 @@
-"""The frame's measurements as tables and a plot, out of frame_on_gpu.py's frame.json.
+"""Frame report: tables and a plot of the measurements in frame_on_gpu.py's frame.json.
 
 python benchmarks/frame_report.py OUT/frame.json [MORE.json ...]
 
-Parts that were measured in several runs are put together, the later file's where two have one. Writes the tables
-between the two marks in docs/performance.md, and docs/performance.json and docs/performance.png beside it.
+Parts of several files are merged; of a part that two files have, the later file's is taken. Writes the tables between
+the two marks in docs/performance.md, and docs/performance.json and docs/performance.png.
 """
 
 import argparse
@@ -15,25 +15,29 @@ DOCS = Path(__file__).parents[1] / "docs"
 MARKS = "<!-- frame_report.py begins -->", "<!-- frame_report.py ends -->"
 PRESETS = ("base", "demo")
 
+# Results by group and name, or one of these groups.
 Report = dict[str, Any]
 
 
 def cell(entry: Report, name: str) -> str:
+    """A table's cell: median and p99 of a time of an entry, or a dash."""
     figures = entry.get(name)
     return f"{figures['median']:.2f} / {figures['p99']:.2f}" if figures else "–"
 
 
 def contenders(report: Report, preset: str) -> Report:
+    """Entries of a preset that have frame times and PSNR."""
     return {name: e for name, e in report.get(preset, {}).items() if "frame" in e and "psnr" in e}
 
 
 def ours(report: Report, preset: str) -> Report | None:
-    """Our best way."""
+    """Our fastest entry of a preset, if there is one."""
     entries = [e for name, e in contenders(report, preset).items() if name.startswith("ours")]
     return min(entries, key=lambda e: e["frame"]["median"], default=None)
 
 
 def frames_table(report: Report, preset: str) -> list[str]:
+    """Lines of the table of contenders."""
     best = ours(report, preset)
     lines = [
         f"Preset `{preset}`, milliseconds on the device, median / p99, from SECC to frame:",
@@ -51,6 +55,7 @@ def frames_table(report: Report, preset: str) -> list[str]:
 
 
 def roofline_table(report: Report, preset: str) -> list[str]:
+    """Lines of the table of our stage times and their lower bounds."""
     best, floors = ours(report, preset), report.get(preset, {}).get("floors", {})
     if best is None or "frame" not in floors:
         return []
@@ -72,6 +77,7 @@ def roofline_table(report: Report, preset: str) -> list[str]:
 
 
 def ways_table(report: Report, preset: str) -> list[str]:
+    """Lines of the table of frame_ways.py."""
     ways = report.get("ways", {}).get(preset, {})
     lines = []
     for way, entry in ways.items():
@@ -92,6 +98,7 @@ def ways_table(report: Report, preset: str) -> list[str]:
 
 
 def scaling_tables(report: Report) -> list[str]:
+    """Lines of the tables over R and N and over B."""
     lines = []
     for group, first, unit in (
         ("TriplaneRender", "TriplaneRender alone, `base` but R and N", "R, N"),
@@ -110,7 +117,7 @@ def scaling_tables(report: Report) -> list[str]:
 
 
 def tables(report: Report) -> str:
-    """As Markdown."""
+    """All tables as Markdown."""
     lines = []
     for preset in PRESETS:
         if contenders(report, preset):
@@ -128,7 +135,7 @@ def tables(report: Report) -> str:
 
 
 def plot(report: Report, path: Path) -> None:
-    """Frames of the contenders, and our scaling."""
+    """Plot frame times of the contenders and our scaling. path: of the PNG."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -156,7 +163,7 @@ def plot(report: Report, path: Path) -> None:
 
 
 def merged(reports: list[Report]) -> Report:
-    """Parts of all; one that was not measured does not replace one that was."""
+    """Reports merged: later entries replace earlier ones, unless they failed."""
     whole: Report = {}
     for report in reports:
         for group, parts in report.items():
@@ -168,6 +175,7 @@ def merged(reports: list[Report]) -> Report:
 
 
 def main() -> None:
+    """Write tables and plot to docs/."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reports", nargs="+", type=Path)
     paths = parser.parse_args().reports

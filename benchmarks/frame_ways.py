@@ -1,11 +1,11 @@
-"""Ways to launch a frame of the CUDA backend, each in a process of its own, so that one that ends costs only itself.
+"""Frame ways: ways to launch a frame of the CUDA backend, each in its own process, so that a crash ends only one.
 
 python3 benchmarks/frame_ways.py --bundle BUNDLE --out OUT
 
-one: the whole frame is one CUDA graph of ours, as the backend does. one-slices: the same, with ONNX Runtime kept from
-turning slices into splits, whose tables it copies from the host. own: ONNX Runtime's own graph for LED and for the
-refiner, what the backend falls back to. none: no graph. Frames are the shipped motion's, from an expression and a
-camera on the host to the frame on the host; milliseconds, median and p99. Writes OUT/ways-PRESET.json after each way.
+one: the whole frame is one CUDA graph, as in the backend. one-slices: the same, but ONNX Runtime does not turn slices
+into splits, whose tables it copies from the host. own: ONNX Runtime's own graph for LED and for the refiner, the
+backend's fallback. none: no graph. Frames are those of the demo motion, from expression and camera on the host to the
+frame on the host; times are milliseconds, median and p99. Writes OUT/ways-PRESET.json after each way.
 """
 
 import argparse
@@ -40,7 +40,10 @@ WARM_UP = 20
 
 
 class CountingDevice(Device):
-    """Notes what is in the graphs that it makes."""
+    """Device that counts the nodes of its CUDA graphs.
+
+    nodes: of each graph, number of nodes by kind.
+    """
 
     nodes: ClassVar[list[dict[str, int]]] = []
 
@@ -52,14 +55,15 @@ class CountingDevice(Device):
 
 
 class UncapturedDevice(Device):
-    """Captures nothing."""
+    """Device that refuses to capture CUDA graphs."""
 
     def capture(self, work: Any) -> Any:  # noqa: ARG002
+        """Errors: always."""
         raise HideNerfError("graphs are off in this run")
 
 
 def choose(way: str) -> None:
-    """Make the backend of this process go that way."""
+    """Make the backends of this process launch frames in this way, one of WAYS."""
     onnxruntime_cuda.Device = CountingDevice if way.startswith("one") else UncapturedDevice  # type: ignore[misc]
     if way == "none":
         onnxruntime_cuda.OWN_GRAPH_OPTIONS = onnxruntime_cuda.FRAME_OPTIONS
@@ -70,17 +74,18 @@ def choose(way: str) -> None:
 
 
 def summary(seconds: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Median and p99 of times, milliseconds."""
     ordered = sorted(1e3 * s for s in seconds)
     return {"median": statistics.median(ordered), "p99": ordered[int(0.99 * (len(ordered) - 1))]}
 
 
 def free_memory() -> int:
+    """Free GPU memory, bytes."""
     return int(importlib.import_module("cuda.bindings.driver").cuMemGetInfo()[1])
 
 
 def measured(bundle_path: Path, count: int) -> dict[str, Any]:
-    """A backend's frames in this process."""
+    """Times, hash and memory of `count` frames of a backend in this process, as JSON values."""
     bundle = open_bundle(bundle_path)
     face, motion = load_face_model(bundle.face_model_path), load_motion(demo_motion_path())
     source = load_source(demo_source_path())
@@ -120,7 +125,7 @@ def measured(bundle_path: Path, count: int) -> dict[str, Any]:
 
 
 def run_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One way in a process of its own; what it said, also if it ended."""
+    """Results of one way in a process of its own, with its exit status and output. arguments: the options of `main`."""
     path = arguments.out / f"way-{way}.json"
     path.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--bundle", str(arguments.bundle), "--out", str(arguments.out)]
@@ -138,6 +143,7 @@ def run_way(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def line(way: str, found: dict[str, Any]) -> str:
+    """Row of the table for one way."""
     worked = found["status"] == "0" and found.get("one_graph", False) == way.startswith("one")
     names = ("secc_to_frame", "led", "triplane_render", "refiner", "all", "wall")
     cells = [f"{found[n]['median']:.3f} / {found[n]['p99']:.3f}" if n in found else "–" for n in names]
@@ -145,6 +151,7 @@ def line(way: str, found: dict[str, Any]) -> str:
 
 
 def main() -> None:
+    """Measure all ways, or with --way one of them in this process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""TriplaneRender, GridSample3d and Secc on arrays from a file, without PyTorch: for compute-sanitizer and ncu.
+"""Kernel case: TriplaneRender, GridSample3d and Secc on arrays of a file, for compute-sanitizer and ncu; no PyTorch.
 
 python3 benchmarks/kernel_case.py CASE.npz [LAUNCHES]
 """
@@ -19,12 +19,14 @@ from tests.support.kernels.grid_sample import GridSampler, VolumeShape
 
 
 def checked(result: tuple[Any, ...]) -> Any:
+    """Result of a call of the CUDA driver. Errors: RuntimeError if the call failed."""
     if int(result[0]) != 0:
         raise RuntimeError(f"the driver says {result[0]}")
     return result[1] if len(result) == 2 else None
 
 
 def upload(array: NDArray[Any]) -> int:
+    """Copy an array to new GPU memory; returns the address."""
     array = np.ascontiguousarray(array)
     address = int(checked(driver.cuMemAlloc(max(array.nbytes, 16))))
     checked(driver.cuMemcpyHtoD(address, array.ctypes.data, array.nbytes))
@@ -32,12 +34,14 @@ def upload(array: NDArray[Any]) -> int:
 
 
 def download(address: int, like: NDArray[Any]) -> NDArray[Any]:
+    """Copy GPU memory to a new array of the shape and dtype of `like`."""
     array = np.empty_like(like)
     checked(driver.cuMemcpyDtoH(array.ctypes.data, address, array.nbytes))
     return array
 
 
 def main() -> None:
+    """Launch the kernels and print their largest errors, if the file has a reference."""
     case = np.load(sys.argv[1])
     launches = int(sys.argv[2]) if len(sys.argv) > 2 else 1
     print("SM", kernel_sm())

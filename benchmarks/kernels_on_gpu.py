@@ -1,6 +1,8 @@
-"""Everything to know of the kernels on one GPU: right, safe, how fast, and what bounds them. One table, JSON and logs.
+"""Kernels on a GPU: their errors, compute-sanitizer's findings, times, and Nsight Compute's counters.
 
 bash benchmarks/gpu_session.sh python3 benchmarks/kernels_on_gpu.py --out "$OUT"
+
+Prints a table, and writes OUT/kernels.json and OUT/logs.tar.gz after every section.
 """
 
 import argparse
@@ -32,7 +34,7 @@ from hidenerf.runtime.kernels.sizes import RendererSizes
 
 
 def find_own_tests() -> None:
-    """Make `tests` this checkout's folder, here and in processes started from here, whatever else is installed."""
+    """Let `import tests` find this checkout's folder, here and in child processes, whatever else is installed."""
     folder = Path(tempfile.mkdtemp())
     (folder / "tests").mkdir()
     own = str(Path(__file__).resolve().parents[1] / "tests")
@@ -55,11 +57,12 @@ from tests.support.kernels.scenes import (  # noqa: E402
     reference,
 )
 
-# "direct" is the first version, on the planes of each level.
+# Kernel file and renderer of each version. "direct" is the first one, which samples the planes of each level.
 VERSIONS: dict[str, tuple[str, type[SceneRenderer]]] = {
     "merged": ("triplane_render.cu", SceneRenderer),
     "direct": ("triplane_render_direct.cu", DirectRenderer),
 }
+# Of Nsight Compute.
 METRICS = (
     "gpu__time_duration.sum,sm__throughput.avg.pct_of_peak_sustained_elapsed,"
     "sm__inst_executed.sum,sm__issue_active.avg.pct_of_peak_sustained_active,"
@@ -81,20 +84,21 @@ METRICS = (
     "smsp__average_warps_issue_stalled_mio_throttle_per_issue_active.ratio"
 )
 
+# Results by section; folder of kernels.json; folder of logs.
 report: dict[str, Any] = {}
 out = Path()
 logs = Path(tempfile.mkdtemp())
 
 
 def keep() -> None:
-    """What is known so far: the figures, and the logs in one file."""
+    """Write the results so far, and an archive of the logs."""
     (out / "kernels.json").write_text(json.dumps(report, indent=1))
     with tarfile.open(out / "logs.tar.gz", "w:gz") as archive:
         archive.add(logs, "logs")
 
 
 def section(name: str, work: Callable[[], Any]) -> None:
-    """Run one part; its failure is reported and does not end the rest."""
+    """Run one section and keep its result, or its error; later sections run in any case."""
     started = time.perf_counter()
     try:
         report[name] = work()
@@ -107,7 +111,11 @@ def section(name: str, work: Callable[[], Any]) -> None:
 
 
 def run(command: list[str], log: str, timeout: float) -> tuple[int, str]:
-    """Exit status and output of a command, output also in a file; 124 if it ran out of time."""
+    """Run a command; returns its exit status, 124 after a timeout, and its output.
+
+    log: name of the log file for the output.
+    timeout: seconds.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
         status, text = done.returncode, done.stdout + done.stderr
@@ -118,6 +126,7 @@ def run(command: list[str], log: str, timeout: float) -> tuple[int, str]:
 
 
 def environment() -> dict[str, str]:
+    """Versions and properties of the GPU."""
     found = {"torch": torch.__version__, "gpu": torch.cuda.get_device_name(), "python": sys.version.split()[0]}
     for name in ("cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc"):
         try:
@@ -132,7 +141,10 @@ def environment() -> dict[str, str]:
 
 
 def resources_of(job: tuple[str, Definitions, int]) -> list[tuple[str, int, int, int, float]]:
-    """Per kernel: name, registers, stack and spill bytes, seconds to compile."""
+    """Compile a source; of each kernel: name, registers, stack bytes, spilled bytes, seconds of compilation.
+
+    job: file name, macros and SM.
+    """
     started = time.perf_counter()
     log = compile_source(*job).log
     seconds = time.perf_counter() - started
@@ -142,6 +154,7 @@ def resources_of(job: tuple[str, Definitions, int]) -> list[tuple[str, int, int,
 
 
 def resources() -> dict[str, Any]:
+    """`resources_of` all sources and presets, by name of the job."""
     major, minor = torch.cuda.get_device_capability()
     sm, jobs = 10 * major + minor, {}
     for preset, sizes in (("base", BASE), ("demo", DEMO), ("odd", ODD)):
@@ -159,6 +172,7 @@ def resources() -> dict[str, Any]:
 
 
 def gpu_tests() -> dict[str, Any]:
+    """Exit status and last line of the kernels' GPU tests."""
     command = [sys.executable, "-m", "pytest", "tests/runtime/kernels", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     status, text = run(command, "gpu_tests.log", 150)
     print(text[-3500:])
@@ -166,7 +180,7 @@ def gpu_tests() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    """Every version against PyTorch FP64."""
+    """Largest and RMS errors of rendered and alpha of every version against PyTorch FP64."""
     found = {}
     for preset, sizes in (("odd", ODD), ("demo", DEMO), ("base", BASE)):
         for kind, make in (("random", random_scene), ("head", head_scene)):
@@ -185,7 +199,11 @@ def errors() -> dict[str, Any]:
 
 
 def times_of(starts: Sequence[Callable[[], None]], replays: int = 60) -> dict[str, float]:
-    """Milliseconds per launch: of graphs of many launches over all inputs, and of graphs of one launch each."""
+    """Times of a launch, milliseconds, from CUDA graphs of many launches and of one launch each.
+
+    starts: launch the kernel on different inputs.
+    replays: of the graph of many launches.
+    """
     many = 5 * len(starts)
     for start in starts:
         start()
@@ -222,7 +240,7 @@ def times_of(starts: Sequence[Callable[[], None]], replays: int = 60) -> dict[st
 
 
 def trained_scenes() -> tuple[RendererSizes, list[Scene]]:
-    """Frames of the shipped demonstration by the shipped checkpoint: its planes, deformations and cameras."""
+    """Sizes and scenes of four frames of the demo motion with the shipped checkpoint: planes, Δ and cameras."""
     from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
     from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
@@ -263,12 +281,13 @@ def trained_scenes() -> tuple[RendererSizes, list[Scene]]:
 
 
 def light_used(scene: Scene, octaves: int) -> dict[str, float]:
-    """How much of the work early termination can leave out, by the reference's own pictures."""
+    """Share of opaque rays, whose samples early termination can skip, and mean alpha, by the reference."""
     alpha = reference(to_gpu(scene), octaves)[1]
     return {"rays_opaque": float((alpha > 0.999).double().mean()), "alpha_mean": float(alpha.mean())}
 
 
 def timings() -> dict[str, Any]:
+    """`times_of` all versions on random, head and trained scenes, with one source and with changing sources."""
     found: dict[str, Any] = {}
     inputs: dict[str, tuple[RendererSizes, list[Scene]]] = {}
     for preset, sizes in (("base", BASE), ("demo", DEMO)):
@@ -301,7 +320,7 @@ def timings() -> dict[str, Any]:
 
 
 def other_timings() -> dict[str, Any]:
-    """Merging a source's planes, the SECC, and PyTorch's own rendering of the base preset in FP16."""
+    """Times of merging a source's planes, of drawing an SECC, and of PyTorch's rendering in FP16, preset `base`."""
     found: dict[str, Any] = {}
     ready = SceneRenderer(BASE, random_scene(BASE, 0))
     addresses = [p.data_ptr() for p in ready.scene.planes]
@@ -371,6 +390,7 @@ def other_timings() -> dict[str, Any]:
 
 
 def write_case(path: Path, sizes: RendererSizes, scene: Scene, with_reference: bool) -> None:
+    """Write a scene to an .npz file for kernel_case.py. with_reference: whether to add the expected result."""
     arrays = {f"planes_{level}": p.numpy() for level, p in enumerate(scene.planes)}
     names = ("deformation", "camera", "weight_1", "bias_1", "weight_2", "bias_2")
     arrays |= {name: getattr(scene, name).numpy() for name in names}
@@ -382,6 +402,7 @@ def write_case(path: Path, sizes: RendererSizes, scene: Scene, with_reference: b
 
 
 def sanitizer(folder: Path) -> dict[str, Any]:
+    """Results of compute-sanitizer's four tools. folder: for the input file."""
     tool = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     if tool is None:
         return {"skipped": "compute-sanitizer is not installed"}
@@ -394,7 +415,7 @@ def sanitizer(folder: Path) -> dict[str, Any]:
             check,
             "--error-exitcode",
             "9",
-            # cuda.core asks for the context before there is one, and takes the driver's error for an answer.
+            # cuda.core asks for the context before there is one and handles the driver's error.
             *(["--report-api-errors", "no"] if check == "memcheck" else []),
             sys.executable,
             "benchmarks/kernel_case.py",
@@ -407,6 +428,7 @@ def sanitizer(folder: Path) -> dict[str, Any]:
 
 
 def counters(folder: Path) -> dict[str, Any]:
+    """Counters of Nsight Compute by scene. folder: for the input files."""
     tool = shutil.which("ncu") or shutil.which("/usr/local/cuda/bin/ncu")
     if tool is None:
         return {"skipped": "ncu is not installed"}
@@ -430,7 +452,7 @@ def counters(folder: Path) -> dict[str, Any]:
         else:
             found[label] = {"status": status, "end": text.strip().splitlines()[-4:]}
             print(label, found[label])
-    # The whole set once, for a closer look elsewhere.
+    # All counters once, to be opened in Nsight Compute.
     command = [tool, "--clock-control", "none", "--kernel-name", "regex:triplane_render", "--launch-skip", "2"]
     command += [
         "--launch-count",
@@ -455,6 +477,7 @@ def counters(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Run all sections and print the times."""
     global out
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)

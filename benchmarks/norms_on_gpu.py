@@ -1,8 +1,9 @@
-"""Whether the fused norms are right and worth it on this GPU: a row for each kind and size of norm in a model.
+"""Norms on a GPU: errors and times of the fused norms and of PyTorch's, for each kind and size of norm in a model.
 
 bash benchmarks/gpu_session.sh python3 benchmarks/norms_on_gpu.py [--preset demo] [--batch-size 32] [--settings]
-Forward and backward, in bfloat16, channels innermost, replayed as CUDA graphs as in training. Errors are relative, of
-output and gradients, the largest of these, against FP64.
+
+Times are of forward and backward passes in bfloat16, channels innermost, replayed as CUDA graphs as in training. Errors
+are the largest relative ones of output and gradients, against FP64.
 """
 
 import statistics
@@ -23,14 +24,21 @@ from hidenerf.model.refinement import Spade
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.training.kernels import norm as fused
 
-# Readings and writings of a map, forward and backward, by PyTorch's functions and by ours; modulation counts as two.
+# Reads and writes of a map, forward and backward, by PyTorch's functions and by ours; modulation counts as two maps.
 PASSES = {"norm": (13, 8), "residual": (16, 11), "spade": (33, 15)}
+# Assumed memory bandwidth, bytes a second.
 BANDWIDTH = 4e12
+# Runs in one CUDA graph.
 REPEATS = 10
 
 
 class Site(NamedTuple):
-    """What follows the norm, its channels, and the map's side."""
+    """Kind and size of a norm.
+
+    kind: "norm", "residual" or "spade".
+    channels: of the map.
+    side: of the map, pixels.
+    """
 
     kind: str
     channels: int
@@ -38,7 +46,7 @@ class Site(NamedTuple):
 
 
 def sites_of(config: ModelConfig) -> Counter[Site]:
-    """How often each kind and size of norm occurs in one forward pass."""
+    """Number of norms of each kind and size in a forward pass of a model."""
     model, found = random_model(config, 0), Counter[Site]()
     kinds = {}
     for module in model.modules():
@@ -62,10 +70,11 @@ def sites_of(config: ModelConfig) -> Counter[Site]:
 
 
 class Case:
-    """Random inputs of one site, and both ways to compute it.
+    """Random inputs of one norm, computed by PyTorch's functions and by ours.
 
-    For SPADE: x, gamma, beta and the biases of these, which PyTorch's convolutions add to their results; ours take x,
-    gamma and beta as one map, and their biases as one vector.
+    For SPADE the inputs are x, gamma, beta and the biases of these. Ours take gamma and beta as one map, and their
+    biases as one vector.
+    batch: B.
     """
 
     def __init__(self, site: Site, batch: int) -> None:
@@ -89,15 +98,15 @@ class Case:
         return torch.randn(shape, device="cuda").to(torch.bfloat16, memory_format=torch.channels_last)
 
     def plain(self) -> list[Tensor]:
-        """The output and all gradients by PyTorch's functions."""
+        """Output and all gradients by PyTorch's functions."""
         return self._results(self._plain, self.norm, self.inputs, self.gradient)
 
     def ours(self) -> list[Tensor]:
-        """The same by the fused ones; for SPADE of their own inputs."""
+        """Output and all gradients by the fused norms, for SPADE of their own inputs."""
         return self._results(self._ours, self.norm, self.our_inputs, self.gradient)
 
     def exact(self) -> list[Tensor]:
-        """As `plain`, of the same inputs in FP64."""
+        """As `plain`, in FP64."""
         norm = nn.BatchNorm2d(self.norm.num_features, affine=self.norm.affine).cuda().double()
         inputs = [tensor.detach().double().requires_grad_() for tensor in self.inputs]
         return self._results(self._plain, norm, inputs, self.gradient.double())
@@ -136,7 +145,7 @@ class Case:
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """Median time of `work`, recorded some times over in a CUDA graph."""
+    """Median time of `work`, milliseconds, in a CUDA graph of REPEATS runs."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -157,11 +166,12 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 
 def largest_error(found: list[Tensor], exact: list[Tensor]) -> float:
+    """The largest relative error, in the Frobenius norm, of several tensors."""
     return max(float((one.double() - other).norm() / other.norm()) for one, other in zip(found, exact, strict=True))
 
 
 def compare(sites: Counter[Site], batch: int) -> None:
-    """The table, and its sums over a step."""
+    """Print errors and times of each norm, and the times' sums over a step."""
     totals, counted = [0.0, 0.0], [0.0, 0.0]
     print("kind      channels side  times   plain ms  fused ms  plain GB/s fused GB/s  error plain  fused")
     for site, count in sorted(sites.items(), key=lambda item: -item[0].channels * item[0].side ** 2):
@@ -184,7 +194,7 @@ def compare(sites: Counter[Site], batch: int) -> None:
 
 
 def compare_settings(sites: Counter[Site], batch: int) -> None:
-    """The fused norms of a step with other sizes of programs."""
+    """Print the time of a step's fused norms for several sizes of programs."""
     chosen = fused.TILE, fused.PARTS, fused.WARPS
     for fused.TILE, fused.PARTS, fused.WARPS in (
         chosen,
@@ -207,6 +217,7 @@ def compare_settings(sites: Counter[Site], batch: int) -> None:
 @click.option("--batch-size", "batch", type=int, default=32)
 @click.option("--settings", is_flag=True, help="Time other sizes of programs too.")
 def main(preset: str, batch: int, settings: bool) -> None:
+    """Compare the fused norms of a preset with PyTorch's."""
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
     torch.backends.cudnn.benchmark = True
     sites = sites_of(PRESETS[preset])

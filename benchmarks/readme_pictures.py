@@ -1,4 +1,4 @@
-"""The README's two pictures, drawn by a bundle: docs/example.png and docs/portraits.png.
+"""README pictures: docs/example.png and docs/portraits.png, rendered by a bundle.
 
     python benchmarks/readme_pictures.py BUNDLE PORTRAIT...
 
@@ -25,7 +25,7 @@ Picture = NDArray[np.uint8]
 
 DOCS = Path(__file__).parents[1] / "docs"
 CELL = 176
-# Places in the shipped motion, as shares of its length, and degrees of yaw.
+# Times in the demo motion are shares of its length; yaws are degrees.
 EXAMPLE_TIMES = (0.0, 0.3, 0.55, 0.8)
 PORTRAIT_YAWS = (0.0, -25.0, 25.0)
 PORTRAIT_TIMES = (0.2, 0.45, 0.7)
@@ -37,7 +37,7 @@ def small(picture: Picture) -> Picture:
 
 
 def secc_picture(animator: Animator, expression: NDArray[np.float32]) -> Picture:
-    """The SECC of the animator's source with an expression, as a picture."""
+    """SECC of the animator's source with an expression [E], as a picture of CELL × CELL."""
     secc = animator.draw_secc(expression)
     return small(np.rint(255 * secc.transpose(1, 2, 0)).clip(0, 255).astype(np.uint8))
 

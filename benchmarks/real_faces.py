@@ -1,11 +1,10 @@
-"""How well checkpoints draw real people: portraits turned and driven, clips drawn again, and synthetic heads turned.
+"""Real faces: scores of checkpoints on portraits, turned and driven, on clips, and on turned synthetic heads.
 
     python benchmarks/real_faces.py CHECKPOINT... --portraits PREPARED --clips PREPARED --out FOLDER
 
-Both folders hold what hidenerf-clips makes. CHECKPOINT may be NAME=FILE. Runs the PyTorch networks on the CPU, with
-what is a source's alone worked out once, as a bundle does. Needs dlib-bin and face_recognition_models: dlib's
-recogniser metrics, and is in no loss. ID distances are Euclidean, below 0.6 is one person; a face that is not found
-counts as 1.
+Both folders hold prepared clips of hidenerf-clips. CHECKPOINT may be NAME=FILE. The PyTorch networks run on the CPU,
+with the same hoisting as a bundle. Needs dlib-bin and face_recognition_models; no loss uses dlib's recogniser. ID
+distances are Euclidean: below 0.6 two faces are of one person. A face that is not found counts as 1.
 """
 
 import dataclasses
@@ -40,18 +39,19 @@ from hidenerf.training.evaluation.metrics import image_scores, rounded
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# Of each metric by name, the scores.
+# Scores by metric.
 Scores = dict[str, list[float]]
 
+# Yaws of turned portraits, degrees; times in the demo motion, shares of its length; yaw of synthetic heads, degrees.
 YAWS = (-30, -15, 15, 30)
 MOMENTS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
 SYNTHETIC_YAW = 30
-# What dlib's detector is shown, pixels.
+# Side of the pictures for dlib's detector, pixels.
 DETECTOR_SIZE = 512
 
 
 class Recogniser:
-    """dlib's detector, its five points, and its recogniser."""
+    """dlib's face detector, five-point predictor and face recogniser. Errors: ImportError without the packages."""
 
     def __init__(self) -> None:
         import dlib
@@ -62,13 +62,17 @@ class Recogniser:
         self._network = dlib.face_recognition_model_v1(files.face_recognition_model_location())
 
     def shape(self, picture: Picture) -> Any:
-        """The five points of the first face in a picture, or None."""
+        """dlib's five points of the first face in a picture [H, W, 3]; None without a face."""
         large = self._large(picture)
         found = self._detect(large, 0)
         return self._points(large, found[0]) if len(found) else None
 
     def describe(self, picture: Picture, shape: Any = None) -> Floats | None:
-        """What a face looks like [128]: aligned by given points, or by its own; None where there are none."""
+        """Descriptor [128] of a face; None without a face.
+
+        picture: [H, W, 3].
+        shape: five points to align by; None takes those of the first face.
+        """
         shape = self.shape(picture) if shape is None else shape
         if shape is None:
             return None
@@ -80,11 +84,18 @@ class Recogniser:
 
 
 def distance(one: Floats | None, other: Floats) -> float:
+    """ID distance of two descriptors [128]; 1 if the first is missing."""
     return 1.0 if one is None else float(np.linalg.norm(one - other))
 
 
 class Subject:
-    """A model with one source; what belongs to the source alone is worked out once."""
+    """A model with one source; what depends on the source alone is computed once.
+
+    picture: [S, S, 3].
+    camera: [25].
+    identity: [K].
+    expression: [E].
+    """
 
     face = load_face_model(default_face_model_path())
 
@@ -101,7 +112,7 @@ class Subject:
 
     @torch.no_grad()
     def draw(self, expression: Floats, camera: Floats) -> Picture:
-        """A frame [S, S, 3]."""
+        """A frame [S, S, 3] with an expression [E] and a camera [25]."""
         model, view = self._model, torch.from_numpy(np.array(camera, np.float32))[None]
         deformation = model.deformation(self._secc(expression), self._canonical, model.ray_points(view))
         rendered, alpha, place = model.renderer.placed(deformation, view, self._planes)
@@ -115,7 +126,7 @@ class Subject:
 
 
 def turned(camera: Floats, degrees: float) -> Floats:
-    """A camera [25] turned about the head."""
+    """A camera [25] rotated about the vertical axis through the head."""
     changed = camera.copy()
     angle = np.radians(degrees)
     turn = np.eye(4, dtype=np.float32)
@@ -126,7 +137,10 @@ def turned(camera: Floats, degrees: float) -> Floats:
 
 
 def portraits(model: HideNerf, files: list[ClipFile], recogniser: Recogniser) -> tuple[Scores, list[Picture]]:
-    """ID distances of each portrait by name, and rows of pictures: source, own pose, YAWS, half of the MOMENTS."""
+    """ID distances of portraits, and a row of pictures for each: source, own pose, YAWS, every other one of MOMENTS.
+
+    files: prepared clips; the first frame of each is a portrait. Portraits without a detected face are left out.
+    """
     motion = load_motion(demo_motion_path())
     moments = [int(len(motion.expression) * moment) for moment in MOMENTS]
     figures: Scores = {}
@@ -156,7 +170,11 @@ def portraits(model: HideNerf, files: list[ClipFile], recogniser: Recogniser) ->
 
 
 def clips(model: HideNerf | None, files: list[ClipFile], frames: int, recogniser: Recogniser) -> Scores:
-    """Self-reenactment: the first frame is the source, others driver and truth. Without a model the source itself."""
+    """Self-reenactment scores of clips: the first frame is the source, later ones are driving frames and truths.
+
+    model: None scores the source itself as output.
+    frames: of each clip, evenly spread.
+    """
     figures: Scores = {}
     for file in files:
         clip, first = file.clip, file.frame(0).read()
@@ -183,12 +201,13 @@ def clips(model: HideNerf | None, files: list[ClipFile], frames: int, recogniser
 
 
 def psnr(picture: Picture, truth: Picture, inside: NDArray[np.bool_]) -> float:
+    """PSNR of a picture [S, S, 3] within a mask [S, S], dB."""
     error = ((picture.astype(float) - truth)[inside] ** 2).mean()
     return float(10 * np.log10(255**2 / max(error, 1e-9)))
 
 
 def ssim_map(picture: Picture, truth: Picture) -> NDArray[np.float64]:
-    """[S, S]: as REALFACES.md's script has it."""
+    """SSIM by pixel [S, S], mean over the channels; Gaussian windows with σ 1.5 (Wang et al. 2004)."""
     one, other = picture.astype(np.float64), truth.astype(np.float64)
 
     def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -203,13 +222,17 @@ def ssim_map(picture: Picture, truth: Picture) -> NDArray[np.float64]:
 
 
 def energy(picture: Picture, inside: NDArray[np.bool_]) -> float:
+    """Gradient energy of a picture [S, S, 3]: mean Sobel magnitude of its grey values within a mask [S, S]."""
     grey = picture.astype(np.float64).mean(2)
     return float(np.hypot(cv2.Sobel(grey, -1, 1, 0), cv2.Sobel(grey, -1, 0, 1))[inside].mean())
 
 
 def turned_heads(config: ModelConfig, people: int, skins: Path | None) -> Batch:
-    """Synthetic people never seen, with real skin where a folder of stills is given: sources from in front with one
-    expression, targets turned by SYNTHETIC_YAW either way with another."""
+    """Pairs of held-out synthetic people: the source is frontal, the target is turned by SYNTHETIC_YAW to either side.
+
+    people: their number.
+    skins: folder of prepared stills whose skin the heads get; None for painted skin.
+    """
     device, model = torch.device("cpu"), load_head_mesh().face_model
     portraits = None if skins is None else read_portrait_skins(skins, config, 1.0, 1)
     pairs = []
@@ -226,7 +249,7 @@ def turned_heads(config: ModelConfig, people: int, skins: Path | None) -> Batch:
 
 
 def synthetic(model: HideNerf, heads: Batch, name: str) -> tuple[Scores, list[Picture]]:
-    """Figures of `turned_heads`, and rows of source, truth, frame."""
+    """Scores of `turned_heads`, and a row of pictures for each: source, truth, frame. name: prefix of the metrics."""
     figures: Scores = {}
     rows = []
     for index in range(len(heads.camera)):
@@ -304,7 +327,7 @@ def main(
 
 
 def table(results: dict[str, Scores]) -> str:
-    """Means, as Markdown."""
+    """Mean scores as a Markdown table. results: scores by checkpoint."""
     columns = list(dict.fromkeys(column for figures in results.values() for column in figures))
     lines = [["checkpoint", *columns], ["---"] * (len(columns) + 1)]
     for name, figures in results.items():

@@ -1,8 +1,9 @@
-"""How fast a training step is on this GPU, where its time goes, and whether the Triton kernels are right and worth it.
+"""Training step: its speed and the times of its phases on a GPU, and errors and times of the Triton kernels.
 
 python benchmarks/training_step.py [--preset demo] [--batch-size 32] [--no-pieces] [--plain] [--adversarial]
     [--compile] [--out FOLDER]
-Pictures are random: this measures the step alone, without the data. Needs an NVIDIA GPU.
+
+Images are random, so the step is measured without the making of pairs. Needs an NVIDIA GPU.
 """
 
 import gc
@@ -36,13 +37,14 @@ GPU = torch.device("cuda")
 
 
 class RandomPairs:
-    """Smooth random pictures and cameras around the canonical one, a few batches over and over."""
+    """A source of three random batches, in turn: smooth images, and cameras near the canonical one."""
 
     def __init__(self, config: ModelConfig, batch_size: int) -> None:
         self.batches = [self._batch(config, batch_size) for _ in range(3)]
         self.drawn = 0
 
     def sample(self, batch_size: int) -> Batch:
+        """The next batch; batch_size must not exceed the constructor's."""
         self.drawn += 1
         return Batch(*(tensor[:batch_size] for tensor in self.batches[self.drawn % len(self.batches)]))
 
@@ -71,12 +73,13 @@ class RandomPairs:
 
 
 def random_cameras(count: int) -> Tensor:
+    """Cameras [count, 25] with yaws up to ±30° and pitches up to ±15°, the same on every call."""
     angles = np.random.default_rng(0).uniform(-30, 30, (count, 2))
     return torch.from_numpy(np.stack([canonical_camera(yaw, pitch / 2) for yaw, pitch in angles])).to(GPU)
 
 
 def milliseconds(work: Callable[[], object], repeats: int = 10) -> float:
-    """Median time of `work` on the GPU."""
+    """Median time of `work` on the GPU, milliseconds."""
     for _ in range(3):
         work()
     marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
@@ -89,12 +92,13 @@ def milliseconds(work: Callable[[], object], repeats: int = 10) -> float:
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
+    """Relative error of a tensor in the Frobenius norm."""
     found, expected = found.detach().double(), expected.detach().double()
     return float((found - expected).norm() / expected.norm())
 
 
 def check_and_time_networks(config: ModelConfig, batch: int) -> None:
-    """Errors and times of the finest level's sum of products, and of MLP with compositing, in bfloat16."""
+    """Print errors and times of the finest level's sum of products and of the field, in bfloat16. batch: B."""
     torch.manual_seed(0)
     side, terms, depth = config.plane_sizes[-1], config.volume_terms, config.volume_depths[-1]
     maps = [torch.randn(batch, side, side, terms, n, device=GPU).bfloat16() for n in (config.plane_channels, depth)]
@@ -140,7 +144,7 @@ def check_and_time_networks(config: ModelConfig, batch: int) -> None:
 
 
 def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
-    """Errors against the model's functions in FP64, and times of both, forward and backward."""
+    """Print errors of the look-ups against FP64, and times of ours and of the model's functions. batch: B."""
     torch.manual_seed(0)
     channels, depth = config.plane_channels, config.volume_depths[-1]
     camera = random_cameras(batch)
@@ -206,7 +210,7 @@ def check_and_time_lookups(config: ModelConfig, batch: int) -> None:
 def compare(
     name: str, ours: Callable[[list[Tensor]], Tensor], plain: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]
 ) -> None:
-    """Errors of ours and of PyTorch's own functions in bfloat16 against FP64: of the result and of each gradient."""
+    """Print errors of ours and of PyTorch's functions against FP64: of the result and of each input's gradient."""
     exact_inputs = [one.detach().double().requires_grad_() for one in inputs]
     exact = plain(exact_inputs)
     gradient = torch.randn_like(exact)
@@ -219,7 +223,7 @@ def compare(
 
 
 def print_times(name: str, work: Callable[[list[Tensor]], Tensor], inputs: list[Tensor]) -> None:
-    """Times of `work`, forward and backward."""
+    """Print the times of `work`, forward and backward."""
     inputs = [one.detach().requires_grad_() for one in inputs]
     gradient = torch.randn_like(work(inputs))
     forward = milliseconds(lambda: work(inputs))
@@ -228,17 +232,22 @@ def print_times(name: str, work: Callable[[list[Tensor]], Tensor], inputs: list[
 
 
 def compile_networks(model: HideNerf) -> None:
-    """Hand the convolutional networks to torch.compile. `hidenerf-train` does not: it took longer than it saved."""
+    """Apply torch.compile to the convolutional networks. `hidenerf-train` does not: it takes longer than it saves."""
     networks: list[nn.Module] = [model.appearance.extractor, *model.appearance.volume_heads]
     for network in (*networks, model.deformation, model.id_encoder, model.refiner):
         network.compile()
 
 
 def time_steps(config: ModelConfig, batch: int, kind: str, out: Path | None) -> None:
-    """Pairs a second of whole steps, and the time of each phase. kind: "", "plain", "adversarial" or "compiled"."""
+    """Print pairs a second of whole steps, and the time of each phase.
+
+    batch: pairs in a batch.
+    kind: "", "plain", "adversarial" or "compiled".
+    out: folder for a profile; None for none.
+    """
     losses = LossWeights(adversarial=0.02 if kind == "adversarial" else 0.0)
     settings = TrainingConfig(steps=10**6, batch_size=batch, losses=losses, adversarial_start=0.0)
-    # The trainer before this one is gone, but for cycles.
+    # Reference cycles keep the previous trainer in memory.
     gc.collect()
     torch.cuda.reset_peak_memory_stats()
     trainer = Trainer(config, settings, Processes(GPU))
@@ -292,6 +301,7 @@ def main(
     pieces: bool,
     out: Path | None,
 ) -> None:
+    """Check and time the Triton kernels and whole steps."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     print(torch.cuda.get_device_name(), "PyTorch", torch.__version__)
