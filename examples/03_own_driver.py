@@ -36,6 +36,7 @@ class NoddingDriver:
         self._frames = length
 
     def __iter__(self) -> Iterator[MotionFrame]:
+        """The motion's frames."""
         jaw = self.expression_names.index("jawOpen")
         for index in range(self._frames):
             time = index / self.fps

@@ -26,6 +26,7 @@ class FrameFlops:
 
     @property
     def refiner_ratio(self) -> float:
+        """FLOPs of the refiner with hoisting, relative to those without."""
         return self.refiner / self.refiner_unhoisted
 
 

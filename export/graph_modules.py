@@ -105,6 +105,7 @@ class SourceEncoder(nn.Module):
                 module.sampler = grid_sample_3d
 
     def forward(self, source_image: Tensor, source_camera: Tensor, secc_canonical: Tensor) -> tuple[Tensor, ...]:
+        """source_image [1, 3, S, S], source_camera [1, 25], secc_canonical [1, 3, Q, Q] → the graph's outputs."""
         planes = self.appearance(source_image, source_camera)
         led_canonical = self.expression_stem.canonical_half(secc_canonical)
         modulation = self.refiner.fold(self.id_encoder(source_image))
@@ -137,6 +138,7 @@ class Led(nn.Module):
         self.ray_points = model.ray_points
 
     def forward(self, secc_driving: Tensor, camera: Tensor, led_canonical: Tensor) -> Tensor:
+        """secc_driving [1, 3, Q, Q], camera [1, 25], led_canonical [1, E, R, R] → deformation [1, 3N, R, R]."""
         expression = self.deformation.expression_stem.driving_half(secc_driving) + led_canonical
         return self.deformation.decode(expression, self.ray_points(camera))
 
@@ -155,6 +157,7 @@ class Refiner(nn.Module):
         self.source_tensors = len(source_tensors(model.config))
 
     def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
+        """rendered [1, K, R, R], rendered_alpha [1, 1, R, R], maps → frame uint8 [S, S, 3], alpha [S, S]."""
         alignment = None
         pixels: list[Tensor] = []
         if self.aligned:
@@ -180,6 +183,7 @@ class RendererRefiner(nn.Module):
         self.levels = len(model.config.plane_sizes)
 
     def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
+        """deformation [1, 3N, R, R], camera [1, 25], planes and maps → frame uint8 [S, S, 3], alpha [S, S]."""
         planes, rest = source[: self.levels], source[self.levels :]
         if self.refine.aligned:
             return self.refine(*_render_placed(self.renderer, deformation, camera, planes), *rest)

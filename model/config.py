@@ -67,6 +67,7 @@ class ModelConfig:
     aligned_scales: int = 8
 
     def __post_init__(self) -> None:
+        """Check the sizes."""
         scales = len(self.refiner_channels)
         rules = {
             "render_channels must be at least 3, the colours": self.render_channels >= 3,

@@ -42,6 +42,7 @@ class ResidualBlock(nn.Module):
         self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, channels, H, W] → the same shape."""
         return F.leaky_relu(x + self.second(self.first(x)), LEAK)
 
 
@@ -62,6 +63,7 @@ class UNet(nn.Module):
         self.up = nn.ModuleList(ConvBlock(coarse + fine, fine) for fine, coarse in reversed(pairs))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """x [B, inputs, H, W] → the decoder's maps, coarsest first."""
         skips = [self.stem(x)]
         for down in self.down:
             skips.append(down(skips[-1]))

@@ -76,11 +76,13 @@ class Animator:
         self.backend = open_backend(backend, self.bundle, self.times)
 
     def __enter__(self) -> "Animator":
+        """The animator itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
     def close(self) -> None:

@@ -51,6 +51,7 @@ class FaceModel:
     landmark_weight: Floats
 
     def __post_init__(self) -> None:
+        """Check shapes and values."""
         vertices, identity, expression = len(self.mean), len(self.identity_names), len(self.expression_names)
         landmarks = len(self.landmark_index)
         expected = {

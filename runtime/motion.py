@@ -59,6 +59,7 @@ class Motion:
     fps: Fraction
 
     def __post_init__(self) -> None:
+        """Check shapes and values."""
         frames, names = len(self.expression), len(self.expression_names)
         expected = {"expression": (frames, names), "camera": (frames, 25), "tracked": (frames,)}
         for key, shape in expected.items():
@@ -74,9 +75,11 @@ class Motion:
                 raise HideNerfError(f"The motion's {key} has values that are not finite; record or convert it anew.")
 
     def __len__(self) -> int:
+        """The number of frames."""
         return len(self.expression)
 
     def __iter__(self) -> Iterator[MotionFrame]:
+        """The frames, in order."""
         for index in range(len(self)):
             yield MotionFrame(
                 self.expression[index], self.camera[index], bool(self.tracked[index]), Fraction(index) / self.fps

@@ -23,6 +23,7 @@ class LayerGroup:
 
     @property
     def flops(self) -> int:
+        """FLOPs of all layers."""
         return sum(layer.flops for layer in self.layers)
 
 

@@ -24,7 +24,9 @@ class Pass(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The pass in log records and error messages."""
+        ...
 
     def __call__(self, model: ir.Model) -> ir.Model:
         """Rewrite `model` in place and return it.

@@ -28,9 +28,13 @@ class Driver(Protocol):
     still: bool
     audio: Path | None
 
-    def __iter__(self) -> Iterator[MotionFrame]: ...
+    def __iter__(self) -> Iterator[MotionFrame]:
+        """The motion's frames, in order."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release what the driver holds open."""
+        ...
 
 
 class MotionDriver:
@@ -48,6 +52,7 @@ class MotionDriver:
         self.still = len(motion) == 1
 
     def __iter__(self) -> Iterator[MotionFrame]:
+        """The motion's frames, in order."""
         return iter(self.motion)
 
     def close(self) -> None:

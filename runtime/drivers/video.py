@@ -41,6 +41,7 @@ class StillStream:
         self.size = (self._picture.shape[0], self._picture.shape[1])
 
     def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        """The picture, at time 0."""
         yield self._picture, Fraction(0)
 
     def close(self) -> None:
@@ -182,6 +183,7 @@ class VideoDriver:
         raise HideNerfError(f"{self._name}: no face was found in this {what}; drive with one that shows a face.")
 
     def __iter__(self) -> Iterator[MotionFrame]:
+        """The motion's frames, tracked as they are read."""
         self._frames = self._stream_motion()
         return self._frames
 

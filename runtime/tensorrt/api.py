@@ -11,19 +11,29 @@ from typing import Any, Protocol
 class Context(Protocol):
     """`IExecutionContext`."""
 
-    def set_tensor_address(self, name: str, memory: int) -> bool: ...
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        """Set the GPU address of an input or output; whether it was accepted."""
+        ...
 
-    def set_device_memory(self, memory: int, size: int) -> None: ...
+    def set_device_memory(self, memory: int, size: int) -> None:
+        """Set the GPU address and the size, bytes, of the working memory."""
+        ...
 
-    def execute_async_v3(self, stream_handle: int) -> bool: ...
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        """Start the engine on a CUDA stream; whether it was started."""
+        ...
 
 
 class RuntimeCache(Protocol):
     """`IRuntimeCache`: kernels that TensorRT-RTX compiled for this GPU."""
 
-    def deserialize(self, blob: bytes) -> bool: ...
+    def deserialize(self, blob: bytes) -> bool:
+        """Load a saved cache; whether it fits."""
+        ...
 
-    def serialize(self) -> Any: ...
+    def serialize(self) -> Any:
+        """The cache as a buffer, to be saved."""
+        ...
 
 
 class RuntimeConfig(Protocol):
@@ -31,11 +41,17 @@ class RuntimeConfig(Protocol):
 
     cuda_graph_strategy: Any
 
-    def create_runtime_cache(self) -> RuntimeCache: ...
+    def create_runtime_cache(self) -> RuntimeCache:
+        """A new, empty cache."""
+        ...
 
-    def set_runtime_cache(self, cache: RuntimeCache) -> bool: ...
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        """Use a cache; whether it was accepted."""
+        ...
 
-    def set_execution_context_allocation_strategy(self, strategy: Any) -> None: ...
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        """Choose who allocates the working memory."""
+        ...
 
 
 class CudaEngine(Protocol):
@@ -44,21 +60,33 @@ class CudaEngine(Protocol):
     num_io_tensors: int
     device_memory_size_v2: int
 
-    def get_tensor_name(self, index: int) -> str: ...
+    def get_tensor_name(self, index: int) -> str:
+        """Name of input or output number `index`."""
+        ...
 
-    def get_tensor_shape(self, name: str) -> Sequence[int]: ...
+    def get_tensor_shape(self, name: str) -> Sequence[int]:
+        """Shape of an input or output."""
+        ...
 
-    def get_tensor_dtype(self, name: str) -> Any: ...
+    def get_tensor_dtype(self, name: str) -> Any:
+        """Data type of an input or output."""
+        ...
 
-    def create_execution_context(self, strategy: Any, /) -> Context | None: ...
+    def create_execution_context(self, strategy: Any, /) -> Context | None:
+        """A new context."""
+        ...
 
-    def create_runtime_config(self) -> RuntimeConfig: ...
+    def create_runtime_config(self) -> RuntimeConfig:
+        """A new config, only in TensorRT-RTX."""
+        ...
 
 
 class PluginRegistry(Protocol):
     """`IPluginRegistry`; load_library gives None where it fails."""
 
-    def load_library(self, plugin_path: str) -> Any: ...
+    def load_library(self, plugin_path: str) -> Any:
+        """Load a plugin library."""
+        ...
 
 
 class Runtime(Protocol):
@@ -66,6 +94,10 @@ class Runtime(Protocol):
 
     engine_host_code_allowed: bool
 
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> CudaEngine | None: ...
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> CudaEngine | None:
+        """Load an engine."""
+        ...
 
-    def get_plugin_registry(self) -> PluginRegistry: ...
+    def get_plugin_registry(self) -> PluginRegistry:
+        """The registry of plugins."""
+        ...

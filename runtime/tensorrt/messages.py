@@ -28,6 +28,7 @@ class Refusal:
     of_target: bool
 
     def __str__(self) -> str:
+        """Reason and fix as one sentence."""
         return f"{self.reason}; {self.fix}."
 
 

@@ -84,11 +84,13 @@ class FaceLandmarker:
             ) from None
 
     def __enter__(self) -> "FaceLandmarker":
+        """The landmarker itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
     def close(self) -> None:

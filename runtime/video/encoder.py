@@ -89,6 +89,10 @@ class Clock:
         self._last = -1
 
     def tick(self, time: Fraction) -> int:
+        """Time stamp of a picture, in units of time_base: above the last one, and on the frame rate's grid if near it.
+
+        time: since the first picture, seconds.
+        """
         tick = round(time / self.time_base)
         on_rate = round(Fraction(tick, self.frame_ticks)) * self.frame_ticks
         tolerance = min(_TIME_ROUNDING / self.time_base, Fraction(self.frame_ticks, 4))

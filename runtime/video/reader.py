@@ -44,9 +44,13 @@ class PictureStream(Protocol):
     size: tuple[int, int]
     has_audio: bool
 
-    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]: ...
+    def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        """The pictures with their times."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the file or the camera."""
+        ...
 
 
 class VideoReader:
@@ -174,18 +178,22 @@ class VideoReader:
         )
 
     def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        """The pictures with their times; once only."""
         yield self._first
         yield from self._pictures
 
     def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def __enter__(self) -> "VideoReader":
+        """The reader itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
 
@@ -241,18 +249,22 @@ class CameraReader:
         self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
 
     def __iter__(self) -> Iterator[tuple[Picture, Fraction]]:
+        """The pictures with their times; once only."""
         yield self._first
         yield from self._pictures
 
     def close(self) -> None:
+        """Release the camera."""
         self._capture.release()
 
     def __enter__(self) -> "CameraReader":
+        """The reader itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close it."""
         self.close()
 
 

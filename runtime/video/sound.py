@@ -59,6 +59,7 @@ class Sound:
             self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate, options={"async": "1"})
 
     def packets(self, end: Fraction) -> "Iterator[Packet[AudioStream]]":
+        """Packets that start before `end`, seconds since the first picture, after those of the last call."""
         while self._next is not None and (self._next.pts or 0) * self._next.time_base < end:
             packet = self._next
             if self._resampler is None:
@@ -69,6 +70,7 @@ class Sound:
             self._next = next(self._arriving, None)
 
     def rest(self) -> "Iterator[Packet[AudioStream]]":
+        """Packets that the encoder still holds."""
         if self._resampler is not None:
             for frame in self._resampler.resample(None):
                 yield from self._output.encode(frame)

@@ -46,11 +46,15 @@ class FrameWriter(Protocol):
         """
         ...
 
-    def __enter__(self) -> "FrameWriter": ...
+    def __enter__(self) -> "FrameWriter":
+        """The writer itself."""
+        ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        """Complete the output, or leave nothing after an error."""
+        ...
 
 
 def open_writer(
