@@ -88,20 +88,22 @@ def emulated_kernels(run_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def bundle_fp32(made_once: MadeOnce) -> Path:
     """A bundle of a small untrained model with the shipped face model; not to be changed, copy it for that."""
-    from tests.support.bundles import SMALL, write_untrained
+    from tests.support.bundles import write_untrained
+    from tests.support.tiny import TINY
 
-    return made_once("bundle-fp32", lambda folder: write_untrained(SMALL, folder))
+    return made_once("bundle-fp32", lambda folder: write_untrained(TINY, folder))
 
 
 @pytest.fixture(scope="session")
 def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
     """The same in FP16."""
     from hidenerf.export.precision import FloatPrecision
-    from tests.support.bundles import SMALL, graphs_of, write_untrained
+    from tests.support.bundles import graphs_of, write_untrained
+    from tests.support.tiny import TINY
 
     def fill(folder: Path) -> None:
         with graphs_of(bundle_fp32):
-            write_untrained(SMALL, folder, precision=FloatPrecision.FP16)
+            write_untrained(TINY, folder, precision=FloatPrecision.FP16)
 
     return made_once("bundle-fp16", fill)
 
@@ -109,9 +111,10 @@ def bundle_fp16(made_once: MadeOnce, bundle_fp32: Path) -> Path:
 @pytest.fixture(scope="session")
 def bundle_aligned(made_once: MadeOnce) -> Path:
     """The same in FP32 with an aligned identity path."""
-    from tests.support.bundles import SMALL_ALIGNED, write_untrained
+    from tests.support.bundles import write_untrained
+    from tests.support.tiny import TINY_ALIGNED
 
-    return made_once("bundle-aligned", lambda folder: write_untrained(SMALL_ALIGNED, folder))
+    return made_once("bundle-aligned", lambda folder: write_untrained(TINY_ALIGNED, folder))
 
 
 @pytest.fixture(scope="session")

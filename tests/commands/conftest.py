@@ -17,9 +17,10 @@ def own_bundle(bundle_fp32: Path, tmp_path: Path) -> Path:
 def small_demo(monkeypatch: pytest.MonkeyPatch, bundle_fp32: Path) -> Iterator[None]:
     """The preset `demo` is the small model of `bundle_fp32`, whose graphs were exported before."""
     from hidenerf.model.config import PRESETS
-    from tests.support.bundles import SMALL, graphs_of
+    from tests.support.bundles import graphs_of
+    from tests.support.tiny import TINY
 
-    monkeypatch.setitem(PRESETS, "demo", SMALL)
+    monkeypatch.setitem(PRESETS, "demo", TINY)
     with graphs_of(bundle_fp32):
         yield
 

@@ -28,7 +28,8 @@ from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import Weights
 from hidenerf.runtime.metrics import psnr
 from hidenerf.runtime.video.pictures import read_picture
-from tests.support.bundles import SMALL, SMALL_ALIGNED, graphs_of, write_untrained
+from tests.support.bundles import graphs_of, write_untrained
+from tests.support.tiny import TINY, TINY_ALIGNED
 
 BUDGET = 38.0
 
@@ -54,7 +55,7 @@ def content(plan_path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def bundle_int8(bundle_fp32: Path, plan_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with graphs_of(bundle_fp32):
-        return write_untrained(SMALL, tmp_path_factory.mktemp("bundle") / "int8", precision=read_plan(plan_path))
+        return write_untrained(TINY, tmp_path_factory.mktemp("bundle") / "int8", precision=read_plan(plan_path))
 
 
 @pytest.mark.slow
@@ -141,7 +142,7 @@ def test_an_export_of_an_aligned_model_by_its_plan_passes_the_gate(bundle_aligne
     assert result.exit_code == 0, result.output
     assert read_plan(path).scales["renderer_refiner"]
     with graphs_of(bundle_aligned):
-        write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=read_plan(path))
+        write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=read_plan(path))
     assert gate(tmp_path / "bundle", None)
 
 
@@ -149,7 +150,7 @@ def test_an_export_of_an_aligned_model_by_its_plan_passes_the_gate(bundle_aligne
 def test_a_plan_for_another_model_is_refused_and_nothing_written(
     plan_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = random_model(SMALL, 1)
+    other = random_model(TINY, 1)
 
     def export(checkpoint: Weights) -> None:
         face_model, plan = load_face_model(default_face_model_path()), read_plan(plan_path)

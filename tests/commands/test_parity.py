@@ -19,7 +19,8 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import MANIFEST_NAME
 from hidenerf.runtime.video.pictures import read_picture
-from tests.support.bundles import SMALL, damage, verdict_in
+from tests.support.bundles import damage, verdict_in
+from tests.support.tiny import TINY
 
 
 def run(*arguments: object) -> Result:
@@ -63,7 +64,7 @@ def test_one_damaged_convolution_fails_with_exit_code_1(own_bundle: Path, graph:
 
 def test_a_checkpoints_bundle(own_bundle: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "weights.safetensors"
-    save_checkpoint(random_model(SMALL, 0), checkpoint)
+    save_checkpoint(random_model(TINY, 0), checkpoint)
     manifest = json.loads((own_bundle / MANIFEST_NAME).read_text())
     manifest["checkpoint"] = {"sha256": sha256_of(checkpoint), "name": checkpoint.name}
     (own_bundle / MANIFEST_NAME).write_text(json.dumps(manifest))

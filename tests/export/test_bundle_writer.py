@@ -24,11 +24,11 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import MANIFEST_NAME, Manifest, Weights
-from tests.support.bundles import SMALL_ALIGNED, graphs_of, write_untrained
+from tests.support.bundles import graphs_of, write_untrained
 from tests.support.engine_sets import write_set
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.full_disk import run_on_small_disk
-from tests.support.tiny import TINY, tiny_model
+from tests.support.tiny import TINY, TINY_ALIGNED, tiny_model
 
 ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
 
@@ -128,10 +128,10 @@ def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tm
     """It, and what the source encoder says of its own view, are FP32 in every bundle."""
     precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
     with graphs_of(bundle_aligned):
-        bundle = open_bundle(write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=precision))
+        bundle = open_bundle(write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=precision))
     assert bundle.kernel_parts is not None
     refiner, encoder = bundle.kernel_parts.refiner, bundle.graphs["source_encoder"]
-    size, whole_size = SMALL_ALIGNED.render_size, SMALL_ALIGNED.image_size
+    size, whole_size = TINY_ALIGNED.render_size, TINY_ALIGNED.image_size
     shapes = {
         "place": (1, 3, size, size),
         "source_projection": (1, 3, 4),
@@ -145,7 +145,7 @@ def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tm
     for read in (refiner, bundle.graphs["renderer_refiner"]):
         assert all(encoder.outputs[name] == read.inputs[name] for name in made)
     assert "place" not in bundle.graphs["renderer_refiner"].inputs
-    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * SMALL_ALIGNED.aligned_scales
+    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * TINY_ALIGNED.aligned_scales
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Bundles that several tests read, made once, and the graphs of one bundle used for another of the same model."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,35 +17,6 @@ from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import MANIFEST_NAME, ParityVerdict, Weights
-
-SMALL = ModelConfig(
-    name="small",
-    image_size=32,
-    render_size=32,
-    secc_size=64,
-    samples_per_ray=4,
-    plane_sizes=(8, 16),
-    plane_channels=4,
-    volume_terms=2,
-    volume_depths=(4, 4),
-    plane_samples=(4, 4),
-    mlp_width=16,
-    encoding_octaves=2,
-    render_channels=5,
-    extractor_channels=(8, 8, 8),
-    expression_channels=8,
-    position_channels=8,
-    lookup_channels=4,
-    lookup_stride=4,
-    deformation_channels=(8, 8),
-    maximum_deformation=0.3,
-    identity_channels=(8, 8, 8),
-    refiner_channels=(8, 8, 8),
-    spade_width=8,
-)
-
-# The finest of its three scales has constants in the place of maps.
-SMALL_ALIGNED = dataclasses.replace(SMALL, alignment="maps and picture", aligned_scales=2)
 
 
 def verdict_in(bundle: Path) -> ParityVerdict:

@@ -8,19 +8,8 @@ from pathlib import Path
 import torch
 
 from hidenerf.model.checkpoint import save_checkpoint
-from hidenerf.model.config import PRESETS
 from hidenerf.model.hidenerf import random_model
-
-# The demo preset, for pictures in which a face can just be made out.
-SMALL_DEMO = replace(
-    PRESETS["demo"],
-    name="small",
-    image_size=64,
-    render_size=16,
-    secc_size=32,
-    plane_sizes=(8, 16, 32),
-    extractor_channels=PRESETS["demo"].extractor_channels[:4],
-)
+from tests.support.tiny import SMALL_DEMO
 
 
 def write_small_checkpoint(path: Path) -> Path:

@@ -1,11 +1,11 @@
-"""The smallest models that have every part, with statistics and weights of their batch norms that hide nothing."""
+"""Configs of the tests' models, and the smallest models that have every part, with batch norms that hide nothing."""
 
 import dataclasses
 
 import torch
 from torch import Tensor, nn
 
-from hidenerf.model.config import ModelConfig
+from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.model.growth import grown
 from hidenerf.model.hidenerf import HideNerf, random_model
 from tests.support.reference import general_camera
@@ -34,6 +34,20 @@ TINY = ModelConfig(
     identity_channels=(4, 5, 6, 7),
     refiner_channels=(5, 6, 8, 10),
     spade_width=6,
+)
+
+# The finest of its four scales has constants in the place of maps.
+TINY_ALIGNED = dataclasses.replace(TINY, alignment="maps and picture", aligned_scales=3)
+
+# For tests that look at a drawn face, which cannot be made out in the 32 pixels of `TINY`.
+SMALL_DEMO = dataclasses.replace(
+    PRESETS["demo"],
+    name="small",
+    image_size=64,
+    render_size=16,
+    secc_size=32,
+    plane_sizes=(8, 16, 32),
+    extractor_channels=PRESETS["demo"].extractor_channels[:4],
 )
 
 

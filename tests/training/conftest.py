@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hidenerf.model.config import ModelConfig
-from tests.support.checkpoints import SMALL_DEMO, one_thread, write_small_checkpoint
+from tests.support.checkpoints import one_thread, write_small_checkpoint
+from tests.support.tiny import SMALL_DEMO
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -18,7 +19,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def small_config() -> ModelConfig:
-    """The demo preset, for pictures in which a face can just be made out."""
+    """`SMALL_DEMO`."""
     return SMALL_DEMO
 
 

@@ -22,7 +22,8 @@ from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.sources.source import Source
-from tests.support.bundles import SMALL_ALIGNED, graphs_of, write_untrained
+from tests.support.bundles import graphs_of, write_untrained
+from tests.support.tiny import TINY_ALIGNED
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_a_bundle_of_an_aligned_model_passes(
 ) -> None:
     """Its graphs pass on what they know of the source's view; hoisted they are the model with nothing hoisted."""
     with graphs_of(bundle_aligned):
-        folder = write_untrained(SMALL_ALIGNED, tmp_path / "bundle", precision=precision)
+        folder = write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=precision)
     with Animator(folder, "onnxruntime-cpu") as animator:
         source = animator.set_source(demo_source_path())
         model = model_of(animator.bundle, None)
@@ -171,5 +172,5 @@ def test_a_bundle_of_an_aligned_model_passes(
     assert found.thresholds == thresholds_for(precision.value)
     rows = {(row.graph, row.tensor): row.difference for row in found.tensors}
     assert rows["source_encoder", "source_pixels"].max_abs == 0.0
-    assert {("source_encoder", name) for name in source_tensors(SMALL_ALIGNED)} <= rows.keys()
+    assert {("source_encoder", name) for name in source_tensors(TINY_ALIGNED)} <= rows.keys()
     assert (HOISTING, "frame") in rows

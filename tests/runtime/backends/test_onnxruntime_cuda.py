@@ -250,9 +250,10 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
 @pytest.fixture(scope="module")
 def aligned_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hidenerf.export.precision import FloatPrecision
-    from tests.support.bundles import SMALL_ALIGNED, write_untrained
+    from tests.support.bundles import write_untrained
+    from tests.support.tiny import TINY_ALIGNED
 
-    return write_untrained(SMALL_ALIGNED, tmp_path_factory.mktemp("aligned") / "bundle", precision=FloatPrecision.FP16)
+    return write_untrained(TINY_ALIGNED, tmp_path_factory.mktemp("aligned") / "bundle", precision=FloatPrecision.FP16)
 
 
 def frame_of(backend: Backend, bundle: Bundle) -> np.ndarray:
