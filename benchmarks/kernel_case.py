@@ -70,7 +70,7 @@ def main() -> None:
     sampled = upload(np.full((2, 3, points), np.nan, np.float32))
     volume = upload(rng.normal(size=shape).astype(np.float32))
     grid = upload(rng.normal(size=(2, points, 3)).astype(np.float32))
-    GridSampler().sample(volume, grid, sampled, shape, points, stream, half=False, border=False, align_corners=False)
+    GridSampler().sample(volume, grid, sampled, shape, points, stream, fp16=False, border=False, align_corners=False)
 
     triangles = np.stack([np.arange(50), np.arange(50) + 1, np.arange(50) + 2], 1).astype(np.int32)
     vertices = upload(rng.uniform(-1.2, 1.2, (52, 3)).astype(np.float32))

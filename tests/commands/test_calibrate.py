@@ -108,9 +108,9 @@ def test_the_exported_bundle_records_the_plan_and_has_its_layers(
     paths = {name: spec.path for name, spec in bundle.graphs.items()} | {"refiner": bundle.kernel_parts.refiner.path}
     for name, path in paths.items():
         planned = "renderer_refiner" if name == "refiner" else name
-        wanted = [e for e in content["layers"] if e["graph"] == planned and e["precision"] == "int8"]
+        expected = [e for e in content["layers"] if e["graph"] == planned and e["precision"] == "int8"]
         weights = [n for n in onnx.load(path).graph.node if n.op_type == "DequantizeLinear" and "_weight_" in n.name]
-        assert len(weights) == len(wanted)
+        assert len(weights) == len(expected)
 
 
 def test_the_exported_frames_are_as_good_as_the_plan_says(

@@ -157,15 +157,15 @@ def test_an_output_that_cannot_be_made_is_refused_before_any_work(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_export")
-@pytest.mark.parametrize("half", [False, True])
-def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize("fp16", [False, True])
+def test_a_checkpoint_becomes_a_bundle(checkpoint: Path, tmp_path: Path, fp16: bool) -> None:
     folder = tmp_path / "bundle"
-    result = CliRunner().invoke(main, [str(checkpoint), "-o", str(folder), *(["--fp16"] if half else [])])
+    result = CliRunner().invoke(main, [str(checkpoint), "-o", str(folder), *(["--fp16"] if fp16 else [])])
     assert result.exit_code == 0, result.output
     bundle = open_bundle(folder)
     assert bundle.trained
     assert bundle.manifest.checkpoint == Weights(sha256_of(checkpoint), "tiny.safetensors")
-    assert bundle.precision == ("fp16" if half else "fp32")
+    assert bundle.precision == ("fp16" if fp16 else "fp32")
     assert str(folder) in result.output
     assert re.search(r"\d+% remain", result.output)
     assert "noise" not in result.output

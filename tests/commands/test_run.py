@@ -207,11 +207,11 @@ def test_real_portrait_and_clip(bundle_fp32: Path, tmp_path: Path, shared_data: 
     with av.open(str(clip)) as source, av.open(str(output)) as result:
         assert result.streams.video[0].average_rate == source.streams.video[0].average_rate
         assert sum(1 for _ in result.decode(video=0)) == 150
-        wanted = [bytes(packet) for packet in source.demux(audio=0)]
+        expected = [bytes(packet) for packet in source.demux(audio=0)]
     with av.open(str(output)) as result:
         copied = [bytes(packet) for packet in result.demux(audio=0) if packet.size]
     assert copied
-    assert copied == wanted[: len(copied)]
+    assert copied == expected[: len(copied)]
     motion = load_motion(motion_file)
     assert motion.tracked.all()
     jaw = motion.expression[:, motion.expression_names.index("jawOpen")]

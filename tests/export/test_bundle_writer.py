@@ -48,12 +48,12 @@ def write(monkeypatch: pytest.MonkeyPatch, face_model: FaceModel) -> Callable[..
     monkeypatch.setattr(bundle_writer, "graph_modules", lambda _: list(tiny_graphs().values()))
     monkeypatch.setattr(bundle_writer, "export_graph", exported)
 
-    def run(folder: Path, half: bool = False, **change: Any) -> None:
+    def run(folder: Path, fp16: bool = False, **change: Any) -> None:
         arguments: dict[str, Any] = {
             "checkpoint": Weights(seed=3),
             "face_model": face_model,
         }
-        precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
+        precision = FloatPrecision.FP16 if fp16 else FloatPrecision.FP32
         write_bundle(tiny_model(), folder, precision=precision, **(arguments | change))
 
     return run
@@ -63,12 +63,12 @@ def snapshot(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): sha256_of(p) if p.is_file() else "folder" for p in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 def test_a_bundle_opens_and_says_what_it_is(
-    write: Callable[..., None], tmp_path: Path, half: bool, caplog: pytest.LogCaptureFixture
+    write: Callable[..., None], tmp_path: Path, fp16: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, bundle_writer.logger.name):
-        write(tmp_path / "bundle", half=half)
+        write(tmp_path / "bundle", fp16=fp16)
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
@@ -82,8 +82,8 @@ def test_a_bundle_opens_and_says_what_it_is(
     assert manifest.checkpoint == Weights(seed=3)
     assert manifest.generator.keys() == {"hidenerf", "torch", "onnx"}
     assert bundle.parity is ParityState.NEVER_COMPARED
-    assert bundle.precision == ("fp16" if half else "fp32")
-    assert manifest.precision.fp32_islands.keys() == (set(ALL_GRAPHS) if half else set())
+    assert bundle.precision == ("fp16" if fp16 else "fp32")
+    assert manifest.precision.fp32_islands.keys() == (set(ALL_GRAPHS) if fp16 else set())
     assert manifest.face_model.name == "anny"
     assert load_face_model(bundle.face_model_path).expression_names
     for name, graph in tiny_graphs().items():
@@ -92,18 +92,18 @@ def test_a_bundle_opens_and_says_what_it_is(
         assert list(spec.outputs) == list(graph.outputs)
         for tensor, example in graph.inputs.items():
             assert spec.inputs[tensor].shape == tuple(example.shape)
-    feature = np.dtype(np.float16 if half else np.float32)
+    feature = np.dtype(np.float16 if fp16 else np.float32)
     renderer = bundle.graphs["renderer_refiner"]
     assert renderer.inputs["planes_0"].dtype == feature
     assert renderer.inputs["camera"].dtype == np.float32
     assert renderer.outputs["frame"].dtype == np.uint8
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
-    write: Callable[..., None], tmp_path: Path, half: bool
+    write: Callable[..., None], tmp_path: Path, fp16: bool
 ) -> None:
-    write(tmp_path / "bundle", half=half)
+    write(tmp_path / "bundle", fp16=fp16)
     bundle = open_bundle(tmp_path / "bundle")
     whole_graph, parts = bundle.graphs["renderer_refiner"], bundle.kernel_parts
     assert parts is not None
@@ -123,10 +123,10 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
         np.testing.assert_array_equal(weights["bias_2"], renderer.second.bias.detach())
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tmp_path: Path, half: bool) -> None:
+@pytest.mark.parametrize("fp16", [False, True])
+def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tmp_path: Path, fp16: bool) -> None:
     """It, and what the source encoder says of its own view, are FP32 in every bundle."""
-    precision = FloatPrecision.FP16 if half else FloatPrecision.FP32
+    precision = FloatPrecision.FP16 if fp16 else FloatPrecision.FP32
     with graphs_of(bundle_aligned):
         bundle = open_bundle(write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=precision))
     assert bundle.kernel_parts is not None
@@ -162,7 +162,7 @@ def test_writing_again_gives_the_same_bytes(write: Callable[..., None], tmp_path
 def test_a_new_bundle_replaces_an_older_one_whole(write: Callable[..., None], tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
     write(folder)
-    write(folder, half=True)
+    write(folder, fp16=True)
     assert open_bundle(folder).precision == "fp16"
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -177,7 +177,7 @@ def test_engines_go_over_into_the_new_bundle(write: Callable[..., None], tmp_pat
     (folder / "engines" / "a linked set").symlink_to(tmp_path / "other disk")
     before = {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()}
     assert len(before) > 2
-    write(folder, half=True)
+    write(folder, fp16=True)
     assert open_bundle(folder).precision == "fp16"
     assert {path: path.read_bytes() for path in (folder / "engines").rglob("*") if path.is_file()} == before
     assert (folder / "engines" / "a linked set").readlink() == tmp_path / "other disk"
@@ -251,7 +251,7 @@ def test_a_file_of_the_user_inside_an_older_bundle_is_not_deleted(write: Callabl
     write(folder)
     (folder / "model.safetensors").write_text("weeks of training")
     with contextlib.suppress(HideNerfError):
-        write(folder, half=True)
+        write(folder, fp16=True)
     assert (folder / "model.safetensors").read_text() == "weeks of training"
 
 
@@ -330,7 +330,7 @@ def test_an_interruption_leaves_the_older_bundle_as_it_was(
 
     count_saved(monkeypatch, interrupt)
     with pytest.raises(failure):
-        write(folder, half=True)
+        write(folder, fp16=True)
     assert list(tmp_path.iterdir()) == [folder]
     assert snapshot(folder) == before
 
@@ -360,7 +360,7 @@ def test_engines_that_cannot_go_over_stay_where_they_are(
 
     monkeypatch.setattr(bundle_writer.shutil, "copy2", fail_at_the_second)
     with pytest.raises(raised):
-        write(folder, half=True)
+        write(folder, fp16=True)
     assert list(tmp_path.iterdir()) == [folder]
     assert snapshot(folder) == before
 

@@ -96,10 +96,10 @@ class EmulatedTriplaneRenderer:
         self.library = build("kernels/renderer_emulated.cpp", self.folder, *sizes.definitions())
 
     def merge_planes(
-        self, planes: list[int], half: bool, feature_weight: int, merged: int, flags: int, stream: int
+        self, planes: list[int], fp16: bool, feature_weight: int, merged: int, flags: int, stream: int
     ) -> None:
         assert stream == HostDevice.stream
-        merge = self.library.merge_fp16 if half else self.library.merge
+        merge = self.library.merge_fp16 if fp16 else self.library.merge
         merge((ctypes.c_void_p * len(planes))(*planes), *addresses(feature_weight, merged, flags))
 
     def render(
@@ -112,11 +112,11 @@ class EmulatedTriplaneRenderer:
         alpha: int,
         flags: int,
         stream: int,
-        half: bool,
+        fp16: bool,
         place: int = 0,
     ) -> None:
         assert stream == HostDevice.stream
-        run = self.library.render_fp16 if half else self.library.render_fp32
+        run = self.library.render_fp16 if fp16 else self.library.render_fp32
         places = [place] if self.sizes.place else []
         run(*addresses(deformation, camera, merged, operands, rendered, alpha, flags, *places))
 

@@ -120,10 +120,10 @@ def test_another_model_is_told_from_the_bundles(
 def test_half_precision_passes_at_its_own_thresholds(bundle_fp16: Path, model: HideNerf, poses: list[Pose]) -> None:
     with Animator(bundle_fp16) as animator:
         source = animator.set_source(demo_source_path())
-        half = measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
-    assert half.passed
-    assert half.thresholds == thresholds_for("fp16")
-    by_name = {(row.graph, row.tensor): row.difference for row in half.tensors}
+        fp16 = measure_parity(TorchSide(model), BundleSide(animator), animator, source, poses, lambda: None)
+    assert fp16.passed
+    assert fp16.thresholds == thresholds_for("fp16")
+    by_name = {(row.graph, row.tensor): row.difference for row in fp16.tensors}
     # FP16 rounds by 2⁻¹², so what were this good would not be FP16.
     assert by_name["source_encoder", "planes_1"].relative > 1e-5
     assert by_name[HOISTING, "deformation"].relative < 1e-5
@@ -142,11 +142,11 @@ def test_flicker_is_measured_where_frames_follow_one_another(parity: Parity, pos
 def test_a_bundle_against_itself_differs_in_nothing(
     bundle_fp32: Path, bundle_fp16: Path, animator: Animator, source: Source, poses: list[Pose]
 ) -> None:
-    with Animator(bundle_fp32) as other, Animator(bundle_fp16) as half:
+    with Animator(bundle_fp32) as other, Animator(bundle_fp16) as fp16:
         other.set_source(source)
-        half.set_source(source)
+        fp16.set_source(source)
         same = measure_parity(BundleSide(other), BundleSide(animator), animator, source, poses, lambda: None)
-        rounded = measure_parity(BundleSide(half), BundleSide(animator), animator, source, poses, lambda: None)
+        rounded = measure_parity(BundleSide(fp16), BundleSide(animator), animator, source, poses, lambda: None)
     assert all(row.difference.max_abs == 0.0 for row in same.tensors)
     for rows in (same.frames, same.flicker):
         assert all(row.max_abs == 0 and row.psnr == math.inf for row in rows)

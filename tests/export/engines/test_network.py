@@ -80,8 +80,8 @@ def test_an_empty_file_has_no_tensors(tmp_path: Path) -> None:
 
 def test_tensors_other_than_the_manifests_are_refused(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, [node("Relu", "x", "y")])
-    half = {"y": TensorSpec("y", SHAPE, np.dtype(np.float16))}
-    message = refuse(GraphSpec("net", graph.path, graph.inputs, half))
+    fp16 = {"y": TensorSpec("y", SHAPE, np.dtype(np.float16))}
+    message = refuse(GraphSpec("net", graph.path, graph.inputs, fp16))
     assert "outputs y" in message
     assert "float32" in message
     assert "float16" in message

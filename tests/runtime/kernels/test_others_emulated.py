@@ -30,18 +30,18 @@ def sampled(
     return out
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("border", [False, True])
-def test_grid_sample_3d(library: ctypes.CDLL, border: bool, align_corners: bool, half: bool) -> None:
+def test_grid_sample_3d(library: ctypes.CDLL, border: bool, align_corners: bool, fp16: bool) -> None:
     g = torch.Generator().manual_seed(0)
-    volume = torch.randn(2, 3, 4, 5, 6, generator=g).to(torch.float16 if half else torch.float32)
+    volume = torch.randn(2, 3, 4, 5, 6, generator=g).to(torch.float16 if fp16 else torch.float32)
     grid = torch.randn(2, 7, 5, 3, 3, generator=g)
     grid[0, 0, 0] = torch.tensor([[-1.0, 1.0, 0.0], [torch.inf, 0.0, 0.0], [0.0, -torch.inf, 0.0]])
     padding = "border" if border else "zeros"
-    wanted = F.grid_sample(volume.double(), grid.double(), padding_mode=padding, align_corners=align_corners)
+    expected = F.grid_sample(volume.double(), grid.double(), padding_mode=padding, align_corners=align_corners)
     found = sampled(library, volume.numpy(), grid.numpy(), border, align_corners)
-    np.testing.assert_allclose(found, wanted, atol=2e-3 if half else 4e-6)
+    np.testing.assert_allclose(found, expected, atol=2e-3 if fp16 else 4e-6)
 
 
 def test_grid_sample_3d_of_nan_is_outside(library: ctypes.CDLL) -> None:
@@ -72,11 +72,11 @@ def test_secc_is_the_cpus_picture(library: ctypes.CDLL, size: int, seed: int) ->
     vertices = np.ascontiguousarray(face.vertices(identity, expression), np.float32)
     triangles = np.ascontiguousarray(face.triangles, np.int32)
     found = drawn(library, vertices, triangles, np.ascontiguousarray(face.ncc, np.float32), size)
-    wanted = secc(vertices, face, size)
-    different = np.abs(found - wanted).max(0) > 1e-4
+    expected = secc(vertices, face, size)
+    different = np.abs(found - expected).max(0) > 1e-4
     # Where two surfaces are as near as OpenCV's depth can tell, or a centre lies on the outline, either is right.
     assert different.sum() <= 2
-    assert (wanted.max(0) > 0).mean() > 0.1
+    assert (expected.max(0) > 0).mean() > 0.1
 
 
 def test_secc_hides_what_is_behind_and_leaves_the_rest(library: ctypes.CDLL) -> None:

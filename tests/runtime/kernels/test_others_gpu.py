@@ -13,14 +13,14 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("border", [False, True])
-def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: bool, half: bool) -> None:
+def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: bool, fp16: bool) -> None:
     from tests.support.kernels.grid_sample import GridSampler, VolumeShape
     from tests.support.kernels.on_gpu import current_stream
 
-    kind = torch.float16 if half else torch.float32
+    kind = torch.float16 if fp16 else torch.float32
     volume = torch.randn(2, 7, 5, 9, 11, device="cuda").to(kind)
     grid = torch.randn(2, 3, 17, 13, 3, device="cuda") * 0.8
     sampled = torch.full((2, 7, 3, 17, 13), float("nan"), device="cuda", dtype=kind)
@@ -31,16 +31,16 @@ def test_grid_sample_3d_matches_pytorch_in_fp64(border: bool, align_corners: boo
         VolumeShape(*volume.shape),
         3 * 17 * 13,
         current_stream(),
-        half,
+        fp16,
         border,
         align_corners,
     )
     padding = "border" if border else "zeros"
-    wanted = F.grid_sample(
+    expected = F.grid_sample(
         volume.double(), grid.double(), mode="bilinear", padding_mode=padding, align_corners=align_corners
     )
     torch.cuda.synchronize()
-    assert (sampled.double() - wanted).abs().max() < (3e-3 if half else 2e-5)
+    assert (sampled.double() - expected).abs().max() < (3e-3 if fp16 else 2e-5)
 
 
 def test_secc_is_the_cpus_picture() -> None:
@@ -71,7 +71,7 @@ def test_secc_is_the_cpus_picture() -> None:
     vertices = torch.full((count, 3), float("nan"), device="cuda")
     keys = torch.zeros(size, size, dtype=torch.int64, device="cuda")
     stream = current_stream()
-    wanted_vertices = face.vertices(identity, expression)
+    expected_vertices = face.vertices(identity, expression)
     for _ in range(2):
         found = torch.full((3, size, size), float("nan"), device="cuda")
         drawer.vertices(neutral.data_ptr(), basis.data_ptr(), coefficients.data_ptr(), vertices.data_ptr(), stream)
@@ -79,22 +79,22 @@ def test_secc_is_the_cpus_picture() -> None:
             vertices.data_ptr(), triangles.data_ptr(), colours.data_ptr(), keys.data_ptr(), found.data_ptr(), stream
         )
         torch.cuda.synchronize()
-        assert np.abs(vertices.cpu().numpy() - wanted_vertices).max() < 1e-5
+        assert np.abs(vertices.cpu().numpy() - expected_vertices).max() < 1e-5
         assert not keys.any()
-        difference = np.abs(found.cpu().numpy() - secc(wanted_vertices, face, size)).max(0)
+        difference = np.abs(found.cpu().numpy() - secc(expected_vertices, face, size)).max(0)
         assert (difference > 1e-3).sum() <= 3
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_pictures_become_bytes(half: bool) -> None:
+@pytest.mark.parametrize("fp16", [False, True])
+def test_pictures_become_bytes(fp16: bool) -> None:
     from hidenerf.runtime.kernels.launch import Kernels
     from tests.support.kernels.on_gpu import current_stream
 
-    picture = (torch.rand(3, 37, 41, device="cuda") * 1.4 - 0.2).to(torch.float16 if half else torch.float32)
+    picture = (torch.rand(3, 37, 41, device="cuda") * 1.4 - 0.2).to(torch.float16 if fp16 else torch.float32)
     found = torch.full((37, 41, 3), 7, dtype=torch.uint8, device="cuda")
-    name = "to_bytes_fp16" if half else "to_bytes_fp32"
+    name = "to_bytes_fp16" if fp16 else "to_bytes_fp32"
     arguments = [picture.data_ptr(), found.data_ptr(), np.int32(37 * 41)]
     Kernels("pictures.cu").launch(name, (-(-37 * 41 // 128), 1, 1), 128, current_stream(), arguments)
-    wanted = (picture.float().clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8)
+    expected = (picture.float().clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8)
     torch.cuda.synchronize()
-    assert torch.equal(found, wanted)
+    assert torch.equal(found, expected)

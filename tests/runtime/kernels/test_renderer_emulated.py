@@ -39,10 +39,10 @@ FARTHEST = 2.0
 
 
 def largest_error(scene: Scene, octaves: int, rendered: NDArray, alpha: NDArray) -> float:
-    wanted, wanted_alpha = (t.numpy() for t in reference(scene, octaves))
+    expected, expected_alpha = (t.numpy() for t in reference(scene, octaves))
     assert np.isfinite(rendered).all()
     assert np.isfinite(alpha).all()
-    return float(max(np.abs(rendered - wanted).max(), np.abs(alpha - wanted_alpha).max()))
+    return float(max(np.abs(rendered - expected).max(), np.abs(alpha - expected_alpha).max()))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -59,19 +59,19 @@ def test_light_that_is_left_where_a_ray_ends_is_below_the_bound(emulated_kernels
     """An opaque head: most of what it hides is never computed, and 0.1 % of the light is all that may be missing."""
     ready = EmulatedRenderer(DEEP, head_scene(DEEP, 1), emulated_kernels)
     rendered, alpha = ready.render()
-    wanted, wanted_alpha = reference(ready.scene, DEEP.octaves)
-    assert (wanted_alpha > 0.999).double().mean() > 0.15
-    assert (wanted_alpha < 0.01).double().mean() > 0.3
+    expected, expected_alpha = reference(ready.scene, DEEP.octaves)
+    assert (expected_alpha > 0.999).double().mean() > 0.15
+    assert (expected_alpha < 0.01).double().mean() > 0.3
     assert largest_error(ready.scene, DEEP.octaves, rendered, alpha) < 5e-3
-    assert np.abs(rendered - wanted.numpy()).mean() < 3e-4
+    assert np.abs(rendered - expected.numpy()).mean() < 3e-4
 
 
 def test_fp16_output_is_the_fp32_output_rounded(emulated_kernels: Path) -> None:
     ready = EmulatedRenderer(ODD, random_scene(ODD, 2), emulated_kernels)
     full, alpha = ready.render()
-    half, half_alpha = ready.render(half=True)
-    np.testing.assert_array_equal(half, full.astype(np.float16))
-    np.testing.assert_array_equal(alpha, half_alpha)
+    fp16, fp16_alpha = ready.render(fp16=True)
+    np.testing.assert_array_equal(fp16, full.astype(np.float16))
+    np.testing.assert_array_equal(alpha, fp16_alpha)
 
 
 def with_place(sizes: RendererSizes) -> RendererSizes:
@@ -79,21 +79,21 @@ def with_place(sizes: RendererSizes) -> RendererSizes:
 
 
 def place_error(scene: Scene, octaves: int, place: NDArray) -> float:
-    wanted = placed_reference(scene, octaves)[2].numpy()
-    assert place.shape == wanted.shape
+    expected = placed_reference(scene, octaves)[2].numpy()
+    assert place.shape == expected.shape
     assert np.isfinite(place).all()
-    return float(np.abs(place - wanted).max())
+    return float(np.abs(place - expected).max())
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("name", ALL)
-def test_place_is_pytorchs_in_fp64(name: str, half: bool, emulated_kernels: Path) -> None:
+def test_place_is_pytorchs_in_fp64(name: str, fp16: bool, emulated_kernels: Path) -> None:
     """And the other two outputs are, bit for bit, those of the kernels without it."""
     sizes = ALL[name]
     scene = random_scene(sizes, 11)
     plain = EmulatedRenderer(sizes, scene, emulated_kernels)
     ready = EmulatedRenderer(with_place(sizes), scene, emulated_kernels)
-    for found, same in zip(ready.render(half), plain.render(half), strict=True):
+    for found, same in zip(ready.render(fp16), plain.render(fp16), strict=True):
         np.testing.assert_array_equal(found, same)
     assert place_error(scene, sizes.octaves, ready.place) < FARTHEST * LARGEST
     for found, same in zip(ready.render_direct(), plain.render_direct(), strict=True):
@@ -118,14 +118,14 @@ def test_place_counts_samples_whose_colours_are_skipped(emulated_kernels: Path) 
     scene.bias_2[-1] = -16.0  # weights of about 4e-7
     ready = EmulatedRenderer(with_place(ODD), scene, emulated_kernels)
     rendered, alpha = ready.render()
-    wanted, wanted_alpha, wanted_place = (t.numpy() for t in placed_reference(scene, ODD.octaves))
+    expected, expected_alpha, expected_place = (t.numpy() for t in placed_reference(scene, ODD.octaves))
     assert (rendered == 0).all()
     # Half a unit in the last place of 1 for each sample, in `1 - exp`.
     rounding = ODD.samples * 2.0**-24
-    assert np.abs(wanted).max() < ODD.samples * 1e-6
-    assert np.abs(wanted_place).max() > 3 * FARTHEST * rounding
-    assert np.abs(alpha - wanted_alpha).max() < 2 * rounding
-    assert np.abs(ready.place - wanted_place).max() < FARTHEST * rounding
+    assert np.abs(expected).max() < ODD.samples * 1e-6
+    assert np.abs(expected_place).max() > 3 * FARTHEST * rounding
+    assert np.abs(alpha - expected_alpha).max() < 2 * rounding
+    assert np.abs(ready.place - expected_place).max() < FARTHEST * rounding
 
 
 def test_what_is_not_finite_counts_as_not_moved_in_place(emulated_kernels: Path) -> None:
@@ -134,12 +134,12 @@ def test_what_is_not_finite_counts_as_not_moved_in_place(emulated_kernels: Path)
     bad[0, 0, 2, 2], bad[0, 4, 3, 5], bad[0, 2, 4, 4] = math.nan, math.inf, -math.inf
     # With features of outside on either side, whose mean is the observed point.
     sides = [scene._replace(deformation=torch.where(torch.isfinite(bad), bad, torch.tensor(x))) for x in (50.0, -50.0)]
-    wanted = sum(placed_reference(side, ODD.octaves)[2].numpy() for side in sides) / 2
+    expected = sum(placed_reference(side, ODD.octaves)[2].numpy() for side in sides) / 2
     ready = EmulatedRenderer(with_place(ODD), scene._replace(deformation=bad), emulated_kernels)
     for run in (ready.render, ready.render_direct):
         ready.flags[0] = 0
         run()
-        assert np.abs(ready.place - wanted).max() < FARTHEST * LARGEST
+        assert np.abs(ready.place - expected).max() < FARTHEST * LARGEST
         assert ready.flags[0] == 1
 
 
@@ -217,14 +217,14 @@ def test_merged_planes_are_the_first_layer_of_the_sampled_planes(emulated_kernel
     from hidenerf.runtime.kernels.packing import unit_order
 
     features = torch.cat([sample_planes(p.double(), points) for p in scene.planes], 1)[0, :, 0]
-    wanted = scene.weight_1[:, : len(features)].double() @ features
+    expected = scene.weight_1[:, : len(features)].double() @ features
     side = DEEP.points
     merged = torch.from_numpy(ready.merged.reshape(3, side, side, -1).astype(np.float64)).permute(0, 3, 1, 2)
     # The same world coordinates on a grid whose ends stand at ±(1 + 1 / coarsest).
     reach = 1 + 1 / plane_sizes(DEEP)[0]
     grid = torch.stack([points[0, [a, b], 0].T for a, b in ((0, 1), (0, 2), (1, 2))])[:, None] / reach
     found = torch.nn.functional.grid_sample(merged, grid, padding_mode="zeros", align_corners=True)[:, :, 0].sum(0)
-    assert (found - wanted[unit_order(DEEP.padded_width)]).abs().max() < 5e-3 * wanted.abs().max()
+    assert (found - expected[unit_order(DEEP.padded_width)]).abs().max() < 5e-3 * expected.abs().max()
 
 
 @pytest.fixture(scope="module")
@@ -276,15 +276,15 @@ def test_cells_of_a_line_of_five_points(parts: ctypes.CDLL, position: float, cel
 def test_rays_are_the_models(parts: ctypes.CDLL) -> None:
     camera = camera_of(5, 30.0)
     camera[0, 17] = 0.1
-    wanted = rays_from_camera(camera.double(), 7)
+    expected = rays_from_camera(camera.double(), 7)
     given_camera = aligned(camera.numpy())
     for row in range(7):
         for column in range(7):
             out = np.zeros(8, np.float32)
             parts.ray(pointer(given_camera), column, row, 7, 10, pointer(out))
-            np.testing.assert_allclose(out[:3], wanted.origin[0, :, 0, 0], rtol=1e-6)
-            np.testing.assert_allclose(out[3:6], wanted.direction[0, :, row, column], atol=2e-7)
-            length = float(wanted.far[0, 0, row, column] - wanted.near[0, 0, row, column]) / 10
+            np.testing.assert_allclose(out[:3], expected.origin[0, :, 0, 0], rtol=1e-6)
+            np.testing.assert_allclose(out[3:6], expected.direction[0, :, row, column], atol=2e-7)
+            length = float(expected.far[0, 0, row, column] - expected.near[0, 0, row, column]) / 10
             assert out[7] == pytest.approx(length, abs=2e-6)
             if length > 0:
-                assert out[6] == pytest.approx(float(wanted.near[0, 0, row, column]), abs=5e-6)
+                assert out[6] == pytest.approx(float(expected.near[0, 0, row, column]), abs=5e-6)

@@ -28,8 +28,8 @@ FARTHEST = 2.0
 
 
 def check(scene: Scene, octaves: int, rendered: torch.Tensor, alpha: torch.Tensor) -> None:
-    wanted, wanted_alpha = reference(scene, octaves)
-    for found, right in ((rendered, wanted), (alpha, wanted_alpha)):
+    expected, expected_alpha = reference(scene, octaves)
+    for found, right in ((rendered, expected), (alpha, expected_alpha)):
         error = found.double() - right.to(found.device)
         assert torch.isfinite(found).all()
         assert error.abs().max() < LARGEST
@@ -62,16 +62,16 @@ def test_the_first_version_agrees(sizes) -> None:  # type: ignore[no-untyped-def
     check(ready.scene, sizes.octaves, *ready.render())
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize("make", [random_scene, head_scene])
 @pytest.mark.parametrize("sizes", [ODD, DEMO, BASE], ids=["odd", "demo", "base"])
-def test_place_is_pytorchs_in_fp64(sizes, make, half: bool) -> None:  # type: ignore[no-untyped-def]
+def test_place_is_pytorchs_in_fp64(sizes, make, fp16: bool) -> None:  # type: ignore[no-untyped-def]
     """And the other two outputs are those of the kernel without it."""
     from tests.support.kernels.on_gpu import SceneRenderer
 
     scene = make(sizes, 21)
     plain, ready = SceneRenderer(sizes, scene), SceneRenderer(dataclasses.replace(sizes, place=1), scene)
-    for found, same in zip(ready.render(half), plain.render(half), strict=True):
+    for found, same in zip(ready.render(fp16), plain.render(fp16), strict=True):
         assert (found.float() - same.float()).abs().max() < 1e-3
     check_place(ready.scene, sizes.octaves, ready.place)
 
@@ -95,11 +95,11 @@ def test_place_is_finite_where_the_deformation_is_not() -> None:
     ready.render()
     assert int(ready.flags) == 1
     # What is not finite counts as not moved: the mean of far outside on either side.
-    wanted = torch.zeros_like(ready.place).double()
+    expected = torch.zeros_like(ready.place).double()
     for side in (50.0, -50.0):
         moved = torch.where(torch.isfinite(bad), bad, torch.full_like(bad, side)).cuda()
-        wanted += placed_reference(ready.scene._replace(deformation=moved), ODD.octaves)[2] / 2
-    assert (ready.place - wanted).abs().max() < FARTHEST * LARGEST
+        expected += placed_reference(ready.scene._replace(deformation=moved), ODD.octaves)[2] / 2
+    assert (ready.place - expected).abs().max() < FARTHEST * LARGEST
 
 
 def test_fp16_planes_and_fp16_output() -> None:
@@ -107,11 +107,11 @@ def test_fp16_planes_and_fp16_output() -> None:
 
     ready = SceneRenderer(DEMO, random_scene(DEMO, 7))
     full, alpha = ready.render()
-    ready.merge(half=True)
-    half, half_alpha = ready.render(half=True)
-    assert half.dtype == torch.float16
-    assert (half.float() - full).abs().max() < LARGEST
-    assert (half_alpha - alpha).abs().max() < LARGEST
+    ready.merge(fp16=True)
+    fp16, fp16_alpha = ready.render(fp16=True)
+    assert fp16.dtype == torch.float16
+    assert (fp16.float() - full).abs().max() < LARGEST
+    assert (fp16_alpha - alpha).abs().max() < LARGEST
 
 
 def test_deformations_that_leave_the_box_and_that_are_not_finite() -> None:

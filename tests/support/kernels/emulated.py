@@ -84,9 +84,9 @@ class EmulatedRenderer:
     def _place(self) -> list[NDArray[np.float32]]:
         return [self.place] if self.sizes.place else []
 
-    def render(self, half: bool = False) -> tuple[NDArray[Any], NDArray[np.float32]]:
-        rendered, alpha = self._outputs(np.float16 if half else np.float32)
-        run = self.library.render_fp16 if half else self.library.render_fp32
+    def render(self, fp16: bool = False) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        rendered, alpha = self._outputs(np.float16 if fp16 else np.float32)
+        run = self.library.render_fp16 if fp16 else self.library.render_fp32
         tail = [pointer(a) for a in (self.merged, self.operands, rendered, alpha, self.flags, *self._place())]
         run(*self._inputs(), *tail)
         return rendered, alpha

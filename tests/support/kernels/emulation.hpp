@@ -66,16 +66,16 @@ inline void enter() {
 // words are used in turn, so a lane that has gone on cannot overwrite what another has still to read.
 inline int exchange(const unsigned int* words, int count) {
     Thread& self = threads[running];
-    const int turn = self.collectives++ & 1, wanted = self.collectives, first = running & ~31;
+    const int turn = self.collectives++ & 1, expected = self.collectives, first = running & ~31;
     std::copy(words, words + count, self.words[turn]);
     for (;;) {
         bool all = true;
         for (int lane = 0; lane < 32; ++lane) {
-            if (threads[first + lane].done && threads[first + lane].collectives < wanted) {
+            if (threads[first + lane].done && threads[first + lane].collectives < expected) {
                 std::fprintf(stderr, "a lane left before a warp-wide operation\n");
                 std::abort();
             }
-            all = all && threads[first + lane].collectives >= wanted;
+            all = all && threads[first + lane].collectives >= expected;
         }
         if (all) return turn;
         yield();

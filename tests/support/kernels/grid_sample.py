@@ -33,13 +33,13 @@ class GridSampler:
         shape: VolumeShape,
         points: int,
         stream: int,
-        half: bool,
+        fp16: bool,
         border: bool,
         align_corners: bool,
     ) -> None:
         """Sample a volume at points.
 
-        volume: address of FP16 (if half) or FP32 [B, C, D, H, W].
+        volume: address of FP16 (if fp16) or FP32 [B, C, D, H, W].
         grid: address of FP32 [B, points, 3].
         sampled: address of the result [B, C, points], of the volume's type.
         border: whether a point outside the volume gets the nearest voxel, otherwise zero.
@@ -55,5 +55,5 @@ class GridSampler:
             np.int32(border),
             np.int32(align_corners),
         ]
-        name = "grid_sample_3d_fp16" if half else "grid_sample_3d_fp32"
+        name = "grid_sample_3d_fp16" if fp16 else "grid_sample_3d_fp32"
         self._kernels.launch(name, (blocks, 1, 1), _THREADS, stream, arguments)

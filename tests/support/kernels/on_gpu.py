@@ -36,14 +36,14 @@ class SceneRenderer:
         self.flags = torch.zeros(1, dtype=torch.int32, device="cuda")
         self.place = torch.empty(3 * sizes.place, sizes.render_size, sizes.render_size, device="cuda")
         self.merged = torch.full((sizes.merged_bytes // 2,), float("nan"), dtype=torch.float16, device="cuda")
-        self.merge(half=False)
+        self.merge(fp16=False)
 
-    def merge(self, half: bool) -> None:
-        planes = [p.half() if half else p for p in self.scene.planes]
+    def merge(self, fp16: bool) -> None:
+        planes = [p.half() if fp16 else p for p in self.scene.planes]
         addresses = [p.data_ptr() for p in planes]
         self.renderer.merge_planes(
             addresses,
-            half,
+            fp16,
             self.feature_weight.data_ptr(),
             self.merged.data_ptr(),
             self.flags.data_ptr(),
@@ -51,9 +51,9 @@ class SceneRenderer:
         )
         torch.cuda.synchronize()
 
-    def outputs(self, half: bool = False) -> tuple[Tensor, Tensor]:
+    def outputs(self, fp16: bool = False) -> tuple[Tensor, Tensor]:
         size = self.sizes.render_size
-        kind = torch.float16 if half else torch.float32
+        kind = torch.float16 if fp16 else torch.float32
         self.place.fill_(float("nan"))
         rendered = torch.full((self.sizes.rendered, size, size), float("nan"), dtype=kind, device="cuda")
         return rendered, torch.full((size, size), float("nan"), device="cuda")
@@ -78,8 +78,8 @@ class SceneRenderer:
             self.place.data_ptr(),
         )
 
-    def render(self, half: bool = False) -> tuple[Tensor, Tensor]:
-        rendered, alpha = self.outputs(half)
+    def render(self, fp16: bool = False) -> tuple[Tensor, Tensor]:
+        rendered, alpha = self.outputs(fp16)
         self.start(rendered, alpha)
         torch.cuda.synchronize()
         return rendered, alpha

@@ -17,10 +17,10 @@ def test_words_are_the_hosts(sizes: RendererSizes, kind: type, emulated_kernels:
     small = RendererSizes(**{**vars(sizes), "render_size": 9, "samples": 6, "finest": 16})
     scene = random_scene(small, 1)
     weights = [np.ascontiguousarray(t.numpy().astype(kind)) for t in scene.mlp]
-    wanted = pack_mlp(small, *weights).direct_operands
+    expected = pack_mlp(small, *weights).direct_operands
     library = build("plugin/pack_mlp_emulated.cpp", emulated_kernels, *small.definitions())
-    assert library.words() == len(wanted)
-    found, flags = aligned(np.full(len(wanted), 0xFFFFFFFF, np.uint32)), np.zeros(1, np.int32)
+    assert library.words() == len(expected)
+    found, flags = aligned(np.full(len(expected), 0xFFFFFFFF, np.uint32)), np.zeros(1, np.int32)
     pack = library.pack_fp16 if kind is np.float16 else library.pack_fp32
     pack(*map(pointer, [*weights, found, flags]))
     assert flags[0] == 0
@@ -28,12 +28,12 @@ def test_words_are_the_hosts(sizes: RendererSizes, kind: type, emulated_kernels:
     # A third of a weight is rounded once by the host and twice by the kernel.
     np.testing.assert_allclose(
         found[halves].view(np.float16).astype(np.float32),
-        wanted[halves].view(np.float16).astype(np.float32),
+        expected[halves].view(np.float16).astype(np.float32),
         rtol=2**-10,
         atol=2**-24,
     )
-    assert (found[halves] != wanted[halves]).mean() < 0.01
-    np.testing.assert_array_equal(found[-small.outputs :], wanted[-small.outputs :])
+    assert (found[halves] != expected[halves]).mean() < 0.01
+    np.testing.assert_array_equal(found[-small.outputs :], expected[-small.outputs :])
 
 
 def test_a_weight_beyond_fp16_is_clamped_and_said(emulated_kernels: Path) -> None:

@@ -102,14 +102,14 @@ def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, T
 
 
 def check_render(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, place: int = 0) -> None:
-    inputs, wanted = render_inputs(kind)
+    inputs, expected = render_inputs(kind)
     found = built.enqueue("TriplaneRender", inputs, folder, device, place)
     size = ODD.render_size
     for name in ["output", "replayed"] if device else ["output"]:
         rendered = found[f"{name}_0"].reshape(2, ODD.rendered, size, size)
         alpha = found[f"{name}_1"].reshape(2, size, size)
         assert (f"{name}_2" in found) == bool(place)
-        for item, (right, right_alpha, right_place) in enumerate(wanted):
+        for item, (right, right_alpha, right_place) in enumerate(expected):
             assert np.abs(rendered[item] - right.numpy()).max() < LARGEST
             assert np.abs(alpha[item] - right_alpha.numpy()).max() < LARGEST
             if place:
