@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hidenerf.training.data.clips.file import open_clip
-from tests.support.media import write_clip
+from tests.support.media import read_bgr, write_clip
 
 CLIPS = [sys.executable, "-m", "hidenerf.commands.clips"]
 
@@ -122,7 +122,7 @@ def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: P
     folder, mattes, out = tmp_path / "pictures", tmp_path / "mattes", tmp_path / "out"
     for place in (folder, mattes):
         place.mkdir()
-    portrait = cv2.imread(str(shared_data / "src_astronaut.png"))
+    portrait = read_bgr(shared_data / "src_astronaut.png")
     cv2.imwrite(str(folder / "a.jpg"), portrait)
     cv2.imwrite(str(folder / "b.png"), portrait[:, ::-1])
     cv2.imwrite(str(folder / "faceless.jpg"), np.full((200, 200, 3), 128, np.uint8))

@@ -18,7 +18,7 @@ from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import euler_from_rotation, head_pose_from_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
-from tests.support.media import write_clip
+from tests.support.media import read_bgr, write_clip
 
 RUN = [sys.executable, "-m", "hidenerf.commands.run"]
 
@@ -97,7 +97,7 @@ def test_one_frame_makes_a_picture_and_more_do_not(bundle_fp32: Path, tmp_path: 
     output = tmp_path / "out.png"
     succeed("--bundle", bundle_fp32, "-d", still_motion(tmp_path), "-o", output)
     size = open_bundle(bundle_fp32).image_size
-    assert cv2.imread(str(output)).shape == (size, size, 3)
+    assert read_bgr(output).shape == (size, size, 3)
     error = refuse("--bundle", bundle_fp32, "-o", tmp_path / "two.png")
     assert "more than one frame" in error
     assert not (tmp_path / "two.png").exists()
@@ -117,7 +117,7 @@ def test_motion_alone_and_beside_the_video(bundle_fp32: Path, tmp_path: Path) ->
 def test_compare_is_three_tiles_wide(bundle_fp32: Path, tmp_path: Path) -> None:
     succeed("--bundle", bundle_fp32, "-d", still_motion(tmp_path), "-o", tmp_path / "c.png", "--compare")
     size = open_bundle(bundle_fp32).image_size
-    assert cv2.imread(str(tmp_path / "c.png")).shape == (size, 3 * size, 3)
+    assert read_bgr(tmp_path / "c.png").shape == (size, 3 * size, 3)
 
 
 @pytest.mark.slow
@@ -126,7 +126,7 @@ def test_free_view_and_orbit_change_the_picture(bundle_fp32: Path, tmp_path: Pat
     pictures = {}
     for name, options in {"plain": [], "again": [], "yaw": ["--yaw", 25], "roll": ["--roll", 10]}.items():
         succeed("--bundle", bundle_fp32, "-d", motion, "-o", tmp_path / f"{name}.png", *options)
-        pictures[name] = cv2.imread(str(tmp_path / f"{name}.png")).astype(int)
+        pictures[name] = read_bgr(tmp_path / f"{name}.png").astype(int)
     assert (pictures["plain"] == pictures["again"]).all()
     for name in ("yaw", "roll"):
         assert np.abs(pictures[name] - pictures["plain"]).max() > 3
@@ -227,7 +227,7 @@ def test_pictures_without_a_face_and_with_two(
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "noise.png"), noise)
-    astronaut = cv2.imread(str(shared_data / "src_astronaut.png"))
+    astronaut = read_bgr(shared_data / "src_astronaut.png")
     cv2.imwrite(str(tmp_path / "two.png"), np.concatenate([astronaut, astronaut[:, ::-1]], 1))
     common = ["--bundle", bundle_fp32, "--face-landmarker", face_landmarker, "-d", still_motion(tmp_path)]
     assert "face" in refuse(*common, "-s", tmp_path / "noise.png", "-o", tmp_path / "o.png")

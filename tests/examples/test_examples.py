@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import av
-import cv2
+
+from tests.support.media import read_bgr
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -39,7 +40,7 @@ def test_a_portrait_is_animated(bundle_fp32: Path, tmp_path: Path) -> None:
 def test_expressions_are_set_by_code(bundle_fp32: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.png"
     run("02_drive_by_code.py", bundle_fp32, output)
-    height, width, _ = cv2.imread(str(output)).shape
+    height, width, _ = read_bgr(output).shape
     assert width == 4 * height
 
 

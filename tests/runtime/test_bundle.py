@@ -221,11 +221,12 @@ def test_a_file_whose_hash_the_manifest_lacks_is_refused(tmp_path: Path, entry: 
 
 
 ENTRIES = ("model", "precision", "graphs", "face_model", "files")
+GARBAGE: tuple[object, ...] = ("missing", None, [], "text", 3)
 
 
 @pytest.mark.parametrize(
     ("key", "garbage"),
-    [(key, garbage) for key in ENTRIES for garbage in ("missing", None, [], "text", 3)]
+    [(key, garbage) for key in ENTRIES for garbage in GARBAGE]
     + [("checkpoint", garbage) for garbage in ("missing", None, 3)],
 )
 def test_a_missing_or_garbled_entry_is_named(tmp_path: Path, key: str, garbage: object) -> None:

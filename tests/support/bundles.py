@@ -47,6 +47,7 @@ def damage(bundle: Path, graph: str) -> None:
     model = ir.load(path)
     weights = [node.inputs[1] for node in model.graph if node.op_type == "Conv"]
     last = [value for value in weights if value is not None and value.const_value is not None][-1]
+    assert last.const_value is not None
     values = last.const_value.numpy()
     last.const_value = ir.tensor((values * 1.05).astype(values.dtype), name=last.name)
     ir.save(model, path)

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.support.media import read_bgr
+
 Picture = NDArray[np.uint8]
 
 PORTRAITS = ("src_astronaut.png", "src_obama.jpg", "src_pyfeat_man.jpg")
@@ -22,7 +24,7 @@ FACES = {
 
 def portrait(folder: Path, name: str) -> Picture:
     """A portrait as uint8 RGB [H, W, 3]."""
-    return np.ascontiguousarray(cv2.imread(str(folder / name))[:, :, ::-1])
+    return np.ascontiguousarray(read_bgr(folder / name)[:, :, ::-1])
 
 
 def grey(size: tuple[int, int]) -> Picture:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from numpy.typing import NDArray
@@ -14,6 +15,13 @@ Picture = NDArray[np.uint8]
 
 NTSC = Fraction(30000, 1001)
 SAMPLE_RATE = 48000
+
+
+def read_bgr(path: Path) -> Picture:
+    """A picture that must be there, as OpenCV reads it: uint8 BGR [H, W, 3]."""
+    picture = cv2.imread(str(path))
+    assert picture is not None
+    return picture.astype(np.uint8, copy=False)
 
 
 def numbered_picture(index: int, size: tuple[int, int] = (48, 64)) -> Picture:
@@ -108,16 +116,23 @@ def audio_packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
+def seconds(ticks: int | None, time_base: Fraction | None) -> Fraction:
+    """Ticks of a clock that a file must state, in seconds."""
+    assert ticks is not None
+    assert time_base is not None
+    return ticks * time_base
+
+
 def audio_times(path: Path) -> list[Fraction]:
     """When each of the sound track's packets starts, seconds on the file's clock."""
     with av.open(str(path)) as container:
-        return [packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.size]
+        return [seconds(packet.pts, packet.time_base) for packet in container.demux(audio=0) if packet.size]
 
 
 def video_times(path: Path) -> list[Fraction]:
     """Presentation times of all pictures in seconds, in order, as a player sees them."""
     with av.open(str(path)) as container:
-        return [Fraction(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        return [seconds(frame.pts, frame.time_base) for frame in container.decode(video=0)]
 
 
 def retimed(clip: Path, path: Path, video: Fraction = Fraction(0), audio: Fraction = Fraction(0)) -> Path:

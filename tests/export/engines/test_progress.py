@@ -54,7 +54,8 @@ def test_the_part_done_never_falls_whatever_the_order(events: list[tuple[object,
 
 
 def test_tensorrt_tells_how_far_it_is(tmp_path: Path) -> None:
-    graph, seen = convolution(tmp_path), []
+    graph = convolution(tmp_path)
+    seen: list[float] = []
     parsed = network_from_onnx(rtx(), graph, graph.path.read_bytes())
     assert build_plan(rtx(), "net", parsed, 86, cancelled=lambda: False, advance=seen.append)
     assert len(seen) > 10

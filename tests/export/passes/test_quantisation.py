@@ -92,8 +92,8 @@ def test_a_graph_equals_the_fake_quantised_reference(seed: int, spread: float, l
     per_channel = weight_scales(weight)[:, None, None, None]
     fake_x = quantise(x, scale).astype(np.float64) * scale
     fake_weight = quantise(weight, per_channel).astype(np.float64) * per_channel
-    tensors = [torch.from_numpy(array.astype(np.float64)) for array in (fake_x, fake_weight, bias)]
-    expected = torch.nn.functional.conv2d(*tensors, padding=1).numpy()
+    pixels, kernel, offset = (torch.from_numpy(array.astype(np.float64)) for array in (fake_x, fake_weight, bias))
+    expected = torch.nn.functional.conv2d(pixels, kernel, offset, padding=1).numpy()
     found = run_onnx(model, {"x": x})
     np.testing.assert_allclose(found["y"], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
     original = run_onnx(two_layers(weight, bias), {"x": x})

@@ -103,7 +103,7 @@ def test_eye_angles_of_a_real_take_give_the_gaze_that_it_has(
     # The direction in which the app takes the eyes to rest is not known, so sideways only the changes agree.
     inwards, outwards = (given.expression_names.index(f"eyeLook{way}Left") for way in ("In", "Out"))
     sideways = [take.expression[:, inwards] - take.expression[:, outwards] for take in (given, derived)]
-    assert np.corrcoef(*sideways)[0, 1] > 0.99
+    assert np.corrcoef(sideways)[0, 1] > 0.99
 
 
 @given(

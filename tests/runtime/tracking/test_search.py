@@ -76,7 +76,7 @@ def faceless(kind: str, shared_data: Path) -> Picture:
         return noise
     if kind == "clouds":
         blurred = cv2.GaussianBlur(noise.astype(np.float32), (0, 0), 9)
-        return cv2.normalize(blurred, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+        return cv2.normalize(blurred, np.empty_like(blurred), 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
     if kind == "blobs like eyes and mouths":
         picture = grey((480, 640))
         for x, y in generator.integers(20, 460, (60, 2)):

@@ -75,7 +75,7 @@ class EmulatedRenderer:
         self._kept = [np.ascontiguousarray(t.numpy()) for t in (self.scene.deformation, self.scene.camera)]
         return [pointer(array) for array in self._kept]
 
-    def _outputs(self, kind: type) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    def _outputs(self, kind: type[np.floating]) -> tuple[NDArray[Any], NDArray[np.float32]]:
         size = self.sizes.render_size
         self.place = np.full((3 * self.sizes.place, size, size), np.nan, np.float32)
         rendered = np.full((self.sizes.rendered, size, size), np.nan, kind)

@@ -51,6 +51,7 @@ class Case(NamedTuple):
 
     def fused(self) -> tuple[Tensor, Tensor, Tensor]:
         outputs = render_field(*self[1:], Mlp.of(self.renderer), self.renderer.octaves)
+        assert outputs[1].grad_fn is not None
         assert "_Field" in outputs[1].grad_fn.name()
         return outputs
 

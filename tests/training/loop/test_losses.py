@@ -242,7 +242,7 @@ def write_vgg(path: Path, without: str = "") -> None:
     """A VGG-16 whose every convolution hands the mean of its inputs on, in torchvision's numbering."""
     layers = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}
     layers |= {17: (256, 512), 19: (512, 512), 21: (512, 512)}
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for at, (inputs, outputs) in layers.items():
         weight = torch.zeros(outputs, inputs, 3, 3)
         weight[:, :, 1, 1] = 1 / inputs

@@ -5,7 +5,6 @@ import logging
 import math
 from pathlib import Path
 
-import cv2
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from hidenerf.training.loop.metrics_log import MetricsLog
 from hidenerf.training.loop.session import SessionOptions, train
 from hidenerf.training.loop.state import load_state, read_run
 from hidenerf.training.loop.trainer import PairSource, Trainer
+from tests.support.media import read_bgr
 from tests.support.tiny_training import Pairs, tiny_batch, tiny_trainer
 
 
@@ -35,7 +35,7 @@ def test_a_run_leaves_a_state_a_metrics_log_and_a_picture(tmp_path: Path, caplog
     said = caplog.messages
     assert trainer.progress == 1.0
     assert read_run(tmp_path / "run")["step"] == 3
-    picture = cv2.imread(str(tmp_path / "samples.png"))
+    picture = read_bgr(tmp_path / "samples.png")
     assert picture.shape == (2 * 32, 6 * 32, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "run", "samples.png"]
     rows = rows_of(tmp_path)
@@ -51,7 +51,7 @@ def test_a_run_leaves_a_state_a_metrics_log_and_a_picture(tmp_path: Path, caplog
 def test_the_picture_has_source_target_secc_and_the_models(tmp_path: Path) -> None:
     run_session(tmp_path, tiny_trainer(1), Pairs())
     batch = tiny_batch(2)
-    columns = cv2.imread(str(tmp_path / "samples.png"))[..., ::-1].reshape(2, 32, 6, 32, 3)
+    columns = read_bgr(tmp_path / "samples.png")[..., ::-1].reshape(2, 32, 6, 32, 3)
     for place, expected in ((0, batch.source_image), (1, batch.target)):
         found = torch.from_numpy(columns[:, :, place].copy()).permute(0, 3, 1, 2) / 255
         torch.testing.assert_close(found, expected, atol=0.5 / 255 + 1e-6, rtol=0)

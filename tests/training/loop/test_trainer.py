@@ -102,7 +102,7 @@ def test_a_step_with_a_broken_gradient_changes_no_weight_and_the_next_one_goes_o
 def test_adversarial_training_begins_at_its_time() -> None:
     trainer = tiny_trainer(4, losses={"adversarial": 0.1}, adversarial_start=0.5)
     assert trainer.discriminators is not None
-    discriminator = trainer.discriminators.networks["refined"].stem.weight
+    discriminator = trainer.discriminators.networks["refined"].get_parameter("stem.weight")
     before = discriminator.detach().clone()
     terms = run(trainer, Pairs(), 4)
     assert ["adversarial_refined" in row for row in terms] == [False, False, True, True]

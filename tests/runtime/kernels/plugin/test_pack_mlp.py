@@ -13,7 +13,7 @@ from tests.support.kernels.scenes import BASE, DEMO, ODD, random_scene
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 @pytest.mark.parametrize("sizes", [ODD, DEMO, BASE], ids=["odd", "demo", "base"])
-def test_words_are_the_hosts(sizes: RendererSizes, kind: type, emulated_kernels: Path) -> None:
+def test_words_are_the_hosts(sizes: RendererSizes, kind: type[np.floating], emulated_kernels: Path) -> None:
     small = RendererSizes(**{**vars(sizes), "render_size": 9, "samples": 6, "finest": 16})
     scene = random_scene(small, 1)
     weights = [np.ascontiguousarray(t.numpy().astype(kind)) for t in scene.mlp]

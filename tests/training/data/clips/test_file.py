@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.clips.file import Clip, ClipFrame, decode_frame, encode_frame, open_clip, save_clip
 from tests.support.clips import make_clip, write_clip_file
+from tests.support.media import read_bgr
 
 
 def test_a_clip_comes_back_frame_by_frame(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_clip_comes_back_frame_by_frame(tmp_path: Path) -> None:
 
 
 def test_a_photograph_loses_little(shared_data: Path) -> None:
-    picture = cv2.imread(str(shared_data / "src_astronaut.png"))[:256, 100:356, ::-1]
+    picture = read_bgr(shared_data / "src_astronaut.png")[:256, 100:356, ::-1]
     full = np.full((256, 256), 255, np.uint8)
     found = decode_frame(*encode_frame(ClipFrame(picture, full, full))).picture
     assert np.abs(found.astype(int) - picture).mean() < 2

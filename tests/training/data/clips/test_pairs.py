@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from hidenerf.training.data.clips.preparation import ClipOptions, prepare_clip
 from hidenerf.training.data.synthetic.geometry import SeccChoice
 from hidenerf.training.loop.trainer import PhaseClock
 from tests.support.clips import write_clip_file
+from tests.support.media import read_bgr
 from tests.support.tiny import TINY
 from tests.support.tiny_training import CPU, tiny_trainer
 
@@ -246,7 +246,7 @@ def test_the_command_trains_on_clips_and_shows_them(
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     said = train(real_clips, tmp_path / "out")
     assert "step 2" in said[-2]
-    picture = cv2.imread(str(tmp_path / "out" / "samples.png"))[..., ::-1]
+    picture = read_bgr(tmp_path / "out" / "samples.png")[..., ::-1]
     shown = shown_pairs(read_clips(real_clips, TINY), TINY, DEVICE, 6)
     sources = torch.from_numpy(picture[:, :SIZE].copy()).unflatten(0, (6, SIZE)).permute(0, 3, 1, 2) / 255
     torch.testing.assert_close(sources, shown.source_image, atol=0.5 / 255 + 1e-6, rtol=0)

@@ -98,6 +98,7 @@ def test_compression_is_jpeg_s(camera: Camera, quality: int) -> None:
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
     )
     decoded = cv2.imdecode(cv2.imencode(".jpg", pixels, options)[1], cv2.IMREAD_COLOR)
+    assert decoded is not None
     given = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
     taken = camera.take(given, torch.ones(1, 1, SIZE, SIZE), settings(quality=float(quality)))
     found = 255 * taken[0].permute(1, 2, 0).numpy()[..., ::-1]

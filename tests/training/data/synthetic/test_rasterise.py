@@ -25,8 +25,8 @@ def test_one_triangle_by_hand() -> None:
     cam2world[2, 3] = 2.0
     camera = pack_camera(cam2world, intrinsics_from_fov(2 * np.degrees(np.arctan(0.5))))
     # Slightly too small, so that the pixels' centres on the diagonal are outside.
-    vertices = np.float32([[-1, -1, 0], [0.99, -1, 0], [-1, 0.99, 0]])
-    rasteriser = Rasteriser(np.int32([[0, 1, 2]]), 4)
+    vertices = np.array([[-1, -1, 0], [0.99, -1, 0], [-1, 0.99, 0]], np.float32)
+    rasteriser = Rasteriser(np.array([[0, 1, 2]], np.int32), 4)
     triangle, barycentric = _draw(rasteriser, vertices, camera, two_sided_from=1)
     assert triangle.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]]
     # The centre of the lower left pixel is an eighth of the way to the two other corners.
