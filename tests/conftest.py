@@ -26,9 +26,9 @@ if WORKER is not None and hasattr(os, "sched_setaffinity"):
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Fixtures that compile kernels, export a model or build the wheel: tests that need one are slow. `bundle_fp32` is
-# exported for the quick tests too.
-BUILDS = {"bundle_aligned", "emulated_kernels", "exported_preset", "wheel"}
+# Fixtures that compile kernels, export a model, calibrate or build the wheel: tests that need one are slow.
+# `bundle_fp32` is exported for the quick tests too.
+BUILDS = {"bundle_aligned", "emulated_kernels", "exported_preset", "plan_path", "wheel"}
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

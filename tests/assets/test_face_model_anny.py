@@ -93,7 +93,7 @@ def test_the_right_eye_becomes_the_mirror_image_of_the_left_one() -> None:
 
 def test_eyes_that_are_no_mirror_images_are_refused() -> None:
     odd = head()
-    odd.actions["eyeLookOutRight"][16] = 1  # type: ignore[index]
+    odd.actions["eyeLookOutRight"][16] = 1
     with pytest.raises(HideNerfError, match="not mirror images"):
         complete_right_eye(odd)
 

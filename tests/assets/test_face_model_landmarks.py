@@ -110,6 +110,7 @@ def test_a_detector_that_finds_nothing(still: PortraitPainter) -> None:
         find_landmarks(still, lambda _: None)
 
 
+@pytest.mark.slow
 def test_shipped_landmarks_are_where_the_real_tracker_sees_them(
     mesh: HeadMesh, model: FaceModel, face_landmarker: Path
 ) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from hidenerf.model.appearance import AppearanceModule, CameraToWorld, VolumeHead
@@ -87,8 +88,10 @@ def test_each_level_is_the_convolved_level_below_plus_its_own_volume() -> None:
         coarse_again, from_below = module(inputs["source_image"], inputs["source_camera"])
         torch.testing.assert_close(coarse, coarse_again)
         assert not torch.allclose(fine, from_below, atol=1e-2)
-        convolution = module.from_below[0]
-        weight, bias = convolution.weight.reshape(3, channels, channels, 3, 3), convolution.bias.reshape(3, channels)  # type: ignore[union-attr, operator]
+        convolution = module.get_submodule("from_below.0")
+        assert isinstance(convolution, nn.Conv2d)
+        assert convolution.bias is not None
+        weight, bias = convolution.weight.reshape(3, channels, channels, 3, 3), convolution.bias.reshape(3, channels)
         for plane in range(3):
             up = F.interpolate(coarse[:, plane], scale_factor=2, mode="bilinear", align_corners=False)
             expected = F.conv2d(up, weight[plane], bias[plane], padding=1)

@@ -39,7 +39,7 @@ def test_every_parameter_gets_a_gradient_in_training_mode() -> None:
     loss.backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None]
     assert missing == []
-    assert [name for name, p in model.named_parameters() if not torch.isfinite(p.grad).all()] == []  # type: ignore[arg-type]
+    assert [name for name, p in model.named_parameters() if not torch.isfinite(p.grad).all()] == []
     # A bias before a batch norm in training mode does nothing; a kernel of zeros would be a disconnected part.
     idle = [name for name, p in model.named_parameters() if p.dim() > 1 and not p.grad.abs().max() > 0]  # type: ignore[union-attr]
     assert idle == []

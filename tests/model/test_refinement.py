@@ -21,7 +21,7 @@ def test_spade_by_its_definition() -> None:
     assert spade.norm.running_mean is not None
     assert spade.norm.running_var is not None
     with torch.no_grad():
-        shared = F.leaky_relu(F.conv2d(identity, spade.shared[0].weight, spade.shared[0].bias, padding=1), 0.1)  # type: ignore[arg-type]
+        shared = F.leaky_relu(F.conv2d(identity, spade.shared[0].weight, spade.shared[0].bias, padding=1), 0.1)
         gamma = F.conv2d(shared, spade.gamma.weight, spade.gamma.bias, padding=1)
         beta = F.conv2d(shared, spade.beta.weight, spade.beta.bias, padding=1)
         mean, deviation = (

@@ -31,7 +31,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path, compressed: bool) -> None:
     ],
 )
 def test_another_format_or_version_is_refused(tmp_path: Path, content: dict[str, object], words: str) -> None:
-    np.savez(tmp_path / "a.npz", **content)  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", **content)
     with pytest.raises(HideNerfError, match=words):
         load_archive(tmp_path / "a.npz", "some-format", 1, "thing")
 

@@ -31,7 +31,7 @@ def rewritten(source: Path, target: Path, **changes: object) -> Path:
     """The archive with some keys replaced, or left out where the new value is None."""
     with np.load(source) as archive:
         arrays = {key: archive[key] for key in archive.files}
-    arrays.update(changes)  # type: ignore[arg-type]
+    arrays.update(changes)
     with target.open("wb") as stream:
         np.savez(stream, **{key: value for key, value in arrays.items() if value is not None})
     return target
@@ -124,7 +124,7 @@ def test_file_made_by_other_means(tmp_path: Path) -> None:
 )
 def test_what_does_not_agree_is_named(changes: dict[str, object], words: str) -> None:
     with pytest.raises(HideNerfError, match=words):
-        replace(motion(), **changes)  # type: ignore[arg-type]
+        replace(motion(), **changes)
 
 
 def test_no_frames() -> None:

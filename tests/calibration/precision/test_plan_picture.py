@@ -11,7 +11,7 @@ def drawn(colour: tuple[int, int, int], **changes: object) -> int:
         "plan": Point(8.0, 49.0),
         "budget": 42.0,
     }
-    picture = pareto_picture(**(points | changes))  # type: ignore[arg-type]
+    picture = pareto_picture(**(points | changes))
     assert picture.shape == (640, 960, 3)
     return int((picture == np.array(colour)).all(axis=2).sum())
 

@@ -132,6 +132,7 @@ def test_fp8_is_refused_where_there_is_none_and_left_out_under_all(quick: Path, 
     assert sorted(path.name.rpartition("-sm")[2] for path in (quick / "engines").iterdir()) == ["120", "121", "89"]
 
 
+@pytest.mark.slow
 def test_an_fp32_matrix_product_is_refused_on_turing(bundle_fp32: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(bundle_fp32, tmp_path / "bundle"))
     with pytest.raises(TargetError, match=r"^renderer_refiner: .*'TriplaneRender_\d+_MatMul'.*export with --fp16"):
@@ -161,7 +162,7 @@ def test_a_failure_between_graphs_leaves_no_half_set(quick: Path, monkeypatch: p
         calls.append(job)
         if len(calls) == 2:
             raise HideNerfError("no more")
-        return original(job)  # type: ignore[arg-type]
+        return original(job)
 
     monkeypatch.setattr(writer, "build_engine", second_fails)
     with pytest.raises(HideNerfError, match="no more"):

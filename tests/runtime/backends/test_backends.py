@@ -187,9 +187,9 @@ def test_inputs_need_not_be_contiguous_nor_single_precision(bundle: Bundle, back
     expected, _ = backend.render_secc(*motion(bundle))
     wide = np.repeat(picture, 2, axis=-1)[..., ::2]
     assert not wide.flags.c_contiguous
-    backend.encode_source(wide, camera.astype(np.float64), np.asfortranarray(secc))  # type: ignore[arg-type]
+    backend.encode_source(wide, camera.astype(np.float64), np.asfortranarray(secc))
     driving, view = motion(bundle)
-    found, _ = backend.render_secc(np.asfortranarray(driving), view.astype(np.float64))  # type: ignore[arg-type]
+    found, _ = backend.render_secc(np.asfortranarray(driving), view.astype(np.float64))
     assert np.array_equal(found, expected)
 
 

@@ -85,7 +85,7 @@ def test_its_head_turns_as_mediapipe_s_own_matrix_says(
 
 
 def open_clip(path: Path, face_model: FaceModel, model: Path, **options: object) -> VideoDriver:
-    return VideoDriver(path, face_model=face_model, landmarker=model, **options)  # type: ignore[arg-type]
+    return VideoDriver(path, face_model=face_model, landmarker=model, **options)
 
 
 def test_frames_without_a_face_hold_the_last_motion_and_those_before_it_the_first(

@@ -121,6 +121,7 @@ def test_what_lies_outside_the_picture_is_not_the_person(
     assert not source.mask[-10:].any()
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_averaged_down(prepare: Prepare, shared_data: Path, tmp_path: Path) -> None:
     picture = portrait(shared_data, "src_obama.jpg")
     large = cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)

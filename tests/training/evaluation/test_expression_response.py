@@ -49,7 +49,7 @@ def test_a_response_with_and_without_fine_detail_by_hand() -> None:
 
 
 def responses(kind: type[HeldOutEvaluation], people: int, **chosen: tuple[str, ...]) -> list[dict[str, Response]]:
-    return expression_responses(kind(Oracle(), CPU), chosen, people)  # type: ignore[arg-type]
+    return expression_responses(kind(Oracle(), CPU), chosen, people)
 
 
 def test_what_the_secc_shows_has_a_response_and_nothing_has_none() -> None:
