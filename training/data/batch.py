@@ -9,13 +9,14 @@ from torch import Tensor
 class Batch(NamedTuple):
     """B pairs of pictures of one head each, as float32 tensors on one device.
 
-    source_image, target [B, 3, S, S]: RGB in [0, 1] over black; the target is what the network should draw.
-    source_mask, mask [B, 1, S, S] in [0, 1]: how much of each pixel of source_image and target the head covers.
-    region [B, 1, S, S] in [0, 1]: 1 on the target's mouth, eyes and brows. source_camera, camera [B, 25]: what source
-    and target are seen through. secc_canonical, secc_driving [B, 3, Q, Q] in [0, 1]: the source's identity with
-    its own expression, and with the target's (Eq. 3 as read in DESIGN §8). surface, source_surface [B, 3, R, R]: the
-    points of the head's surface that the target's rays meet, and where they are with the source's expression, world
-    units; 0 where a ray meets none.
+    source_image, target: [B, 3, S, S], RGB in [0, 1] over black; the target is the expected output.
+    source_mask, mask: [B, 1, S, S] in [0, 1], of source_image and target.
+    region: [B, 1, S, S] in [0, 1], 1 on the target's mouth, eyes and brows.
+    source_camera, camera: [B, 25], of source_image and target.
+    secc_canonical, secc_driving: [B, 3, Q, Q] in [0, 1], of the source's identity with the source's and with the
+        target's expression (Eq. 3 as read in DESIGN §8).
+    surface: [B, 3, R, R], surface points that the target's rays meet, world units; 0 where there is none.
+    source_surface: [B, 3, R, R], the same surface points with the source's expression.
     """
 
     source_image: Tensor

@@ -1,11 +1,11 @@
-"""Columns of evaluation tables: the names under which metrics, goals, the page and the JSON file know each figure."""
+"""Columns of evaluation tables: names of the metrics in goals, the page and the JSON file."""
 
 SILHOUETTE_IOU = "silhouette IoU"
 SSIM = "SSIM"
 SSIM_MASKED = "SSIM masked"
 PSNR = "PSNR"
 PSNR_MASKED = "PSNR masked"
-# Of the targets that show mouth or eyes.
+# Over the targets with a visible mouth or eyes.
 PSNR_REGION = "PSNR mouth+eyes"
 GRADIENT_ENERGY = "gradient energy"
 CHECKERBOARD_ENERGY = "checkerboard energy"
@@ -26,7 +26,7 @@ PITCH_ERROR = "pitch error"
 ROLL_ERROR = "roll error"
 POSE_ERROR = "pose error"
 
-# What compares pixels; all other columns are about faces.
+# Metrics of pixels; all other columns are metrics of faces.
 PICTURE_COLUMNS = (
     SILHOUETTE_IOU,
     SSIM,

@@ -1,6 +1,6 @@
-"""Evaluation of a checkpoint on synthetic people that it has never seen, beside what needs no model.
+"""Evaluation of a checkpoint on synthetic people that are not in training, with trivial baselines.
 
-Every truth is rendered, also for other people's motions and for other views.
+All truths are rendered, for other people's motions and for other views too.
 """
 
 import dataclasses
@@ -44,14 +44,18 @@ ScoresByName = dict[str, list[Scores]]
 
 
 class Evaluation:
-    """A model's scores on held-out people; each method gives one table of figures."""
+    """Computes a model's scores on held-out people, one table a method.
+
+    held_out: the model and the people.
+    metrics: the optional ones that are available.
+    """
 
     def __init__(self, held_out: HeldOutEvaluation, metrics: Metrics) -> None:
         self._held_out = held_out
         self._metrics = metrics
 
     def all(self, scope: Scope, left_out: Sequence[str] = ()) -> EvaluationTables:
-        """Every table of the parts in the scope. left_out: sentences for the metrics that are not at hand."""
+        """All tables of the parts in a scope. left_out: a sentence for each metric that is not available."""
         expressions = actions = None
         if scope.expressions:
             action_names = self._held_out.face_model.expression_names
@@ -70,15 +74,16 @@ class Evaluation:
         )
 
     def reconstruction(self, count: int) -> Table:
-        """Self-reenactment: figures of the model's two images and of the trivial ones, by name."""
+        """Self-reenactment: mean scores of the model's two images and of the baselines. count: of people."""
         pairs = [self._held_out.person(index) for index in range(count)]
         return _summaries(self._scores(pairs, "reconstruction"))
 
     def cross(self, count: int) -> Table:
-        """Cross-identity reenactment: each person with the next one's expression and camera, against the truth.
+        """Cross-identity reenactment: each person with the next one's expression and camera, compared with the truth.
 
-        The driver's own image, of another person, stands beside. Pose errors are degrees: by how far the true head
-        has to be turned to fit the output best.
+        The row DRIVER has the scores of the driving image, of another person. Pose errors are in degrees, see
+        `pose_errors`.
+        count: of people.
         """
         people = [self._held_out.person(index) for index in range(count + 1)]
         pairs = [
@@ -104,7 +109,7 @@ class Evaluation:
         return figures
 
     def free_view(self, count: int) -> dict[str, Table]:
-        """Each person's target expression from in front and from the sides, by yaw in degrees, and all together."""
+        """Free view: tables of the target expression seen at FREE_VIEW_YAWS, and over all yaws. count: of people."""
         figures: dict[str, Table] = {}
         together: ScoresByName = {}
         people = [self._held_out.person(index) for index in range(count)]
@@ -117,23 +122,25 @@ class Evaluation:
         return {**figures, ALL_VIEWS: _summaries(together)}
 
     def expressions(self, expressions: Mapping[str, Sequence[str]], count: int) -> dict[str, Response]:
-        """Mean responses over so many people when actions alone go from 0 to 1, by expression.
+        """Mean responses, by expression, when the expression's actions alone go from 0 to 1.
 
-        An expression that does not show on anybody is left out.
+        Expressions that are visible on nobody are left out.
+        expressions: names of the actions by expression.
+        count: of people.
         """
         people = expression_responses(self._held_out, expressions, count)
         found = {name: [responses[name] for responses in people if name in responses] for name in expressions}
         return {name: Response(*np.mean(responses, axis=0).tolist()) for name, responses in found.items() if responses}
 
     def _scores(self, pairs: Sequence[Pair], what: str) -> ScoresByName:
-        """Scores of the images of pairs, by name."""
+        """Scores of all images of pairs, by row name. what: name of the part in the log."""
         scores: ScoresByName = {}
         for some, batch in self._held_out.batches(pairs, what):
             self._score(some, batch, self._held_out.output(batch), scores)
         return scores
 
     def _score(self, pairs: Sequence[Pair], batch: Batch, output: Output, scores: ScoresByName) -> BatchScorer:
-        """Add scores of the images of a batch, those of the model and the trivial ones, by name."""
+        """Add the scores of a batch, of the model's images and of the baselines, to `scores`."""
         scorer = BatchScorer(self._metrics, self._held_out.face_model, batch, pairs)
         subjects = {
             REFINED: [target_subject(pair) for pair in pairs],
@@ -150,8 +157,10 @@ def _summaries(scores: ScoresByName) -> Table:
 
 
 def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]:
-    """Images of the target [B, 3, S, S] with their alpha [B, 1, S, S], by name: the model's and three that need
-    no model."""
+    """Images [B, 3, S, S] to compare with the target, and their alpha [B, 1, S, S], by row name.
+
+    They are the model's two images and three baselines: the source, and two flat colours.
+    """
     source, covered = batch.source_image, batch.source_mask
     colour = (source * covered).sum((2, 3), keepdim=True) / covered.sum((2, 3), keepdim=True).clamp_min(1.0)
     flat = source.mean((2, 3), keepdim=True).expand_as(source)
@@ -168,5 +177,5 @@ def candidates(batch: Batch, output: Output) -> dict[str, tuple[Tensor, Tensor]]
 
 
 def enlarged(image: Tensor, batch: Batch) -> Tensor:
-    """A rendered image at the target's size."""
+    """A rendered image [B, C, R, R] at the target's size, bilinear."""
     return F.interpolate(image, size=batch.target.shape[-2:], mode="bilinear", align_corners=False)

@@ -22,13 +22,17 @@ EXPRESSIONS = {
     "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
     "brows up": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
 }
-# An expression that changes less than this of a picture (mean square) does not show, and has no response.
+# An expression whose mean square change of a picture is below this is not visible and has no response.
 _VISIBLE_CHANGE = 1e-6
 
 
 class Response(NamedTuple):
-    """`change_response` of a picture's change; the same of both changes at the rendered picture's size, where finer
-    detail does not count; and the gain of the true change itself with no finer detail than that."""
+    """Response of an image to an expression.
+
+    correlation, gain: `change_response` of the image's change.
+    coarse ones: the same at the rendered image's size, without finer detail.
+    coarse gain of the truth: the gain of the true change without that detail.
+    """
 
     correlation: float
     gain: float
@@ -40,7 +44,11 @@ class Response(NamedTuple):
 def expression_responses(
     held_out: HeldOutEvaluation, expressions: Mapping[str, Sequence[str]], people: int
 ) -> list[dict[str, Response]]:
-    """For each of the first held-out people, responses by expression; without those that do not show."""
+    """Responses of the first held-out people, by expression; expressions that are not visible are left out.
+
+    expressions: names of the actions by expression.
+    people: number of people.
+    """
     names = held_out.face_model.expression_names
     # The first picture of each person is the one at rest.
     chosen = {"": (), **expressions}
@@ -67,7 +75,7 @@ def expression_responses(
 
 
 def response(change: Tensor, true_change: Tensor, size: int) -> Response:
-    """Response of a picture's change [3, S, S] to the true one; coarse is size × size."""
+    """Response of an image's change [3, S, S] to the true one [3, S, S]. size: R, of the coarse comparison."""
     coarse, true_coarse = (resized(one[None], size) for one in (change, true_change))
     enlarged = F.interpolate(true_coarse, size=change.shape[-2:], mode="bilinear", align_corners=False)[0]
     _, gain_of_coarse_truth = change_response(enlarged, true_change)

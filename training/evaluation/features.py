@@ -1,4 +1,4 @@
-"""Feature networks: ONNX files of the user that map an image to a vector of features, run on the CPU."""
+"""Feature networks: the user's ONNX files that map images to feature vectors, run on the CPU."""
 
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,12 @@ _BATCH = 32
 class FeatureNetwork:
     """A network [B, 3, side, side] float32 → [B, D] from an ONNX file, B free or 1.
 
-    purpose: what the file is to be, for errors, which also name `option`. Errors: onnxruntime is not installed; no such
-    file; not an ONNX file; not one input and one output of these shapes; features that are not finite numbers.
+    path: of the file.
+    side: of the input images.
+    option: of the command line that gave the file, for errors.
+    purpose: what the file should be, for errors.
+    Errors: onnxruntime is not installed; no such file; no ONNX file; other inputs or outputs; features that are not
+        finite.
     """
 
     def __init__(self, path: Path, side: int, option: str, purpose: str) -> None:
@@ -30,7 +34,7 @@ class FeatureNetwork:
         self.dimensions = self(np.zeros((1, 3, side, side), np.float32)).shape[1]
 
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The features [B, D] of images [B, 3, side, side], as large as the network makes them."""
+        """Features [B, D] of images [B, 3, side, side], as the network returns them."""
         parts = [self._run(images[start : start + self._batch]) for start in range(0, len(images), self._batch)]
         return np.concatenate(parts)
 

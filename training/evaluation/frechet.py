@@ -1,4 +1,4 @@
-"""FID: the distance between two sets of images as an Inception network of the user's own sees them."""
+"""FID: Fréchet distance of two sets of images, in the features of the user's Inception network."""
 
 from pathlib import Path
 
@@ -13,13 +13,15 @@ INCEPTION_SIZE = 299
 
 
 def inception_network(path: Path) -> FeatureNetwork:
-    """An Inception network [B, 3, 299, 299] → [B, D] (pytorch-fid's has D = 2048) of `inception_features`' range."""
+    """Load an Inception network [B, 3, 299, 299] in [-1, 1] → [B, D]; pytorch-fid's has D = 2048."""
     return FeatureNetwork(path, INCEPTION_SIZE, "--inception", "an Inception network")
 
 
 def inception_features(network: FeatureNetwork, images: Tensor) -> NDArray[np.float64]:
-    """Features [B, D] of images [B, 3, H, W] in [0, 1], which are enlarged bilinearly and stretched to [-1, 1], as
-    pytorch-fid does."""
+    """Features [B, D] of images [B, 3, H, W] in [0, 1].
+
+    The images are resized bilinearly and scaled to [-1, 1], as in pytorch-fid.
+    """
     enlarged = F.interpolate(images, size=(INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear", align_corners=False)
     return network((2 * enlarged - 1).float().cpu().numpy())
 

@@ -1,6 +1,6 @@
-"""Goals: the figures that a trained checkpoint is to reach, beside those that an evaluation found.
+"""Goals: scores that a trained checkpoint should reach, with the scores of an evaluation.
 
-A goal whose figure is missing from an evaluated part is an error, so that no renamed metric loses its goal silently.
+A goal whose score is missing from an evaluated part is an error, so that a renamed metric cannot lose its goal.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,24 @@ from hidenerf.training.evaluation.tables import FLAT, REFINED, EvaluationTables,
 
 
 class Bounds(NamedTuple):
-    """The least and the most that a figure may be; None is no bound."""
+    """Smallest and largest permitted score; None for no bound."""
 
     least: float | None = None
     most: float | None = None
 
     def hold(self, value: float) -> bool:
-        """Whether a value lies within them."""
+        """Whether a value is within the bounds."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
 
 class Goal(NamedTuple):
-    """A goal and how far it was reached.
+    """A goal and the score reached.
 
-    figure: its name on the page. least, most: as in `Bounds`. reached: of the refined picture. flat_colour: what a flat
-    colour in the true mask reaches, where that says something.
+    figure: name on the page.
+    least, most: as in `Bounds`.
+    reached: score of the refined image.
+    flat_colour: score of a flat colour in the true mask, for comparison; None where it means nothing.
+    met: whether the score is within the bounds.
     """
 
     figure: str
@@ -37,7 +40,7 @@ class Goal(NamedTuple):
     met: bool
 
 
-# Of self-reenactment: the name of the goal, its column and its bounds.
+# Goals of self-reenactment: name, column and bounds.
 RECONSTRUCTION_GOALS = (
     ("silhouette IoU", columns.SILHOUETTE_IOU, Bounds(least=0.97)),
     ("SSIM masked", columns.SSIM_MASKED, Bounds(least=0.82)),
@@ -52,13 +55,13 @@ OPTIONAL_COLUMNS = (columns.PSNR_REGION,)
 POSE_ERROR_BOUNDS = Bounds(most=3.0)
 SSIM_LOSS_BOUNDS = Bounds(most=0.05)
 GOAL_YAWS = (-30, -15, 15, 30)
-# The least correlation of an expression's change with the true one; and the bounds of its gain.
+# Smallest correlation of an expression's change with the true one, and bounds of its gain.
 LEAST_CORRELATION = {"jawOpen": 0.8, "smile": 0.6, "pucker": 0.6, "blink": 0.5, "brows up": 0.5}
 GAIN_BOUNDS = Bounds(0.5, 1.2)
 
 
 def goals(tables: EvaluationTables) -> list[Goal]:
-    """The goals of the parts that were evaluated. Errors: LookupError where a part lacks a figure that has a goal."""
+    """Goals of the evaluated parts. Errors: LookupError if a part lacks the score of a goal."""
     return [
         Goal(name, bounds.least, bounds.most, reached, flat, bounds.hold(reached))
         for name, bounds, reached, flat in _figures(tables)
@@ -66,7 +69,7 @@ def goals(tables: EvaluationTables) -> list[Goal]:
 
 
 def _figures(tables: EvaluationTables) -> Iterator[tuple[str, Bounds, float, float | None]]:
-    """Name, bounds, what was reached and what a flat colour reaches."""
+    """Name, bounds, score and flat colour's score of each goal."""
     if tables.reconstruction is not None:
         rows = tables.reconstruction
         flat = _row(rows, FLAT)
@@ -84,7 +87,7 @@ def _figures(tables: EvaluationTables) -> Iterator[tuple[str, Bounds, float, flo
         for name, least in LEAST_CORRELATION.items():
             if name not in EXPRESSIONS:
                 raise LookupError(f"There is a goal for the expression {name!r}, which is not evaluated.")
-            # An expression that does not show on anybody has no response.
+            # An expression that is visible on nobody has no response.
             if name in tables.expressions:
                 response = tables.expressions[name]
                 yield f"{name}: correlation of the change", Bounds(least=least), response.correlation, None

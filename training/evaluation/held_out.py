@@ -1,4 +1,4 @@
-"""Held-out evaluation: a model on a device, and synthetic people it has never seen in training."""
+"""Held-out evaluation: a model on a device, and synthetic people that are not in training."""
 
 import logging
 import time
@@ -16,15 +16,17 @@ from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
 
 logger = logging.getLogger(__name__)
 
-# Pairs of a batch; few on a CPU, where their intermediate values fill gigabytes.
+# Pairs in a batch; few on a CPU, since the activations take gigabytes.
 BATCH = 4
 GPU_BATCH = 32
 
 
 class HeldOutEvaluation:
-    """A model on a device, and the pairs it is evaluated on.
+    """A model on a device, and the pairs of its evaluation.
 
-    seccs: those of the pairs. drawing: processes that draw pairs with these SECCs; without them this process does.
+    model: moved to the device, in evaluation mode.
+    seccs: what the pairs' SECCs show.
+    drawing: processes that draw pairs with these SECCs; None draws them in this process.
     """
 
     def __init__(
@@ -41,11 +43,11 @@ class HeldOutEvaluation:
         self._drawing = drawing
 
     def person(self, index: int) -> Pair:
-        """A pair of a person never seen in training, the same for the same index."""
+        """Evaluation pair number `index`; its person is not in training."""
         return make_held_out_pair(self.face_model, index)
 
     def batches(self, pairs: Sequence[Pair], what: str) -> Iterator[tuple[Sequence[Pair], Batch]]:
-        """Given pairs as batches, each with its pairs. what: the name of the series in the log."""
+        """Batches of pairs, each with its pairs, in order. what: name of the part in the log."""
         size = GPU_BATCH if self.device.type == "cuda" else BATCH
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         progress = Progress(what, len(pairs))
@@ -72,7 +74,10 @@ class HeldOutEvaluation:
 
 
 class Progress:
-    """Logs how much of something is done and about how long the rest takes."""
+    """Logs the progress of a task and an estimate of the time left.
+
+    what: name of the task. total: number of its items.
+    """
 
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, total
@@ -80,7 +85,7 @@ class Progress:
         logger.info("%s: 0 of %d", what, total)
 
     def __call__(self, done: int) -> None:
-        """done: how many of the total, so far."""
+        """Log a line. done: items done so far."""
         rest = (time.monotonic() - self._start) * (self._total - done) / done
         left = f", {time_left(rest)} left" if done < self._total else ""
         logger.info("%s: %d of %d%s", self._what, done, self._total, left)

@@ -1,4 +1,4 @@
-"""Metrics: one number for an image [B, 3, H, W] in [0, 1] compared with its truth under a mask [B, 1, H, W]."""
+"""Metrics of pixels: scores [B] of images [B, 3, H, W] in [0, 1], compared with truths under masks [B, 1, H, W]."""
 
 import math
 
@@ -15,12 +15,12 @@ from hidenerf.training.loop.losses import octave
 
 _C1, _C2 = 0.01**2, 0.03**2
 _WINDOW, _SIGMA = 11, 1.5
-# How far inside the mask gradients are counted, in pixels: its edge against the background is no detail.
+# Margin inside the mask, pixels, that gradient metrics leave out: the edge to the background is not detail.
 _EDGE = 3
 
 
 def psnr(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio in dB [B], over the pixels that the mask covers."""
+    """Peak signal-to-noise ratio [B], dB, over the mask."""
     return -10.0 * torch.log10(_mean((image - truth).square(), mask).clamp_min(1e-10))
 
 
@@ -30,7 +30,7 @@ def ssim(image: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
-    """SSIM of the window around each pixel [B, 3, H, W]; beyond the edges images go on with their last pixels."""
+    """SSIM by pixel [B, 3, H, W], of the window around each; edge pixels are repeated beyond the image."""
     products = torch.cat([image, truth, image.square(), truth.square(), image * truth], 1)
     mean_x, mean_y, square_x, square_y, product = _blurred(products).chunk(5, 1)
     covariance = product - mean_x * mean_y
@@ -40,14 +40,17 @@ def ssim_map(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def flip(image: Tensor, truth: Tensor) -> Tensor:
-    """ꟻLIP [B] in [0, 1], 0 where nothing can be seen to differ: its mean error over the whole image, at its default
+    """ꟻLIP [B] in [0, 1], 0 for no visible difference: mean error over the whole image, at its default
     67 pixels per degree of view (Andersson et al. 2020). Needs the package flip-evaluator."""
     pairs = zip(*(one.float().permute(0, 2, 3, 1).cpu().numpy() for one in (truth, image)), strict=True)
     return torch.tensor([flip_of_floats(expected, found)[0] for expected, found in pairs])
 
 
 def image_scores(image: Tensor, alpha: Tensor, batch: Batch) -> list[dict[str, float]]:
-    """The figures of each image of a batch by its pixels; NaN for the region of a target that shows none."""
+    """Pixel scores of each image of a batch, by column; NaN for the region if the target shows none.
+
+    image: [B, 3, S, S]. alpha: [B, 1, S, S]. batch: with the targets and masks.
+    """
     truth, mask, region = batch.target, (batch.mask > 0.5).float(), (batch.region > 0.5).float()
     true_energy = gradient_energy(truth, mask)
     shown = region.sum((1, 2, 3)) > 0
@@ -72,7 +75,7 @@ def rounded(images: Tensor) -> NDArray[np.uint8]:
 
 
 def gradient_energy(image: Tensor, mask: Tensor) -> Tensor:
-    """Sum of squared differences between neighbouring pixels [B] inside the mask, its edge left out."""
+    """Sum of squared differences of neighbouring pixels [B] inside the mask, without its edge."""
     inside = _inside(mask)
     across = (image[..., 1:] - image[..., :-1]).square() * inside[..., 1:]
     along = (image[..., 1:, :] - image[..., :-1, :]).square() * inside[..., 1:, :]
@@ -80,25 +83,25 @@ def gradient_energy(image: Tensor, mask: Tensor) -> Tensor:
 
 
 def checkerboard_energy(image: Tensor, mask: Tensor) -> Tensor:
-    """Sum of squares [B], inside the mask, of the part that alternates from pixel to pixel both ways.
+    """Sum of squares [B], inside the mask, of the component that alternates from pixel to pixel along both axes.
 
-    More of it than the truth has is a fine grid, which gradient energy takes for detail.
+    More of it than in the truth is a fine grid, which gradient energy counts as detail.
     """
     *_, both_ways = octave(image)
     return (both_ways.square() * _inside(mask)[..., 1:-1, 1:-1]).sum((1, 2, 3))
 
 
 def silhouette_iou(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Intersection over union [B] of what is covered more than half."""
+    """Intersection over union [B] of the pixels with alpha or mask above 0.5."""
     one, other = alpha > 0.5, mask > 0.5
     both, either = (one & other).sum((1, 2, 3)), (one | other).sum((1, 2, 3))
     return both / either.clamp_min(1)
 
 
 def change_response(change: Tensor, true_change: Tensor) -> tuple[float, float]:
-    """Correlation of an image's change with the true one, and gain: by how much the true one is in it.
+    """Correlation of an image's change with the true change, and gain: the least-squares factor of the true change.
 
-    Any shape. Both are NaN where nothing truly changes.
+    change, true_change: of one shape. Both results are NaN if the true change is 0.
     """
     x, y = change.double().flatten(), true_change.double().flatten()
     energy = float(y @ y)
@@ -110,7 +113,7 @@ def change_response(change: Tensor, true_change: Tensor) -> tuple[float, float]:
 
 
 def _inside(mask: Tensor) -> Tensor:
-    """The mask without its edge."""
+    """The mask without a margin of _EDGE pixels."""
     return -F.max_pool2d(-mask, 2 * _EDGE + 1, 1, _EDGE)
 
 

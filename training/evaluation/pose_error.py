@@ -1,4 +1,4 @@
-"""Pose error: by how much the heads in images are turned from their truths, found by turning the true heads."""
+"""Pose error: angles between heads in images and their truths, found by rendering the true heads turned."""
 
 import dataclasses
 import itertools
@@ -19,9 +19,10 @@ POSE_TURNS = (-4.0, -2.0, 0.0, 2.0, 4.0)
 
 
 def pose_errors(held_out: HeldOutEvaluation, pairs: Sequence[Pair], frames: Tensor) -> NDArray[np.float64]:
-    """By how many degrees the heads in frames [B, 3, S, S] are turned from the pairs' targets: [3, B] by axis.
+    """Pose errors [3, B] by axis, degrees: the turn of the true head that fits a frame best in mean square.
 
-    What fits a frame best, in mean square, is the true head turned so.
+    pairs: whose targets are the truths.
+    frames: [B, 3, S, S].
     """
     turned = [turned_target(pair, axis, turn) for axis in POSE_AXES for turn in POSE_TURNS for pair in pairs]
     repeated = itertools.cycle(frames)
@@ -35,15 +36,16 @@ def pose_errors(held_out: HeldOutEvaluation, pairs: Sequence[Pair], frames: Tens
 
 
 def turned_target(pair: Pair, axis: str, degrees: float) -> Pair:
-    """The pair with its target's head turned on the spot by an angle more."""
+    """The pair with its target's head rotated in place. axis: of POSE_AXES. degrees: added to the angle."""
     angles = {name: degrees if name == axis else 0.0 for name in POSE_AXES}
     return dataclasses.replace(pair, camera=turn_head(pair.camera, **angles))
 
 
 def best_turn(mismatch: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Turns [B], in degrees, at which the mismatches [B, turns] at POSE_TURNS (evenly spaced) are least.
+    """Turns [B], degrees, with the smallest mismatch.
 
-    Between the turns by a parabola through the least mismatch and its neighbours, at most one step beyond the ends.
+    A parabola through the smallest mismatch and its neighbours interpolates, at most one step beyond the ends.
+    mismatch: [B, turns], at POSE_TURNS, which are evenly spaced.
     """
     step = POSE_TURNS[1] - POSE_TURNS[0]
     middle = mismatch.argmin(1).clip(1, len(POSE_TURNS) - 2)

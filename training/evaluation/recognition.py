@@ -1,4 +1,4 @@
-"""CSIM: whether two pictures show the same person, as a face-recognition network of the user's own sees it."""
+"""CSIM: similarity of the persons in two pictures, by the user's face-recognition network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,14 +27,18 @@ TEMPLATE_LANDMARKS = ((33, 133), (362, 263), (1,), (61,), (291,))
 
 
 def recognition_network(path: Path) -> FeatureNetwork:
-    """A face-recognition network [B, 3, 112, 112] → [B, D] of ArcFace's conventions (see `embeddings`)."""
+    """Load a face-recognition network [B, 3, 112, 112] → [B, D] with ArcFace's conventions (see `embeddings`)."""
     return FeatureNetwork(path, FACE_SIZE, "--recognition", "a face-recognition network")
 
 
 def face_points(
     model: FaceModel, identity: NDArray[np.floating], expression: NDArray[np.floating], camera: NDArray[np.floating]
 ) -> Array:
-    """The five points [5, 2] of a face seen through a camera [25], in [0, 1]² of the picture."""
+    """The five points [5, 2] of a face, in [0, 1]² of its picture.
+
+    identity: [K]. expression: [E]. camera: [25].
+    Errors: the face model lacks a landmark.
+    """
     number = {int(index): place for place, index in enumerate(model.landmark_index)}
     missing = [index for group in TEMPLATE_LANDMARKS for index in group if index not in number]
     if missing:
@@ -47,7 +51,7 @@ def face_points(
 
 
 def similarity(points: Array, onto: Array) -> Array:
-    """The turn, uniform scale and shift [2, 3] that bring points [P, 2] nearest to others [P, 2], in least squares."""
+    """Least-squares similarity transform [2, 3] from points [P, 2] to `onto` [P, 2]: rotation, scale, translation."""
     start, end = points.mean(axis=0), onto.mean(axis=0)
     # In the plane a turn with a scale is a complex factor.
     x, y = ((p - middle) @ np.array([1, 1j]) for p, middle in ((points, start), (onto, end)))
@@ -57,15 +61,17 @@ def similarity(points: Array, onto: Array) -> Array:
 
 
 def aligned_face(picture: Picture, points: Array) -> Picture:
-    """The face [112, 112, 3] whose points [5, 2], in pixels of a picture [H, W, 3], lie on the template."""
+    """Face [112, 112, 3] aligned to the template. picture: [H, W, 3]. points: [5, 2], pixels."""
     # Here pixel centres are at i + 0.5.
     return warp(picture, similarity(points, TEMPLATE + 0.5), FACE_SIZE, cv2.BORDER_CONSTANT)
 
 
 def embeddings(network: FeatureNetwork, pictures: Picture, points: Sequence[Array]) -> Array:
-    """Unit vectors [B, D] for the faces at points [5, 2], in [0, 1]², of pictures [B, H, W, 3] uint8 RGB.
+    """Unit embeddings [B, D] of faces.
 
-    The network gets RGB as (x - 127.5) / 127.5, as InsightFace's ArcFace networks do.
+    network: gets RGB as (x - 127.5) / 127.5, like InsightFace's ArcFace networks.
+    pictures: [B, H, W, 3] uint8 RGB.
+    points: of each, [5, 2] in [0, 1]².
     """
     size = np.array(pictures.shape[2:0:-1])
     faces = np.stack([aligned_face(picture, at * size) for picture, at in zip(pictures, points, strict=True)])

@@ -1,4 +1,4 @@
-"""The evaluation report: one page of Markdown, and the same records as JSON values."""
+"""Evaluation report: tables and goals as a page of Markdown and as JSON values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,12 +53,12 @@ _MEANINGS = {
 
 
 def json_values(tables: EvaluationTables) -> dict[str, Any]:
-    """The tables and the goals as plain JSON values."""
+    """Tables and goals as JSON values."""
     return {**tables.to_dict(), "goals": [goal._asdict() for goal in goals(tables)]}
 
 
 def markdown(tables: EvaluationTables, checkpoint: str) -> str:
-    """The tables and the goals as one page. checkpoint: its name, for the title."""
+    """Tables and goals as a page of Markdown. checkpoint: its name, for the title."""
     people = tables.scope._asdict()
     parts = ", ".join(text.format(people[name]) for name, text in _PARTS.items() if people[name])
     page = [_HEADER.format(checkpoint=checkpoint, parts=parts).rstrip()]
@@ -110,7 +110,7 @@ def _warnings(tables: EvaluationTables) -> list[str]:
 
 
 def part_tables(rows: Table, corner: str) -> list[str]:
-    """The rows' figures of pixels, and below those of faces, as one or two tables."""
+    """Rows as one or two Markdown tables: scores of pixels, then of faces. corner: title of the first column."""
     pixels = {name: {c: v for c, v in row.items() if c in columns.PICTURE_COLUMNS} for name, row in rows.items()}
     faces = {name: {c: v for c, v in row.items() if c not in columns.PICTURE_COLUMNS} for name, row in rows.items()}
     return [
@@ -132,7 +132,7 @@ def goal_table(goals: Sequence[Goal]) -> str:
 
 
 def table(rows: Table, corner: str) -> str:
-    """Rows of figures by name as a Markdown table; whole numbers are counts. corner: the title of the first column."""
+    """Rows by name as a Markdown table; integers are counts. corner: title of the first column."""
     titles = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [[corner, *titles], ["---"] * (len(titles) + 1)]
     for name, row in rows.items():

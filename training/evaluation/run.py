@@ -1,4 +1,4 @@
-"""Evaluation run: a checkpoint on held-out synthetic people, by the metrics that are available here, as files."""
+"""Evaluation run: evaluates a checkpoint on held-out synthetic people, with the available metrics, and writes files."""
 
 import importlib.util
 import json
@@ -32,12 +32,18 @@ from hidenerf.training.loop.samples import sample_grid
 
 logger = logging.getLogger(__name__)
 
+# Rows of the sample picture.
 SAMPLES = 4
 
 
 @dataclass(frozen=True)
 class MetricFiles:
-    """Files of networks for metrics, None where not given: face recognition and Inception (ONNX), face_landmarker."""
+    """Files of networks for the optional metrics.
+
+    recognition: face-recognition network, ONNX; None without CSIM.
+    inception: Inception network, ONNX; None without FID.
+    face_landmarker: face_landmarker.task; None searches for it.
+    """
 
     recognition: Path | None
     inception: Path | None
@@ -47,9 +53,12 @@ class MetricFiles:
 def run_evaluation(
     checkpoint: Path, output: Path, people: int, parts: Sequence[str], files: MetricFiles, device: torch.device
 ) -> str:
-    """Evaluate a checkpoint, write evaluation.md, evaluation.json and samples.png into `output`; returns the page.
+    """Evaluate a checkpoint; returns the page.
 
-    people: image pairs to reconstruct. parts: names of `PARTS`. Errors: no such checkpoint or network.
+    output: folder for evaluation.md, evaluation.json and samples.png.
+    people: number of people of self-reenactment, see `scope_of`.
+    parts: some of PARTS.
+    Errors: no such checkpoint or network, the output cannot be written.
     """
     model = load_checkpoint(checkpoint).to(device)
     with ExitStack() as stack:
@@ -74,9 +83,11 @@ def run_evaluation(
 
 
 def available_metrics(stack: ExitStack, face_model: FaceModel, files: MetricFiles) -> tuple[Metrics, list[str]]:
-    """The metrics that can be computed here, closed with the stack, and a sentence for each that is left out.
+    """The available optional metrics, and a sentence for each that is left out.
 
-    Errors: a file that was given and cannot be used.
+    stack: closes them.
+    files: of their networks.
+    Errors: a given file cannot be used.
     """
     left_out = []
     flip = importlib.util.find_spec("flip_evaluator") is not None

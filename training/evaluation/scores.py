@@ -1,4 +1,4 @@
-"""Scores of images against given truths: by pixels, and by the optional metrics that are at hand."""
+"""Scores of images compared with truths, by the metrics of pixels and the available optional metrics."""
 
 import math
 from collections.abc import Sequence
@@ -26,9 +26,12 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Metrics:
-    """The optional metrics, beside those of pixels; what is None or False is left out.
+    """Optional metrics; those that are None or False are left out.
 
-    flip: ꟻLIP. recognition: CSIM's network. inception: FID's network. tracker: for AUCON's counterpart, PRMSE, AVD.
+    flip: whether to compute ꟻLIP.
+    recognition: CSIM's network.
+    inception: FID's network.
+    tracker: for AUCON's counterpart, PRMSE and AVD.
     """
 
     flip: bool = False
@@ -38,7 +41,7 @@ class Metrics:
 
 
 class Subject(NamedTuple):
-    """Who is in an image: identity [K], expression [E], and the camera [25] it is seen through."""
+    """The person in an image: identity [K], expression [E] and camera [25]."""
 
     identity: NDArray[np.float32]
     expression: NDArray[np.float32]
@@ -46,19 +49,25 @@ class Subject(NamedTuple):
 
 
 def source_subject(pair: Pair) -> Subject:
-    """Who is in a pair's source image."""
+    """The subject of a pair's source."""
     return Subject(pair.person.identity, pair.source_expression, pair.source_camera)
 
 
 def target_subject(pair: Pair) -> Subject:
-    """Who is in a pair's target."""
+    """The subject of a pair's target."""
     return Subject(pair.person.identity, pair.expression, pair.camera)
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Of one image: figures, NaN where it has none; Inception's features [D] of it and of the truth; if it was
-    tracked, the faces found in it, in the truth and in the source; and the camera [25] the truth is seen through."""
+    """Scores of one image, and what metrics over several images need.
+
+    figures: scores by column, NaN where one does not exist.
+    features, true_features: [D], Inception's features of image and truth; None without that network.
+    tracked: whether the tracker was run on the image.
+    face, true_face, source_face: tracked in image, truth and source; None if none was found.
+    camera: [25] of the truth.
+    """
 
     figures: Row
     features: NDArray[np.float64] | None
@@ -71,7 +80,10 @@ class Scores:
 
 
 class BatchScorer:
-    """Scores images against the targets of one batch of pairs; what concerns source and target is worked out once."""
+    """Scores images against the targets of one batch; values of sources and targets are computed once.
+
+    metrics: the optional ones. batch: of the pairs.
+    """
 
     def __init__(self, metrics: Metrics, face_model: FaceModel, batch: Batch, pairs: Sequence[Pair]) -> None:
         self._metrics = metrics
@@ -85,9 +97,11 @@ class BatchScorer:
         self._true_features = self._features(batch.target)
 
     def scores(self, images: Tensor, alpha: Tensor, subjects: Sequence[Subject] | None) -> list[Scores]:
-        """The scores of each of the images [B, 3, S, S] in [0, 1] that cover so much of each pixel [B, 1, S, S].
+        """Scores of B images.
 
-        subjects [B]: who is in them; None if they show no face.
+        images: [B, 3, S, S] in [0, 1].
+        alpha: [B, 1, S, S], of the images.
+        subjects: B of them; None if the images show no face.
         """
         rows = image_scores(images, alpha, self._batch)
         if self._metrics.flip:
@@ -96,7 +110,7 @@ class BatchScorer:
         return self._scores(images, subjects, rows, self._features(images))
 
     def truth_scores(self) -> list[Scores]:
-        """ScoresByName on the targets themselves, but for what compares with the targets' own pixels."""
+        """Scores of the targets themselves, without the metrics of pixels."""
         subjects = [target_subject(pair) for pair in self._pairs]
         nothing = [None] * len(subjects)
         return self._scores(self._batch.target, subjects, [{} for _ in subjects], nothing)
@@ -145,8 +159,10 @@ class BatchScorer:
 
 
 def summary(scores: Sequence[Scores]) -> Row:
-    """The figures of all images of a candidate: means, FID with the number of images (of two or more), and those
-    of the tracked faces. A figure that no image has is left out."""
+    """Scores over several images of one row: means, FID with the number of images, and scores of tracked faces.
+
+    FID needs at least two images. Scores that no image has are left out.
+    """
     figures = means([score.figures for score in scores])
     features = [score.features for score in scores if score.features is not None]
     true_features = [score.true_features for score in scores if score.true_features is not None]
@@ -166,6 +182,6 @@ def summary(scores: Sequence[Scores]) -> Row:
 
 
 def means(rows: Sequence[Row]) -> Row:
-    """Means over the rows that have a figure; a figure that none has is left out."""
+    """Means by column over the rows without NaN; columns that are NaN in all rows are left out."""
     known = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
     return {name: float(np.mean(values)) for name, values in known.items() if values}

@@ -1,4 +1,4 @@
-"""Evaluation tables: the records that both the Markdown page and the JSON file are made from."""
+"""Evaluation tables: the records behind the Markdown page and the JSON file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from hidenerf.training.evaluation.expression_response import Response
 
-# Figures by column (see `columns`), and rows by the name of what was scored.
+# Scores by column (see `columns`), and rows by name.
 Row = dict[str, float]
 Table = dict[str, Row]
 
@@ -29,7 +29,7 @@ RESPONSE_COLUMNS = ("correlation", "gain", "correlation, coarse", "gain, coarse"
 
 
 class Scope(NamedTuple):
-    """How many people each part of the evaluation takes; 0 leaves a part out."""
+    """Number of people of each part of the evaluation; 0 leaves a part out."""
 
     pairs: int
     cross: int
@@ -38,7 +38,7 @@ class Scope(NamedTuple):
 
 
 def scope_of(people: int, parts: Sequence[str]) -> Scope:
-    """The scope of some of the PARTS: self-reenactment takes everybody, the others a quarter or an eighth."""
+    """The scope of some of PARTS: self-reenactment takes all people, the others a quarter or an eighth."""
     shares = dict(zip(PARTS, (1, 4, 4, 8), strict=True))
     return Scope(*(max(1, people // share) if part in parts else 0 for part, share in shares.items()))
 
@@ -50,11 +50,15 @@ def view_name(yaw: float) -> str:
 
 @dataclass(frozen=True)
 class EvaluationTables:
-    """All tables of an evaluation; a part that was not evaluated is None.
+    """All tables of an evaluation; parts that were not evaluated are None.
 
-    scope: how many people each part took. left_out: a sentence for each metric that was not at hand. free_view: a table
-    by `view_name`, and one of all views. expressions, actions: responses by name, without those that do not show.
-    inception_dimensions: of FID's features, where there is an Inception network.
+    scope: number of people of each part.
+    left_out: a sentence for each metric that was not available.
+    inception_dimensions: D of FID's features; None without an Inception network.
+    reconstruction: of self-reenactment.
+    cross: of cross-identity reenactment.
+    free_view: a table for each `view_name`, and one over all views.
+    expressions, actions: responses by name; those that are not visible are left out.
     """
 
     scope: Scope
@@ -67,12 +71,12 @@ class EvaluationTables:
     actions: dict[str, Response] | None = None
 
     def row_tables(self) -> list[Table]:
-        """The tables whose rows are pictures."""
+        """The tables whose rows are kinds of images."""
         parts = [self.reconstruction, self.cross, *(self.free_view or {}).values()]
         return [table for table in parts if table is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; parts that were not evaluated have no entry."""
+        """The tables as JSON values, without the parts that were not evaluated."""
         values: dict[str, Any] = {"left_out": list(self.left_out), "people": self.scope._asdict()}
         for name in ("inception_dimensions", "reconstruction", "cross", "free_view"):
             if getattr(self, name) is not None:
@@ -85,5 +89,5 @@ class EvaluationTables:
 
 
 def response_table(responses: dict[str, Response]) -> Table:
-    """Responses by name as rows."""
+    """Responses as a table: rows by name, columns RESPONSE_COLUMNS."""
     return {name: dict(zip(RESPONSE_COLUMNS, response, strict=True)) for name, response in responses.items()}

@@ -1,7 +1,7 @@
-"""What a face tracker finds in pictures of ours, and how that compares: AUCON's counterpart, PRMSE and AVD.
+"""Metrics of tracked faces: AUCON's counterpart, PRMSE and AVD.
 
-The paper's §4.1 and supplement 7.2 name these figures and give no formulas. Ours are computed with one tracker on all
-pictures, MediaPipe's, over the pictures in which it finds a face, and whose true pictures show one to it as well.
+The paper's §4.1 and supplement 7.2 name these metrics without formulas. Ours use MediaPipe's tracker on all pictures,
+and count the pictures in which it finds a face both in the output and in the truth.
 """
 
 import hashlib
@@ -28,18 +28,22 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Picture = NDArray[np.uint8]
 
-# Two tracked values of an action are the same if they differ by no more. In pictures of one synthetic face that differ
-# by a few pixels and a slight blur, 97 of 100 values above this one do.
+# Two tracked values of an action count as the same up to this difference. In pictures of one synthetic face that differ
+# by a few pixels and a slight blur, 97 of 100 values above it are the same.
 SAME_ACTION = 0.1
-# An action whose true values spread less (standard deviation) over the pictures has no correlation.
+# An action whose true values have a smaller standard deviation over the pictures has no correlation.
 LEAST_SPREAD = 0.05
 FEWEST_FOR_CORRELATION = 3
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """scores [E] float32 in [0, 1] of the actions; angles [3]: yaw, pitch and roll in degrees; neutral [V, 3]: the
-    face model's vertices with the identity fitted to the picture, without pose and expression, world units."""
+    """A face that the tracker found in a picture.
+
+    scores: [E] float32 in [0, 1], of the actions.
+    angles: [3], yaw, pitch and roll, degrees.
+    neutral: [V, 3], vertices with the fitted identity, without pose and expression, world units.
+    """
 
     scores: Floats
     angles: Array
@@ -47,10 +51,10 @@ class TrackedFace:
 
 
 class FaceRetracker:
-    """Tracks the largest face of single pictures; the same picture twice is tracked once. A context manager.
+    """Tracks the largest face of single pictures, with a cache of pictures. A context manager.
 
-    landmarker: path of face_landmarker.task; None looks where `find_landmarker_model` does. Errors: MediaPipe or SciPy
-    is not installed, the model is not to be had, see `FaceLandmarker`.
+    landmarker: path of face_landmarker.task; None searches as `find_landmarker_model` does.
+    Errors: MediaPipe or SciPy is not installed; those of `FaceLandmarker`.
     """
 
     def __init__(self, landmarker: Path | None, face_model: FaceModel) -> None:
@@ -75,7 +79,7 @@ class FaceRetracker:
     def track(
         self, picture: Picture, identity: NDArray[np.floating], camera: NDArray[np.floating]
     ) -> TrackedFace | None:
-        """The face of a picture [H, W, 3] uint8 RGB, None if none is found.
+        """The largest face of a picture [H, W, 3] uint8 RGB; None if none is found.
 
         The pose is that of a face of this identity [K], with the tracked expression, through the intrinsics of this
         camera [25], whose pose is not looked at. The fitted identity (AVD's) makes no use of either.

@@ -1,9 +1,10 @@
 # mypy: disable-error-code="no-untyped-def, import-not-found"
 """Triton kernels of `field.py`: the two-layer MLP and Eq. 5 along BLOCK rays, a sample at a time.
 
-Nothing per sample but the gradient of its features is written to memory: what the way back needs is computed again.
-Products are of the features' type, summed as tl.dot does; all else is of the points' type, FP32 in training.
-Widths are sizes rounded up to powers of two. `outputs` are K rendered channels, then density.
+Of each sample only the gradient of its features is written to memory; the backward pass computes all else again.
+Products have the type of the features, with the sums of tl.dot; all else has the type of the points, FP32 in training.
+FEATURES, ENCODING, HIDDEN and OUTPUTS are sizes rounded up to powers of two. The outputs are K rendered channels, then
+density.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Pair geometry: the CPU's work on a pair (vertices, visible triangles, SECCs), written into a row for the painter.
+"""Pair geometry: vertices, visible triangles and SECCs of a pair, computed on the CPU into a row for the painter.
 
 Nothing here imports torch, so that worker processes start fast.
 """
@@ -32,9 +32,10 @@ _POLL_SECONDS = 1.0
 class SeccChoice(NamedTuple):
     """What the two SECCs of a pair show.
 
-    own_expression: whether the canonical one has the source's own expression (Eq. 3 as read in DESIGN §8) rather than
-    none, as the paper has it. posed: whether both are drawn as their pictures' cameras see the face, with its rotation
-    and translation, rather than from in front: the paper's ablation "w/o SECC".
+    own_expression: whether the canonical SECC has the source's expression (Eq. 3 as read in DESIGN §8) or none, as in
+        the paper.
+    posed: whether both are drawn through their pictures' cameras, with rotation and translation, or from the front.
+        The first is the paper's ablation "w/o SECC".
     """
 
     own_expression: bool
@@ -42,22 +43,26 @@ class SeccChoice(NamedTuple):
 
     @property
     def at_rest(self) -> int:
-        """How many SECCs without an expression two pictures of a person need: either may be the source."""
+        """Number of SECCs without an expression for two pictures of a person, either of which may be the source."""
         if self.own_expression:
             return 0
         return 2 if self.posed else 1
 
 
-# What pairs have unless they are told otherwise.
+# Default of pairs.
 DEFAULT_SECCS = SeccChoice(own_expression=True, posed=False)
 
 
 class PairLayout:
-    """How one pair lies in a row of bytes. Of everything that is there twice, the source's comes first.
+    """Layout of one pair in a row of bytes. In dimensions of 2 the source is first; H is SUPERSAMPLING × S.
 
-    vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25] are float32; secc [k, 3, Q, Q]
-    uint8 is as `draw_seccs` makes it, triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8 as `Rasteriser.draw`
-    does, H being SUPERSAMPLING × S; surface [2, 6, Q/2, Q/2] float16 is as in `image_pairs.ImagePairs`.
+    The row has vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25], float32; secc
+    [k, 3, Q, Q] uint8, see `draw_seccs`; triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8, see
+    `Rasteriser.draw`; and surface [2, 6, Q/2, Q/2] float16, see `image_pairs.ImagePairs`.
+
+    image_size: S.
+    secc_size: Q.
+    seccs: what the SECCs show.
     """
 
     def __init__(self, mesh: HeadMesh, image_size: int, secc_size: int, seccs: SeccChoice) -> None:
@@ -81,7 +86,7 @@ class PairLayout:
             self.bytes += -(-used // _ALIGNMENT) * _ALIGNMENT
 
     def views(self, row: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """The arrays of the pair in a row of `bytes` bytes."""
+        """Views of a row [bytes] as the pair's arrays, by name."""
         return {
             name: row[start : start + int(np.prod(shape)) * dtype.itemsize].view(dtype).reshape(shape)
             for name, (shape, dtype, start) in self.fields.items()
@@ -89,14 +94,14 @@ class PairLayout:
 
 
 def shared_rows(memory: Any, layout: PairLayout) -> NDArray[np.uint8]:
-    """Shared memory of bytes as rows [n, bytes], one for a pair."""
+    """Shared memory as rows [n, bytes], one a pair."""
     return np.frombuffer(memory, np.uint8).reshape(-1, layout.bytes)
 
 
 def draw_pair(
     mesh: HeadMesh, rasteriser: Rasteriser, pair: Pair, seccs: SeccChoice, arrays: dict[str, NDArray[Any]]
 ) -> None:
-    """Work out a pair into the arrays of its row."""
+    """Compute a pair into the arrays of its row, see `PairLayout.views`."""
     style = pair.person.style
     hair_depth = mesh.hair_depth(style)
     shape = mesh.shape(style, hair_depth)
@@ -126,9 +131,10 @@ def draw_seccs(
     seccs: SeccChoice,
     size: int,
 ) -> NDArray[np.uint8]:
-    """The SECCs [k, 3, size, size] of a person's two pictures: those without an expression, then one of each picture.
+    """SECCs [k, 3, size, size] of two pictures of a person: those without an expression, then one of each picture.
 
-    identity [K]; views: of each picture the expression [E] and the camera [25].
+    identity: [K].
+    views: expression [E] and camera [25] of each picture.
     """
     at_rest = [(np.zeros_like(expression), camera) for expression, camera in views[: seccs.at_rest]]
     drawn = []
@@ -139,9 +145,9 @@ def draw_seccs(
 
 
 def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) -> NDArray[np.float32]:
-    """World vertices [V, 3] moved to where the SECC's own view, of [-1, 1]², shows them as the camera [25] does.
+    """Transform world vertices [V, 3] so that the SECC's view of [-1, 1]² shows them as the camera [25] does.
 
-    Straight lines stay straight, and what is nearer to the camera has the larger z: about as much as it is nearer.
+    Straight lines stay straight. z grows towards the camera, by about the distance.
     """
     points = np.asarray(vertices, np.float64)
     world2cam = invert_rigid(unpack_camera(camera)[0])
@@ -152,7 +158,7 @@ def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) ->
 
 
 class PairNumbers(NamedTuple):
-    """The pairs first, first + stride, … of the set that `seed` names."""
+    """Numbers of pairs: first, first + stride, … of the set with this seed."""
 
     seed: int
     first: int
@@ -160,10 +166,12 @@ class PairNumbers(NamedTuple):
 
 
 class RowExchange(NamedTuple):
-    """Shared memory of rows, and the queues through which processes hand them to each other.
+    """Shared memory of rows, with the queues through which processes exchange them.
 
-    memory: bytes, a `PairLayout` a row. free: numbers of rows that may be written to. ready: of those that hold a pair.
-    stopped: set when workers are to end.
+    memory: rows of a `PairLayout`.
+    free: numbers of the rows that may be written.
+    ready: numbers of the rows that hold a pair.
+    stopped: set to end the workers.
     """
 
     memory: Any
@@ -173,7 +181,7 @@ class RowExchange(NamedTuple):
 
 
 class People(NamedTuple):
-    """Who is drawn. portraits: real people. share: how many of the people drawn are some of the portraits, 0 to 1."""
+    """Source of the people of pairs. portraits: real people. share: of pairs with a portrait, 0 to 1."""
 
     portraits: Sequence[Portrait] = ()
     share: float = 0.0
@@ -182,7 +190,7 @@ class People(NamedTuple):
 def work(
     image_size: int, secc_size: int, seccs: SeccChoice, numbers: PairNumbers, rows: RowExchange, people: People
 ) -> None:
-    """A worker process: draws pairs into the rows that are free, until stopped."""
+    """Body of a worker process: draws pairs into free rows until stopped. image_size: S. secc_size: Q."""
     begin_worker(os.getppid())
     mesh = load_head_mesh()
     layout = PairLayout(mesh, image_size, secc_size, seccs)

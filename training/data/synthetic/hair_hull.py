@@ -1,6 +1,6 @@
-"""The volume of a person's hair, read from the matte of a portrait seen nearly from in front.
+"""Hair hull: the shape of a person's hair, estimated from the matte of a nearly frontal portrait.
 
-No part of this imports torch.
+Nothing here imports torch.
 """
 
 from dataclasses import replace
@@ -58,17 +58,22 @@ SHORT_HAIR = Style(
 
 
 class HairBand(NamedTuple):
-    """Where hair beside the head begins and ends, on the subject's right and left [2, CURTAIN_ROWS], by the heights of
-    `HeadMesh.skull_radius`: distances from the middle, world units, at the depth of the scalp's centre."""
+    """Inner and outer edges of hair beside the head, [2, CURTAIN_ROWS]: |x| at the scalp centre's depth, world units.
+
+    The first dimension is the subject's right and left, the second the heights of `HeadMesh.skull_radius`.
+    """
 
     inner: Array
     outer: Array
 
 
 def hair_likeness(picture: NDArray[np.floating], matte: Mask, head: Mask, camera: NDArray[np.floating]) -> Array:
-    """How much each pixel's colour is that of hair, [S, S] in [0, 1]; 0 everywhere if no hair is seen.
+    """Similarity of each pixel's colour to that of the hair, [S, S] in [0, 1]; 0 everywhere if no hair is visible.
 
-    picture [S, S, 3] in [0, 1]; matte, head [S, S]: see `hair_style`. Hair is what the matte has around the upper head.
+    The hair's colour is taken where the matte extends around the upper head.
+    picture: [S, S, 3] in [0, 1].
+    matte, head: [S, S], see `hair_style`.
+    camera: [25].
     """
     size = len(matte)
     margin = max(1, round(0.012 * size))
@@ -88,9 +93,12 @@ def hair_likeness(picture: NDArray[np.floating], matte: Mask, head: Mask, camera
 
 
 def hair_style(matte: Mask, likeness: Array, head: Mask, camera: NDArray[np.floating]) -> tuple[Style, HairBand]:
-    """The style whose hair fills a matte [S, S] as seen by the camera [25], and where hair is beside the head.
+    """The style whose hair fills a matte, and the hair beside the head.
 
-    head [S, S] > 0: the head without hair; likeness [S, S]: see `hair_likeness`.
+    matte: [S, S].
+    likeness: [S, S], of `hair_likeness`.
+    head: [S, S], above 0 on the head without hair.
+    camera: [25].
     """
     band, hair = _beside_the_head(matte, likeness, head, camera)
     style = replace(SHORT_HAIR, slope=_shoulder_slope(band.outer))
@@ -109,7 +117,7 @@ def hair_style(matte: Mask, likeness: Array, head: Mask, camera: NDArray[np.floa
     directions = np.stack([np.sin(angle), np.cos(angle), np.zeros(len(angle))], axis=-1)
     starts = np.broadcast_to(SCALP_CENTRE, directions.shape)
     volume = _exit(matte, camera, starts, directions) - _exit(head, camera, starts, directions)
-    # A shock of hair on one side alone would stand off like a wing.
+    # Limits hair that sticks out on one side only.
     volume = np.minimum(volume, volume[::-1] + _MOST_ONE_SIDED)
     at_ears = volume[(np.abs(HULL_ANGLES) > 75) & (np.abs(HULL_ANGLES) < 105)]
     ears = not (np.median(at_ears) > (0.04 if long_hair else 0.1) and _over_the_ears(likeness, camera))
@@ -121,7 +129,7 @@ def hair_style(matte: Mask, likeness: Array, head: Mask, camera: NDArray[np.floa
 
 
 def _beside_the_head(matte: Mask, likeness: Array, head: Mask, camera: NDArray[np.floating]) -> tuple[HairBand, Array]:
-    """What the matte has beside the head, and how much like hair it is next to it [2, CURTAIN_ROWS]."""
+    """The matte's extent beside the head, and its mean likeness to hair next to the head, [2, CURTAIN_ROWS]."""
     starts = np.stack([np.zeros(CURTAIN_ROWS), _HEIGHTS, np.full(CURTAIN_ROWS, SCALP_CENTRE[2])], axis=-1)
     inner, outer, hair = (np.empty((2, CURTAIN_ROWS)) for _ in range(3))
     for side, sign in enumerate((-1.0, 1.0)):
@@ -135,7 +143,7 @@ def _beside_the_head(matte: Mask, likeness: Array, head: Mask, camera: NDArray[n
 
 
 def _going_on_down(band: HairBand, row: int) -> HairBand:
-    """The band as it is down to a row, and from there on straight; it is never thin, and widens slowly."""
+    """The band with straight edges below a row, a minimum width, and a limit on its widening."""
     inner, outer = (edge[:, np.minimum(np.arange(CURTAIN_ROWS), row)] for edge in band)
     for below in range(1, CURTAIN_ROWS):
         outer[:, below] = np.minimum(outer[:, below], outer[:, below - 1] + _WIDENING)
@@ -143,7 +151,7 @@ def _going_on_down(band: HairBand, row: int) -> HairBand:
 
 
 def _shoulder_slope(reach: Array) -> float:
-    """The slope, see `Style`, of shoulders that the matte reaches to [2, CURTAIN_ROWS]."""
+    """`Style.slope` of shoulders whose matte reaches to `reach` [2, CURTAIN_ROWS]."""
     row = int(np.abs(_HEIGHTS + 0.87).argmin())
     down = (_NECK_END - _HEIGHTS[row]) / (_NECK_END - SHOULDER_HEIGHT)
     width = (np.clip(reach[:, row].mean(), 0.3, 0.95) - _NECK_WIDTH) / (SHOULDER_WIDTH - _NECK_WIDTH)
@@ -151,7 +159,7 @@ def _shoulder_slope(reach: Array) -> float:
 
 
 def _over_the_ears(likeness: Array, camera: NDArray[np.floating]) -> bool:
-    """Whether there is hair where the ears are."""
+    """Whether hair covers the ears."""
     on_ears = np.meshgrid((-0.5, -0.47, 0.47, 0.5), np.linspace(-0.15, 0.1, 8), (-0.05, 0.0))
     on_cheeks = np.meshgrid((-0.2, -0.15, 0.15, 0.2), np.linspace(-0.2, -0.1, 8), (0.48,))
     size = len(likeness)
@@ -159,12 +167,12 @@ def _over_the_ears(likeness: Array, camera: NDArray[np.floating]) -> bool:
     for points in (on_ears, on_cheeks):
         column, row = np.clip((project(np.stack(points, -1), camera) * size).astype(int), 0, size - 1).reshape(-1, 2).T
         found.append(likeness[row, column].mean())
-    # Fair hair has the colour of skin, so that it says nothing.
+    # Fair hair has the colour of skin, so compare with the cheeks.
     return bool(found[0] > _LIKE_HAIR + found[1])
 
 
 def _exit(mask: Mask, camera: NDArray[np.floating], starts: Array, directions: Array) -> Array:
-    """How far from starts [n, 3] in directions [n, 3] the mask [S, S] is left, at first [n]; world units."""
+    """Distances [n], world units, at which rays from starts [n, 3] in directions [n, 3] first leave the mask [S, S]."""
     size = len(mask)
     way = np.linspace(0, _REACH, _STEPS)
     points = starts[:, None] + way[:, None] * directions[:, None]
@@ -178,7 +186,7 @@ def _exit(mask: Mask, camera: NDArray[np.floating], starts: Array, directions: A
 def _along(
     values: Array, camera: NDArray[np.floating], starts: Array, directions: Array, first: Array, last: Array
 ) -> Array:
-    """Mean of values [S, S] between two distances [n] from starts [n, 3] in directions [n, 3]."""
+    """Means [n] of values [S, S] along rays from starts [n, 3] in directions [n, 3], between two distances [n]."""
     size = len(values)
     way = first[:, None] + np.linspace(0, 1, 16) * (last - first)[:, None]
     points = starts[:, None] + way[..., None] * directions[:, None]

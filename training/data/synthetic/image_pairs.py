@@ -1,4 +1,4 @@
-"""Image pairs: two pictures each of several people, and the batches of source and target that they make."""
+"""Image pairs: two pictures each of several people, from which batches of source and target are made."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,12 @@ from hidenerf.training.data.synthetic.geometry import SeccChoice
 class ImagePairs(NamedTuple):
     """Two pictures each of n people, either of which may be the source of the other.
 
-    picture [n, 2, 3, S, S], mask and region [n, 2, 1, S, S], secc [n, k, 3, Q, Q] (see `draw_seccs`): uint8. camera
-    [n, 2, 25] float32. surface [n, 2, 6, R, R] float16: where the points of the head's surface that the picture's rays
-    meet are, and where they are with the other picture's expression; 0 where a ray meets none.
+    picture: [n, 2, 3, S, S] uint8.
+    mask, region: [n, 2, 1, S, S] uint8.
+    secc: [n, k, 3, Q, Q] uint8, see `draw_seccs`.
+    camera: [n, 2, 25] float32.
+    surface: [n, 2, 6, R, R] float16, surface points that the picture's rays meet, with its own expression and with the
+        other picture's, world units; 0 where there is none.
     """
 
     picture: Tensor

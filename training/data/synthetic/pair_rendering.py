@@ -1,4 +1,4 @@
-"""Synthetic pairs as batches: the same pairs every time for evaluation, or given ones."""
+"""Pair rendering: batches of given synthetic pairs, and of the fixed pairs for evaluation."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -24,7 +24,7 @@ _CHUNK = 32
 
 
 def held_out_pairs(config: ModelConfig, device: torch.device, indices: Sequence[int]) -> Batch:
-    """Pairs of evaluation, of people never seen in training; the same for the same indices."""
+    """A batch of the evaluation pairs with these numbers; their people are not in training."""
     model = load_head_mesh().face_model
     return render_pairs(config, device, [make_held_out_pair(model, index) for index in indices])
 
@@ -36,7 +36,7 @@ def render_pairs(
     seccs: SeccChoice = DEFAULT_SECCS,
     skins: PortraitSkins | None = None,
 ) -> Batch:
-    """Given pairs as a batch, in their order; made on the spot, without workers. skins: of the pairs' portraits."""
+    """A batch of pairs, in their order, drawn in this process. skins: of the pairs' portraits, if they have any."""
     painter = _painter(device) if skins is None else Painter(load_head_mesh(), device, textures=skins.textures)
     mesh = load_head_mesh()
     layout = PairLayout(mesh, config.image_size, config.secc_size, seccs)
@@ -52,7 +52,7 @@ def render_pairs(
 
 
 def paint_pairs(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8], seccs: SeccChoice) -> Batch:
-    """Pairs that `draw_pair` has put into rows [n, bytes] as a batch, in their order."""
+    """A batch of the pairs in rows [n, bytes] of `draw_pair`, in their order."""
     return _batch(painted(layout, device, rows), seccs)
 
 
@@ -62,7 +62,7 @@ def _batch(image_pairs: ImagePairs, seccs: SeccChoice) -> Batch:
 
 
 def painted(layout: PairLayout, device: torch.device, rows: NDArray[np.uint8]) -> ImagePairs:
-    """What `draw_pair` has put into rows [n, bytes], painted on a device."""
+    """Image pairs of rows [n, bytes] of `draw_pair`, painted on a device."""
     return paint_rows(_painter(device), layout, torch.from_numpy(rows).to(device))
 
 
@@ -72,7 +72,7 @@ def _painter(device: torch.device) -> Painter:
 
 
 def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs:
-    """What `draw_pair` has put into rows [n, bytes] of uint8, painted; all on the painter's device."""
+    """Image pairs of rows [n, bytes] uint8 of `draw_pair`; all on the painter's device."""
     arrays = {}
     for name, (shape, dtype, start) in layout.fields.items():
         used = int(np.prod(shape)) * dtype.itemsize
@@ -95,7 +95,7 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
 
 
 def _settings(photos: Tensor) -> dict[str, Tensor]:
-    """The settings [2n, size] of the pictures of pairs whose photos [n, P] are packed."""
+    """Camera settings [2n, size] by name, of the packed photos [n, P] of pairs."""
     both = photos.repeat_interleave(2, 0)
     settings = dict(zip(PHOTO_SIZES, both.split(list(PHOTO_SIZES.values()), 1), strict=True))
     settings["noise_place"] = settings["noise_place"].reshape(-1, 2, 4)[:, 0].reshape(-1, 2)

@@ -1,12 +1,12 @@
-"""How two pictures of a person were taken, from random numbers; no part of this imports torch."""
+"""Photo settings: random settings of the synthetic camera for a pair. Nothing here imports torch."""
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-# What `photography.Camera` needs to know of a pair of pictures, and how many numbers each takes: a
-# power, factors and a share that grade both alike; the colour of what is behind the person; the deviations of blur, in
-# pixels, and of noise at middle grey; where the noise of each of the two pictures comes from, in [0, 1); the quality of
+# Settings of `photography.Camera` for a pair, with the number of values of each. gamma, gain, gain_of_colour,
+# saturation: grade both pictures alike. background: colour behind the person. blur: standard deviation, pixels. noise:
+# standard deviation at middle grey. noise_place: position of each picture's noise in the tile, in [0, 1). quality: of
 # the JPEGs, 0 for none.
 PHOTO_SIZES = {
     "gamma": 1,
@@ -23,13 +23,13 @@ Photo = dict[str, NDArray[np.float32]]
 
 
 def untouched() -> Photo:
-    """The settings of a camera that shows what there is."""
+    """Settings of a camera that changes nothing."""
     ones = ("gamma", "gain", "gain_of_colour", "saturation")
     return {name: np.full(size, float(name in ones), np.float32) for name, size in PHOTO_SIZES.items()}
 
 
 def random_photo(random: Generator) -> Photo:
-    """Half of the pictures are as good as untouched, but for their grading; others are what telephones make of it."""
+    """Random settings: half of the pictures get grading and little noise, the others blur and JPEG as well."""
     good = random.random() < 0.5
     warmth = random.normal(0, 0.03)
     values = {
@@ -47,5 +47,5 @@ def random_photo(random: Generator) -> Photo:
 
 
 def pack_photo(photo: Photo) -> NDArray[np.float32]:
-    """All numbers, in the order of PHOTO_SIZES."""
+    """Settings as one array [P] float32, in the order of PHOTO_SIZES."""
     return np.concatenate([photo[name] for name in PHOTO_SIZES])

@@ -57,13 +57,13 @@ class ImagePairPool:
         self._sampling_stream = torch.cuda.Stream(device) if on_gpu else None
 
     def filling(self) -> contextlib.AbstractContextManager[object]:
-        """On a GPU, the stream on which what `replace` gets is to be made."""
+        """Context of the CUDA stream on which arguments of `replace` must be computed; no effect without a GPU."""
         return torch.cuda.stream(self._filling_stream)
 
     def replace(self, image_pairs: ImagePairs) -> None:
-        """Put a chunk in place of the oldest if there is no room left, on the stream of `filling`.
+        """Copy a chunk into the pool, over the oldest one if the pool is full, on the stream of `filling`.
 
-        Until `publish` neither is drawn. image_pairs: on the CPU or the device.
+        Neither chunk is drawn before `publish`. image_pairs: on the CPU or the device.
         """
         with self._lock:
             start = self._next
@@ -77,7 +77,7 @@ class ImagePairPool:
         self._replacing = True
 
     def publish(self) -> None:
-        """Once the chunk that is being put in is there, if there is one, let it be drawn."""
+        """Wait for the copy of the last chunk, if there is one, and let it be drawn."""
         if not self._replacing:
             return
         if self._filling_stream is not None:
@@ -94,20 +94,20 @@ class ImagePairPool:
             self._lock.notify_all()
 
     def fail(self, error: BaseException) -> None:
-        """Raise this error in all current and future consumers."""
+        """Raise an error in all current and future calls of consumers."""
         with self._lock:
             self._error = error
             self._lock.notify_all()
 
     def warm_up(self, pairs: int) -> None:
-        """Return once this many pairs (at most those that fit) are there."""
+        """Wait until the pool has this many pairs, or is full. Errors: those given to `fail`."""
         with self._lock:
             enough = min(pairs, 2 * self._capacity)
             self._lock.wait_for(lambda: self._error is not None or 2 * self._filled >= enough)
             self._raise_error()
 
     def sample(self, batch_size: int) -> Batch:
-        """Pairs drawn at random, with replacement, half of them mirrored. Waits for no new ones."""
+        """A batch of random pairs, with replacement, half of them mirrored; does not wait for new pairs."""
         with self._lock:
             self._raise_error()
             if self._filled - self._busy < 1:
@@ -129,12 +129,12 @@ class ImagePairPool:
 
     @property
     def pairs_made(self) -> int:
-        """How many pairs have been put in so far."""
+        """Number of training pairs put in so far."""
         return 2 * self._made
 
     @property
     def pairs_per_second(self) -> float:
-        """How fast pairs were put in from the first ones on."""
+        """Rate at which training pairs were put in, since the first chunk."""
         seconds = self._last_time - self._first_time
         return 2 * (self._made - self.chunk) / seconds if seconds > 0 else 0.0
 

@@ -1,4 +1,4 @@
-"""A folder of prepared stills as people for the synthetic generator."""
+"""Portrait reading: makes portraits, for synthetic pairs, of a folder of prepared stills."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,10 +17,13 @@ _AHEAD_PER_WORKER = 2
 
 
 def read_portrait_skins(folder: Path, config: ModelConfig, share: float, workers: int) -> PortraitSkins:
-    """The people of all prepared stills and clips in a folder and below, in the order of their names.
+    """Portraits of all prepared stills and clips in a folder, recursively, in the order of their paths.
 
-    Of each the first frame is taken; this takes a core 0.2 s a portrait. share: see `PortraitSkins`. Errors: those of
-    `read_clips`.
+    The first frame of each is used; a portrait takes one core 0.2 s.
+    config: of the model that is trained.
+    share: see `PortraitSkins`.
+    workers: processes.
+    Errors: those of `read_clips`.
     """
     files = read_clips(folder, config)
     portraits = []

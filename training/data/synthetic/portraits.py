@@ -1,6 +1,6 @@
-"""Real people for the synthetic generator: a prepared still becomes a person whose surface has the picture's colours.
+"""Portraits: real people for synthetic pairs, with the hair, light and surface colours of a prepared still.
 
-No part of this imports torch: worker processes do nothing else than this.
+Nothing here imports torch, which worker processes do not need.
 """
 
 from dataclasses import dataclass, replace
@@ -57,10 +57,13 @@ _CURTAIN_ROWS = slice(CHARTS[CURTAIN][0], sum(CHARTS[CURTAIN]))
 
 @dataclass(frozen=True)
 class Portrait:
-    """What a portrait tells of a person but for the texture.
+    """A person of a portrait, without the texture.
 
-    identity [K]; style: hair and body. iris [3]: linear RGB, None where it cannot be seen. light_direction [3] and
-    ambient: the picture's light is ambient + (1 - ambient) · cosine, about 1 in front.
+    identity: [K].
+    style: of hair and body.
+    iris: [3], linear RGB; None if it is not visible.
+    light_direction: [3], unit vector.
+    ambient: share of ambient light; brightness is ambient + (1 - ambient) · cosine, about 1 in front.
     """
 
     identity: Floats
@@ -71,7 +74,7 @@ class Portrait:
 
 
 class PortraitSkin(NamedTuple):
-    """texture [A, A, 4] uint8: sRGB colours of the atlas's texels, and how far the camera saw them there."""
+    """A portrait with its texture [A, A, 4] uint8: sRGB colour and visibility of each texel of the atlas."""
 
     portrait: Portrait
     texture: Texture
@@ -79,7 +82,7 @@ class PortraitSkin(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PortraitSkins:
-    """Portraits with their textures [P, A, A, 4], see `PortraitSkin`. share: of the synthetic people that are them."""
+    """P portraits. textures: [P, A, A, 4], see `PortraitSkin`. share: of synthetic people with a portrait, 0 to 1."""
 
     portraits: tuple[Portrait, ...]
     textures: Texture
@@ -87,9 +90,10 @@ class PortraitSkins:
 
 
 class _Seen(NamedTuple):
-    """What a portrait's camera sees of its head, H pixels square.
+    """A portrait's head as its camera sees it.
 
-    depth [H, H]: of the surface, infinite where there is none; inner [H, H]: 1 on eyes, teeth and so on.
+    depth: [H, H], of the surface, world units; infinite where there is none.
+    inner: [H, H], 1 on eyes, teeth, tongue and the inside of the mouth.
     """
 
     depth: Floats
@@ -97,7 +101,7 @@ class _Seen(NamedTuple):
 
 
 def make_portrait_skin(file: ClipFile) -> PortraitSkin:
-    """The person of a prepared still, of whose frames the first is taken."""
+    """The portrait of the first frame of a prepared still. Errors: those of `StoredFrame.read`."""
     mesh, atlas = load_head_mesh(), load_skin_atlas()
     clip, frame = file.clip, file.frame(0).read()
     identity, expression, camera = clip.identity, clip.expression[0], clip.camera[0]
@@ -136,13 +140,13 @@ def make_portrait_skin(file: ClipFile) -> PortraitSkin:
 
 
 def _regions(mesh: HeadMesh, style: Style) -> Floats:
-    """How far each vertex may have hair, is on an ear, and is where hair hangs into the face, [V, 3]."""
+    """Weights [V, 3] of each vertex: may have hair, is on an ear, is where hair hangs into the face."""
     beside = _step(0.28, 0.36, np.abs(mesh.mean[:, 0]))
     return np.stack([_step(-0.01, 0.05, mesh.hair_depth(style)), mesh.ear_distance < 0.04, beside], axis=-1)
 
 
 def _covered_by_hair(likeness: NDArray[np.float64], pixel: Floats) -> Floats:
-    """How far the picture has hair at positions [A, A, 2] in it."""
+    """Weight [A, A] of hair at positions [A, A, 2] of the picture, pixels."""
     around = np.asarray(cv2.blur(likeness, (3, 3)), np.float32)
     return _step(0.2, 0.6, _sampled(around, pixel, cv2.INTER_LINEAR))
 
@@ -179,7 +183,7 @@ def _what_is_seen(
 
 
 def _depth(points: NDArray[np.floating], camera: Floats) -> Floats:
-    """Depth [...] of world points [..., 3] before the camera."""
+    """Depth [...] of world points [..., 3] along the camera's axis."""
     cam2world, _ = unpack_camera(camera)
     return ((points - cam2world[:3, 3]) @ cam2world[:3, 2]).astype(np.float32)
 
@@ -190,7 +194,7 @@ def _weights(barycentric: NDArray[np.uint8], there: NDArray[np.bool_]) -> Floats
 
 
 def _unmultiplied(picture: NDArray[np.uint8], mask: NDArray[np.uint8]) -> Floats:
-    """sRGB in [0, 1] as it was before the matte darkened its edge, [S, S, 3]."""
+    """Picture [S, S, 3] in [0, 1], sRGB, divided by its mask: without the dark edge over black."""
     share = np.maximum(mask[..., None].astype(np.float32) / 255, 0.3)
     return np.clip(picture / share / 255, 0, 1).astype(np.float32)
 
@@ -204,7 +208,7 @@ def _sampled(values: NDArray[np.floating], pixel: Floats, method: int = cv2.INTE
 
 
 def _sharpened(colour: Floats) -> Floats:
-    """Colours [A, A, 3] with what the painter's look-up between texels will take from them again."""
+    """Colours [A, A, 3] sharpened, to compensate for the painter's interpolation between texels."""
     around = np.asarray(cv2.GaussianBlur(colour, (0, 0), 1.0), np.float32)
     return np.clip(colour + _SHARPENING * (colour - around), 0, 1).astype(np.float32)
 
@@ -217,7 +221,7 @@ def _visibility(
     mask: NDArray[np.uint8],
     camera: Floats,
 ) -> Floats:
-    """How far texels [A, A] were seen: 0 to 1, soft."""
+    """Visibility [A, A] of texels in the picture, in [0, 1], with soft edges."""
     size = len(mask)
     towards = unpack_camera(camera)[0][:3, 3] - points
     towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
@@ -245,7 +249,7 @@ def _visibility(
 def _fitted_light(
     colour: Floats, weight: Floats, normals: Floats, atlas: SkinAtlas, mesh: HeadMesh, style: Style
 ) -> tuple[Floats, float]:
-    """Direction [3] and ambient share of the light that explains how bright skin is by its normals."""
+    """Direction [3] and ambient share of the light that fits the brightness of skin, in least squares."""
     unit = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
     skin = np.stack([mesh.hair_depth(style), mesh.lips], axis=-1)
     hair, lips = atlas.at(mesh, skin).transpose(2, 0, 1)
@@ -280,7 +284,7 @@ def _iris(
     triangle: NDArray[np.int16],
     barycentric: NDArray[np.uint8],
 ) -> Floats | None:
-    """The irises' colour [3], linear, as it would be in even light; None where too few pixels show it."""
+    """Colour [3] of the irises in even light, linear RGB; None if too few pixels show it."""
     there = triangle > 0
     corners = mesh.triangles[np.maximum(triangle, 1) - 1]
     on_eye = there & (mesh.part[corners].min(axis=2) == EYE)
@@ -300,8 +304,8 @@ def _hanging_hair(
 ) -> Floats:
     """Colours of the texels of long hair [rows, A, 3].
 
-    The sheet's front edges and its middle behind get what lies next to the face, what is between them the band's outer
-    edge: so strands stay vertical, and in front they are nearly where they are in the picture.
+    The front edges and the middle of the back get the colours next to the face; the sides get those of the band's outer
+    edge. So strands stay vertical, and those in front are near their place in the picture.
     """
     part = points[_CURTAIN_ROWS].astype(np.float64)
     x, y, z = part.transpose(2, 0, 1)

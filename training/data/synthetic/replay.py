@@ -110,7 +110,7 @@ class PairReplay(ImagePairPool):
         self._end_workers()
 
     def _refill(self) -> None:
-        """The background thread: from the workers' rows to pictures, copying one chunk while another is painted."""
+        """Body of the background thread: paints the workers' rows; one chunk is copied while another is painted."""
         try:
             on_gpu = self._device.type == "cuda"
             staging = torch.empty(2, self.chunk, self._layout.bytes, dtype=torch.uint8, pin_memory=on_gpu)

@@ -1,8 +1,8 @@
-"""Where the surface of a head lies in a square picture of its colours, the same for everybody.
+"""Skin atlas: the map from a head's surface to its square texture, the same for all people.
 
-Three charts lie one above the other: skin by direction from the head's middle, the body around the vertical axis, and
-long hair by its own sheet. Each is as wide as the atlas; the first two close on themselves, left to right, and mirrored
-points lie in mirrored columns. No part of this imports torch.
+It has three charts, one above the other: skin by direction from the head's middle, the body around the vertical axis,
+and long hair by its sheet. Each is as wide as the atlas. The first two wrap around from left to right, and mirrored
+points are in mirrored columns. Nothing here imports torch.
 """
 
 from dataclasses import dataclass
@@ -31,10 +31,12 @@ _BEYOND = 0.25
 
 
 def atlas_place(xp: Any, part: Any, place: tuple[Any, Any, Any], sheet: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Column and row, in texels, whose centres are at i + 0.5, of points of a part on the mean shape.
+    """Column and row of points in the atlas, in texels, whose centres are at i + 0.5.
 
-    xp: NumPy or PyTorch, whichever the arrays are of; part, and x, y, z and the two coordinates of the sheet: of one
-    shape. Parts other than those of CHARTS count as skin.
+    xp: NumPy or PyTorch, the library of the arrays; all have one shape.
+    part: as `HeadMesh.part`; parts without a chart count as skin.
+    place: x, y, z on the mean shape.
+    sheet: the two coordinates of `HeadMesh.sheet`.
     """
     x, y, z = (axis - middle for axis, middle in zip(place, _MIDDLE, strict=True))
     across, down = sheet
@@ -56,28 +58,30 @@ def atlas_place(xp: Any, part: Any, place: tuple[Any, Any, Any], sheet: tuple[An
 
 @dataclass(frozen=True, eq=False)
 class SkinAtlas:
-    """The point of the mesh that each texel shows: its triangle [A, A] and barycentric coordinates [A, A, 3].
+    """The mesh point of each texel.
 
-    Where there is none, as inside the mouth, it is that of a texel near by in the same column.
+    Texels without a point get that of the nearest one in their column.
+    triangle: [A, A], number.
+    barycentric: [A, A, 3].
     """
 
     triangle: NDArray[np.int32]
     barycentric: NDArray[np.float32]
 
     def at(self, mesh: HeadMesh, values: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Values of vertices [V, n] at all texels [A, A, n]."""
+        """Values [A, A, n] at all texels, interpolated from those of the vertices [V, n]."""
         corners = mesh.triangles[self.triangle]
         return np.einsum("hwk,hwkn->hwn", self.barycentric, values[corners].astype(np.float32))
 
 
 @cache
 def load_skin_atlas() -> SkinAtlas:
-    """The atlas of the head mesh that ships with hidenerf."""
+    """The atlas of the shipped head mesh."""
     return make_skin_atlas(load_head_mesh())
 
 
 def make_skin_atlas(mesh: HeadMesh) -> SkinAtlas:
-    """Draw the mesh into the atlas; where it folds over itself, what is outside is seen."""
+    """Make the atlas of a mesh; where its surface overlaps in a chart, the outermost layer is taken."""
     kind = mesh.part[mesh.triangles].max(axis=1)
     inner = mesh.mouth_bag[mesh.triangles].max(axis=1) > 0.5
     triangle = np.full((ATLAS_SIZE, ATLAS_SIZE), -1, np.int32)
@@ -127,10 +131,13 @@ def _draw_chart(mesh: HeadMesh, number: NDArray[np.intp], part: int) -> tuple[ND
 def _settled(
     mesh: HeadMesh, part: int, number: NDArray[np.int32], barycentric: NDArray[np.float32], centre: Array
 ) -> NDArray[np.float32]:
-    """Barycentric coordinates [n, 3] in triangles [n] of the points that lie at texels' centres [n, 2], row and column.
+    """Barycentric coordinates [n, 3] of the points at texels' centres, refined by Newton's method.
 
-    Triangles are bent in the chart, so what was drawn of them there as flat is a beginning only; from there it is
-    found by Newton's method, beyond the triangle's edge, too, but not far.
+    Triangles are curved in the chart, so those drawn as flat ones are a first estimate. Points may lie slightly outside
+    their triangles.
+    number: [n], triangles.
+    barycentric: [n, 3], first estimate.
+    centre: [n, 2], row and column.
     """
     place = mesh.mean[mesh.triangles[number]].astype(np.float64)
     sheet = mesh.sheet[mesh.triangles[number]].astype(np.float64)
@@ -156,7 +163,7 @@ def _settled(
 
 
 def _nearest_row(there: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each texel [H, W] the row of the nearest one in its column that is there."""
+    """Row [H, W], for each texel, of the nearest texel in its column where `there` [H, W] is true."""
     rows = np.arange(len(there))[:, None]
     above = np.maximum.accumulate(np.where(there, rows, -len(there)), axis=0)
     below = np.minimum.accumulate(np.where(there, rows, 2 * len(there))[::-1], axis=0)[::-1]

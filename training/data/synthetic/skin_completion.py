@@ -1,6 +1,6 @@
-"""What a portrait did not show of a head's surface: the other side's colours, or those around.
+"""Skin completion: fills the texels that a portrait does not show from the other side or from neighbours.
 
-Colours are sRGB in [0, 1], [A, A, 3] or a chart's rows of that. No part of this imports torch.
+Colours are sRGB in [0, 1], [A, A, 3] or the rows of one chart. Nothing here imports torch.
 """
 
 import cv2
@@ -22,11 +22,14 @@ _POLE_ROWS = 20
 
 
 def complete(colour: Floats, seen: Floats, scalp: Floats, ears: Floats) -> tuple[Floats, Floats]:
-    """Colours [A, A, 3] without a hole, and how far they were seen on either side [A, A].
+    """Complete colours [A, A, 3], and their visibility on either side [A, A].
 
-    seen [A, A]: how far `colour` is known. scalp, ears [A, A]: how far a texel may have hair, and lies on an ear. Where
-    a point was not seen, the mirrored one is taken in this side's light; where that was not either, what is around:
-    hair on the scalp, skin elsewhere.
+    Texels that are not visible get the colour of the mirrored texel, adapted to this side's light. If that is not
+    visible either, they get colours around: of hair on the scalp, of skin elsewhere.
+    colour: [A, A, 3].
+    seen: [A, A] in [0, 1], visibility of `colour`.
+    scalp: [A, A] in [0, 1], where hair may be.
+    ears: [A, A], 1 on the ears.
     """
     first, rows = CHARTS[SKIN]
     believed = seen.copy()
@@ -45,8 +48,10 @@ def complete(colour: Floats, seen: Floats, scalp: Floats, ears: Floats) -> tuple
 
 
 def in_this_light(colour: Floats, seen: Floats) -> Floats:
-    """The mirror image of colours, shifted to those of this side: by how much they differ, on average, where both sides
-    were seen, near by."""
+    """Mirrored colours [A, A, 3] adapted to this side's light: shifted by the mean difference of both sides near by.
+
+    seen: [A, A] in [0, 1], visibility.
+    """
     mirrored = colour[:, ::-1]
     both = seen * seen[:, ::-1]
     shift = np.zeros_like(colour)
@@ -63,7 +68,7 @@ def in_this_light(colour: Floats, seen: Floats) -> Floats:
 
 
 def _hair_and_skin(colours: Floats, known: Floats, scalp: Floats, ears: Floats) -> Floats:
-    """What is around, in the chart of skin."""
+    """Colours to fill the chart of skin with: those of hair on the scalp, those of skin elsewhere."""
     on_scalp, off_scalp = known * (scalp > 0.9), known * (scalp < 0.1) * (1 - ears)
     # Below a high hairline there is skin, so hair is what is on top; and there are collars on necks.
     height = np.cumsum(on_scalp.sum(axis=1)) / max(float(on_scalp.sum()), 1e-6)
@@ -76,7 +81,7 @@ def _hair_and_skin(colours: Floats, known: Floats, scalp: Floats, ears: Floats) 
 
 
 def _likeness(colours: Floats, sample: Floats) -> Floats:
-    """How much like those of a sample [H, W] colours are: never quite 0."""
+    """Similarity [H, W], above 0, of colours to those where `sample` [H, W] exceeds 0.5."""
     chosen = sample > 0.5
     if not chosen.any():
         return np.ones_like(sample)
@@ -85,14 +90,14 @@ def _likeness(colours: Floats, sample: Floats) -> Floats:
 
 
 def spread_around(values: Floats, known: Floats) -> Floats:
-    """`spread` of a chart [H, W, 3] that closes on itself left to right."""
+    """`spread` of a chart [H, W, 3] that wraps around from left to right."""
     width = values.shape[1]
     tripled = spread(np.concatenate([values] * 3, axis=1), np.concatenate([known] * 3, axis=1))
     return tripled[:, width : 2 * width]
 
 
 def spread(values: Floats, known: Floats) -> Floats:
-    """Values [H, W, n] as far as `known` [H, W] says; else averages of what is known around."""
+    """Values [H, W, n] with gaps filled by means of known values around. known: [H, W] in [0, 1], weight of a value."""
     share = known[..., None]
     if min(known.shape) <= 1:
         mean = (values * share).sum((0, 1)) / max(float(known.sum()), 1e-6)
