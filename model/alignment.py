@@ -17,44 +17,62 @@ from hidenerf.model.geometry import cell_centres, split_camera
 # fades out over SOFTNESS: of a ray's samples, one or two.
 TOLERANCE = 0.08
 SOFTNESS = 0.03
-# What a refine network is told of a pixel, see `Sight`.
+# Channels of `Alignment.guides`.
 GUIDES = 4
 # Excess depths are told apart up to here, world units.
 LARGEST_EXCESS = 0.5
+# Beyond the head, values are weighted means of those on the head, within boxes of these half widths (shares of R). Each
+# box weighs less than the one before, so that the nearest values count most.
+_BOXES = ((0.05, 1 / 64), (0.005, 3 / 64), (0.0005, 8 / 64))
+# Half the width (share of R) of the band beyond the head where the source still counts as seen.
+_BAND = 4 / 64
 _LEAST_ALPHA = 1e-3
 _LEAST_DEPTH = 1e-3
+_LEAST_WEIGHT = 1e-6
 
 
 class SourceView(NamedTuple):
-    """Constants of a source. projection [B, 3, 4] takes a world point and 1 to (u·z, v·z, z): u, v in [-1, 1] right and
-    down in the source picture, z the depth before its camera. surface [B, 2, R, R]: depth times alpha, and alpha, of
-    what the rays of the source camera meet."""
+    """Constants of a source.
+
+    projection [B, 3, 4]: takes a world point and 1 to (u·z, v·z, z); u, v in [-1, 1] right and down in the source
+    picture, z the depth before its camera.
+    surface [B, 2, R, R]: the depth of what the rays of the source camera meet, the largest of a ray and its eight
+    neighbours, continued beyond the head; and the rays' alpha.
+    """
 
     projection: Tensor
     surface: Tensor
 
 
 class Sight(NamedTuple):
-    """What the source camera saw of a frame's surface, at one size. grid [B, h, w, 2]: where in the source picture, as
-    `F.grid_sample` takes it. shown [B, 1, h, w] in [0, 1]: how surely it is seen there; 0 beyond the head."""
+    """What the source camera saw of a frame's surface, at one size.
+
+    grid [B, h, w, 2]: where in the source picture, as `F.grid_sample` takes it.
+    shown [B, 1, h, w]: in [0, 1], how surely it is seen there.
+    """
 
     grid: Tensor
     shown: Tensor
 
 
 class Alignment(NamedTuple):
-    """image [B, 3, R, R]: (u·z, v·z, z) of the surface, times alpha; such sums may be enlarged, their ratios not.
-    shown [B, 1, R, R], see `Sight`. guides [B, GUIDES, R, R]: shown; how far behind the source's own surface the point
-    lies; how far it has moved in the picture, right and down; all 0 beyond the head. Only `image` has gradients."""
+    """Where the source picture shows what a frame shows.
 
-    image: Tensor
+    moved [B, 2, R, R]: position in the source picture less position in the frame, right and down, in units of half a
+    picture; continued beyond the head, so that hair and edges that no ray meets are sampled beside what they adjoin.
+    shown [B, 1, R, R]: see `Sight`; on the head and in a band around it.
+    guides [B, GUIDES, R, R]: shown; how far behind the source's own surface the point lies; moved, on the head only.
+    Only `moved` has gradients.
+    """
+
+    moved: Tensor
     shown: Tensor
     guides: Tensor
 
     def at(self, size: int) -> Sight:
         """The same at another size: bilinear where it is larger, means where it is smaller."""
-        image, shown = (_resized(values, size) for values in (self.image, self.shown))
-        return Sight(_grid(image), shown)
+        moved, shown = (_resized(values, size) for values in (self.moved, self.shown))
+        return Sight(moved.permute(0, 2, 3, 1) + _positions(size, moved.device), shown)
 
 
 def source_projection(camera: Tensor) -> Tensor:
@@ -74,28 +92,66 @@ def projected(projection: Tensor, place: Tensor, alpha: Tensor) -> Tensor:
 
 
 def source_view(camera: Tensor, place: Tensor, alpha: Tensor) -> SourceView:
-    """From the source camera [B, 25], and from what its rays meet without deformation: the canonical points times
-    alpha [B, 3, R, R], and alpha [B, 1, R, R]."""
+    """`SourceView` of a source camera [B, 25], from what its rays meet without deformation.
+
+    place [B, 3, R, R]: the canonical points times alpha. alpha [B, 1, R, R].
+    """
     projection = source_projection(camera)
-    depth = projected(projection, place, alpha)[:, 2:]
-    return SourceView(projection, torch.cat([depth, alpha], 1))
+    depth = continued(projected(projection, place, alpha)[:, 2:], alpha)
+    # At an edge, such as the chin's before the neck, a ray's mean depth is that of neither surface: the farthest of the
+    # neighbours keeps what is seen there from being taken for hidden.
+    return SourceView(projection, torch.cat([F.max_pool2d(depth, 3, 1, 1), alpha], 1))
 
 
 def align(source: SourceView, place: Tensor, alpha: Tensor) -> Alignment:
-    """From a frame's canonical points times alpha [B, 3, R, R] and its alpha [B, 1, R, R]."""
+    """`Alignment` of a frame.
+
+    place [B, 3, R, R]: the frame's canonical points times alpha. alpha [B, 1, R, R].
+    """
     image = projected(source.projection, place, alpha)
+    size = image.shape[-1]
+    head = alpha.clamp(0.0, 1.0).detach()
+    here = _positions(size, image.device).permute(2, 0, 1)
+    # Off the head z times alpha is near 0, and the ratio without meaning but finite.
+    found = (image[:, :2] / image[:, 2:].clamp_min(_LEAST_DEPTH)).clamp(-2.0, 2.0)
+    moved = continued(head * (found - here), head)
     with torch.no_grad():
-        grid = _grid(image)
-        found = F.grid_sample(source.surface, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        depth, covered = found.split(1, 1)
-        excess = image[:, 2:] / alpha.clamp_min(_LEAST_ALPHA) - depth / covered.clamp_min(_LEAST_ALPHA)
-        on_both = alpha.clamp(0.0, 1.0) * covered.clamp(0.0, 1.0)
-        shown = on_both * torch.sigmoid((TOLERANCE - excess) / SOFTNESS)
-        centres = cell_centres(grid.shape[1], grid.device)
-        moved = torch.stack([grid[..., 0] - centres, grid[..., 1] - centres[:, None]], 1).clamp(-1.0, 1.0)
+        grid = (moved + here).permute(0, 2, 3, 1)
+        surface = F.grid_sample(source.surface, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        depth, covered = surface.split(1, 1)
+        excess = image[:, 2:] / alpha.clamp_min(_LEAST_ALPHA) - depth
+        seen = torch.sigmoid((TOLERANCE - excess) / SOFTNESS) * (2.0 * covered).clamp(0.0, 1.0)
+        band = (4.0 * _mean(head, round(size * _BAND))).clamp(0.0, 1.0)
+        shown = band * continued(head * seen, head)
+        on_both = head * covered.clamp(0.0, 1.0)
         far = excess.clamp(-LARGEST_EXCESS, LARGEST_EXCESS) / LARGEST_EXCESS
-        guides = torch.cat([shown, on_both * far, alpha.clamp(0.0, 1.0) * moved], 1)
-    return Alignment(image, shown, guides)
+        guides = torch.cat([shown, on_both * far, head * moved], 1)
+    return Alignment(moved, shown, guides)
+
+
+def continued(weighted: Tensor, weight: Tensor) -> Tensor:
+    """Values where there is weight, and beyond it means of the nearest ones; 0 far from all.
+
+    weighted [B, C, R, R]: values times their weight. weight [B, 1, R, R]: not below 0.
+    """
+    size = weight.shape[-1]
+    total, weights = weighted, weight
+    for factor, share in _BOXES:
+        reach = max(1, round(size * share))
+        total = total + factor * _mean(weighted, reach)
+        weights = weights + factor * _mean(weight, reach)
+    return total / (weights + _LEAST_WEIGHT)
+
+
+def _mean(values: Tensor, reach: int) -> Tensor:
+    """Means over boxes of 2 · reach + 1 pixels; 0 beyond the edges."""
+    return F.avg_pool2d(values, 2 * reach + 1, 1, reach) if reach else values
+
+
+def _positions(size: int, device: torch.device) -> Tensor:
+    """Pixel centres [size, size, 2], right and down in [-1, 1]."""
+    centres = cell_centres(size, device)
+    return torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)], -1)
 
 
 def sample(maps: Tensor, grid: Tensor) -> Tensor:
@@ -103,12 +159,6 @@ def sample(maps: Tensor, grid: Tensor) -> Tensor:
     # Laid out channel by channel: PyTorch's kernels read that fastest.
     kept = maps.to(grid.dtype).contiguous()
     return F.grid_sample(kept, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-
-def _grid(image: Tensor) -> Tensor:
-    # Beyond the head z times alpha is near 0, and the ratio of no meaning but finite.
-    ahead = image[:, :2] / image[:, 2:].clamp_min(_LEAST_DEPTH)
-    return ahead.clamp(-2.0, 2.0).permute(0, 2, 3, 1)
 
 
 def _resized(values: Tensor, size: int) -> Tensor:

@@ -15,13 +15,15 @@ from hidenerf.assets.face_model_anny import (
     identity_columns,
     other_side_of_action,
     other_side_of_change,
+    secc_colours,
     shape_changes,
     to_world,
 )
 from hidenerf.assets.face_model_landmarks import LandmarkMap
 from hidenerf.commands.facemodel import ANNY_CACHE
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model, normalised_coordinates
+from hidenerf.runtime.secc import secc
 
 SKIN = [[-1, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 1], [0, 1, 1], [0.5, 0.5, 1]]
 TONGUE = [[0, 0, 0.2], [0, 0.1, 0.2], [0, 0, 0.3], [0, 0.1, 0.3], [0, 0.2, 0.3]]
@@ -60,6 +62,27 @@ def head() -> AnnyHead:
         phenotypes={name: np.tile([0.0, 6, 0], (18, 1)) for name in ("gender", "age", "weight")},
         lips=np.linspace(0, 1, 18),
     )
+
+
+def test_each_eyeball_has_all_colours() -> None:
+    mean = head().neutral
+    colours = secc_colours(mean, head().triangles)
+    np.testing.assert_allclose(colours[:11], normalised_coordinates(mean)[:11])
+    # The left eye: x from 0.5 to 0.6, y from 1 to 1.1, z from 0.4 to 0.5.
+    np.testing.assert_allclose(colours[11:15], [[0, 0, 1], [1, 0, 1], [0, 1, 1], [0, 0, 0]], atol=1e-6)
+
+
+def test_a_gaze_changes_the_secc_of_the_shipped_face() -> None:
+    face = load_face_model(default_face_model_path())
+    identity, expression = (
+        np.zeros(len(face.identity_names), np.float32),
+        np.zeros(len(face.expression_names), np.float32),
+    )
+    ahead = secc(face.vertices(identity, expression), face, 128)
+    for action in ("eyeLookOutLeft", "eyeLookInRight"):
+        expression[face.expression_names.index(action)] = 0.9
+    aside = secc(face.vertices(identity, expression), face, 128)
+    assert np.abs(aside - ahead).max() > 0.2
 
 
 def test_axes_and_units() -> None:

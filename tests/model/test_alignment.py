@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from hidenerf.model.alignment import Alignment, SourceView, align, sample, source_projection
+from hidenerf.model.alignment import Alignment, SourceView, align, continued, sample, source_projection, source_view
 from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.camera import canonical_camera, project
 from hidenerf.runtime.errors import HideNerfError
@@ -54,16 +55,21 @@ def test_where_no_ray_ends_nothing_is_shown_and_all_is_finite() -> None:
     assert nothing.guides.abs().max() == 0
 
 
-def test_a_source_seen_through_its_own_camera_lies_where_it_was() -> None:
-    """By hand: a plane through the head's centre, so that the picture must come back."""
-    camera = torch.from_numpy(canonical_camera())[None]
+def at_depth(camera: Tensor, depth: Tensor) -> Tensor:
+    """The points [1, 3, R, R] at these depths [R, R] on the rays through the pixels of a camera [1, 25]."""
     rotation, position = camera[0, :16].reshape(4, 4)[:3, :3], camera[0, [3, 7, 11]]
-    size = 16
+    size = len(depth)
     pixel = (torch.arange(size) + 0.5) / size
     lens = camera[0, 16:].reshape(3, 3)
     x, y = (pixel - lens[0, 2]) / lens[0, 0], (pixel - lens[1, 2]) / lens[1, 1]
     rays = torch.stack([x[None].expand(size, size), y[:, None].expand(size, size), torch.ones(size, size)], -1)
-    place = (position + 9.0 * rays @ rotation.T).permute(2, 0, 1)[None]
+    return (position + depth[..., None] * rays @ rotation.T).permute(2, 0, 1)[None]
+
+
+def test_a_source_seen_through_its_own_camera_lies_where_it_was() -> None:
+    """By hand: a plane through the head's centre, so that the picture must come back."""
+    camera, size = torch.from_numpy(canonical_camera())[None], 16
+    place = at_depth(camera, torch.full((size, size), 9.0))
     alpha = torch.ones(1, 1, size, size)
     source = SourceView(source_projection(camera), torch.cat([9.0 * alpha, alpha], 1))
     picture = torch.rand(1, 3, 4 * size, 4 * size, generator=torch.Generator().manual_seed(0))
@@ -98,6 +104,36 @@ def test_every_parameter_learns(alignment: str, scales: int) -> None:
     ((output.frame * weights).sum() + output.rendered.square().sum() + output.place.square().sum()).backward()
     idle = [name for name, p in model.named_parameters() if p.dim() > 1 and (p.grad is None or not p.grad.abs().max())]
     assert idle == []
+
+
+def test_beyond_the_head_values_are_those_of_what_is_nearest() -> None:
+    """By hand, 64 pixels wide: the head is one pixel at column 20, and one at column 40 with another value."""
+    weight = torch.zeros(1, 1, 64, 64)
+    weight[..., 32, 20] = weight[..., 32, 40] = 1.0
+    values = torch.zeros(1, 1, 64, 64)
+    values[..., 32, 20], values[..., 32, 40] = 0.5, -0.25
+    row = continued(values * weight, weight)[0, 0, 32]
+    # The boxes reach 1, 3 and 8 pixels.
+    torch.testing.assert_close(row[[12, 20, 28]], torch.full((3,), 0.5), atol=0.2, rtol=0)
+    torch.testing.assert_close(row[[32, 41, 48]], torch.full((3,), -0.25), atol=0.1, rtol=0)
+    assert row[[11, 30, 49]].abs().max() == 0
+    # Between: both count where both boxes reach, and column 20's box of 3 pixels outweighs column 40's of 8.
+    wide = torch.zeros(1, 1, 64, 64)
+    wide[..., 32, 20] = wide[..., 32, 30] = 1.0
+    between = continued(torch.where(torch.arange(64) < 25, 1.0, 0.0) * wide, wide)[0, 0, 32, 23]
+    small, large = 0.005 / 49, 0.0005 / 289
+    torch.testing.assert_close(between, torch.tensor((small + large) / (small + 2 * large + 1e-6)), atol=1e-4, rtol=0)
+
+
+def test_a_step_in_depth_hides_neither_of_its_sides_in_the_sources_own_view() -> None:
+    """A chin at depth 9 before a neck at 9.6, with a ray between that ends at their mean."""
+    camera = torch.from_numpy(canonical_camera())[None]
+    depth = torch.full((64, 64), 9.0)
+    depth[32], depth[33:] = 9.3, 9.6
+    place = at_depth(camera, depth)
+    alpha = torch.ones(1, 1, 64, 64)
+    own = align(source_view(camera, place, alpha), place, alpha)
+    assert own.shown[..., 8:-8, 8:-8].min() > 0.9
 
 
 def test_configs_without_an_alignment_are_those_of_old_checkpoints() -> None:

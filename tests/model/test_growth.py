@@ -31,19 +31,7 @@ def test_with_what_is_new_left_out_a_grown_model_draws_as_before() -> None:
 def _everywhere(like: Tensor) -> Alignment:
     """All of the source is shown where it was."""
     size = like.shape[-1]
-    centres = (torch.arange(size) + 0.5) * 2 / size - 1
-    image = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size), torch.ones(size, size)])
-    return _Still(image[None], torch.ones(1, 1, size, size), torch.zeros(1, 4, size, size))
-
-
-class _Still(Alignment):
-    """Bilinear enlarging moves the outermost places; these stay."""
-
-    def at(self, size: int):  # type: ignore[no-untyped-def]
-        sight = super().at(size)
-        centres = (torch.arange(size) + 0.5) * 2 / size - 1
-        grid = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)], -1)[None]
-        return sight._replace(grid=grid)
+    return Alignment(torch.zeros(1, 2, size, size), torch.ones(1, 1, size, size), torch.zeros(1, 4, size, size))
 
 
 def first_spade(model: HideNerf) -> Any:

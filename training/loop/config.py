@@ -19,6 +19,7 @@ class LossWeights:
     sharpness: `losses.sharpness_loss` of the refined image.
     surface: `losses.surface_loss`, for LED.
     place: `losses.place_loss`, of the points where rays end.
+    still: `losses.still_loss`, of Δ where the expression stays.
     alpha: error of the refined and of the rendered alpha.
     deformation: mean norm of Δ.
     adversarial: loss from both discriminators.
@@ -32,6 +33,7 @@ class LossWeights:
     sharpness: float = 0.0
     surface: float = 0.0
     place: float = 0.0
+    still: float = 0.0
     alpha: float = 0.5
     deformation: float = 0.02
     adversarial: float = 0.0

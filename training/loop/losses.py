@@ -224,11 +224,27 @@ def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
 
 
 def deformation_norm(deformation: Tensor) -> Tensor:
-    """Mean length of Δ over all points, world units (supplement 6.2). deformation: [B, 3N, R, R], channel 3i + k."""
+    """Mean length of Δ [B, 3N, R, R] over all points, world units (supplement 6.2)."""
+    return deformation_lengths(deformation).mean()
+
+
+def deformation_lengths(deformation: Tensor) -> Tensor:
+    """Lengths of Δ [B, 3N, R, R], channel 3i + k, at every point: [B, N, R, R], world units."""
     batch, channels, *size = deformation.shape
     # sqrt has an infinite gradient at 0. The constant changes only lengths below a thousandth of a unit.
     squares = deformation.float().reshape(batch, channels // 3, 3, *size).square().sum(2)
-    return (squares + 1e-8).sqrt().mean()
+    return (squares + 1e-8).sqrt()
+
+
+def still_loss(deformation: Tensor, secc_canonical: Tensor, secc_driving: Tensor) -> Tensor:
+    """Mean length of Δ, world units, over the pairs whose expression does not change; 0 if there are none.
+
+    A still paired with itself is such a pair: any Δ there moves the person's own details off their places.
+    deformation: [B, 3N, R, R]. secc_canonical, secc_driving: [B, 3, Q, Q], equal in such pairs.
+    """
+    still = (secc_canonical == secc_driving).flatten(1).all(1).float()
+    lengths = deformation_lengths(deformation).flatten(1).mean(1)
+    return (still * lengths).sum() / still.sum().clamp_min(1.0)
 
 
 def surface_loss(

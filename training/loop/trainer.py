@@ -32,6 +32,7 @@ from hidenerf.training.loop.losses import (
     resized,
     sharpness_loss,
     squared_error,
+    still_loss,
     structure_loss,
     surface_loss,
 )
@@ -261,6 +262,9 @@ class Trainer:
         if weights.place > 0:
             found = output.place.float(), rendered, batch.source_surface, per_pixel["rendered"]
             weighted.append(("place", weights.place, place_loss(*found)))
+        if weights.still > 0:
+            still = still_loss(output.deformation, batch.secc_canonical, batch.secc_driving)
+            weighted.append(("still", weights.still, still))
         terms.update({name: value.detach() for name, _, value in weighted})
         return torch.stack([factor * value for _, factor, value in weighted]).sum()
 

@@ -25,6 +25,7 @@ from hidenerf.training.loop.losses import (
     resized,
     sharpness_loss,
     squared_error,
+    still_loss,
     structure_loss,
     surface_loss,
 )
@@ -208,6 +209,17 @@ def test_deformation_norm_is_the_mean_length_over_points() -> None:
     deformation = torch.zeros(1, 6, 1, 2)
     deformation[0, 3:, 0, 1] = torch.tensor([3.0, 0.0, 4.0])  # one of four points, sample 1 of pixel 1
     assert deformation_norm(deformation).item() == pytest.approx(5 / 4, abs=1e-3)
+
+
+def test_still_loss_counts_only_pairs_whose_expression_stays() -> None:
+    deformation = torch.zeros(3, 6, 2, 2)
+    deformation[0, :3] = torch.tensor([3.0, 4.0, 0.0])[:, None, None]  # one of two samples of each ray: length 5
+    deformation[1], deformation[2] = 7.0, 0.0
+    canonical = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    driving = canonical.clone()
+    driving[1, 0, 0, 0] += 0.1
+    assert still_loss(deformation, canonical, driving).item() == pytest.approx(2.5 / 2, abs=1e-3)
+    assert still_loss(deformation, canonical, canonical + 1).item() == 0
 
 
 def test_deformation_norm_has_a_slope_at_zero() -> None:

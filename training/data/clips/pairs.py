@@ -9,6 +9,7 @@ from types import TracebackType
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.errors import HideNerfError
@@ -22,6 +23,8 @@ from hidenerf.training.data.worker_processes import WorkerProcesses
 
 # Frame pairs submitted to each worker and not yet read.
 _AHEAD_PER_WORKER = 3
+# Frames of a clip that count for how likely it is drawn.
+MOST_COUNTED = 16
 
 
 def read_clips(folder: Path, config: ModelConfig) -> list[ClipFile]:
@@ -78,6 +81,15 @@ def random_frame_pair(file: ClipFile, random: np.random.Generator) -> FramePair:
     return frame_pair(file, first, second)
 
 
+def likelihoods(clips: Sequence[ClipFile]) -> NDArray[np.float64]:
+    """How likely each clip is drawn [C]: in proportion to its number of frames, counted up to MOST_COUNTED.
+
+    So a clip of a talking person is not lost among many stills, and a long one does not outweigh the others.
+    """
+    frames = np.minimum([len(file.clip) for file in clips], MOST_COUNTED)
+    return np.asarray(frames / frames.sum(), np.float64)
+
+
 def shown_pairs(
     clips: Sequence[ClipFile],
     config: ModelConfig,
@@ -101,10 +113,11 @@ def shown_pairs(
 class ClipPairs(ImagePairPool):
     """A pool of frame pairs that worker processes keep filling; `sample` draws from it.
 
-    Each pair is two frames of a clip, or a still with itself. All clips are equally likely, and so are all frames of a
-    clip. Frames are read from the files when they are drawn: the clips may be larger than memory, and processes that
-    train together share the system's file cache. The pairs that enter the pool depend on the seed alone; which of them
-    a batch draws depends on the reading speed too. It is a context manager; leaving it ends the workers.
+    Each pair is two frames of a clip, or a still with itself. `likelihoods` says how likely a clip is; all frames of a
+    clip are equally likely. Frames are read from the files when they are drawn: the clips may be larger than memory,
+    and processes that train together share the system's file cache. The pairs that enter the pool depend on the seed
+    alone; which of them a batch draws depends on the reading speed too. It is a context manager; leaving it ends the
+    workers.
 
     clips: at least one.
     config: of the model.
@@ -130,6 +143,7 @@ class ClipPairs(ImagePairPool):
             raise HideNerfError(f"Clips are to be read by {workers} workers; give at least 1.")
         super().__init__(config, device, capacity, seed, seccs)
         self._clips = clips
+        self._likely = likelihoods(clips)
         self._random = np.random.default_rng(seed)
         draw = partial(draw_frame_pair, secc_size=config.secc_size, seccs=seccs)
         self._workers = WorkerProcesses[DrawnPair](draw, workers, "reads clips")
@@ -153,7 +167,7 @@ class ClipPairs(ImagePairPool):
 
     def _submit(self) -> Callable[[], DrawnPair]:
         """Let a worker read a random pair; returns a function that waits for it."""
-        file = self._clips[int(self._random.integers(len(self._clips)))]
+        file = self._clips[int(self._random.choice(len(self._clips), p=self._likely))]
         return self._workers.submit(random_frame_pair(file, self._random))
 
     def _refill(self) -> None:

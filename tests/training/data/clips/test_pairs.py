@@ -17,7 +17,7 @@ from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.training.data.batch import Batch, mirrored, mirrored_secc
 from hidenerf.training.data.clips.drawing import clip_face_model
 from hidenerf.training.data.clips.file import ClipFile, save_clip
-from hidenerf.training.data.clips.pairs import ClipPairs, read_clips, shown_pairs
+from hidenerf.training.data.clips.pairs import ClipPairs, likelihoods, read_clips, shown_pairs
 from hidenerf.training.data.clips.preparation import ClipOptions, prepare_clip
 from hidenerf.training.data.synthetic.geometry import SeccChoice
 from hidenerf.training.loop.trainer import PhaseClock
@@ -38,6 +38,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[ClipFile]:
         write_clip_file(folder / f"{name}.npz", frames=12, size=SIZE, seed=seed)
     (folder / ".half.1.part.npz").write_bytes(b"half written")
     return read_clips(folder, TINY)
+
+
+def test_a_clip_counts_by_its_frames_up_to_a_bound(tmp_path: Path) -> None:
+    for name, frames in (("long", 40), ("short", 4), ("still", 1)):
+        write_clip_file(tmp_path / f"{name}.npz", frames=frames, size=SIZE, seed=0)
+    # 16 of 40 frames count.
+    assert likelihoods(read_clips(tmp_path, TINY)).tolist() == pytest.approx([16 / 21, 4 / 21, 1 / 21])
 
 
 def check(batch: Batch, count: int) -> None:
@@ -80,7 +87,7 @@ def test_draws_are_pairs_of_frames_of_one_clip(clips: list[ClipFile]) -> None:
     random = np.random.default_rng(3)
     known: list[tuple[int, int, int]] = []
     for _ in range(made // 2 + 200):
-        clip = int(random.integers(len(clips)))
+        clip = int(random.choice(len(clips), p=likelihoods(clips)))
         first, second = random.choice(12, 2, replace=False).tolist()
         known += [(clip, first, second), (clip, second, first)]
     cameras = torch.from_numpy(np.stack([file.clip.camera for file in clips]))
