@@ -32,7 +32,7 @@ from hidenerf.runtime.video.reader import VideoReader
 # The thread of each stage.
 THREADS = {"decode": "read", "track": "read", "render": "render", "encode": "encode"}
 # Stages on the GPU, with the CUDA backend; the CPU backend runs its graphs on the host.
-GPU_STAGES = ("upload", "led", "triplane_render", "refiner", "download")
+GPU_STAGES = ("upload", "led", "triplane_render", "align", "refiner", "download")
 
 
 class SummedTimes(StageTimes):

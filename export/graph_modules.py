@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hidenerf.export.custom_ops import grid_sample_3d, triplane_render, triplane_render_placed
-from hidenerf.model.alignment import SourceView, align, source_view
+from hidenerf.model.alignment import GUIDES, SourceView, align, source_view
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
-from hidenerf.model.refinement import ConstantNorm, Spade, SpadeBlock
+from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.camera import canonical_camera
 
@@ -169,6 +169,25 @@ class Refiner(nn.Module):
         return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
 
 
+class SampledRefiner(nn.Module):
+    """The graph `refiner` of a model with alignment, run per frame by backends that sample with a kernel of their own.
+
+    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], what `frame_samples` names, SPADE's maps in the frame's
+    coordinates (`model.refinement.in_frame`) → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    """
+
+    def __init__(self, refine: Refiner, config: ModelConfig) -> None:
+        super().__init__()
+        self.refiner = refine.refiner
+        self.samples = len(frame_samples(config))
+
+    def forward(self, rendered: Tensor, rendered_alpha: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
+        samples, maps = SourceSamples(*source[: self.samples]), source[self.samples :]
+        modulation = list(zip(maps[0::2], maps[1::2], strict=True))
+        frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, samples)
+        return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
+
+
 class RendererRefiner(nn.Module):
     """The graph `renderer_refiner`, run per frame.
 
@@ -178,6 +197,7 @@ class RendererRefiner(nn.Module):
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
+        self.config = model.config
         self.renderer = model.renderer
         self.refine = Refiner(model)
         self.levels = len(model.config.plane_sizes)
@@ -221,6 +241,13 @@ def source_tensors(config: ModelConfig) -> tuple[str, ...]:
         return ()
     pixels = ("source_pixels", "source_pixels_small") if config.alignment == PICTURE else ()
     return ("source_projection", "source_surface", *pixels)
+
+
+def frame_samples(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the fields of `SourceSamples` that a model takes; none without alignment."""
+    if config.alignment == UNALIGNED:
+        return ()
+    return SourceSamples._fields if config.alignment == PICTURE else SourceSamples._fields[:1]
 
 
 @dataclass(frozen=True)
@@ -288,17 +315,35 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     return encoder, led, renderer_refiner
 
 
+# Before the name of a map of the source: it lies in the frame's coordinates.
+IN_FRAME = "in_frame_"
+
+
 def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
-    """The refiner alone, `refiner`: what follows the TriplaneRender of the graph `renderer_refiner`."""
+    """The refiner alone, `refiner`: what follows the TriplaneRender of the graph `renderer_refiner`.
+
+    With alignment it begins after the sampling of the source: see `SampledRefiner`.
+    """
     module = renderer_refiner.module
     assert isinstance(module, RendererRefiner)
-    size = renderer_refiner.inputs["deformation"].shape[-1]
+    config = module.config
+    size = config.render_size
     unread = "deformation", "camera", "planes_"
     source = {name: t for name, t in renderer_refiner.inputs.items() if not name.startswith(unread)}
     rendered = {
         "rendered": torch.zeros(1, module.renderer.second.out_features - 1, size, size),
         "rendered_alpha": torch.zeros(1, 1, size, size),
     }
-    if module.refine.aligned:
-        rendered["place"] = torch.zeros(1, 3, size, size)
-    return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)
+    if not module.refine.aligned:
+        return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)
+    known = source_tensors(config)
+    shapes = {
+        "guides": (1, GUIDES, size, size),
+        "own_small": (1, 3, size, size),
+        "own": (1, 3, config.image_size, config.image_size),
+        "shown": (1, 1, config.image_size, config.image_size),
+    }
+    samples = {name: torch.zeros(shapes[name]) for name in frame_samples(config)}
+    maps = {IN_FRAME + name: t for name, t in source.items() if name not in known}
+    sampled = SampledRefiner(module.refine, config).eval()
+    return GraphModule("refiner", sampled, rendered | samples | maps, renderer_refiner.outputs)

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,22 @@ from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
 Normalise = Callable[[Tensor], Tensor]
+
+
+class SourceSamples(NamedTuple):
+    """What a refine network with alignment takes of the source besides maps, in the frame's coordinates.
+
+    guides [B, GUIDES, R, R]: see `Alignment`.
+    own_small [B, 3, R, R]: with the source picture: its means at R, 2x - 1, times `shown`; else None.
+    own [B, 3, S, S]: with the source picture: the picture; else None.
+    shown [B, 1, S, S]: with the source picture: how surely the source shows a pixel, see `Sight`; else None.
+    """
+
+    guides: Tensor
+    own_small: Tensor | None = None
+    own: Tensor | None = None
+    shown: Tensor | None = None
+
 
 # Of the share of the source's own pixels in the frame where the network has learned nothing yet.
 INITIAL_BLEND_LOGIT = -2.0
@@ -92,11 +109,9 @@ class AlignedSpade(Spade):
         inside = gamma * torch.rsqrt(variance + self.norm.eps)[:, None, None]
         return inside, beta - inside * mean[:, None, None]
 
-    def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor, sight: Sight) -> Tensor:
-        """`forward` with the maps of `fold`."""
+    def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """`forward` with the maps of `fold` as `in_frame` gives them, [B, C, h, w]."""
         gamma_absent, beta_absent = folded_constants(self.norm, self.absent)
-        grid = sight.grid.detach()
-        gamma, beta = (sight.shown * sample(maps, grid) for maps in (gamma, beta))
         return x * (gamma_absent + gamma) + (beta_absent + beta)
 
 
@@ -121,6 +136,11 @@ class ConstantNorm(nn.Module):
 def blended(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
     """Maps [B, C, H, W] of a source sampled where it shows what a pixel shows; `absent` [C, 1, 1] where it does not."""
     return absent + sight.shown * (sample(maps, sight.grid.detach()) - absent)
+
+
+def in_frame(maps: Tensor, sight: Sight) -> Tensor:
+    """Maps [B, C, H, W] in the source's coordinates → in the frame's [B, C, h, w]; 0 where the source shows nothing."""
+    return sight.shown * sample(maps, sight.grid.detach())
 
 
 def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,6 +175,7 @@ class SpadeBlock(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1, bias=False) if inputs != outputs else nn.Identity()
 
     def forward(self, x: Tensor, first_norm: Normalise, second_norm: Normalise) -> Tensor:
+        """[B, C, H, W] → [B, C', H, W], with one normalisation before each convolution."""
         hidden = self.first(F.leaky_relu(first_norm(x), LEAK))
         return self.skip(x) + self.second(F.leaky_relu(second_norm(hidden), LEAK))
 
@@ -213,7 +234,7 @@ class RefineNetwork(nn.Module):
 
         Neither is clamped to [0, 1]. alignment, source_image [B, 3, S, S]: for a network with alignment.
         """
-        sights = self._sights(alignment, rendered.shape[-1])
+        sights = self.sights(alignment, rendered.shape[-1])
         norms: list[Normalise] = []
         for block, feature in zip(self.blocks, reversed(identity), strict=True):
             for spade in block.spades:  # type: ignore[union-attr]
@@ -221,7 +242,7 @@ class RefineNetwork(nn.Module):
                     norms.append(partial(spade, identity=feature, sight=sights[feature.shape[-1]]))
                 else:
                     norms.append(partial(spade, identity=feature) if isinstance(spade, Spade) else spade)
-        return self.refine(rendered, alpha, norms, alignment, sights, source_image)
+        return self.refine(rendered, alpha, norms, self.source_samples(alignment, sights, source_image))
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """ID maps finest first → (gamma, beta) of every SPADE layer in the order in which they run."""
@@ -245,15 +266,33 @@ class RefineNetwork(nn.Module):
 
         source_image_small [B, 3, R, R]: means of source_image; made of it where they are not given.
         """
-        sights = self._sights(alignment, rendered.shape[-1])
+        sights = self.sights(alignment, rendered.shape[-1])
+        if self.aligned:
+            modulation = [
+                (in_frame(gamma, sights[gamma.shape[-1]]), in_frame(beta, sights[gamma.shape[-1]]))
+                for gamma, beta in modulation
+            ]
+        samples = self.source_samples(alignment, sights, source_image, source_image_small)
+        return self.forward_sampled(rendered, alpha, modulation, samples)
+
+    def forward_sampled(
+        self,
+        rendered: Tensor,
+        alpha: Tensor,
+        modulation: Sequence[tuple[Tensor, Tensor]],
+        samples: SourceSamples | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The same with the maps of `fold` already in the frame's coordinates, as `in_frame` gives them.
+
+        samples: for a network with alignment.
+        """
         norms: list[Normalise] = []
         maps = iter(modulation)
         for block in self.blocks:
             for spade in block.spades:  # type: ignore[union-attr]
                 if isinstance(spade, AlignedSpade):
                     gamma, beta = next(maps)
-                    sight = sights[gamma.shape[-1]]
-                    norms.append(partial(spade.multiply_add, gamma=gamma, beta=beta, sight=sight))
+                    norms.append(partial(spade.multiply_add, gamma=gamma, beta=beta))
                 elif isinstance(spade, Spade):
                     gamma, beta = next(maps)
                     norms.append(partial(multiply_add, gamma=gamma, beta=beta))
@@ -263,31 +302,18 @@ class RefineNetwork(nn.Module):
                 else:
                     # A norm that the convolution before it has taken in.
                     norms.append(spade)
-        return self.refine(rendered, alpha, norms, alignment, sights, source_image, source_image_small)
+        return self.refine(rendered, alpha, norms, samples)
 
     def refine(
-        self,
-        rendered: Tensor,
-        alpha: Tensor,
-        norms: Sequence[Normalise],
-        alignment: Alignment | None,
-        sights: Mapping[int, Sight],
-        source_image: Tensor | None = None,
-        source_image_small: Tensor | None = None,
+        self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise], samples: SourceSamples | None
     ) -> tuple[Tensor, Tensor]:
-        """The network itself, with one normalisation per SPADE layer, and `Alignment.at` of each size it needs."""
-        size = rendered.shape[-1]
+        """The network itself, with one normalisation per SPADE layer."""
         seen = [rendered * 2.0 - 1.0, alpha]
         if self.aligned:
-            assert alignment is not None, "a network with alignment is given one"
-            seen.append(alignment.guides)
-        if self.with_picture:
-            assert source_image is not None, "a network that keeps the source's own pixels is given them"
-            small = source_image_small
-            if small is None:
-                small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
-            here = sights[size]
-            seen.append(here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0))
+            assert samples is not None, "a network with alignment is given what it takes of the source"
+            seen.append(samples.guides)
+            if samples.own_small is not None:
+                seen.append(samples.own_small)
         skips = [self.stem(torch.cat(seen, 1))]
         for down in self.down:
             skips.append(down(skips[-1]))
@@ -297,10 +323,8 @@ class RefineNetwork(nn.Module):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             if self.with_picture and index == len(self.blocks) - 1:
-                assert source_image is not None
-                sight = sights[source_image.shape[-1]]
-                own = sample(source_image, sight.grid)
-                x = x + self.detail(torch.cat([sight.shown * (own * 2.0 - 1.0), sight.shown], 1))
+                own, shown = _given(samples)
+                x = x + self.detail(torch.cat([shown * (own * 2.0 - 1.0), shown], 1))
             x = block(x, norms[2 * index], norms[2 * index + 1])
             if index > 0 and skips:
                 x = x + skips.pop()
@@ -310,10 +334,32 @@ class RefineNetwork(nn.Module):
         refined = picture + change[:, :4]
         frame = refined[:, :3]
         if self.with_picture:
-            frame = frame + sight.shown * torch.sigmoid(change[:, 4:]) * (own - frame)
+            own, shown = _given(samples)
+            frame = frame + shown * torch.sigmoid(change[:, 4:]) * (own - frame)
         return frame, refined[:, 3:]
 
-    def _sights(self, alignment: Alignment | None, render_size: int) -> dict[int, Sight]:
+    def source_samples(
+        self,
+        alignment: Alignment | None,
+        sights: Mapping[int, Sight],
+        source_image: Tensor | None,
+        source_image_small: Tensor | None = None,
+    ) -> SourceSamples | None:
+        """What `refine` takes of the source; the arguments are those of `forward_folded`."""
+        if alignment is None or not self.aligned:
+            return None
+        if not self.with_picture:
+            return SourceSamples(alignment.guides)
+        assert source_image is not None, "a network that keeps the source's own pixels is given them"
+        size = alignment.guides.shape[-1]
+        small = source_image_small
+        if small is None:
+            small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
+        here, there = sights[size], sights[source_image.shape[-1]]
+        own_small = here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0)
+        return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
+
+    def sights(self, alignment: Alignment | None, render_size: int) -> dict[int, Sight]:
         """`Alignment.at` for every size where the network samples what belongs to the source."""
         if not self.aligned:
             return {}
@@ -324,3 +370,10 @@ class RefineNetwork(nn.Module):
         if self.with_picture:
             sizes |= {render_size, scales[-1]}
         return {size: alignment.at(size) for size in sorted(sizes)}
+
+
+def _given(samples: SourceSamples | None) -> tuple[Tensor, Tensor]:
+    assert samples is not None
+    assert samples.own is not None
+    assert samples.shown is not None, "a network that keeps the source's own pixels is given them"
+    return samples.own, samples.shown

@@ -29,6 +29,7 @@ from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_O
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from hidenerf.runtime.kernels.source_aligner import SCRATCH_PICTURES, SourceAligner, SourceMap, sampling_table
 from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
@@ -37,8 +38,13 @@ logger = logging.getLogger(__name__)
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "install it with: pip install 'hidenerf[cuda]'"
 FATAL_ONLY = 4
-STAGES = ("upload", "led", "triplane_render", "refiner", "download")
-# The refiner's input of a model with an aligned identity path: the canonical points composited.
+# "align" is empty for models without an aligned identity path.
+STAGES = ("upload", "led", "triplane_render", "align", "refiner", "download")
+# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.SampledRefiner`): samples of
+# the source picture, and what stands before the names of the source's maps where they lie in the frame's coordinates.
+GUIDES, OWN_SMALL, OWN, SHOWN = "guides", "own_small", "own", "shown"
+IN_FRAME = "in_frame_"
+# In its place: the canonical points composited, which bundles of older exports align in the refiner's graph.
 PLACE = "place"
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
 
@@ -156,7 +162,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
 
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         # The refiner says what it needs of the renderer.
-        sizes = dataclasses.replace(sizes, place=int(PLACE in parts.refiner.inputs))
+        self._aligned = GUIDES in parts.refiner.inputs
+        sizes = dataclasses.replace(sizes, place=int(self._aligned))
+        if self._aligned:
+            self._open_aligner(parts.refiner, encoder)
         self._renderer = TriplaneRenderer(sizes)
         packed = pack_mlp(sizes, *_mlp(parts))
         self._operands = self._device.allocate_copy(packed.operands)
@@ -167,6 +176,24 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._host_flags = self._device.host_array((1,), np.int32)
         self._downloads.append((self._host_flags, self._flags))
         self._warm_up()
+
+    def _open_aligner(self, refiner: GraphSpec, encoder: GraphSpec) -> None:
+        """Compile the kernels that sample the source, and list the maps that they sample."""
+        device, at = self._device, self._addresses
+        size = self._specs["rendered"].shape[-1]
+        at[PLACE] = device.allocate(12 * size * size)
+        scratch = device.allocate(4 * SCRATCH_PICTURES * size * size)
+        self._aligner = SourceAligner(size, self._specs["frame"].shape[0], scratch)
+        names = [name.removeprefix(IN_FRAME) for name in refiner.inputs if name.startswith(IN_FRAME)]
+        specs = [encoder.outputs[name] for name in names]
+        self._fp16_maps = specs[0].dtype == np.float16
+        maps = [
+            SourceMap(at[name], at[IN_FRAME + name], spec.shape[1], spec.shape[-1])
+            for name, spec in zip(names, specs, strict=True)
+        ]
+        parts, blocks = sampling_table(maps, specs[0].dtype.itemsize)
+        self._map_blocks = len(blocks)
+        self._map_tables = device.allocate_copy(parts.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """Open a graph's session in place of the current one, and bind it to the tensors' addresses."""
@@ -223,6 +250,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         return result
 
     def _enqueue(self, stage: str) -> None:
+        if stage == "align":
+            if self._aligned:
+                self._align()
+            return
         if stage != "triplane_render":
             self._run(stage, self._run_options)
             return
@@ -240,6 +271,16 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._specs["rendered"].dtype == np.float16,
             at.get(PLACE, 0),
         )
+
+    def _align(self) -> None:
+        """Enqueue the sampling of the source where its picture shows what the rays met."""
+        at, stream = self._addresses, self._device.stream
+        known = at["source_projection"], at["source_surface"]
+        self._aligner.align(at[PLACE], at["rendered_alpha"], *known, at[GUIDES], stream)
+        self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._fp16_maps, stream)
+        if OWN in at:
+            pictures = at["source_pixels"], at["source_pixels_small"]
+            self._aligner.sample_pictures(*pictures, at[OWN], at[SHOWN], at[OWN_SMALL], stream)
 
     def _prepare_uncaptured(self) -> bool:
         for graph in self._frame_graphs:
@@ -265,6 +306,10 @@ def _require_parts(bundle: Bundle) -> KernelParts:
     if bundle.kernel_parts is None:
         raise HideNerfError(
             f"{bundle.folder}: this bundle was made before the CUDA backend and lacks its parts; {EXPORT_AGAIN}."
+        )
+    if PLACE in bundle.kernel_parts.refiner.inputs:
+        raise HideNerfError(
+            f"{bundle.folder}: this bundle was made before the CUDA backend sampled the source itself; {EXPORT_AGAIN}."
         )
     return bundle.kernel_parts
 

@@ -4,21 +4,22 @@ import copy
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hidenerf.export.graph_modules import (
+    IN_FRAME,
     RendererRefiner,
     fold_batch_norms,
     fold_constant_norms,
     fold_refiner_biases,
     graph_modules,
     refiner_module,
-    source_tensors,
 )
 from hidenerf.model import geometry
-from hidenerf.model.alignment import align
+from hidenerf.model.alignment import SourceView, align
 from hidenerf.model.appearance import CameraToWorld
-from hidenerf.model.hidenerf import frame_to_uint8
+from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
+from hidenerf.model.refinement import in_frame
 from tests.support.exported import reference_values, tiny_graphs
 from tests.support.tiny import TINY, aligned_model, randomise_norms, tiny_inputs, tiny_model
 
@@ -64,6 +65,24 @@ def test_the_refiners_biases_move_into_the_norms_that_follow() -> None:
             torch.testing.assert_close(found, same, atol=1e-12, rtol=0)
 
 
+def sampled(model: HideNerf, values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a backend's kernel gives the graph `refiner`: samples, and maps in the frame's coordinates."""
+    refiner, size = model.refiner, model.config.render_size
+    with torch.no_grad():
+        whole = model(**{name: values[name] for name in tiny_inputs()})
+        source = SourceView(values["source_projection"], values["source_surface"])
+        alignment = align(source, whole.place, whole.rendered_alpha)
+        sights = refiner.sights(alignment, size)
+        samples = refiner.source_samples(alignment, sights, values["source_image"])
+        maps = {
+            IN_FRAME + name: in_frame(maps, sights[maps.shape[-1]])
+            for name, maps in values.items()
+            if name.startswith(("gamma_", "beta_"))
+        }
+    assert samples is not None
+    return maps | {name: tensor for name, tensor in samples._asdict().items() if tensor is not None}
+
+
 @pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3), ("maps and picture", 8)])
 def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: int) -> None:
     """The source's own view, maps less their constants and folded norms, against the model with nothing hoisted."""
@@ -74,11 +93,10 @@ def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: in
     for graph in graphs:
         values |= graph.run(values)
     refiner = refiner_module(graphs[-1])
-    assert list(refiner.inputs)[:3] == ["rendered", "rendered_alpha", "place"]
-    known = [name for name in refiner.inputs if name.startswith("source_")]
-    assert known == list(source_tensors(model.config))
-    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * min(scales, 4)
-    alone = refiner.run(values | whole._asdict())
+    samples = ["guides", "own_small", "own", "shown"] if alignment == "maps and picture" else ["guides"]
+    assert list(refiner.inputs)[2 : 2 + len(samples)] == samples
+    assert sum(name.startswith(IN_FRAME) for name in refiner.inputs) == 4 * min(scales, 4)
+    alone = refiner.run(sampled(model, values) | whole._asdict())
     assert whole.frame.std() > 0.05
     assert (whole.frame - model(**tiny_inputs(seed=2) | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
     for found in (values, alone):

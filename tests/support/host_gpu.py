@@ -4,7 +4,7 @@ What is left to a real GPU is what these stand for: the driver's calls, ONNX Run
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from hidenerf.runtime.backends import gpu, onnxruntime_cuda
 from hidenerf.runtime.bundle import GraphSpec
+from hidenerf.runtime.kernels import source_aligner
+from hidenerf.runtime.kernels.compile import Definitions
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import aligned, build
 
@@ -141,6 +143,24 @@ class EmulatedSeccDrawer:
         self.library.secc_draw(*addresses(vertices, triangles, colours, keys, secc), count, size)
 
 
+class EmulatedKernels:
+    """`Kernels` of align_source.cu, emulated."""
+
+    folder: Path
+
+    def __init__(self, source: str, definitions: Definitions = ()) -> None:
+        assert source == "align_source.cu"
+        self.library = build("kernels/align_source_emulated.cpp", self.folder, *definitions)
+
+    def launch(
+        self, name: str, grid: tuple[int, int, int], block: int, stream: int, arguments: Sequence[int | np.generic]
+    ) -> None:
+        assert stream == HostDevice.stream
+        assert grid[1:] == (1, 1)
+        given = [ctypes.c_void_p(one) if isinstance(one, int) else ctypes.c_int(int(one)) for one in arguments]
+        getattr(self.library, name)(grid[0], block, *given)
+
+
 def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
     assert options.get("user_compute_stream", str(HostDevice.stream)) == str(HostDevice.stream)
     assert "enable_cuda_graph" not in options
@@ -160,4 +180,6 @@ def use_host_gpu(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
     monkeypatch.setattr(onnxruntime_cuda, "open_gpu_session", open_cpu_session)
     monkeypatch.setattr(onnxruntime_cuda, "ARENA", "cpu:0")
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
+    monkeypatch.setattr(EmulatedKernels, "folder", kernels, raising=False)
+    monkeypatch.setattr(source_aligner, "Kernels", EmulatedKernels)
     monkeypatch.setattr(gpu, "SeccDrawer", EmulatedSeccDrawer)

@@ -1,0 +1,151 @@
+"""SourceAligner's kernels on the host, against hidenerf.model.alignment in FP64, and its table of maps by hand."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hidenerf.model.alignment import Alignment, SourceView, align, sample, source_projection, source_view
+from hidenerf.model.refinement import in_frame
+from hidenerf.runtime.camera import canonical_camera
+from hidenerf.runtime.kernels import source_aligner
+from hidenerf.runtime.kernels.source_aligner import (
+    BLOCKS,
+    PARTS,
+    SCRATCH_PICTURES,
+    SourceAligner,
+    SourceMap,
+    reach_definitions,
+    sampling_table,
+)
+from tests.support.host_gpu import EmulatedKernels, HostDevice
+
+STREAM = HostDevice.stream
+
+
+class Scene(NamedTuple):
+    """A blob of a head, seen by a source and by a turned frame. Arrays as the kernels take them, FP32."""
+
+    place: Tensor
+    alpha: Tensor
+    source: SourceView
+
+
+def scene(size: int) -> Scene:
+    """Points on a ball's front with a step in depth, alpha fading out at its edge; the frame's are moved a little."""
+    generator = torch.Generator().manual_seed(size)
+    line = (torch.arange(size) + 0.5) * 2 / size - 1
+    x, y = line.expand(size, size), -line[:, None].expand(size, size)
+    radius = (x**2 + y**2).sqrt()
+    alpha = ((0.8 - radius) * size / 4).clamp(0, 1)[None, None]
+    z = torch.where(y < -0.3, -0.5, (0.7 - radius**2).clamp_min(0).sqrt())
+    points = 0.6 * torch.stack([x, y, z])[None]
+    camera = torch.from_numpy(canonical_camera(5.0, -3.0))[None]
+    moved = points + 0.05 * torch.randn(points.shape, generator=generator) + torch.tensor([0.1, 0, 0])[:, None, None]
+    return Scene(alpha * moved, alpha, source_view(camera, alpha * points, alpha))
+
+
+def expected_alignment(shown: Scene) -> Alignment:
+    """In FP64."""
+    source = SourceView(shown.source.projection.double(), shown.source.surface.double())
+    return align(source, shown.place.double(), shown.alpha.double())
+
+
+def array(tensor: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor[0].numpy(), np.float32)
+
+
+class Run:
+    """An aligner on host memory that has aligned a scene."""
+
+    def __init__(self, shown: Scene, image_size: int) -> None:
+        self.device = device = HostDevice()
+        size = shown.alpha.shape[-1]
+        self.guides = device.allocate(16 * size * size)
+        self.aligner = SourceAligner(size, image_size, device.allocate(4 * SCRATCH_PICTURES * size * size))
+        arrays = (array(shown.place), array(shown.alpha), array(shown.source.projection), array(shown.source.surface))
+        place, alpha, projection, surface = (device.allocate_copy(one) for one in arrays)
+        self.aligner.align(place, alpha, projection, surface, self.guides, STREAM)
+
+    def read(self, address: int, shape: tuple[int, ...], dtype: type = np.float32) -> NDArray[np.float64]:
+        """A tensor on the device."""
+        found: NDArray[Any] = np.empty(shape, dtype)
+        self.device.download(found, address)
+        return found.astype(np.float64)
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path) -> None:
+    monkeypatch.setattr(EmulatedKernels, "folder", emulated_kernels, raising=False)
+    monkeypatch.setattr(source_aligner, "Kernels", EmulatedKernels)
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])
+def test_guides_are_the_models(size: int) -> None:
+    shown = scene(size)
+    expected = expected_alignment(shown)
+    assert 0.1 < expected.shown.mean() < 0.9
+    run = Run(shown, 4 * size)
+    np.testing.assert_allclose(run.read(run.guides, (4, size, size)), expected.guides[0], atol=2e-4)
+
+
+@pytest.mark.parametrize("fp16", [False, True])
+def test_maps_of_every_scale_are_in_the_frame(fp16: bool) -> None:
+    """Below, at and above the rendered picture's size, and more channels than a thread takes."""
+    shown = scene(16)
+    expected, run = expected_alignment(shown), Run(shown, 64)
+    kind = np.float16 if fp16 else np.float32
+    generator = np.random.default_rng(0)
+    values = [generator.normal(size=(c, h, h)).astype(kind) for c, h in ((3, 4), (17, 8), (16, 16), (40, 32), (5, 64))]
+    maps = [
+        SourceMap(run.device.allocate_copy(one), run.device.allocate(one.nbytes), one.shape[0], one.shape[-1])
+        for one in values
+    ]
+    parts, blocks = sampling_table(maps, values[0].itemsize)
+    tables = [run.device.allocate_copy(table.view(np.uint8)) for table in (parts, blocks)]
+    run.aligner.sample_maps(tables[0], tables[1], len(blocks), fp16, STREAM)
+    for one, given in zip(maps, values, strict=True):
+        found = run.read(one.sampled, given.shape, kind)
+        in_double = in_frame(torch.from_numpy(given.astype(np.float64))[None], expected.at(one.size))
+        np.testing.assert_allclose(found, in_double[0], atol=4e-3 if fp16 else 2e-3)
+
+
+def test_the_source_picture_is_in_the_frame() -> None:
+    shown = scene(16)
+    expected, run = expected_alignment(shown), Run(shown, 64)
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    small = torch.nn.functional.avg_pool2d(picture, 4)
+    own, own_shown, own_small = (run.device.allocate(4 * n) for n in (3 * 64**2, 64**2, 3 * 16**2))
+    pictures = run.device.allocate_copy(array(picture)), run.device.allocate_copy(array(small))
+    run.aligner.sample_pictures(*pictures, own, own_shown, own_small, STREAM)
+    here, there = expected.at(16), expected.at(64)
+    np.testing.assert_allclose(run.read(own, (3, 64, 64)), sample(picture.double(), there.grid)[0], atol=1e-3)
+    np.testing.assert_allclose(run.read(own_shown, (1, 64, 64)), there.shown[0], atol=2e-4)
+    of_small = here.shown * (2 * sample(small.double(), here.grid) - 1)
+    np.testing.assert_allclose(run.read(own_small, (3, 16, 16)), of_small[0], atol=1e-3)
+
+
+def test_nothing_is_shown_where_no_ray_ends() -> None:
+    projection = source_projection(torch.from_numpy(canonical_camera())[None])
+    empty = Scene(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), SourceView(projection, torch.zeros(1, 2, 8, 8)))
+    run = Run(empty, 32)
+    assert np.abs(run.read(run.guides, (4, 8, 8))).max() == 0
+
+
+def test_a_table_by_hand() -> None:
+    """20 channels of 16² in FP16: 16 and 4; each part has two blocks of 128 pixels. 4 channels of 4²: one block."""
+    parts, blocks = sampling_table([SourceMap(1000, 9000, 20, 16), SourceMap(2000, 8000, 4, 4)], 2)
+    expected = [(1000, 9000, 16, 16), (1000 + 16 * 256 * 2, 9000 + 16 * 256 * 2, 4, 16), (2000, 8000, 4, 4)]
+    assert parts.tolist() == np.array(expected, PARTS).tolist()
+    assert blocks.tolist() == np.array([(0, 0), (0, 128), (1, 0), (1, 128), (2, 0)], BLOCKS).tolist()
+    # As `MapPart` and `MapBlock` lie in memory.
+    assert (PARTS.itemsize, BLOCKS.itemsize) == (24, 8)
+
+
+def test_reaches_are_those_of_the_model() -> None:
+    assert reach_definitions(64) == (("REACH_1", 1), ("REACH_2", 3), ("REACH_3", 8), ("BAND", 4))
+    assert reach_definitions(128) == (("REACH_1", 2), ("REACH_2", 6), ("REACH_3", 16), ("BAND", 8))
