@@ -10,7 +10,7 @@ frame.
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,9 +24,12 @@ from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
-from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock
+from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock, in_frame, source_samples
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.camera import canonical_camera
+
+# Before the name of a map of the source: it lies in the frame's coordinates.
+IN_FRAME = "in_frame_"
 
 
 def fold_batch_norms(model: HideNerf) -> HideNerf:
@@ -250,6 +253,23 @@ def frame_samples(config: ModelConfig) -> tuple[str, ...]:
     return SourceSamples._fields if config.alignment == PICTURE else SourceSamples._fields[:1]
 
 
+def source_in_frame(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the graph `refiner` of a model with alignment reads of the source, by name, computed by PyTorch.
+
+    Backends that run that graph compute it in a kernel of their own.
+    tensors: `place`, `rendered_alpha` and what the graph `source_encoder` returns, by name; others are ignored.
+    """
+    source = SourceView(tensors["source_projection"], tensors["source_surface"])
+    alignment = align(source, tensors["place"], tensors["rendered_alpha"])
+    maps = {name: tensor for name, tensor in tensors.items() if name.startswith(("gamma_", "beta_"))}
+    picture, small = tensors.get("source_pixels"), tensors.get("source_pixels_small")
+    pictures = [one for one in (picture, small) if one is not None]
+    sights = {size: alignment.at(size) for size in {one.shape[-1] for one in (*maps.values(), *pictures)}}
+    samples = source_samples(alignment, sights, picture, small)
+    found = {name: tensor for name, tensor in samples._asdict().items() if tensor is not None}
+    return found | {IN_FRAME + name: in_frame(tensor, sights[tensor.shape[-1]]) for name, tensor in maps.items()}
+
+
 @dataclass(frozen=True)
 class GraphModule:
     """One graph before export.
@@ -313,10 +333,6 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
         ("frame", "alpha"),
     )
     return encoder, led, renderer_refiner
-
-
-# Before the name of a map of the source: it lies in the frame's coordinates.
-IN_FRAME = "in_frame_"
 
 
 def refiner_module(renderer_refiner: GraphModule) -> GraphModule:

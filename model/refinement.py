@@ -143,6 +143,26 @@ def in_frame(maps: Tensor, sight: Sight) -> Tensor:
     return sight.shown * sample(maps, sight.grid.detach())
 
 
+def source_samples(
+    alignment: Alignment, sights: Mapping[int, Sight], source_image: Tensor | None, source_image_small: Tensor | None
+) -> SourceSamples:
+    """`SourceSamples` of a frame.
+
+    sights: `Alignment.at` of R and S, by size.
+    source_image [B, 3, S, S]: in [0, 1]; None for a network without the source picture.
+    source_image_small [B, 3, R, R]: means of it; None: made of it.
+    """
+    if source_image is None:
+        return SourceSamples(alignment.guides)
+    size = alignment.guides.shape[-1]
+    small = source_image_small
+    if small is None:
+        small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
+    here, there = sights[size], sights[source_image.shape[-1]]
+    own_small = here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0)
+    return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
+
+
 def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
     """norm(x)·(1 + γ) + β as x·gamma + beta; γ, β [..., C, H, W]."""
     mean, variance = running_statistics(norm)
@@ -234,7 +254,7 @@ class RefineNetwork(nn.Module):
 
         Neither is clamped to [0, 1]. alignment, source_image [B, 3, S, S]: for a network with alignment.
         """
-        sights = self.sights(alignment, rendered.shape[-1])
+        sights = self._sights(alignment, rendered.shape[-1])
         norms: list[Normalise] = []
         for block, feature in zip(self.blocks, reversed(identity), strict=True):
             for spade in block.spades:  # type: ignore[union-attr]
@@ -242,7 +262,7 @@ class RefineNetwork(nn.Module):
                     norms.append(partial(spade, identity=feature, sight=sights[feature.shape[-1]]))
                 else:
                     norms.append(partial(spade, identity=feature) if isinstance(spade, Spade) else spade)
-        return self.refine(rendered, alpha, norms, self.source_samples(alignment, sights, source_image))
+        return self.refine(rendered, alpha, norms, self._samples(alignment, sights, source_image))
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """ID maps finest first → (gamma, beta) of every SPADE layer in the order in which they run."""
@@ -266,13 +286,13 @@ class RefineNetwork(nn.Module):
 
         source_image_small [B, 3, R, R]: means of source_image; made of it where they are not given.
         """
-        sights = self.sights(alignment, rendered.shape[-1])
+        sights = self._sights(alignment, rendered.shape[-1])
         if self.aligned:
             modulation = [
                 (in_frame(gamma, sights[gamma.shape[-1]]), in_frame(beta, sights[gamma.shape[-1]]))
                 for gamma, beta in modulation
             ]
-        samples = self.source_samples(alignment, sights, source_image, source_image_small)
+        samples = self._samples(alignment, sights, source_image, source_image_small)
         return self.forward_sampled(rendered, alpha, modulation, samples)
 
     def forward_sampled(
@@ -338,28 +358,22 @@ class RefineNetwork(nn.Module):
             frame = frame + shown * torch.sigmoid(change[:, 4:]) * (own - frame)
         return frame, refined[:, 3:]
 
-    def source_samples(
+    def _samples(
         self,
         alignment: Alignment | None,
         sights: Mapping[int, Sight],
         source_image: Tensor | None,
         source_image_small: Tensor | None = None,
     ) -> SourceSamples | None:
-        """What `refine` takes of the source; the arguments are those of `forward_folded`."""
+        """`source_samples` for this network; None without alignment."""
         if alignment is None or not self.aligned:
             return None
-        if not self.with_picture:
-            return SourceSamples(alignment.guides)
-        assert source_image is not None, "a network that keeps the source's own pixels is given them"
-        size = alignment.guides.shape[-1]
-        small = source_image_small
-        if small is None:
-            small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
-        here, there = sights[size], sights[source_image.shape[-1]]
-        own_small = here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0)
-        return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
+        assert source_image is not None or not self.with_picture, (
+            "a network that keeps the source's pixels is given them"
+        )
+        return source_samples(alignment, sights, source_image if self.with_picture else None, source_image_small)
 
-    def sights(self, alignment: Alignment | None, render_size: int) -> dict[int, Sight]:
+    def _sights(self, alignment: Alignment | None, render_size: int) -> dict[int, Sight]:
         """`Alignment.at` for every size where the network samples what belongs to the source."""
         if not self.aligned:
             return {}

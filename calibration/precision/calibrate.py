@@ -17,7 +17,7 @@ from hidenerf.calibration.precision.frame_loss import (
     whole_frames,
 )
 from hidenerf.calibration.precision.groups import LayerGroup, layer_groups
-from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, renderer_alone
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, refiner_inputs, renderer_alone
 from hidenerf.calibration.precision.range_guard import GuardResult, guard, tensor_ranges
 from hidenerf.calibration.precision.ranges import RANGE_METHODS, activation_histograms
 from hidenerf.calibration.precision.search import Sensitivity, Step, greedy_order, greedy_search, sensitivity, take_back
@@ -218,7 +218,7 @@ def _graph_inputs(models: Models, data: CalibrationData) -> dict[str, list[Tenso
         "source_encoder": data.sources,
         "led": of_led,
         "renderer_refiner": of_renderer,
-        "refiner": [tensors | renderer.run(tensors) for tensors in of_renderer],
+        "refiner": [refiner_inputs(tensors, renderer.run(tensors)) for tensors in of_renderer],
     }
 
 

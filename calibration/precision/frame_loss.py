@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hidenerf.calibration.precision.data import CalibrationData
-from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, renderer_alone
+from hidenerf.calibration.precision.onnx_graphs import Session, Tensors, refiner_inputs, renderer_alone
 from hidenerf.export.passes.quantisation import Int8Convolutions
 from hidenerf.runtime.bundle import GRAPH_NAMES
 from hidenerf.runtime.metrics import PEAK, Picture, psnr, psnr_of
@@ -70,7 +70,7 @@ class Int8Frames:
         rendered = self._state(("rendered", *keys), lambda: self._render(encoded, led))
         session = self._session("refiner", refiner)
         return [
-            session.run(encoded[sample.source] | tensors)["frame"]
+            session.run(refiner_inputs(encoded[sample.source], tensors))["frame"]
             for sample, tensors in zip(self._samples, rendered, strict=True)
         ]
 

@@ -7,10 +7,12 @@ import numpy as np
 import onnx.inliner
 import onnx_ir as ir
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER
+from hidenerf.export.graph_modules import source_in_frame
 from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER
 from hidenerf.runtime.backends.onnxruntime_session import new_session
 
@@ -68,8 +70,21 @@ def _return(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: 
     graph.outputs.append(output)
 
 
+def refiner_inputs(source: Tensors, rendered: Tensors) -> Tensors:
+    """All that the graph `refiner` reads, and more.
+
+    source: what the source encoder returns.
+    rendered: what `renderer_alone` returns of a frame.
+    """
+    tensors = source | rendered
+    if "place" not in rendered:
+        return tensors
+    sampled = source_in_frame({name: torch.from_numpy(array) for name, array in tensors.items()})
+    return tensors | {name: tensor.numpy() for name, tensor in sampled.items()}
+
+
 def renderer_alone(renderer_refiner: ir.Model) -> ir.Model:
-    """What comes before the graph `refiner`: TriplaneRender, with outputs named as that graph's inputs."""
+    """What comes before the graph `refiner`: TriplaneRender, with outputs for `refiner_inputs`."""
     model = renderer_refiner.clone()
     graph = model.graph
     (node,) = [node for node in graph if node.domain == DOMAIN and node.op_type == TRIPLANE_RENDER]

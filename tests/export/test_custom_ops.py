@@ -240,6 +240,7 @@ def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> Non
     assert len(values) == len(set(values))
 
 
+@pytest.mark.slow
 def test_after_inlining_names_are_unique_and_coordinates_single() -> None:
     """In an FP16 file no body casts a camera, a deformation or a grid down, nor samples in FP16."""
     for name in set(ALL_NAMES) - {"led"}:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hidenerf.export.graph_modules import (
     IN_FRAME,
@@ -14,12 +14,12 @@ from hidenerf.export.graph_modules import (
     fold_refiner_biases,
     graph_modules,
     refiner_module,
+    source_in_frame,
 )
 from hidenerf.model import geometry
-from hidenerf.model.alignment import SourceView, align
+from hidenerf.model.alignment import align
 from hidenerf.model.appearance import CameraToWorld
-from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
-from hidenerf.model.refinement import in_frame
+from hidenerf.model.hidenerf import frame_to_uint8
 from tests.support.exported import reference_values, tiny_graphs
 from tests.support.tiny import TINY, aligned_model, randomise_norms, tiny_inputs, tiny_model
 
@@ -65,24 +65,6 @@ def test_the_refiners_biases_move_into_the_norms_that_follow() -> None:
             torch.testing.assert_close(found, same, atol=1e-12, rtol=0)
 
 
-def sampled(model: HideNerf, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a backend's kernel gives the graph `refiner`: samples, and maps in the frame's coordinates."""
-    refiner, size = model.refiner, model.config.render_size
-    with torch.no_grad():
-        whole = model(**{name: values[name] for name in tiny_inputs()})
-        source = SourceView(values["source_projection"], values["source_surface"])
-        alignment = align(source, whole.place, whole.rendered_alpha)
-        sights = refiner.sights(alignment, size)
-        samples = refiner.source_samples(alignment, sights, values["source_image"])
-        maps = {
-            IN_FRAME + name: in_frame(maps, sights[maps.shape[-1]])
-            for name, maps in values.items()
-            if name.startswith(("gamma_", "beta_"))
-        }
-    assert samples is not None
-    return maps | {name: tensor for name, tensor in samples._asdict().items() if tensor is not None}
-
-
 @pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3), ("maps and picture", 8)])
 def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: int) -> None:
     """The source's own view, maps less their constants and folded norms, against the model with nothing hoisted."""
@@ -96,7 +78,8 @@ def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: in
     samples = ["guides", "own_small", "own", "shown"] if alignment == "maps and picture" else ["guides"]
     assert list(refiner.inputs)[2 : 2 + len(samples)] == samples
     assert sum(name.startswith(IN_FRAME) for name in refiner.inputs) == 4 * min(scales, 4)
-    alone = refiner.run(sampled(model, values) | whole._asdict())
+    rendered = whole._asdict()
+    alone = refiner.run(source_in_frame(values | rendered) | rendered)
     assert whole.frame.std() > 0.05
     assert (whole.frame - model(**tiny_inputs(seed=2) | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
     for found in (values, alone):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+import pytest
 
 from hidenerf.export.passes.base import apply_passes, constant, remove_unused_weights
 from hidenerf.export.precision import planned_passes
@@ -35,6 +36,7 @@ def test_only_weights_that_no_node_reads_are_removed() -> None:
     assert list(graph.initializers) == ["used"]
 
 
+@pytest.mark.slow
 def test_passes_on_a_clone_leave_the_original_alone() -> None:
     """Clones share the types of their values."""
     model = plain_ir("source_encoder")

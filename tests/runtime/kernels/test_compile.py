@@ -11,6 +11,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels import compile as kernels
 from hidenerf.runtime.kernels.compile import FOLDER, SMS, Definitions, compile_source, nvrtc_version
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from hidenerf.runtime.kernels.source_aligner import reach_definitions
 from tests.support.log_lines import log_lines
 
 # A block of 256 threads twice on a multiprocessor of 65 536 registers; the first version runs once.
@@ -18,6 +19,7 @@ MOST_REGISTERS = {"triplane_render.cu": 128, "triplane_render_direct.cu": 255}
 pytestmark = pytest.mark.slow
 
 SIZED = ("triplane_render.cu", "triplane_render_direct.cu", "pack_planes.cu")
+ALIGNER = "align_source.cu"
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +49,11 @@ def jobs() -> list[tuple[str, str, Definitions]]:
             sized.append((source, name, sizes.definitions()))
             if source.startswith("triplane_render"):
                 sized.append((source, f"{name} with place", dataclasses.replace(sizes, place=1).definitions()))
-    return sized + [(path.name, "", ()) for path in sorted(FOLDER.glob("*.cu")) if path.name not in SIZED]
+    aligners: list[tuple[str, str, Definitions]] = [
+        (ALIGNER, name, reach_definitions(config.render_size)) for name, config in PRESETS.items()
+    ]
+    others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in (*SIZED, ALIGNER)]
+    return sized + aligners + [(name, "", ()) for name in others]
 
 
 @pytest.mark.parametrize("sm", SMS)
