@@ -185,6 +185,7 @@ class SampledRefiner(nn.Module):
         self.samples = len(frame_samples(config))
 
     def forward(self, rendered: Tensor, rendered_alpha: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
+        """Frame uint8 [S, S, 3] and alpha [S, S] of the tensors above."""
         samples, maps = SourceSamples(*source[: self.samples]), source[self.samples :]
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
         frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, samples)

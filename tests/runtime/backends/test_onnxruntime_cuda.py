@@ -289,6 +289,18 @@ def test_an_aligned_model_s_refiner_reads_the_place_that_the_kernel_writes(
 
 
 @pytest.mark.usefixtures("host_gpu")
+def test_a_bundle_whose_refiner_aligns_in_its_graph_is_to_be_exported_again(bundle_aligned: Path) -> None:
+    bundle = open_bundle(bundle_aligned)
+    parts = bundle.kernel_parts
+    assert parts is not None
+    place = dataclasses.replace(parts.refiner.inputs["guides"], name="place")
+    refiner = dataclasses.replace(parts.refiner, inputs={**parts.refiner.inputs, "place": place})
+    old = dataclasses.replace(bundle, kernel_parts=dataclasses.replace(parts, refiner=refiner))
+    with pytest.raises(HideNerfError, match="before the CUDA backend sampled the source itself; export it again"):
+        OnnxRuntimeCudaBackend(old, StageTimes())
+
+
+@pytest.mark.usefixtures("host_gpu")
 def test_a_model_without_alignment_has_no_place(bundle: Bundle) -> None:
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     assert "place" not in backend._addresses
