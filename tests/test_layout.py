@@ -19,7 +19,6 @@ TESTED_BY = {
     "calibration/parity/runners.py": "calibration/parity/test_tensors.py",
     "calibration/parity/sides.py": "calibration/parity/test_measurement.py",
     "calibration/precision/calibrate.py": "commands/test_calibrate.py",
-    "calibration/precision/onnx_graphs.py": "calibration/precision/test_range_guard.py",
     "calibration/precision/plan.py": "commands/test_calibrate.py",
     "commands/console.py": "commands/test_options.py",
     "export/engines/build.py": "export/engines/test_process.py",
