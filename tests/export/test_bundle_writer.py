@@ -124,28 +124,41 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
 
 
 @pytest.mark.parametrize("fp16", [False, True])
-def test_an_aligned_models_refiner_takes_where_rays_end(bundle_aligned: Path, tmp_path: Path, fp16: bool) -> None:
-    """It, and what the source encoder says of its own view, are FP32 in every bundle."""
+def test_an_aligned_models_refiner_takes_the_source_as_it_lies_in_the_frame(
+    bundle_aligned: Path, tmp_path: Path, fp16: bool
+) -> None:
+    """What becomes of pixels, and what the source encoder says of its own view, are FP32 in every bundle."""
     precision = FloatPrecision.FP16 if fp16 else FloatPrecision.FP32
     with graphs_of(bundle_aligned):
         bundle = open_bundle(write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=precision))
     assert bundle.kernel_parts is not None
     refiner, encoder = bundle.kernel_parts.refiner, bundle.graphs["source_encoder"]
     size, whole_size = TINY_ALIGNED.render_size, TINY_ALIGNED.image_size
-    shapes = {
-        "place": (1, 3, size, size),
+    in_frame = {
+        "guides": ((1, 4, size, size), np.float32),
+        "own_small": ((1, 3, size, size), np.float32),
+        "own": ((1, 3, whole_size, whole_size), np.float32),
+        "shown": ((1, 1, whole_size, whole_size), np.float32),
+    }
+    assert {name: (refiner.inputs[name].shape, refiner.inputs[name].dtype) for name in in_frame} == in_frame
+    known = {
         "source_projection": (1, 3, 4),
         "source_surface": (1, 2, size, size),
         "source_pixels": (1, 3, whole_size, whole_size),
         "source_pixels_small": (1, 3, size, size),
     }
-    assert {name: refiner.inputs[name].shape for name in shapes} == shapes
-    assert all(refiner.inputs[name].dtype == np.float32 for name in shapes)
-    made = shapes.keys() - {"place"}
-    for read in (refiner, bundle.graphs["renderer_refiner"]):
-        assert all(encoder.outputs[name] == read.inputs[name] for name in made)
-    assert "place" not in bundle.graphs["renderer_refiner"].inputs
-    assert sum(name.startswith("gamma_") for name in refiner.inputs) == 2 * TINY_ALIGNED.aligned_scales
+    read = bundle.graphs["renderer_refiner"].inputs
+    assert {name: read[name].shape for name in known} == known
+    assert all(read[name].dtype == np.float32 for name in known)
+    assert all(encoder.outputs[name] == read[name] for name in known)
+    maps = [name for name in read if name.startswith(("gamma_", "beta_"))]
+    assert len(maps) == 4 * TINY_ALIGNED.aligned_scales
+    assert all(encoder.outputs[name] == read[name] for name in maps)
+    same = {name: (read[name].shape, read[name].dtype) for name in maps}
+    assert {
+        name: (refiner.inputs[f"in_frame_{name}"].shape, refiner.inputs[f"in_frame_{name}"].dtype) for name in maps
+    } == same
+    assert list(refiner.inputs) == ["rendered", "rendered_alpha", *in_frame, *(f"in_frame_{name}" for name in maps)]
 
 
 @pytest.mark.slow
