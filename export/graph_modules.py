@@ -26,10 +26,8 @@ from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
 from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock, in_frame, source_samples
 from hidenerf.model.rendering import Renderer
+from hidenerf.runtime.bundle import IN_FRAME
 from hidenerf.runtime.camera import canonical_camera
-
-# Before the name of a map of the source: it lies in the frame's coordinates.
-IN_FRAME = "in_frame_"
 
 
 def fold_batch_norms(model: HideNerf) -> HideNerf:

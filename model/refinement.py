@@ -76,6 +76,10 @@ class Spade(nn.Module):
         shared = self.shared(identity)
         return folded(self.norm, self.gamma(shared), self.beta(shared))
 
+    def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """`forward` with the maps of `fold`."""
+        return multiply_add(x, gamma, beta)
+
 
 class AlignedSpade(Spade):
     """SPADE whose γ and β are sampled where the source camera saw what a pixel shows; elsewhere they are constants.
@@ -310,12 +314,9 @@ class RefineNetwork(nn.Module):
         maps = iter(modulation)
         for block in self.blocks:
             for spade in block.spades:  # type: ignore[union-attr]
-                if isinstance(spade, AlignedSpade):
+                if isinstance(spade, Spade):
                     gamma, beta = next(maps)
                     norms.append(partial(spade.multiply_add, gamma=gamma, beta=beta))
-                elif isinstance(spade, Spade):
-                    gamma, beta = next(maps)
-                    norms.append(partial(multiply_add, gamma=gamma, beta=beta))
                 elif isinstance(spade, ConstantNorm):
                     gamma, beta = spade.fold()
                     norms.append(partial(multiply_add, gamma=gamma, beta=beta))

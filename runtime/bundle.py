@@ -10,6 +10,8 @@ from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, Manifest, TensorSpec, read_manifest
 
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
+# Before the name of a map of the source, as an input of the refiner alone: it lies in the frame's coordinates.
+IN_FRAME = "in_frame_"
 PARITY_REPORT = "parity/report.html"
 
 

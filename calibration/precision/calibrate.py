@@ -134,8 +134,11 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
     """
     feeds = _graph_inputs(models, data)
     graphs = {name: _examine(models[name], name, feeds[name]) for name in GRAPH_NAMES}
-    refiner_guard = guard(models["refiner"], "refiner", feeds["refiner"])
-    del feeds
+    renderer = Session(renderer_alone(models["renderer_refiner"]))
+    # One by one: with alignment each frame has samples of all the source's maps.
+    of_refiner = (refiner_inputs(tensors, renderer.run(tensors)) for tensors in feeds["renderer_refiner"])
+    refiner_guard = guard(models["refiner"], "refiner", of_refiner)
+    del feeds, of_refiner
     reference = whole_frames(models, data)
 
     sensitivities: list[Sensitivity] = []
@@ -211,14 +214,12 @@ def _graph_inputs(models: Models, data: CalibrationData) -> dict[str, list[Tenso
     """What each graph reads in FP32 on the frames that are not held out."""
     encoder, led = Session(models["source_encoder"]), Session(models["led"])
     encoded = [encoder.run(inputs) for inputs in data.sources]
-    renderer = Session(renderer_alone(models["renderer_refiner"]))
     of_led = [encoded[sample.source] | sample.tensors for sample in data.samples if not sample.held_out]
     of_renderer = [tensors | led.run(tensors) for tensors in of_led]
     return {
         "source_encoder": data.sources,
         "led": of_led,
         "renderer_refiner": of_renderer,
-        "refiner": [refiner_inputs(tensors, renderer.run(tensors)) for tensors in of_renderer],
     }
 
 

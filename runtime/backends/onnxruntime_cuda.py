@@ -10,7 +10,6 @@ frames differ from those of the launches, the sessions are opened again, each wi
 """
 
 import contextlib
-import dataclasses
 import io
 import logging
 from typing import Any
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.backends.base import Float, Frame
 from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
-from hidenerf.runtime.bundle import Bundle, GraphSpec, KernelParts
+from hidenerf.runtime.bundle import IN_FRAME, Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
 from hidenerf.runtime.kernels.device import Device
@@ -40,10 +39,8 @@ INSTALL = "install it with: pip install 'hidenerf[cuda]'"
 FATAL_ONLY = 4
 # "align" is empty for models without an aligned identity path.
 STAGES = ("upload", "led", "triplane_render", "align", "refiner", "download")
-# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.SampledRefiner`): samples of
-# the source picture, and what stands before the names of the source's maps where they lie in the frame's coordinates.
+# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.SampledRefiner`).
 GUIDES, OWN_SMALL, OWN, SHOWN = "guides", "own_small", "own", "shown"
-IN_FRAME = "in_frame_"
 # In its place: the canonical points composited, which bundles of older exports align in the refiner's graph.
 PLACE = "place"
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
@@ -161,9 +158,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._run(graph.name, self._shrinking_run_options)
 
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
-        # The refiner says what it needs of the renderer.
-        self._aligned = GUIDES in parts.refiner.inputs
-        sizes = dataclasses.replace(sizes, place=int(self._aligned))
+        self._aligned = bool(sizes.place)
         if self._aligned:
             self._open_aligner(parts.refiner, encoder)
         self._renderer = TriplaneRenderer(sizes)

@@ -4,7 +4,7 @@
 #ifndef HIDENERF_ALIGN_SOURCE_CUH
 #define HIDENERF_ALIGN_SOURCE_CUH
 
-#include "numbers.cuh"
+#include "bilinear.cuh"
 
 namespace hidenerf {
 
@@ -13,13 +13,9 @@ constexpr float kTolerance = 0.08f, kSoftness = 0.03f, kLargestExcess = 0.5f;
 constexpr float kLeastAlpha = 1e-3f, kLeastDepth = 1e-3f, kLeastWeight = 1e-6f;
 constexpr int kBoxes = 3;
 constexpr float kBoxFactor[kBoxes] = {0.05f, 0.005f, 0.0005f};
-// Channels that a thread of `sample_maps` samples.
-constexpr int kChannelsAThread = 16;
 
 HIDENERF_INLINE float clamped(float value, float low, float high) { return fminf(fmaxf(value, low), high); }
 HIDENERF_INLINE float centre_of(int pixel, int size) { return (float(pixel) + 0.5f) * (2.0f / float(size)) - 1.0f; }
-HIDENERF_INLINE float as_float(float number) { return number; }
-HIDENERF_INLINE float as_float(unsigned short number) { return low_half(number); }
 HIDENERF_INLINE void store(float value, float* to) { *to = value; }
 HIDENERF_INLINE void store(float value, unsigned short* to) { *to = half_bits(value); }
 
@@ -103,10 +99,32 @@ __device__ __forceinline__ void align_show(const float* seen, const float* head,
     guides[pixel] = shown[pixel] = near * continued(seen, head, pixel, size, reach);
 }
 
+// A position in a picture as its four neighbours and their weights.
+struct Corners {
+    int pixel[4];
+    float weight[4];
+};
+
+// x, y: in pixels, pixel centres at whole numbers; beyond the picture the edge's values. size: at least 2.
+HIDENERF_INLINE Corners corners_of(float x, float y, int size) {
+    Corners at;
+    float across, along;
+    const int left = cell_of(clamp_to_line(x, size), size, across), top = cell_of(clamp_to_line(y, size), size, along);
+    for (int i = 0; i < 4; ++i) at.pixel[i] = (top + (i >> 1)) * size + left + (i & 1);
+    bilinear_weights(across, along, at.weight);
+    return at;
+}
+
+template <class Number>
+HIDENERF_INLINE float sample_at(const Number* map, const Corners& at) {
+    float sum = 0.0f;
+    for (int i = 0; i < 4; ++i) sum += at.weight[i] * as_float(map[at.pixel[i]]);
+    return sum;
+}
+
 // Where a pixel of a picture of `size` pixels is sampled in one of the same size, see `Alignment.at`.
 struct SourcePixel {
-    int corner[4];
-    float weight[4];
+    Corners at;
     float shown;
 };
 
@@ -118,17 +136,9 @@ HIDENERF_INLINE SourcePixel source_pixel(const float* moved, const float* shown,
     const float* fields[3] = {moved, moved + pixels, shown};
     if (size > render_size) {
         const float scale = float(render_size) / float(size);
-        const float x = fmaxf((float(column) + 0.5f) * scale - 0.5f, 0.0f);
-        const float y = fmaxf((float(row) + 0.5f) * scale - 0.5f, 0.0f);
-        const int left = int(x), top = int(y);
-        const int right = left + 1 < render_size ? left + 1 : left, below = top + 1 < render_size ? top + 1 : top;
-        const float across = x - float(left), along = y - float(top);
-        for (int k = 0; k < 3; ++k) {
-            const float* upper = fields[k] + top * render_size;
-            const float* lower = fields[k] + below * render_size;
-            found[k] = (1.0f - along) * ((1.0f - across) * upper[left] + across * upper[right]) +
-                       along * ((1.0f - across) * lower[left] + across * lower[right]);
-        }
+        const float x = (float(column) + 0.5f) * scale - 0.5f, y = (float(row) + 0.5f) * scale - 0.5f;
+        const Corners at = corners_of(x, y, render_size);
+        for (int k = 0; k < 3; ++k) found[k] = sample_at(fields[k], at);
     } else {
         const int step = render_size / size;
         for (int k = 0; k < 3; ++k) {
@@ -137,31 +147,9 @@ HIDENERF_INLINE SourcePixel source_pixel(const float* moved, const float* shown,
             found[k] /= float(step * step);
         }
     }
-    SourcePixel at;
-    at.shown = found[2];
-    // Beyond the picture the edge's values.
-    const float last = float(size - 1);
-    const float x = clamped((found[0] + centre_of(column, size) + 1.0f) * 0.5f * float(size) - 0.5f, 0.0f, last);
-    const float y = clamped((found[1] + centre_of(row, size) + 1.0f) * 0.5f * float(size) - 0.5f, 0.0f, last);
-    const int left = int(x), top = int(y);
-    const int right = left + 1 < size ? left + 1 : left, below = top + 1 < size ? top + 1 : top;
-    const float across = x - float(left), along = y - float(top);
-    at.corner[0] = top * size + left;
-    at.corner[1] = top * size + right;
-    at.corner[2] = below * size + left;
-    at.corner[3] = below * size + right;
-    at.weight[0] = (1.0f - across) * (1.0f - along);
-    at.weight[1] = across * (1.0f - along);
-    at.weight[2] = (1.0f - across) * along;
-    at.weight[3] = across * along;
-    return at;
-}
-
-template <class Number>
-HIDENERF_INLINE float sample_at(const Number* map, const SourcePixel& at) {
-    float sum = 0.0f;
-    for (int i = 0; i < 4; ++i) sum += at.weight[i] * as_float(map[at.corner[i]]);
-    return sum;
+    const float x = (found[0] + centre_of(column, size) + 1.0f) * 0.5f * float(size) - 0.5f;
+    const float y = (found[1] + centre_of(row, size) + 1.0f) * 0.5f * float(size) - 0.5f;
+    return {corners_of(x, y, size), found[2]};
 }
 
 // Some channels of a map of the source, and where their samples go.
@@ -183,10 +171,10 @@ __device__ __forceinline__ void sample_maps(const MapPart* parts, const MapBlock
     const MapPart part = parts[block.part];
     const int pixel = block.pixel + threadIdx.x, pixels = part.size * part.size;
     if (pixel >= pixels) return;
-    const SourcePixel at = source_pixel(moved, shown, pixel / part.size, pixel % part.size, part.size, render_size);
+    const SourcePixel seen = source_pixel(moved, shown, pixel / part.size, pixel % part.size, part.size, render_size);
     const Number* source = (const Number*)part.source;
     Number* sampled = (Number*)part.sampled + pixel;
-    for (int c = 0; c < part.channels; ++c) store(at.shown * sample_at(source + c * pixels, at), sampled + c * pixels);
+    for (int c = 0; c < part.channels; ++c) store(seen.shown * sample_at(source + c * pixels, seen.at), sampled + c * pixels);
 }
 
 // The source picture [3, S, S] and its means [3, R, R] → own [3, S, S] and shown [S, S] at its size, and own_small
@@ -197,15 +185,16 @@ __device__ __forceinline__ void sample_pictures(const float* picture, const floa
     const int thread = blockIdx.x * blockDim.x + threadIdx.x;
     const int pixels = size * size, small_pixels = render_size * render_size;
     if (thread < pixels) {
-        const SourcePixel at = source_pixel(moved, shown, thread / size, thread % size, size, render_size);
-        for (int c = 0; c < 3; ++c) own[c * pixels + thread] = sample_at(picture + c * pixels, at);
-        own_shown[thread] = at.shown;
+        const SourcePixel seen = source_pixel(moved, shown, thread / size, thread % size, size, render_size);
+        for (int c = 0; c < 3; ++c) own[c * pixels + thread] = sample_at(picture + c * pixels, seen.at);
+        own_shown[thread] = seen.shown;
     } else if (thread < pixels + small_pixels) {
         const int pixel = thread - pixels;
         const int row = pixel / render_size, column = pixel % render_size;
-        const SourcePixel at = source_pixel(moved, shown, row, column, render_size, render_size);
+        const SourcePixel seen = source_pixel(moved, shown, row, column, render_size, render_size);
         for (int c = 0; c < 3; ++c)
-            own_small[c * small_pixels + pixel] = at.shown * (2.0f * sample_at(small + c * small_pixels, at) - 1.0f);
+            own_small[c * small_pixels + pixel] =
+                seen.shown * (2.0f * sample_at(small + c * small_pixels, seen.at) - 1.0f);
     }
 }
 

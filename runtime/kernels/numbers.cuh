@@ -65,6 +65,10 @@ HIDENERF_INLINE float high_half(unsigned int pair) {
 #endif
 }
 
+// A number of a tensor, FP32 or the bits of FP16, as FP32.
+HIDENERF_INLINE float as_float(float number) { return number; }
+HIDENERF_INLINE float as_float(unsigned short number) { return low_half(number); }
+
 // FP32 → FP16 bits, to nearest even.
 HIDENERF_INLINE unsigned short half_bits(float value) {
 #ifdef __CUDA_ARCH__

@@ -6,9 +6,6 @@
 
 namespace hidenerf {
 
-HIDENERF_INLINE float picture_number(const float* from) { return *from; }
-HIDENERF_INLINE float picture_number(const unsigned short* from) { return low_half(*from); }
-
 // picture [3, height, width] → bytes [height, width, 3]: clamped to [0, 1], rounded to nearest even; NaN is 0. A thread
 // per pixel.
 template <class Number>
@@ -16,7 +13,7 @@ __device__ __forceinline__ void to_bytes(const Number* picture, unsigned char* b
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= pixels) return;
     for (int c = 0; c < 3; ++c) {
-        const float value = fminf(fmaxf(picture_number(picture + c * pixels + pixel), 0.0f), 1.0f);
+        const float value = fminf(fmaxf(as_float(picture[c * pixels + pixel]), 0.0f), 1.0f);
         bytes[3 * pixel + c] = (unsigned char)rintf(255.0f * value);
     }
 }

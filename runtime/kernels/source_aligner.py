@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.kernels.launch import Kernels
 
-# As in align_source.cuh.
+# Channels of a part of a map: those that a thread samples.
 CHANNELS_A_THREAD = 16
 THREADS = 128
 # Half widths of the boxes and of the band, shares of R, as in hidenerf.model.alignment.

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from hidenerf.export.graph_modules import (
-    IN_FRAME,
     RendererRefiner,
     fold_batch_norms,
     fold_constant_norms,
@@ -20,6 +19,7 @@ from hidenerf.model import geometry
 from hidenerf.model.alignment import align
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
+from hidenerf.runtime.bundle import IN_FRAME
 from tests.support.exported import reference_values, tiny_graphs
 from tests.support.tiny import TINY, aligned_model, randomise_norms, tiny_inputs, tiny_model
 
