@@ -108,7 +108,7 @@ class Subject:
         self._planes = model.appearance(self._picture, view)
         self._maps = model.refiner.fold(model.id_encoder(self._picture))
         aligned = model.config.alignment != UNALIGNED
-        self._view: SourceView | None = model.source_view(self._planes, view) if aligned else None
+        self._view: SourceView | None = model.source_view(self._planes, self._canonical, view) if aligned else None
 
     @torch.no_grad()
     def draw(self, expression: Floats, camera: Floats) -> Picture:

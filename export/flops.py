@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hidenerf.model.alignment import Alignment, SourceView, align
+from hidenerf.model.alignment import SURFACE, Alignment, SourceView, align
 from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 
@@ -44,7 +44,7 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
         aligned: tuple[Alignment, Tensor] | tuple[()] = ()
         if config.alignment != UNALIGNED:
             place = torch.empty(1, 3, config.render_size, config.render_size)
-            surface = torch.empty(1, 2, config.render_size, config.render_size)
+            surface = torch.empty(1, SURFACE, config.render_size, config.render_size)
             aligned = align(SourceView(torch.empty(1, 3, 4), surface), place, alpha), image
     stem = model.deformation.expression_stem
     identity = model.id_encoder(image)

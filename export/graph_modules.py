@@ -96,7 +96,8 @@ class SourceEncoder(nn.Module):
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.appearance = model.appearance
-        self.expression_stem = model.deformation.expression_stem
+        self.deformation = model.deformation
+        self.ray_points = model.ray_points
         self.id_encoder = model.id_encoder
         self.refiner = model.refiner
         self.renderer = model.renderer
@@ -108,23 +109,29 @@ class SourceEncoder(nn.Module):
     def forward(self, source_image: Tensor, source_camera: Tensor, secc_canonical: Tensor) -> tuple[Tensor, ...]:
         """source_image [1, 3, S, S], source_camera [1, 25], secc_canonical [1, 3, Q, Q] → the graph's outputs."""
         planes = self.appearance(source_image, source_camera)
-        led_canonical = self.expression_stem.canonical_half(secc_canonical)
+        stem = self.deformation.expression_stem
+        led_canonical = stem.canonical_half(secc_canonical)
         modulation = self.refiner.fold(self.id_encoder(source_image))
         maps = [tensor for pair in modulation for tensor in pair]
-        return (*planes, led_canonical, *maps, *self._source(source_image, source_camera, planes))
+        if self.config.alignment == UNALIGNED:
+            return (*planes, led_canonical, *maps)
+        own_expression = stem.driving_half(secc_canonical) + led_canonical
+        return (*planes, led_canonical, *maps, *self._source(source_image, source_camera, own_expression, planes))
 
-    def _source(self, source_image: Tensor, source_camera: Tensor, planes: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What `source_tensors` names, of the source's own view: rendered from its camera, without deformation."""
+    def _source(
+        self, source_image: Tensor, source_camera: Tensor, own_expression: Tensor, planes: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """What `source_tensors` names, of the source's own view: rendered from its camera with its own expression.
+
+        own_expression [1, E, R, R]: of LED's stem.
+        """
         config = self.config
-        if config.alignment == UNALIGNED:
-            return ()
-        size = config.render_size
-        still = torch.zeros(1, 3 * config.samples_per_ray, size, size)
-        _, alpha, place = _render_placed(self.renderer, still, source_camera, planes)
+        at_rest = self.deformation.decode(own_expression, self.ray_points(source_camera))
+        _, alpha, place = _render_placed(self.renderer, at_rest, source_camera, planes)
         view = source_view(source_camera, place, alpha)
         if config.alignment != PICTURE:
             return (*view,)
-        return (*view, source_image.clone(), F.avg_pool2d(source_image, config.image_size // size))
+        return (*view, source_image.clone(), F.avg_pool2d(source_image, config.image_size // config.render_size))
 
 
 class Led(nn.Module):
@@ -236,8 +243,8 @@ def _render_placed(
 def source_tensors(config: ModelConfig) -> tuple[str, ...]:
     """Names of what an aligned identity path knows of the source besides maps; none without alignment.
 
-    source_projection [1, 3, 4], source_surface [1, 2, R, R]: see `SourceView`. source_pixels [1, 3, S, S]: the source
-    image; source_pixels_small [1, 3, R, R]: its means.
+    source_projection [1, 3, 4], source_surface [1, SURFACE, R, R]: see `SourceView`. source_pixels [1, 3, S, S]: the
+    source image; source_pixels_small [1, 3, R, R]: its means.
     """
     if config.alignment == UNALIGNED:
         return ()

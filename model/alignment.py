@@ -17,8 +17,11 @@ from hidenerf.model.geometry import cell_centres, split_camera
 # fades out over SOFTNESS: of a ray's samples, one or two.
 TOLERANCE = 0.08
 SOFTNESS = 0.03
-# Channels of `Alignment.guides`.
+# Channels of `Alignment.guides` and of `SourceView.surface`.
 GUIDES = 4
+SURFACE = 4
+# Steps of the fixed point in `drift`. Drifts are small and smooth, so that each step leaves a few percent of the error.
+_DRIFT_STEPS = 3
 # Excess depths are told apart up to here, world units.
 LARGEST_EXCESS = 0.5
 # Beyond the head, values are weighted means of those on the head, within boxes of these half widths (shares of R). Each
@@ -36,8 +39,8 @@ class SourceView(NamedTuple):
 
     projection [B, 3, 4]: takes a world point and 1 to (u·z, v·z, z); u, v in [-1, 1] right and down in the source
     picture, z the depth before its camera.
-    surface [B, 2, R, R]: the depth of what the rays of the source camera meet, the largest of a ray and its eight
-    neighbours, continued beyond the head; and the rays' alpha.
+    surface [B, SURFACE, R, R]: the depth of what the rays of the source camera meet, the largest of a ray and its eight
+    neighbours, continued beyond the head; the rays' alpha; and the drift, right and down, see `drift`.
     """
 
     projection: Tensor
@@ -92,15 +95,44 @@ def projected(projection: Tensor, place: Tensor, alpha: Tensor) -> Tensor:
 
 
 def source_view(camera: Tensor, place: Tensor, alpha: Tensor) -> SourceView:
-    """`SourceView` of a source camera [B, 25], from what its rays meet without deformation.
+    """`SourceView` of a source camera [B, 25], from what its rays meet with the source's own expression.
 
     place [B, 3, R, R]: the canonical points times alpha. alpha [B, 1, R, R].
     """
     projection = source_projection(camera)
-    depth = continued(projected(projection, place, alpha)[:, 2:], alpha)
+    image = projected(projection, place, alpha)
+    depth = continued(image[:, 2:], alpha)
     # At an edge, such as the chin's before the neck, a ray's mean depth is that of neither surface: the farthest of the
     # neighbours keeps what is seen there from being taken for hidden.
-    return SourceView(projection, torch.cat([F.max_pool2d(depth, 3, 1, 1), alpha], 1))
+    deepest = F.max_pool2d(depth, 3, 1, 1)
+    return SourceView(projection, torch.cat([deepest, alpha, drift(displacement(image, alpha))], 1))
+
+
+def displacement(image: Tensor, alpha: Tensor) -> Tensor:
+    """How far points moved: position in the source picture less position in the picture of the rays, [B, 2, R, R].
+
+    image [B, 3, R, R]: of `projected`. alpha [B, 1, R, R]: the rays'. Units and continuation: `Alignment.moved`.
+    """
+    head = alpha.clamp(0.0, 1.0).detach()
+    here = _positions(image.shape[-1], image.device).permute(2, 0, 1)
+    # Off the head z times alpha is near 0, and the ratio without meaning but finite.
+    found = (image[:, :2] / image[:, 2:].clamp_min(_LEAST_DEPTH)).clamp(-2.0, 2.0)
+    return continued(head * (found - here), head)
+
+
+def drift(moved: Tensor) -> Tensor:
+    """How far what is found at a position of the source picture lies from where it is shown: [B, 2, R, R].
+
+    LED's Δ is not exactly 0 for the source's own expression, so that it moves even what should stay. A point that the
+    source shows at x is found at x + moved(x), and so is the same point in any other frame: `align` takes that back.
+    The result d solves d(x + moved(x)) = moved(x).
+    moved [B, 2, R, R]: `displacement` of the source's own rays.
+    """
+    here = _positions(moved.shape[-1], moved.device)
+    found = moved
+    for _ in range(_DRIFT_STEPS):
+        found = sample(moved, here - found.permute(0, 2, 3, 1))
+    return found
 
 
 def align(source: SourceView, place: Tensor, alpha: Tensor) -> Alignment:
@@ -111,14 +143,13 @@ def align(source: SourceView, place: Tensor, alpha: Tensor) -> Alignment:
     image = projected(source.projection, place, alpha)
     size = image.shape[-1]
     head = alpha.clamp(0.0, 1.0).detach()
-    here = _positions(size, image.device).permute(2, 0, 1)
-    # Off the head z times alpha is near 0, and the ratio without meaning but finite.
-    found = (image[:, :2] / image[:, 2:].clamp_min(_LEAST_DEPTH)).clamp(-2.0, 2.0)
-    moved = continued(head * (found - here), head)
+    found = displacement(image, alpha)
     with torch.no_grad():
-        grid = (moved + here).permute(0, 2, 3, 1)
+        grid = found.permute(0, 2, 3, 1) + _positions(size, image.device)
         surface = F.grid_sample(source.surface, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        depth, covered = surface.split(1, 1)
+        depth, covered, drifted = surface.split([1, 1, 2], 1)
+    moved = found - drifted
+    with torch.no_grad():
         excess = image[:, 2:] / alpha.clamp_min(_LEAST_ALPHA) - depth
         seen = torch.sigmoid((TOLERANCE - excess) / SOFTNESS) * (2.0 * covered).clamp(0.0, 1.0)
         band = (4.0 * _mean(head, round(size * _BAND))).clamp(0.0, 1.0)

@@ -58,16 +58,14 @@ class HideNerf(nn.Module):
         rendered, rendered_alpha, place = self.renderer.placed(deformation, camera, planes)
         alignment = None
         if self.config.alignment != UNALIGNED:
-            alignment = align(self.source_view(planes, source_camera), place, rendered_alpha)
+            alignment = align(self.source_view(planes, secc_canonical, source_camera), place, rendered_alpha)
         frame, alpha = self.refiner(rendered, rendered_alpha, self.id_encoder(source_image), alignment, source_image)
         return Output(frame, alpha, rendered, rendered_alpha, deformation, place)
 
-    def source_view(self, planes: list[Tensor], source_camera: Tensor) -> SourceView:
-        """What the source camera [B, 25] sees of the planes as they are."""
-        config = self.config
-        size = config.render_size
-        still = source_camera.new_zeros(len(source_camera), 3 * config.samples_per_ray, size, size)
-        _, alpha, place = self.renderer.placed(still, source_camera, planes)
+    def source_view(self, planes: list[Tensor], secc_canonical: Tensor, source_camera: Tensor) -> SourceView:
+        """What the source camera [B, 25] sees of the planes with the source's own expression [B, 3, Q, Q]."""
+        at_rest = self.deformation(secc_canonical, secc_canonical, self.ray_points(source_camera))
+        _, alpha, place = self.renderer.placed(at_rest, source_camera, planes)
         return source_view(source_camera, place, alpha)
 
 

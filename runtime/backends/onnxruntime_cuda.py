@@ -28,7 +28,7 @@ from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_O
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.kernels.source_aligner import SCRATCH_PICTURES, SourceAligner, SourceMap, sampling_table
+from hidenerf.runtime.kernels.source_aligner import SCRATCH_PICTURES, SURFACE, SourceAligner, SourceMap, sampling_table
 from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
@@ -302,7 +302,8 @@ def _require_parts(bundle: Bundle) -> KernelParts:
         raise HideNerfError(
             f"{bundle.folder}: this bundle was made before the CUDA backend and lacks its parts; {EXPORT_AGAIN}."
         )
-    if PLACE in bundle.kernel_parts.refiner.inputs:
+    surface = bundle.graphs["source_encoder"].outputs.get("source_surface")
+    if PLACE in bundle.kernel_parts.refiner.inputs or (surface is not None and surface.shape[1] != SURFACE):
         raise HideNerfError(
             f"{bundle.folder}: this bundle was made before the CUDA backend sampled the source itself; {EXPORT_AGAIN}."
         )

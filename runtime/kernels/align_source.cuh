@@ -11,6 +11,7 @@ namespace hidenerf {
 // As in hidenerf.model.alignment.
 constexpr float kTolerance = 0.08f, kSoftness = 0.03f, kLargestExcess = 0.5f;
 constexpr float kLeastAlpha = 1e-3f, kLeastDepth = 1e-3f, kLeastWeight = 1e-6f;
+constexpr int kSurface = 4;
 constexpr int kBoxes = 3;
 constexpr float kBoxFactor[kBoxes] = {0.05f, 0.005f, 0.0005f};
 
@@ -60,27 +61,27 @@ __device__ __forceinline__ void align_project(const float* place, const float* a
 }
 
 // → moved [2, R, R] continued, head times how surely each point is seen [R, R], and guides [1:4, R, R]. surface
-// [2, R, R]: see `SourceView`. A thread per pixel.
+// [4, R, R]: see `SourceView`. A thread per pixel.
 __device__ __forceinline__ void align_see(const float* weighted, const float* head, const float* depth,
                                           const float* surface, float* moved, float* seen, float* guides, int size,
                                           const int* reach) {
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x, pixels = size * size;
     if (pixel >= pixels) return;
-    const float right = continued(weighted, head, pixel, size, reach);
-    const float down = continued(weighted + pixels, head, pixel, size, reach);
-    moved[pixel] = right;
-    moved[pixels + pixel] = down;
+    float right = continued(weighted, head, pixel, size, reach);
+    float down = continued(weighted + pixels, head, pixel, size, reach);
     // Bilinear, with zeros beyond the picture.
     const float x = (right + centre_of(pixel % size, size) + 1.0f) * 0.5f * float(size) - 0.5f;
     const float y = (down + centre_of(pixel / size, size) + 1.0f) * 0.5f * float(size) - 0.5f;
     const float left = floorf(x), top = floorf(y);
-    float found[2] = {0.0f, 0.0f};
+    float found[kSurface] = {};
     for (int corner = 0; corner < 4; ++corner) {
         const float column = left + float(corner & 1), row = top + float(corner >> 1);
         if (!(column >= 0.0f && column < float(size) && row >= 0.0f && row < float(size))) continue;
         const float weight = (1.0f - fabsf(x - column)) * (1.0f - fabsf(y - row));
-        for (int k = 0; k < 2; ++k) found[k] += weight * surface[k * pixels + int(row) * size + int(column)];
+        for (int k = 0; k < kSurface; ++k) found[k] += weight * surface[k * pixels + int(row) * size + int(column)];
     }
+    moved[pixel] = right -= found[2];
+    moved[pixels + pixel] = down -= found[3];
     const float excess = depth[pixel] - found[0], covered = found[1];
     const float facing = 1.0f / (1.0f + expf(-(kTolerance - excess) / kSoftness));
     seen[pixel] = head[pixel] * facing * clamped(2.0f * covered, 0.0f, 1.0f);

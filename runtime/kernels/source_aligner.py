@@ -14,6 +14,8 @@ THREADS = 128
 # Half widths of the boxes and of the band, shares of R, as in hidenerf.model.alignment.
 BOX_SHARES = (1 / 64, 3 / 64, 8 / 64)
 BAND_SHARE = 4 / 64
+# Channels of the source's surface, as in hidenerf.model.alignment.
+SURFACE = 4
 # FP32 pictures [R, R] that the steps pass on: moved times head (2), head, depth, moved (2), seen, shown.
 SCRATCH_PICTURES = 8
 
@@ -81,7 +83,7 @@ class SourceAligner:
 
         place: [3, R, R], the frame's canonical points times alpha.
         alpha: [R, R].
-        projection, surface: [3, 4] and [2, R, R] of the source (`SourceView`).
+        projection, surface: [3, 4] and [4, R, R] of the source (`SourceView`).
         guides: the result [4, R, R].
         stream: handle of the stream.
         """

@@ -105,7 +105,7 @@ def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int) -> Non
     with torch.no_grad():
         expected = model(**inputs)
         planes = model.appearance(inputs["source_image"], inputs["source_camera"])
-        view = model.source_view(planes, inputs["source_camera"])
+        view = model.source_view(planes, inputs["secc_canonical"], inputs["source_camera"])
         alignment_found = align(view, expected.place, expected.rendered_alpha)
         assert 0.02 < alignment_found.shown.mean() < 0.98
         maps = moved.refiner.fold(model.id_encoder(inputs["source_image"]))

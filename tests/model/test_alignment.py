@@ -7,7 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from hidenerf.model.alignment import Alignment, SourceView, align, continued, sample, source_projection, source_view
+from hidenerf.model.alignment import (
+    SURFACE,
+    Alignment,
+    SourceView,
+    align,
+    continued,
+    displacement,
+    drift,
+    projected,
+    sample,
+    source_projection,
+    source_view,
+)
 from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.camera import canonical_camera, project
 from hidenerf.runtime.errors import HideNerfError
@@ -30,7 +42,7 @@ def seen_by_itself(depth: float, behind: float) -> Alignment:
     camera = torch.from_numpy(canonical_camera())[None]
     projection = source_projection(camera)
     alpha = torch.ones(1, 1, 8, 8)
-    source = SourceView(projection, torch.cat([depth * alpha, alpha], 1))
+    source = SourceView(projection, torch.cat([depth * alpha, alpha, 0.0 * alpha, 0.0 * alpha], 1))
     position, forward = camera[0, [3, 7, 11]], camera[0, [2, 6, 10]]
     place = (position + forward * (depth + behind))[None, :, None, None].expand(1, 3, 8, 8)
     return align(source, place, alpha)
@@ -45,7 +57,7 @@ def test_what_lies_behind_the_sources_surface_is_not_shown() -> None:
 
 
 def test_where_no_ray_ends_nothing_is_shown_and_all_is_finite() -> None:
-    source = SourceView(source_projection(torch.from_numpy(canonical_camera())[None]), torch.zeros(1, 2, 8, 8))
+    source = SourceView(source_projection(torch.from_numpy(canonical_camera())[None]), torch.zeros(1, SURFACE, 8, 8))
     nothing = align(source, torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
     for size in (2, 8, 32):
         sight = nothing.at(size)
@@ -71,7 +83,7 @@ def test_a_source_seen_through_its_own_camera_lies_where_it_was() -> None:
     camera, size = torch.from_numpy(canonical_camera())[None], 16
     place = at_depth(camera, torch.full((size, size), 9.0))
     alpha = torch.ones(1, 1, size, size)
-    source = SourceView(source_projection(camera), torch.cat([9.0 * alpha, alpha], 1))
+    source = SourceView(source_projection(camera), torch.cat([9.0 * alpha, alpha, 0.0 * alpha, 0.0 * alpha], 1))
     picture = torch.rand(1, 3, 4 * size, 4 * size, generator=torch.Generator().manual_seed(0))
     sight = align(source, place, alpha).at(4 * size)
     inner = slice(4, -4)
@@ -85,7 +97,7 @@ def test_folded_maps_give_the_same_frame(alignment: str, scales: int) -> None:
     with torch.no_grad():
         expected = model(**inputs)
         planes = model.appearance(inputs["source_image"], inputs["source_camera"])
-        view = model.source_view(planes, inputs["source_camera"])
+        view = model.source_view(planes, inputs["secc_canonical"], inputs["source_camera"])
         seen = align(view, expected.place, expected.rendered_alpha)
         assert 0.02 < seen.shown.mean() < 0.98
         identity = model.id_encoder(inputs["source_image"])

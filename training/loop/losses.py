@@ -248,21 +248,26 @@ def still_loss(deformation: Tensor, secc_canonical: Tensor, secc_driving: Tensor
 
 
 def surface_loss(
-    deformation: Tensor, at_rest: Tensor, camera: Tensor, surface: Tensor, source_surface: Tensor, weight: Tensor
+    deformation: Tensor,
+    camera: Tensor,
+    surface: Tensor,
+    at_rest: Tensor,
+    source_camera: Tensor,
+    source_surface: Tensor,
+    weight: Tensor,
 ) -> Tensor:
     """Surface loss: mean distance of the canonical points of one surface point in target and source, world units.
 
     LED must map a surface point of the target, and the same point of the source, to one point of the tri-planes; which
     one is left open. The loss is not in the paper. It needs a mesh, which synthetic heads and fitted clips have.
-    deformation: [B, 3N, R, R], Δ on the camera's rays for the target's expression.
-    at_rest: [B, 3N, R, R], the same for the source's own expression.
-    camera: [B, 25], the target's.
+    deformation, camera: [B, 3N, R, R], Δ on the rays of the target's camera [B, 25] for the target's expression.
+    at_rest, source_camera: the same for the source's camera and own expression.
     surface, source_surface: [B, 3, R, R], as in `Batch`, world units.
     weight: [B, 1, R, R].
     """
     shown = (surface != 0).any(1, keepdim=True)
     target = surface + deformation_at(deformation, camera, surface)
-    source = source_surface + deformation_at(at_rest, camera, source_surface)
+    source = source_surface + deformation_at(at_rest, source_camera, source_surface)
     # sqrt has an infinite gradient at 0.
     distance = ((target - source).square().sum(1, keepdim=True) + 1e-8).sqrt()
     return (distance * weight * shown).sum() / (weight * shown).sum().clamp_min(1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from hidenerf.model.alignment import SourceView, align, source_view
+from hidenerf.model.alignment import align, source_view
 from hidenerf.model.config import UNALIGNED
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.model.hidenerf import HideNerf, Output
@@ -37,13 +37,16 @@ class Noise(NamedTuple):
 
 
 def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest: int = 0) -> tuple[Output, Tensor]:
-    """The model's output for a batch, and Δ [at_rest, 3N, R, R] at rest for the surface loss.
+    """The model's output for a batch, and Δ [at_rest, 3N, R, R] at rest, on the source's rays, for the surface loss.
 
     The networks run in the caller's autocast mode; rays, points and compositing are FP32.
     noise: None for none.
     at_rest: number of pairs, the first ones, for which LED also runs with the canonical SECC as driving SECC, on the
-        target's rays. They are in one batch with the others, so that LED's batch norms see both.
+        source's rays. They are in one batch with the others, so that LED's batch norms see both. A model with alignment
+        needs this for all pairs, and returns as many.
     """
+    aligned = model.config.alignment != UNALIGNED
+    at_rest = len(batch.camera) if aligned else at_rest
     rays = rays_from_camera(batch.camera, model.config.render_size)
     middle, length = ray_points(rays, model.config.samples_per_ray)
     seen = drawn = middle
@@ -53,29 +56,24 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest
         seen = middle + noise.perturbation * normal
         shift = noise.jitter * (uniform - 0.5)
         drawn = middle + rays.direction[:, None] * (shift * length[:, None])
+    source_rays = rays_from_camera(batch.source_camera[:at_rest], model.config.render_size)
+    source_points, source_length = ray_points(source_rays, model.config.samples_per_ray)
     with _InterpolationInItsOwnType():
         planes = model.appearance(batch.source_image, batch.source_camera)
-        own = batch.secc_canonical[:at_rest]
-        driving, canonical = torch.cat([batch.secc_driving, own]), torch.cat([batch.secc_canonical, own])
-        both = model.deformation(driving, canonical, torch.cat([seen, seen[:at_rest]]))
+        own_secc = batch.secc_canonical[:at_rest]
+        driving, canonical = (torch.cat([secc, own_secc]) for secc in (batch.secc_driving, batch.secc_canonical))
+        both = model.deformation(driving, canonical, torch.cat([seen, source_points]))
         deformation, deformation_at_rest = both.split([len(seen), at_rest])
         rendered, rendered_alpha, place = render(model.renderer, drawn, length, deformation, planes)
         alignment = None
-        if model.config.alignment != UNALIGNED:
-            alignment = align(_source_view(model, batch.source_camera, planes), place, rendered_alpha)
+        if aligned:
+            with torch.no_grad():
+                own = render(model.renderer, source_points, source_length, deformation_at_rest, planes)
+                source = source_view(batch.source_camera, own[2], own[1])
+            alignment = align(source, place, rendered_alpha)
         identity = model.id_encoder(batch.source_image)
         frame, alpha = model.refiner(rendered, rendered_alpha, identity, alignment, batch.source_image)
     return Output(frame, alpha, rendered, rendered_alpha, deformation, place), deformation_at_rest
-
-
-@torch.no_grad()
-def _source_view(model: HideNerf, camera: Tensor, planes: list[Tensor]) -> SourceView:
-    """`HideNerf.source_view` without gradients."""
-    points, length = ray_points(rays_from_camera(camera, model.config.render_size), model.config.samples_per_ray)
-    # Zeros of the points' type, FP32; LED's Δ would have autocast's type.
-    still = torch.zeros_like(points).flatten(1, 2)
-    _, alpha, place = render(model.renderer, points, length, still, planes)
-    return source_view(camera, place, alpha)
 
 
 class _InterpolationInItsOwnType(TorchFunctionMode):

@@ -255,8 +255,9 @@ class Trainer:
         if weights.surface > 0:
             some = slice(len(deformation_at_rest))
             surface = surface_loss(
-                *(output.deformation[some], deformation_at_rest, batch.camera[some]),
-                *(batch.surface[some], batch.source_surface[some], per_pixel["rendered"][some]),
+                *(output.deformation[some], batch.camera[some], batch.surface[some]),
+                *(deformation_at_rest, batch.source_camera[some], batch.source_surface[some]),
+                per_pixel["rendered"][some],
             )
             weighted.append(("surface", weights.surface, surface))
         if weights.place > 0:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hidenerf.model.alignment import Alignment, SourceView, align, sample, source_projection, source_view
+from hidenerf.model.alignment import SURFACE, Alignment, SourceView, align, sample, source_projection, source_view
 from hidenerf.model.refinement import in_frame
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.kernels import source_aligner
@@ -131,7 +131,9 @@ def test_the_source_picture_is_in_the_frame() -> None:
 
 def test_nothing_is_shown_where_no_ray_ends() -> None:
     projection = source_projection(torch.from_numpy(canonical_camera())[None])
-    empty = Scene(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), SourceView(projection, torch.zeros(1, 2, 8, 8)))
+    empty = Scene(
+        torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), SourceView(projection, torch.zeros(1, SURFACE, 8, 8))
+    )
     run = Run(empty, 32)
     assert np.abs(run.read(run.guides, (4, 8, 8))).max() == 0
 

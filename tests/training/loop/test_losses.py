@@ -181,13 +181,13 @@ def test_surface_loss_is_how_far_apart_the_places_of_one_point_are() -> None:
     source_surface = surface + moved * (surface != 0).any(1, keepdim=True)
     weight = torch.full((1, 1, 4, 4), 2.0)
     still = torch.full((1, 12, 4, 4), 0.07)  # wherever LED puts the face at rest
-    found = surface_loss(still, still, camera, surface, source_surface, weight)
+    found = surface_loss(still, camera, surface, still, camera, source_surface, weight)
     assert found.item() == pytest.approx(0.05, abs=1e-4)
     following = still + moved.repeat(1, 4, 1, 1)
-    found = surface_loss(following, still, camera, surface, source_surface, weight)
+    found = surface_loss(following, camera, surface, still, camera, source_surface, weight)
     assert found.item() == pytest.approx(0, abs=2e-4)
     nothing = torch.zeros_like(surface)
-    assert surface_loss(following, still, camera, nothing, nothing, weight).item() == 0
+    assert surface_loss(following, camera, nothing, still, camera, nothing, weight).item() == 0
 
 
 def test_place_loss_is_how_far_off_rays_end_where_there_is_a_surface() -> None:

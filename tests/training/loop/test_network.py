@@ -39,7 +39,8 @@ def test_led_also_runs_with_the_sources_own_expression() -> None:
     with torch.no_grad():
         output, at_rest = training_forward(model, batch, None, at_rest=2)
         plain, none = training_forward(model, batch, None)
-        expected = model(**{**tiny_inputs(3, 5), "secc_driving": batch.secc_canonical}).deformation[:2]
+        own = {"secc_driving": batch.secc_canonical, "camera": batch.source_camera}
+        expected = model(**{**tiny_inputs(3, 5), **own}).deformation[:2]
     torch.testing.assert_close(at_rest, expected, atol=1e-5, rtol=0)
     torch.testing.assert_close(output.deformation, plain.deformation, atol=1e-5, rtol=0)
     assert len(none) == 0

@@ -32,6 +32,7 @@ from hidenerf.runtime.tracking.pose import (
 )
 from hidenerf.runtime.video.reader import VideoReader
 from hidenerf.training.data.clips.file import Clip, ClipFrame, encode_frame
+from hidenerf.training.data.clips.photometric_fit import refine_fit
 from hidenerf.training.data.synthetic.heads import on_mouth_or_eyes
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
@@ -49,6 +50,9 @@ LARGEST_ERROR = 0.025
 STRAYS = np.array([0.08, 0.08, 0.12, np.radians(10)])
 # Rows and columns at the edges of a clip that are never brighter than this are black bars, with compression noise.
 BLACK_BAR = 24
+
+# How poses and expressions are fitted, in `Clip.origin`: clips that were fitted in another way are prepared again.
+FIT = "photometric"
 
 # Frames that one thread is given at a time.
 _FRAMES_AT_ONCE = 4
@@ -86,7 +90,7 @@ class PreparedClip:
 
 def origin_of(path: Path, face_model: FaceModel, options: ClipOptions) -> str:
     """`Clip.origin` of a clip prepared from this file with these options, JSON."""
-    return json.dumps({"sha256": sha256_of(path), "face_model": face_model.name, **asdict(options)})
+    return json.dumps({"sha256": sha256_of(path), "face_model": face_model.name, "fit": FIT, **asdict(options)})
 
 
 def prepare_clip(
@@ -98,7 +102,7 @@ def prepare_clip(
 ) -> PreparedClip:
     """Prepare a clip of one person.
 
-    The clip is decoded twice, so that only a few pictures are in memory at a time.
+    The clip is decoded three times, so that only a few of its pictures are in memory at a time.
     frame_done: called after each frame that is cut out.
     Errors: those of `VideoReader` and `FaceTracker`; fewer than two usable frames.
     """
@@ -119,6 +123,16 @@ def prepare_clip(
     numbers = np.array(list(seen))[kept]
     poses = [fit.poses[index] for index in kept]
     matrices = still_squares(poses, fit.intrinsics, options.size)
+    cameras = [
+        crop_camera(pose, fit.intrinsics, matrix, options.size) for pose, matrix in zip(poses, matrices, strict=True)
+    ]
+    with VideoReader(path) as reader:
+        pictures = [
+            cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for _, crop in _crops(reader, numbers, matrices, options.size)
+        ]
+    inside = [warp(shown, matrix, options.size, cv2.BORDER_CONSTANT) for matrix in matrices]
+    scores = np.array([seen[number].scores for number in numbers])
+    camera, expression = refine_fit(pictures, inside, np.array(cameras), fit.identity, scores, face_model)
     clip = Clip(
         source=path.name,
         origin=origin,
@@ -128,13 +142,8 @@ def prepare_clip(
         fps=fps,
         number=numbers,
         identity=fit.identity,
-        expression=np.array([seen[number].scores for number in numbers]),
-        camera=np.array(
-            [
-                crop_camera(pose, fit.intrinsics, matrix, options.size)
-                for pose, matrix in zip(poses, matrices, strict=True)
-            ]
-        ),
+        expression=expression,
+        camera=camera,
     )
     with VideoReader(path) as reader:
         frames = _cut_frames(reader, clip, matrices, shown, face_model, frame_done)
@@ -194,7 +203,7 @@ class ClipFit:
 def fit_clip(faces: Sequence[FaceObservation], face_model: FaceModel, height: int, width: int) -> ClipFit:
     """Fit one identity and one focal length to all observations, and a head pose to each.
 
-    Expressions are the tracker's scores, which drivers give a trained model too.
+    Expressions are the tracker's scores; `photometric_fit` refines them, and the poses.
     height, width: of the pictures, pixels.
     """
     stretches = np.array_split(np.arange(len(faces)), min(FIT_FRAMES, len(faces)))
@@ -262,6 +271,19 @@ def _calm_stretches(places: Array) -> Iterator[tuple[int, Array]]:
     yield len(places) - first, (low + high) / 2
 
 
+def _crops(
+    reader: VideoReader, numbers: NDArray[np.int64], matrices: Array, size: int
+) -> Iterator[tuple[int, Picture]]:
+    """Crops [S, S, 3] of the frames with these numbers, each with its index among them.
+
+    matrices: [T, 2, 3], see `still_squares`.
+    """
+    index_of = {number: index for index, number in enumerate(numbers.tolist())}
+    pictures = ((index_of[number], item[0]) for number, item in enumerate(reader) if number in index_of)
+    for index, picture in itertools.islice(pictures, len(numbers)):
+        yield index, warp(picture, matrices[index], size, cv2.BORDER_REPLICATE)
+
+
 def _cut_frames(
     reader: VideoReader,
     clip: Clip,
@@ -272,15 +294,12 @@ def _cut_frames(
 ) -> list[tuple[bytes, int]]:
     """Cut out and encode the clip's frames, in threads, since OpenCV releases the GIL."""
 
-    def cut(index: int, picture: Picture) -> tuple[bytes, int]:
+    def cut(index: int, crop: Picture) -> tuple[bytes, int]:
         vertices = face_model.vertices(clip.identity, clip.expression[index])
         inside = warp(shown, matrices[index], clip.size, cv2.BORDER_CONSTANT)
-        crop = warp(picture, matrices[index], clip.size, cv2.BORDER_REPLICATE)
         return encode_frame(cut_frame(crop, inside, clip.camera[index], vertices, face_model))
 
-    index_of = {number: index for index, number in enumerate(clip.number.tolist())}
-    pictures = ((index_of[number], item[0]) for number, item in enumerate(reader) if number in index_of)
-    expected = itertools.islice(pictures, len(clip))
+    expected = _crops(reader, clip.number, matrices, clip.size)
     frames: list[tuple[bytes, int]] = []
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:

@@ -22,7 +22,8 @@ from hidenerf.runtime.tracking.pose import aligned_square, project_head, solve_h
 from hidenerf.runtime.tracking.search import find_faces, select_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
 from hidenerf.training.data.clips.file import JPEG_QUALITY, Clip, ClipFrame, encode_frame
-from hidenerf.training.data.clips.preparation import LARGEST_ERROR, PreparedClip, draw_region
+from hidenerf.training.data.clips.photometric_fit import refine_fit
+from hidenerf.training.data.clips.preparation import FIT, LARGEST_ERROR, PreparedClip, draw_region
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -75,6 +76,7 @@ def origin_of_stills(
             "sha256": [sha256_of(path) for path in paths],
             "mattes": [None if matte is None else sha256_of(matte) for matte in mattes],
             "face_model": face_model.name,
+            "fit": FIT,
             **asdict(options),
         }
     )
@@ -125,20 +127,26 @@ def prepare_stills(
     origin: see `origin_of_stills`.
     """
     identity = np.mean([still.fit.identity for still in stills], axis=0).astype(np.float32)
-    frames, cameras, errors = [], [], []
+    crops, cameras, errors = [], [], []
     for still in stills:
         intrinsics, pose, expression = still.fit.intrinsics, still.fit.pose, still.fit.expression
         points = face_model.landmarks(identity, expression).astype(np.float64)
         if len(stills) > 1:
             pose = solve_head_pose(points, still.observed, intrinsics)
         alignment = align(pose, intrinsics, options.size)
-        vertices = face_model.vertices(identity, expression)
-        frame = _cut_still(still, alignment.matrix, alignment.camera, vertices, face_model, options.size)
-        frames.append(encode_frame(frame, options.quality))
+        crops.append(_crop(still, alignment.matrix, options.size))
         cameras.append(alignment.camera)
         scale = float(np.hypot(alignment.matrix[0, 0], alignment.matrix[1, 0]))
         distance = np.linalg.norm(project_head(points, pose, intrinsics) - still.observed, axis=1).mean()
         errors.append(scale * float(distance))
+    pictures = [cv2.cvtColor(crop.picture, cv2.COLOR_RGB2GRAY) for crop in crops]
+    scores = np.array([still.fit.expression for still in stills])
+    inside = [crop.inside for crop in crops]
+    camera, expression = refine_fit(pictures, inside, np.array(cameras), identity, scores, face_model)
+    frames = [
+        encode_frame(_cut_still(crop, seen, face_model.vertices(identity, shown), face_model), options.quality)
+        for crop, seen, shown in zip(crops, camera, expression, strict=True)
+    ]
     clip = Clip(
         source=name,
         origin=origin,
@@ -148,37 +156,48 @@ def prepare_stills(
         fps=_FPS,
         number=np.arange(len(stills)),
         identity=identity,
-        expression=np.array([still.fit.expression for still in stills]),
-        camera=np.array(cameras),
+        expression=expression,
+        camera=camera,
     )
     return PreparedClip(clip, frames, float(np.mean(errors)))
 
 
-def _cut_still(
-    still: Still,
-    matrix: NDArray[np.float64],
-    camera: NDArray[np.float32],
-    vertices: NDArray[np.float32],
-    face_model: FaceModel,
-    size: int,
-) -> ClipFrame:
-    """Cut the person out of a picture.
+@dataclass(frozen=True)
+class _StillCrop:
+    """Crop of a still: its picture [S, S, 3], `inside` [S, S], 255 where the still has pixels, and its mask [S, S]."""
 
-    matrix: [2, 3], from the picture's pixels to those of the crop.
+    picture: Picture
+    inside: Mask
+    mask: Mask | None
+
+
+def _crop(still: Still, matrix: NDArray[np.float64], size: int) -> _StillCrop:
+    """Crop a still. matrix: [2, 3], from its pixels to those of the crop."""
+    whole = np.full(still.picture.shape[:2], 255, np.uint8)
+    inside, mask = (
+        None if one is None else warp(one, matrix, size, cv2.BORDER_CONSTANT) for one in (whole, still.mask)
+    )
+    assert inside is not None
+    return _StillCrop(warp(still.picture, matrix, size, cv2.BORDER_REPLICATE), inside, mask)
+
+
+def _cut_still(
+    crop: _StillCrop, camera: NDArray[np.float32], vertices: NDArray[np.float32], face_model: FaceModel
+) -> ClipFrame:
+    """Cut the person out of a crop.
+
     camera: [25] of the crop.
     vertices: [V, 3] of the fitted head, world units.
     """
-    crop = warp(still.picture, matrix, size, cv2.BORDER_REPLICATE)
-    inside = warp(np.full(still.picture.shape[:2], 255, np.uint8), matrix, size, cv2.BORDER_CONSTANT)
+    size = len(crop.picture)
     pixels = project(vertices.astype(np.float64), camera) * size
-    if still.mask is not None:
-        head = triangle_mask(pixels, face_model.triangles, size)
-        mask = one_person(warp(still.mask, matrix, size, cv2.BORDER_CONSTANT), head)
+    if crop.mask is not None:
+        mask = one_person(crop.mask, triangle_mask(pixels, face_model.triangles, size))
     else:
-        mask = person_mask(crop, inside, pixels, face_model)
-    mask = np.minimum(mask, inside)
+        mask = person_mask(crop.picture, crop.inside, pixels, face_model)
+    mask = np.minimum(mask, crop.inside)
     region = np.minimum(draw_region(vertices, camera, face_model, size), mask)
-    return ClipFrame(over_black(crop, mask), mask, region)
+    return ClipFrame(over_black(crop.picture, mask), mask, region)
 
 
 def one_person(matte: Mask, head: Mask) -> Mask:

