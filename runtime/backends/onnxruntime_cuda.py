@@ -305,7 +305,7 @@ def _require_parts(bundle: Bundle) -> KernelParts:
     surface = bundle.graphs["source_encoder"].outputs.get("source_surface")
     if PLACE in bundle.kernel_parts.refiner.inputs or (surface is not None and surface.shape[1] != SURFACE):
         raise HideNerfError(
-            f"{bundle.folder}: this bundle was made before the CUDA backend sampled the source itself; {EXPORT_AGAIN}."
+            f"{bundle.folder}: this bundle is older than the way the CUDA backend samples the source; {EXPORT_AGAIN}."
         )
     return bundle.kernel_parts
 

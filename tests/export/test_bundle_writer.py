@@ -143,7 +143,7 @@ def test_an_aligned_models_refiner_takes_the_source_as_it_lies_in_the_frame(
     assert {name: (refiner.inputs[name].shape, refiner.inputs[name].dtype) for name in in_frame} == in_frame
     known = {
         "source_projection": (1, 3, 4),
-        "source_surface": (1, 2, size, size),
+        "source_surface": (1, 4, size, size),
         "source_pixels": (1, 3, whole_size, whole_size),
         "source_pixels_small": (1, 3, size, size),
     }

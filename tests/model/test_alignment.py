@@ -118,6 +118,34 @@ def test_every_parameter_learns(alignment: str, scales: int) -> None:
     assert idle == []
 
 
+def test_a_drift_is_how_far_what_is_found_lies_from_where_it_is_shown() -> None:
+    """By hand: moved(x) = 0.1 x to the right and 0.05 down; what is found at y lies 0.1 y / 1.1 and 0.05 off."""
+    x = (torch.arange(32) + 0.5) / 16 - 1
+    moved = torch.stack([(0.1 * x).expand(32, 32), torch.full((32, 32), 0.05)])[None]
+    found = drift(moved)
+    inner = slice(4, -4)
+    torch.testing.assert_close(
+        found[0, 0, inner, inner], (0.1 / 1.1 * x).expand(32, 32)[inner, inner], atol=1e-4, rtol=0
+    )
+    torch.testing.assert_close(found[0, 1], torch.full((32, 32), 0.05))
+
+
+def test_what_the_deformation_moves_at_rest_is_taken_back() -> None:
+    """A wall whose points LED moves sideways by a smooth field, up to 0.05 world units: seen where it is shown."""
+    camera, size = torch.from_numpy(canonical_camera())[None], 32
+    place = at_depth(camera, torch.full((size, size), 9.0))
+    x, y = place[:, :1], place[:, 1:2]
+    moved = place + 0.05 * torch.cat([torch.sin(2 * y), torch.cos(2 * x), torch.zeros_like(x)], 1)
+    alpha = torch.ones(1, 1, size, size)
+    view = source_view(camera, moved, alpha)
+    untouched = displacement(projected(view.projection, moved, alpha), alpha)
+    assert untouched.abs().max() > 0.035
+    own = align(view, moved, alpha)
+    inner = slice(4, -4)
+    assert own.moved[..., inner, inner].abs().max() < 0.002
+    torch.testing.assert_close(own.guides[:, 2:], own.moved)
+
+
 def test_beyond_the_head_values_are_those_of_what_is_nearest() -> None:
     """By hand, 64 pixels wide: the head is one pixel at column 20, and one at column 40 with another value."""
     weight = torch.zeros(1, 1, 64, 64)

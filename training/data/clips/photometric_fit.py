@@ -82,14 +82,14 @@ class SurfacePoints:
         vertices: [V, 3] of the frame's head, world units. camera: [25].
         """
         rotation, translation, intrinsics = _view(camera)
-        seen = vertices @ rotation.T + translation
+        seen = np.asarray(vertices @ rotation.T + translation, np.float64)
         corners = seen[self.triangles]
         normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         area = np.linalg.norm(normals, axis=1)
         middles = corners.mean(1)
         facing = -(normals * middles).sum(1) / (area * np.linalg.norm(middles, axis=1) + 1e-12)
         pixels = np.floor(_projected(middles, intrinsics) * _VISIBILITY_SIDE).astype(int)
-        inside = ((pixels >= 0) & (pixels < _VISIBILITY_SIDE)).all(1)
+        inside = np.all((pixels >= 0) & (pixels < _VISIBILITY_SIDE), axis=1)
         column, row = np.where(inside[:, None], pixels, 0).T
         nearest = self._visible_triangles(vertices, camera)[row, column]
         depth = seen[self.face_model.triangles].mean(1)[nearest - 1, 2]
@@ -126,8 +126,9 @@ class FittedFrame:
         self._basis, self._neutral, self._weights = points.expression_basis, neutral, weights
         self._rotation, self._translation, self._intrinsics = _view(camera)
         self._tracked = self._rotation, self._translation, np.asarray(expression, np.float64)
-        self._expression = self._tracked[2]
-        self._detail = self._mask = np.zeros((0, 0), np.float32)
+        self._expression: Array = self._tracked[2]
+        self._detail: Floats = np.zeros((0, 0), np.float32)
+        self._mask: Floats = self._detail
 
     @property
     def camera(self) -> Floats:
@@ -142,8 +143,9 @@ class FittedFrame:
     def compare_at(self, side: int) -> None:
         """Set the side of the picture that is compared."""
         reduced = cv2.resize(self._picture, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        self._detail = cv2.GaussianBlur(reduced, (0, 0), FINE) - cv2.GaussianBlur(reduced, (0, 0), COARSE)
-        self._mask = cv2.resize(self._inside, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        detail = cv2.GaussianBlur(reduced, (0, 0), FINE) - cv2.GaussianBlur(reduced, (0, 0), COARSE)
+        mask = cv2.resize(self._inside, (side, side), interpolation=cv2.INTER_AREA)
+        self._detail, self._mask = np.asarray(detail, np.float32), np.asarray(mask / 255, np.float32)
 
     def look_up(self) -> tuple[Array, Array]:
         """What the frame shows at the points, and how much it counts: [P] each."""
@@ -172,7 +174,7 @@ class FittedFrame:
         weighted = jacobian * weights[:, None]
         certainty, off = self._prior()
         normal = weighted.T @ jacobian + np.diag(certainty)
-        self._move(-np.linalg.solve(normal, weighted.T @ residual + certainty * off))
+        self._move(np.asarray(-np.linalg.solve(normal, weighted.T @ residual + certainty * off), np.float64))
 
     def _prior(self) -> tuple[Array, Array]:
         """Certainty of the tracked values, and the distance from them: rotation (3), translation (3), expression."""
@@ -202,7 +204,7 @@ class FittedFrame:
         x, y, z = places.T
         pixels = self._pixels(places)
         right, down = (
-            _sampled(cv2.Sobel(self._detail, cv2.CV_32F, *order, ksize=3, scale=1 / 8), pixels)
+            _sampled(np.asarray(cv2.Sobel(self._detail, cv2.CV_32F, *order, ksize=3, scale=1 / 8), np.float32), pixels)
             for order in ((1, 0), (0, 1))
         )
         right = right * self._intrinsics[0, 0] * len(self._detail) / z
@@ -212,6 +214,11 @@ class FittedFrame:
         in_world = by_place @ self._rotation
         by_expression = sum(basis[..., axis] * in_world[:, axis] for axis in range(3))
         return np.concatenate([by_rotation, by_place, np.transpose(by_expression)], 1)
+
+
+def grey(picture: NDArray[np.uint8]) -> Grey:
+    """A picture [S, S, 3] RGB as `refine_fit` takes it, [S, S]."""
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def refine_fit(

@@ -32,7 +32,7 @@ from hidenerf.runtime.tracking.pose import (
 )
 from hidenerf.runtime.video.reader import VideoReader
 from hidenerf.training.data.clips.file import Clip, ClipFrame, encode_frame
-from hidenerf.training.data.clips.photometric_fit import refine_fit
+from hidenerf.training.data.clips.photometric_fit import grey, refine_fit
 from hidenerf.training.data.synthetic.heads import on_mouth_or_eyes
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
@@ -127,9 +127,7 @@ def prepare_clip(
         crop_camera(pose, fit.intrinsics, matrix, options.size) for pose, matrix in zip(poses, matrices, strict=True)
     ]
     with VideoReader(path) as reader:
-        pictures = [
-            cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for _, crop in _crops(reader, numbers, matrices, options.size)
-        ]
+        pictures = [grey(crop) for _, crop in _crops(reader, numbers, matrices, options.size)]
     inside = [warp(shown, matrix, options.size, cv2.BORDER_CONSTANT) for matrix in matrices]
     scores = np.array([seen[number].scores for number in numbers])
     camera, expression = refine_fit(pictures, inside, np.array(cameras), fit.identity, scores, face_model)

@@ -22,7 +22,7 @@ from hidenerf.runtime.tracking.pose import aligned_square, project_head, solve_h
 from hidenerf.runtime.tracking.search import find_faces, select_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
 from hidenerf.training.data.clips.file import JPEG_QUALITY, Clip, ClipFrame, encode_frame
-from hidenerf.training.data.clips.photometric_fit import refine_fit
+from hidenerf.training.data.clips.photometric_fit import grey, refine_fit
 from hidenerf.training.data.clips.preparation import FIT, LARGEST_ERROR, PreparedClip, draw_region
 
 Picture = NDArray[np.uint8]
@@ -139,7 +139,7 @@ def prepare_stills(
         scale = float(np.hypot(alignment.matrix[0, 0], alignment.matrix[1, 0]))
         distance = np.linalg.norm(project_head(points, pose, intrinsics) - still.observed, axis=1).mean()
         errors.append(scale * float(distance))
-    pictures = [cv2.cvtColor(crop.picture, cv2.COLOR_RGB2GRAY) for crop in crops]
+    pictures = [grey(crop.picture) for crop in crops]
     scores = np.array([still.fit.expression for still in stills])
     inside = [crop.inside for crop in crops]
     camera, expression = refine_fit(pictures, inside, np.array(cameras), identity, scores, face_model)
