@@ -42,7 +42,10 @@ _SKIN_SHARE = 0.7
 @click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
 @click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")
 @click.option("--seed", type=int, help="Seed of the weights, the pairs and the jitter.")
-@click.option("--vgg", type=options.PATH, help="VGG-16 of torchvision as .safetensors, for perceptual loss.")
+@click.option("--perceptual", type=options.PATH, help="VGG-16 or MobileNetV2 (.safetensors) for the perceptual loss.")
+@click.option(
+    "--identity", type=options.PATH, help="faceres (.safetensors) for the identity loss, with a weight in --config."
+)
 @click.option("--clips", type=options.PATH, help="Train on clips that hidenerf-clips put in this folder.")
 @click.option(
     "--synthetic-share", type=click.FloatRange(0, 1), default=0.0, help="With --clips: share of synthetic pairs."
@@ -80,7 +83,8 @@ def main(
     initial: Path | None,
     alignment: str | None,
     aligned_scales: int | None,
-    vgg: Path | None,
+    perceptual: Path | None,
+    identity: Path | None,
     clips: Path | None,
     synthetic_share: float,
     skins: Path | None,
@@ -175,7 +179,8 @@ def main(
         resume=resume,
         start=start,
         grown_from=None if start is old else old,
-        vgg=vgg,
+        perceptual=perceptual,
+        identity=identity,
         device=device,
         triton=triton,
     )

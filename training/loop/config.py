@@ -15,8 +15,9 @@ class LossWeights:
 
     mse: squared colour error.
     absolute: absolute colour error.
-    perceptual: `losses.structure_loss`, or a VGG's features if one is given.
+    perceptual: `losses.structure_loss`, or `feature_losses.PerceptualLoss` if its network is given.
     sharpness: `losses.sharpness_loss` of the refined image.
+    identity: `feature_losses.IdentityLoss` of the refined image; above 0 exactly if its network is given.
     surface: `losses.surface_loss`, for LED.
     place: `losses.place_loss`, of the points where rays end.
     still: `losses.still_loss`, of Δ where the expression stays.
@@ -31,6 +32,7 @@ class LossWeights:
     absolute: float = 1.0
     perceptual: float = 1.5
     sharpness: float = 0.0
+    identity: float = 0.0
     surface: float = 0.0
     place: float = 0.0
     still: float = 0.0

@@ -1,26 +1,22 @@
 """Losses: the terms of the training loss, those of the paper (supplement 6.2) and ours.
 
+Those in the features of trained networks are in `feature_losses`.
+
 Unless said otherwise, image and truth are float32 [B, 3, H, W] in [0, 1], weight is [B, 1, H, W], and a loss is a
 scalar.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from hidenerf.model.geometry import NEAREST, box_interval, split_camera
-from hidenerf.runtime.errors import HideNerfError
 
 # SSIM's constants for images in [0, 1].
 _C1, _C2 = 0.01**2, 0.03**2
-_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRUCTURE_SCALES = 3
 # Windows overlap by half: each is four blocks.
 _WINDOW, _BLOCK = 8, 4
@@ -49,8 +45,8 @@ def absolute_error(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 def structure_loss(image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Structure loss: differences of colour gradients and of local structure (1 - SSIM), at three scales.
 
-    It replaces a VGG's perceptual loss, which needs a download. Like that loss, it penalises blur, which colour errors
-    favour, and tolerates a small change of brightness.
+    It replaces the perceptual loss of a network, which needs a download. Like that loss, it penalises blur, which
+    colour errors favour, and tolerates a small change of brightness.
     """
     scales = [(image, truth, weight)]
     # A pixel two scales further is the mean of a block of 4 × 4 at this scale.
@@ -314,63 +310,3 @@ def deformation_at(deformation: Tensor, camera: Tensor, points: Tensor) -> Tenso
 def resized(image: Tensor, size: int) -> Tensor:
     """An image [B, C, H, W] reduced to [B, C, size, size] by area means."""
     return F.interpolate(image, size=(size, size), mode="area")
-
-
-class VggLoss(nn.Module):
-    """Perceptual loss of a VGG-16: weighted absolute differences of the features before each pooling."""
-
-    WIDTHS: Sequence[Sequence[int]] = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512))
-
-    def __init__(self) -> None:
-        super().__init__()
-        inputs = 3
-        stages = []
-        for widths in self.WIDTHS:
-            layers: list[nn.Module] = []
-            for width in widths:
-                layers += [nn.Conv2d(inputs, width, 3, 1, 1), nn.ReLU()]
-                inputs = width
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
-        self.mean: Tensor
-        self.deviation: Tensor
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).reshape(1, 3, 1, 1))
-        self.register_buffer("deviation", torch.tensor(_IMAGENET_DEVIATION).reshape(1, 3, 1, 1))
-
-    def forward(self, image: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-        """image, truth [B, 3, H, W] in [0, 1], weight [B, 1, H, W] → scalar."""
-        batch = len(image)
-        x = (torch.cat([image, truth]) - self.mean) / self.deviation
-        total = image.new_zeros(())
-        for index, stage in enumerate(self.stages):
-            if index > 0:
-                x, weight = F.max_pool2d(x, 2), F.avg_pool2d(weight, 2)
-            x = stage(x)
-            total = total + ((x[:batch] - x[batch:]).float().abs() * weight).mean()
-        return total / len(self.stages)
-
-
-def load_vgg(path: Path) -> VggLoss:
-    """Load the loss with the convolutions of a VGG-16.
-
-    path: .safetensors with torchvision's names (features.0.weight, …).
-    Errors: the file cannot be read, or is no VGG-16.
-    """
-    try:
-        tensors = safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise HideNerfError(
-            f"{path}: cannot read the VGG ({error}); give torchvision's VGG-16 as .safetensors."
-        ) from None
-    loss = VggLoss()
-    convolutions = [layer for layer in loss.stages.modules() if isinstance(layer, nn.Conv2d)]
-    # torchvision counts convolutions, ReLUs and poolings in one list.
-    indices = [at for at, kind in enumerate("cr cr p cr cr p cr cr cr p cr cr cr".replace(" ", "")) if kind == "c"]
-    with torch.no_grad():
-        for at, layer in zip(indices, convolutions, strict=True):
-            for kind in ("weight", "bias"):
-                name, own = f"features.{at}.{kind}", getattr(layer, kind)
-                if name not in tensors or tensors[name].shape != own.shape:
-                    raise HideNerfError(f"{path}: not a VGG-16 ({name} is missing or misshapen); give torchvision's.")
-                own.copy_(tensors[name])
-    return loss.eval().requires_grad_(False)

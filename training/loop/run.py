@@ -19,11 +19,11 @@ from hidenerf.training.data.synthetic.portrait_reading import read_portrait_skin
 from hidenerf.training.data.synthetic.replay import PairReplay
 from hidenerf.training.kernels.triton_use import triton_errors, without_triton
 from hidenerf.training.loop.config import TrainingConfig
-from hidenerf.training.loop.losses import load_vgg
+from hidenerf.training.loop.feature_losses import load_identity, load_perceptual
 from hidenerf.training.loop.processes import joined_processes
 from hidenerf.training.loop.session import STATE_FOLDER, SessionOptions, train
 from hidenerf.training.loop.state import load_state
-from hidenerf.training.loop.trainer import PairSource, Trainer
+from hidenerf.training.loop.trainer import PairSource, Trainer, require_identity_or_none
 
 # Rows of the sample picture.
 SHOWN_PAIRS = 6
@@ -63,7 +63,8 @@ def run_session(
     resume: Path | None,
     start: HideNerf | None,
     grown_from: HideNerf | None = None,
-    vgg: Path | None,
+    perceptual: Path | None,
+    identity: Path | None,
     device: str | None,
     triton: bool,
 ) -> None:
@@ -73,11 +74,14 @@ def run_session(
     resume: folder of a saved run to continue; None starts a new one.
     start: model with the initial weights; None takes random ones.
     grown_from: the model that `start` was grown from, if it has new parts.
-    vgg: file of a VGG-16 for the perceptual loss, .safetensors.
+    perceptual: file of the perceptual loss's network, see `load_perceptual`; None takes `structure_loss`.
+    identity: file of the identity loss's network, see `load_identity`; None leaves the loss out.
     device: "cuda" or "cpu"; None takes a GPU if there is one.
     triton: whether to use our Triton kernels on a GPU.
-    Errors: no clips, the output cannot be written, a run of another model, a Triton kernel does not run.
+    Errors: one of the identity loss's file and weight without the other, no clips, the output cannot be written, a run
+    of another model, a Triton kernel does not run.
     """
+    require_identity_or_none(config.losses.identity, identity is not None)
     prepared = None if pair_options.clips is None else read_clips(pair_options.clips, model_config)
     require_writable_parent(output / STATE_FOLDER)
 
@@ -85,7 +89,14 @@ def run_session(
     torch.backends.cudnn.benchmark = True
     with joined_processes(device) as processes, ExitStack() as stack:
         stack.enter_context(triton_errors("train with --no-triton") if triton else without_triton())
-        trainer = Trainer(model_config, config, processes, None if vgg is None else load_vgg(vgg), start)
+        trainer = Trainer(
+            model_config,
+            config,
+            processes,
+            None if perceptual is None else load_perceptual(perceptual),
+            start,
+            None if identity is None else load_identity(identity),
+        )
         if resume is not None:
             load_state(trainer, resume)
         # Each session and each rank draws pairs of its own.

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf, Output, random_model
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.kernels.norm import use_fused_norms
 from hidenerf.training.kernels.sampling import use_fast_sampling
@@ -22,8 +23,8 @@ from hidenerf.training.kernels.volume import use_fast_volumes
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
 from hidenerf.training.loop.cuda_graphs import Phases, RecordedPhases, Terms, run_phases
 from hidenerf.training.loop.discriminator import Discriminator, discriminator_loss, generator_loss, r1_penalty
+from hidenerf.training.loop.feature_losses import IdentityLoss, PerceptualLoss
 from hidenerf.training.loop.losses import (
-    VggLoss,
     absolute_error,
     alpha_cross_entropy,
     deformation_norm,
@@ -121,8 +122,10 @@ class Trainer:
     model_config: sizes of the model.
     config: of the run.
     processes: that train together; one device each.
-    vgg: for the perceptual loss; None takes `structure_loss`.
+    perceptual: perceptual loss; None takes `structure_loss`.
     initial: a model of these sizes with the initial weights; None takes random ones.
+    identity: identity loss, exactly if its weight is above 0.
+    Errors: the identity loss without its weight, or the weight without the loss.
     """
 
     def __init__(
@@ -130,9 +133,11 @@ class Trainer:
         model_config: ModelConfig,
         config: TrainingConfig,
         processes: Processes,
-        vgg: VggLoss | None = None,
+        perceptual: PerceptualLoss | None = None,
         initial: HideNerf | None = None,
+        identity: IdentityLoss | None = None,
     ) -> None:
+        require_identity_or_none(config.losses.identity, identity is not None)
         self.config = config
         self.processes = processes
         device = processes.device
@@ -151,7 +156,8 @@ class Trainer:
                 if config.losses.adversarial > 0
                 else None
             )
-        self.perceptual = structure_loss if vgg is None else vgg.to(device)
+        self.perceptual = structure_loss if perceptual is None else perceptual.to(device)
+        self.identity = None if identity is None else identity.to(device)
         generator = torch.Generator(device)
         generator.manual_seed(config.seed + processes.rank)
         self.noise = Noise(torch.zeros((), device=device), torch.zeros((), device=device), generator)
@@ -248,6 +254,10 @@ class Trainer:
         weighted: list[WeightedTerm] = []
         for name, image in images.items():
             weighted += image_terms(name, image, truths[name], per_pixel[name], weights, self.perceptual)
+        if self.identity is not None:
+            with self.autocast():
+                identity = self.identity(images["refined"], truths["refined"])
+            weighted.append(("identity", weights.identity, identity))
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
         weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
         weighted.append(("alpha_rendered", weights.alpha, alpha_cross_entropy(rendered, resized(batch.mask, size))))
@@ -347,19 +357,36 @@ def image_terms(
     image, truth: [B, 3, H, W] float32 in [0, 1].
     weight: [B, 1, H, W], by pixel.
     weights: of the terms.
-    perceptual: `structure_loss` or a VGG's.
+    perceptual: `structure_loss` or a network's.
     """
     arguments = image, truth, weight
     terms = [
         (f"mse_{name}", weights.mse, squared_error(*arguments)),
         (f"absolute_{name}", weights.absolute, absolute_error(*arguments)),
     ]
-    bf16 = isinstance(perceptual, VggLoss) and image.is_cuda
+    bf16 = isinstance(perceptual, PerceptualLoss) and image.is_cuda
     with torch.autocast("cuda", torch.bfloat16) if bf16 else contextlib.nullcontext():
         terms.append((f"perceptual_{name}", weights.perceptual, perceptual(*arguments)))
     if name == "refined" and weights.sharpness > 0:
         terms.append((f"sharpness_{name}", weights.sharpness, sharpness_loss(*arguments)))
     return terms
+
+
+def require_identity_or_none(weight: float, given: bool) -> None:
+    """Raise `HideNerfError` if the identity loss has a weight but no network, or a network but no weight.
+
+    weight: `LossWeights.identity`.
+    given: whether there is a network.
+    """
+    if weight > 0 and not given:
+        raise HideNerfError(
+            f"Training config: the weight losses.identity is {weight:g}, but there is no network for that loss; "
+            "give --identity FILE or set the weight to 0."
+        )
+    if given and weight == 0:
+        raise HideNerfError(
+            "--identity: the weight of that loss is 0; set losses.identity above 0 with --config, or drop the option."
+        )
 
 
 def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:

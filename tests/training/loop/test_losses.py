@@ -2,23 +2,19 @@
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.model.geometry import ray_points, rays_from_camera
 from hidenerf.runtime.camera import canonical_camera
-from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.loop.losses import (
     absolute_error,
     alpha_cross_entropy,
     deformation_at,
     deformation_norm,
-    load_vgg,
     octave,
     pixel_weights,
     place_loss,
@@ -248,36 +244,3 @@ def test_structure_loss_is_zero_for_the_truth_and_minds_blur_more_than_brightnes
 def test_structure_loss_takes_scales_smaller_than_its_windows() -> None:
     picture, truth, weight = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8), torch.ones(1, 1, 8, 8)
     assert structure_loss(picture, truth, weight).item() > 0
-
-
-def write_vgg(path: Path, without: str = "") -> None:
-    """A VGG-16 whose every convolution hands the mean of its inputs on, in torchvision's numbering."""
-    layers = {0: (3, 64), 2: (64, 64), 5: (64, 128), 7: (128, 128), 10: (128, 256), 12: (256, 256), 14: (256, 256)}
-    layers |= {17: (256, 512), 19: (512, 512), 21: (512, 512)}
-    tensors: dict[str, torch.Tensor] = {}
-    for at, (inputs, outputs) in layers.items():
-        weight = torch.zeros(outputs, inputs, 3, 3)
-        weight[:, :, 1, 1] = 1 / inputs
-        tensors |= {f"features.{at}.weight": weight, f"features.{at}.bias": torch.ones(outputs)}
-    tensors.pop(without, None)
-    safetensors.torch.save_file(tensors, path)
-
-
-def test_vgg_loss_by_hand(tmp_path: Path) -> None:
-    """Pictures of one grey: each stage carries the normalised grey's difference on; biases keep it above 0."""
-    write_vgg(tmp_path / "vgg.safetensors")
-    vgg = load_vgg(tmp_path / "vgg.safetensors")
-    picture, truth, weight = torch.full((1, 3, 16, 16), 0.6), torch.full((1, 3, 16, 16), 0.5), torch.ones(1, 1, 16, 16)
-    difference = sum(0.1 / deviation for deviation in (0.229, 0.224, 0.225)) / 3
-    # Zero padding lowers the outermost ring of no picture: weights stand in the middle of each kernel only.
-    assert vgg(picture, truth, weight).item() == pytest.approx(difference, rel=1e-4)
-    assert vgg(truth, truth, weight).item() == 0
-
-
-def test_a_vgg_with_a_layer_missing_is_refused(tmp_path: Path) -> None:
-    write_vgg(tmp_path / "vgg.safetensors", without="features.14.bias")
-    with pytest.raises(HideNerfError, match=r"features\.14\.bias is missing"):
-        load_vgg(tmp_path / "vgg.safetensors")
-    (tmp_path / "no.safetensors").write_bytes(b"nothing")
-    with pytest.raises(HideNerfError, match="cannot read the VGG"):
-        load_vgg(tmp_path / "no.safetensors")
