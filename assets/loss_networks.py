@@ -13,6 +13,7 @@ import json
 import math
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,8 +136,10 @@ def _files(path: Path, names: Collection[str]) -> dict[str, bytes]:
                     stream = archive.extractfile(member) if Path(member.name).name in names else None
                     if stream is not None:
                         found.append((Path(member.name).name, stream.read()))
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise HideNerfError(f"cannot be read ({error}); {_INSTEAD}, as a folder or .tgz.") from None
+    except (tarfile.TarError, EOFError, zlib.error):
+        raise HideNerfError(f"neither a folder nor a whole .tgz; {_INSTEAD} as downloaded.") from None
+    except OSError as error:
+        raise HideNerfError(f"cannot be read ({error.strerror or error}); {_INSTEAD}, as a folder or .tgz.") from None
     for name in names:
         count = sum(one == name for one, _ in found)
         if count != 1:

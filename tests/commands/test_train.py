@@ -36,6 +36,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ),
         (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
         (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
+        (["--steps", "1", "--identity", "x.safetensors"], "set losses.identity above 0 with --config, or drop the option."),
+        (["--steps", "1", "--vgg", "x.safetensors"], "No such option"),
     ],
 )
 def test_it_refuses_in_a_sentence(tmp_path: Path, arguments: Sequence[str], message: str) -> None:

@@ -6,8 +6,10 @@ import torch
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.config import TrainingConfig
 from hidenerf.training.loop.cuda_graphs import run_phases
+from hidenerf.training.loop.feature_losses import FaceNet, IdentityLoss, MobileNetLoss
 from hidenerf.training.loop.processes import Processes
 from hidenerf.training.loop.trainer import PhaseClock, Trainer
+from tests.support.mobilenet import mobilenet_tensors
 from tests.support.tiny import TINY
 from tests.support.tiny_training import Pairs, tiny_batch
 
@@ -33,12 +35,17 @@ class OnGpu(Pairs):
         return Batch(*(tensor.cuda() for tensor in super().sample(batch_size)))
 
 
-def losses(recorded: bool) -> list[dict[str, float]]:
-    """Terms of each step, with discriminators from the tenth on, some with R1."""
+def losses(recorded: bool, networks: bool) -> list[dict[str, float]]:
+    """Terms of each step, with discriminators from the tenth on, some with R1. networks: whether losses have some."""
     settings = {"steps": STEPS, "batch_size": 2, "adversarial_start": 0.4, "r1_interval": 3}
-    config = TrainingConfig.from_dict({**settings, "losses": {"adversarial": 0.05}})
+    weights = {"adversarial": 0.05, "identity": 0.1 * networks}
+    config = TrainingConfig.from_dict({**settings, "losses": weights})
     device = torch.device("cuda")
-    trainer = Trainer(TINY, config, Processes(device))
+    torch.manual_seed(0)
+    identity = IdentityLoss(FaceNet(4, ((6, 2), (8, 2)))).eval().requires_grad_(False)
+    perceptual = MobileNetLoss(mobilenet_tensors()).eval().requires_grad_(False)
+    given = {"perceptual": perceptual, "identity": identity} if networks else {}
+    trainer = Trainer(TINY, config, Processes(device), **given)
     if not recorded:
         trainer._recorder = None
     clock, pairs = PhaseClock(device), OnGpu()
@@ -47,9 +54,10 @@ def losses(recorded: bool) -> list[dict[str, float]]:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
-def test_recorded_steps_are_the_same_steps() -> None:
+@pytest.mark.parametrize("networks", [False, True])
+def test_recorded_steps_are_the_same_steps(networks: bool) -> None:
     """Sums in another order differ in BF16, and training carries that on."""
-    found, expected = losses(recorded=True), losses(recorded=False)
+    found, expected = losses(True, networks), losses(False, networks)
     assert [row.keys() for row in found] == [row.keys() for row in expected]
     for step, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one == pytest.approx(other, rel=0.02 if step < 10 else 0.1, abs=1e-3), step
