@@ -53,6 +53,8 @@ def main(
         raise HideNerfError(f"{config_path}: the refine network alone is trained by steps; give these, not seconds.")
     given = {} if steps is None else {"steps": steps}
     config = TrainingConfig.from_dict({"batch_size": BATCH_SIZE, "steps": STEPS, **values, **given})
+    if config.losses.identity > 0:
+        raise HideNerfError(f"{config_path}: there is no identity loss here; set the weight losses.identity to 0.")
     model = load_checkpoint(checkpoint)
     require_writable_parent(output)
     pairs = refiner_pairs(model, people, config.seed, workers)

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ),
         (["--steps", "1", "--config", "nowhere.json"], "cannot read the training config"),
         (["--steps", "1", "--learning-rate", "0"], "learning_rate"),
-        (["--steps", "1", "--identity", "x.safetensors"], "set losses.identity above 0 with --config, or drop the option."),
+        (["--steps", "1", "--identity", "x.safetensors"], "set losses.identity above 0 with --config, or"),
         (["--steps", "1", "--vgg", "x.safetensors"], "No such option"),
     ],
 )
@@ -45,6 +45,21 @@ def test_it_refuses_in_a_sentence(tmp_path: Path, arguments: Sequence[str], mess
     assert result.exit_code == 2
     assert message in result.output
     assert not (tmp_path / "out").exists()
+
+
+def test_a_weight_of_the_identity_loss_asks_for_its_network(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"steps": 1, "losses": {"identity": 0.5}}')
+    result = CliRunner().invoke(main, ["--output", str(tmp_path / "out"), "--config", str(config)])
+    assert result.exit_code == 2
+    assert "losses.identity is 0.5" in result.output
+    assert "give --identity FILE or set the weight to 0." in result.output
+    assert not (tmp_path / "out").exists()
+    result = CliRunner().invoke(
+        main, ["--output", str(tmp_path / "out"), "--config", str(config), "--identity", str(config)]
+    )
+    assert result.exit_code == 2
+    assert "config.json: cannot read the network" in result.output
 
 
 def test_it_does_not_write_over_a_run(tmp_path: Path) -> None:

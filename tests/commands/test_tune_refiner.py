@@ -79,6 +79,7 @@ def test_what_was_learned_is_kept_meanwhile_and_after_ctrl_c(
         ("folder.safetensors", {}, "folder.safetensors: a checkpoint is a .safetensors file"),
         ("new.safetensors", {"seconds": 60}, "is trained by steps; give these, not seconds."),
         ("new.safetensors", {"seed": -1}, "seed must lie in [0, 2³²)"),
+        ("new.safetensors", {"losses": {"identity": 1}}, "set the weight losses.identity to 0."),
         ("new.safetensors", {"speed": 1}, "unknown entry 'speed'"),
     ],
 )
