@@ -119,15 +119,22 @@ def evaluated(nodes: list[Json], weights: Weights, picture: NDArray[np.float64])
                 [[np.einsum(sum_of, x[i : i + size, j : j + size], constant) for j in spots[1]] for i in spots[0]]
             )
             continue
-        functions: dict[str, Callable[[], NDArray[Any]]] = {
-            "Mul": lambda x=x, constant=constant: x * constant,
-            "Add": lambda x=x, constant=constant: x + constant,
-            "Relu": lambda x=x: np.maximum(x, 0),
-            "Minimum": lambda x=x, constant=constant: np.minimum(x, constant),
-            "Maximum": lambda x=x, constant=constant: np.maximum(x, constant),
-            "Mean": lambda x=x, constant=constant: x.mean(tuple(axis - 1 for axis in constant)),
-        }
-        values[node["name"]] = functions[node["op"]]()
+        match node["op"]:
+            case "Mul":
+                found = x * constant
+            case "Add":
+                found = x + constant
+            case "Relu":
+                found = np.maximum(x, 0)
+            case "Minimum":
+                found = np.minimum(x, constant)
+            case "Maximum":
+                found = np.maximum(x, constant)
+            case "Mean":
+                found = x.mean(tuple(axis - 1 for axis in constant))
+            case other:
+                raise AssertionError(other)
+        values[node["name"]] = found
     return values["global_pooling/Mean"]
 
 
