@@ -1,4 +1,4 @@
-"""`hidenerf-eval`: metrics of a checkpoint on synthetic people that it was not trained on."""
+"""`hidenerf-eval`: metrics of a checkpoint on synthetic people that it was not trained on, and on real clips."""
 
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option(
     "--parts",
     default="reconstruction,cross,free-view,expressions",
-    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures per person.",
+    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures per person. --clips adds `clips`.",
 )
+@click.option("--clips", type=options.PATH, help="Folder of prepared clips (hidenerf-clips) of real people.")
+@click.option("--frames", type=click.IntRange(1), default=16, help="Frames of each clip, evenly spread.")
 @click.option(
     "--recognition",
     type=options.PATH,
@@ -40,12 +42,17 @@ def main(
     output: Path,
     people: int,
     parts: str,
+    clips: Path | None,
+    frames: int,
     recognition: Path | None,
     inception: Path | None,
     face_landmarker: Path | None,
     device: str | None,
 ) -> None:
-    """Evaluate CHECKPOINT on synthetic people that it was not trained on.
+    """Evaluate CHECKPOINT on synthetic people that it was not trained on, and on real people with --clips.
+
+    Of each clip the first frame is the source; later ones drive, and are the truth. `--parts clips` leaves the
+    synthetic people out.
 
     Writes all tables to evaluation.md and evaluation.json in the folder OUTPUT, and examples to samples.png.
 
@@ -54,8 +61,8 @@ def main(
     """
     import torch
 
-    from hidenerf.training.evaluation.run import MetricFiles, run_evaluation
-    from hidenerf.training.evaluation.tables import PARTS
+    from hidenerf.training.evaluation.run import ClipChoice, MetricFiles, run_evaluation
+    from hidenerf.training.evaluation.tables import CLIPS, PARTS
 
     if device == "cuda" and not torch.cuda.is_available():
         raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to evaluate on the CPU.")
@@ -64,9 +71,14 @@ def main(
     if unknown or not chosen:
         wrong = f"there is no part {', '.join(unknown)}" if unknown else "this names no part"
         raise HideNerfError(f"--parts {parts}: {wrong}; give some of {', '.join(PARTS)}.")
+    if CLIPS in chosen and clips is None:
+        raise HideNerfError(f"--parts {parts}: clips are not given; add --clips FOLDER, filled by hidenerf-clips.")
+    choice = None if clips is None else ClipChoice(clips, frames)
+    if clips is not None and CLIPS not in chosen:
+        chosen.append(CLIPS)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     files = MetricFiles(recognition, inception, face_landmarker)
-    print_result(run_evaluation(checkpoint, output, people, chosen, files, place))
+    print_result(run_evaluation(checkpoint, output, people, chosen, files, place, choice))
 
 
 if __name__ == "__main__":

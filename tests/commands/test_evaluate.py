@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from hidenerf.commands.evaluate import main
 from hidenerf.model.checkpoint import save_checkpoint
 from hidenerf.training.evaluation.evaluate import Evaluation
-from tests.support.tiny import tiny_model
+from tests.support.clips import write_clip_file
+from tests.support.tiny import TINY, tiny_model
 from tests.support.training_networks import write_channel_means
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,6 +147,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     [
         (["--parts", "cross,faces"], r"--parts cross,faces: there is no part faces; give"),
         (["--parts", ","], "--parts ,: this names no part"),
+        (["--parts", "clips"], r"--parts clips: clips are not given; add --clips FOLDER"),
+        (["--clips", "no-such-folder"], r"no-such-folder: no such folder; give one that hidenerf-clips filled"),
         (["--recognition", "none.onnx"], r"none\.onnx: no such file \(--recognition\)"),
         (["--inception", "none.onnx"], r"none\.onnx: no such file \(--inception\)"),
         (["--face-landmarker", "none.task"], r"none\.task: no such file \(--face-landmarker\)"),
@@ -158,3 +161,25 @@ def test_what_is_asked_for_and_not_to_be_had_is_an_error(tmp_path: Path, options
     assert result.exit_code == 2
     assert re.search(sentence, result.output)
     assert not (tmp_path / "out").exists()
+
+
+def test_real_clips_are_a_part_of_their_own(tmp_path: Path) -> None:
+    """Two clips: means with errors and every clip on the page, no synthetic people, and samples of the clips."""
+    save_checkpoint(tiny_model(), tmp_path / "checkpoint.safetensors")
+    for seed in (0, 1):
+        write_clip_file(tmp_path / "clips" / f"{seed}.npz", size=TINY.image_size, seed=seed)
+    out = tmp_path / "out"
+    options = ["--clips", str(tmp_path / "clips"), "--parts", "clips", "--frames", "2"]
+    arguments = [str(tmp_path / "checkpoint.safetensors"), "-o", str(out), "--device", "cpu", *options]
+    result = CliRunner().invoke(main, arguments, env={"HIDENERF_FACE_LANDMARKER": str(tmp_path / "none.task")})
+    assert result.exit_code == 0, result.output
+    tables, page = json.loads((out / "evaluation.json").read_text()), (out / "evaluation.md").read_text()
+    assert set(tables) == {"left_out", "people", "clips", "goals"}
+    assert set(tables["clips"]["by_clip"]) == {"0.npz", "1.npz"}
+    mean = tables["clips"]["table"]["refined"]["SSIM masked"]
+    error = tables["clips"]["standard_error"]["refined"]["SSIM masked"]
+    assert f"| {mean:.3f} ± {error:.3f} |" in page
+    assert "| 1.npz: the source itself |" in page
+    assert "2 prepared clips" in page
+    assert "ynthetic" not in page
+    assert (out / "samples.png").exists()

@@ -141,11 +141,9 @@ class Evaluation:
 
     def _score(self, pairs: Sequence[Pair], batch: Batch, output: Output, scores: ScoresByName) -> BatchScorer:
         """Add the scores of a batch, of the model's images and of the baselines, to `scores`."""
-        scorer = BatchScorer(self._metrics, self._held_out.face_model, batch, pairs)
-        subjects = {
-            REFINED: [target_subject(pair) for pair in pairs],
-            SOURCE: [source_subject(pair) for pair in pairs],
-        }
+        targets, sources = [target_subject(pair) for pair in pairs], [source_subject(pair) for pair in pairs]
+        scorer = BatchScorer(self._metrics, self._held_out.face_model, batch, sources, targets)
+        subjects = {REFINED: targets, SOURCE: sources}
         for name, (images, alpha) in candidates(batch, output).items():
             scores.setdefault(name, []).extend(scorer.scores(images, alpha, subjects.get(name)))
         scores.setdefault(TRUTH, []).extend(scorer.truth_scores())

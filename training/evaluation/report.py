@@ -1,18 +1,20 @@
 """Evaluation report: tables and goals as a page of Markdown and as JSON values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.training.evaluation import columns
 from hidenerf.training.evaluation.goals import Goal, goals
-from hidenerf.training.evaluation.tables import ALL_VIEWS, REFINED, EvaluationTables, Table, response_table
+from hidenerf.training.evaluation.tables import ALL_VIEWS, REFINED, TRUTH, ClipTables, EvaluationTables, response_table
 from hidenerf.training.evaluation.tracking import LEAST_SPREAD, SAME_ACTION
 
-_HEADER = """# Evaluation of {checkpoint}
-
-All people are **synthetic** and were never seen in training: {parts}.
-"""
+_TITLE = "# Evaluation of {}"
+_SYNTHETIC = "People who are **synthetic** and were never seen in training: {}."
+_REAL = (
+    "Real people: {} prepared clips; that training did not see them is for you to know. Their poses and expressions "
+    "are those that hidenerf-clips fitted to the clips' own pixels."
+)
 
 _PARTS = {
     "pairs": "{} pairs of two pictures of one person (self-reenactment)",
@@ -61,7 +63,11 @@ def markdown(tables: EvaluationTables, checkpoint: str) -> str:
     """Tables and goals as a page of Markdown. checkpoint: its name, for the title."""
     people = tables.scope._asdict()
     parts = ", ".join(text.format(people[name]) for name, text in _PARTS.items() if people[name])
-    page = [_HEADER.format(checkpoint=checkpoint, parts=parts).rstrip()]
+    page = [_TITLE.format(checkpoint)]
+    if parts:
+        page.append(_SYNTHETIC.format(parts))
+    if tables.clips is not None:
+        page.append(_REAL.format(len(tables.clips.by_clip)))
     remarks = [*tables.left_out, *_warnings(tables)]
     if remarks:
         page.append("\n".join(f"- {remark}" for remark in remarks))
@@ -90,11 +96,35 @@ def markdown(tables: EvaluationTables, checkpoint: str) -> str:
             table(response_table(tables.expressions), "expression"),
             table(response_table(tables.actions), "action"),
         ]
+    if tables.clips is not None:
+        page += clip_sections(tables.clips)
     known = {column for part in tables.row_tables() for row in part.values() for column in row}
     meanings = [text for column, text in _MEANINGS.items() if column in known]
     if meanings:
         page += ["## What the figures are", "\n".join(f"- {text}" for text in meanings)]
     return "\n\n".join(page) + "\n"
+
+
+def clip_sections(clips: ClipTables) -> list[str]:
+    """Headings and Markdown tables of real clips: means with standard errors, then each clip."""
+    rows = {
+        name: {column: _with_error(value, clips.standard_error[name].get(column)) for column, value in row.items()}
+        for name, row in clips.table.items()
+    }
+    singles = {
+        f"{clip}: {name}": found[name] for clip, found in clips.by_clip.items() for name in found if name != TRUTH
+    }
+    return [
+        "## Real clips: the first frame is the source, later ones drive and are the truth",
+        "Means over the clips ± their standard error. The source itself, held still, needs no model.",
+        *part_tables(rows, "picture"),
+        "## Real clips, one by one",
+        *part_tables(singles, "clip"),
+    ]
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return _written(value) if error is None else f"{_written(value)} ± {error:.3f}"
 
 
 def _warnings(tables: EvaluationTables) -> list[str]:
@@ -109,7 +139,7 @@ def _warnings(tables: EvaluationTables) -> list[str]:
     ]
 
 
-def part_tables(rows: Table, corner: str) -> list[str]:
+def part_tables(rows: Mapping[str, Mapping[str, float | str]], corner: str) -> list[str]:
     """Rows as one or two Markdown tables: scores of pixels, then of faces. corner: title of the first column."""
     pixels = {name: {c: v for c, v in row.items() if c in columns.PICTURE_COLUMNS} for name, row in rows.items()}
     faces = {name: {c: v for c, v in row.items() if c not in columns.PICTURE_COLUMNS} for name, row in rows.items()}
@@ -131,8 +161,8 @@ def goal_table(goals: Sequence[Goal]) -> str:
     return _markdown(lines)
 
 
-def table(rows: Table, corner: str) -> str:
-    """Rows by name as a Markdown table; integers are counts. corner: title of the first column."""
+def table(rows: Mapping[str, Mapping[str, float | str]], corner: str) -> str:
+    """Rows by name as a Markdown table; integers are counts, texts stay. corner: title of the first column."""
     titles = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [[corner, *titles], ["---"] * (len(titles) + 1)]
     for name, row in rows.items():
@@ -140,8 +170,8 @@ def table(rows: Table, corner: str) -> str:
     return _markdown(lines)
 
 
-def _written(value: float | None) -> str:
-    return "–" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
+def _written(value: float | str | None) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

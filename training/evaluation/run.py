@@ -1,4 +1,4 @@
-"""Evaluation run: evaluates a checkpoint on held-out synthetic people, with the available metrics, and writes files."""
+"""Evaluation run: evaluates a checkpoint on held-out people with the available metrics, and writes files."""
 
 import importlib.util
 import json
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import atomic_path, require_writable_parent
 from hidenerf.runtime.video.pictures import write_picture
+from hidenerf.training.data.clips.pairs import read_clips, shown_pairs
 from hidenerf.training.data.synthetic.drawing import PairDrawing
 from hidenerf.training.data.synthetic.geometry import DEFAULT_SECCS
 from hidenerf.training.data.synthetic.heads import load_head_mesh
@@ -23,10 +24,11 @@ from hidenerf.training.data.synthetic.pair_rendering import held_out_pairs
 from hidenerf.training.evaluation.evaluate import Evaluation
 from hidenerf.training.evaluation.frechet import inception_network
 from hidenerf.training.evaluation.held_out import HeldOutEvaluation
+from hidenerf.training.evaluation.real_clips import evaluate_clips
 from hidenerf.training.evaluation.recognition import recognition_network
 from hidenerf.training.evaluation.report import json_values, markdown
 from hidenerf.training.evaluation.scores import Metrics
-from hidenerf.training.evaluation.tables import scope_of
+from hidenerf.training.evaluation.tables import CLIPS, scope_of
 from hidenerf.training.evaluation.tracking import FaceRetracker
 from hidenerf.training.loop.samples import sample_grid
 
@@ -50,31 +52,53 @@ class MetricFiles:
     face_landmarker: Path | None
 
 
+@dataclass(frozen=True)
+class ClipChoice:
+    """Real clips to evaluate. folder: of prepared clips. frames: of each clip, see `evaluate_clips`."""
+
+    folder: Path
+    frames: int
+
+
 def run_evaluation(
-    checkpoint: Path, output: Path, people: int, parts: Sequence[str], files: MetricFiles, device: torch.device
+    checkpoint: Path,
+    output: Path,
+    people: int,
+    parts: Sequence[str],
+    files: MetricFiles,
+    device: torch.device,
+    clips: ClipChoice | None = None,
 ) -> str:
     """Evaluate a checkpoint; returns the page.
 
     output: folder for evaluation.md, evaluation.json and samples.png.
     people: number of people of self-reenactment, see `scope_of`.
     parts: some of PARTS.
-    Errors: no such checkpoint or network, the output cannot be written.
+    clips: exactly if CLIPS is among the parts.
+    Errors: no such checkpoint or network, the output cannot be written, those of `read_clips`.
     """
     model = load_checkpoint(checkpoint).to(device)
+    clip_files = [] if clips is None else read_clips(clips.folder, model.config)
     with ExitStack() as stack:
         metrics, left_out = available_metrics(stack, load_head_mesh().face_model, files)
         require_writable_parent(output / "evaluation.md")
         for remark in left_out:
             logger.info(remark)
         drawing = None
-        if device.type == "cuda":
+        if device.type == "cuda" and set(parts) != {CLIPS}:
             processes = max(1, (os.cpu_count() or 1) - 2)
             drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
             stack.enter_context(drawing)
         held_out = HeldOutEvaluation(model, device, drawing=drawing)
         tables = Evaluation(held_out, metrics).all(scope_of(people, list(parts)), left_out)
+        if clips is not None:
+            tables = replace(tables, clips=evaluate_clips(held_out, clip_files, clips.frames, metrics))
     page = markdown(tables, checkpoint.name)
-    shown = held_out_pairs(model.config, device, range(SAMPLES))
+    shown = (
+        shown_pairs(clip_files, model.config, device, SAMPLES)
+        if set(parts) == {CLIPS}
+        else held_out_pairs(model.config, device, range(SAMPLES))
+    )
     write_picture(sample_grid(shown, held_out.output(shown)), output / "samples.png")
     for name, text in (("evaluation.json", json.dumps(json_values(tables), indent=1) + "\n"), ("evaluation.md", page)):
         with atomic_path(output / name) as partial:

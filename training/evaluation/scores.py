@@ -82,15 +82,23 @@ class Scores:
 class BatchScorer:
     """Scores images against the targets of one batch; values of sources and targets are computed once.
 
-    metrics: the optional ones. batch: of the pairs.
+    metrics: the optional ones.
+    batch: of B pairs.
+    sources, targets: B each, who is in the batch's sources and targets.
     """
 
-    def __init__(self, metrics: Metrics, face_model: FaceModel, batch: Batch, pairs: Sequence[Pair]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        face_model: FaceModel,
+        batch: Batch,
+        sources: Sequence[Subject],
+        targets: Sequence[Subject],
+    ) -> None:
         self._metrics = metrics
         self._face_model = face_model
         self._batch = batch
-        self._pairs = pairs
-        sources, targets = [source_subject(pair) for pair in pairs], [target_subject(pair) for pair in pairs]
+        self._targets = targets
         self._source_embeddings = self._embeddings(batch.source_image, sources)
         self._source_faces = self._faces(batch.source_image, sources)
         self._true_faces = self._faces(batch.target, targets)
@@ -111,9 +119,8 @@ class BatchScorer:
 
     def truth_scores(self) -> list[Scores]:
         """Scores of the targets themselves, without the metrics of pixels."""
-        subjects = [target_subject(pair) for pair in self._pairs]
-        nothing = [None] * len(subjects)
-        return self._scores(self._batch.target, subjects, [{} for _ in subjects], nothing)
+        nothing = [None] * len(self._targets)
+        return self._scores(self._batch.target, self._targets, [{} for _ in self._targets], nothing)
 
     def _scores(
         self, images: Tensor, subjects: Sequence[Subject] | None, rows: list[Row], features: Features
@@ -132,9 +139,9 @@ class BatchScorer:
                 face=faces[index],
                 true_face=self._true_faces[index],
                 source_face=self._source_faces[index],
-                camera=pair.camera,
+                camera=target.camera,
             )
-            for index, pair in enumerate(self._pairs)
+            for index, target in enumerate(self._targets)
         ]
 
     def _embeddings(self, images: Tensor, subjects: Sequence[Subject] | None) -> NDArray[np.float64] | None:

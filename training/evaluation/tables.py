@@ -1,7 +1,7 @@
 """Evaluation tables: the records behind the Markdown page and the JSON file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from hidenerf.training.evaluation.expression_response import Response
@@ -10,7 +10,10 @@ from hidenerf.training.evaluation.expression_response import Response
 Row = dict[str, float]
 Table = dict[str, Row]
 
-PARTS = ("reconstruction", "cross", "free-view", "expressions")
+# Parts on synthetic people, and on the user's clips.
+SYNTHETIC_PARTS = ("reconstruction", "cross", "free-view", "expressions")
+CLIPS = "clips"
+PARTS = (*SYNTHETIC_PARTS, CLIPS)
 
 # Names of rows.
 REFINED = "refined"
@@ -39,13 +42,27 @@ class Scope(NamedTuple):
 
 def scope_of(people: int, parts: Sequence[str]) -> Scope:
     """The scope of some of PARTS: self-reenactment takes all people, the others a quarter or an eighth."""
-    shares = dict(zip(PARTS, (1, 4, 4, 8), strict=True))
+    shares = dict(zip(SYNTHETIC_PARTS, (1, 4, 4, 8), strict=True))
     return Scope(*(max(1, people // share) if part in parts else 0 for part, share in shares.items()))
 
 
 def view_name(yaw: float) -> str:
     """The name of the free-view table of a yaw, degrees."""
     return f"{yaw:+d}" if isinstance(yaw, int) else f"{yaw:+g}"
+
+
+@dataclass(frozen=True)
+class ClipTables:
+    """Self-reenactment of real people.
+
+    table: means over the clips, which count alike.
+    standard_error: of these means; without columns that a single clip has.
+    by_clip: a table for each clip, by its file's name.
+    """
+
+    table: Table
+    standard_error: Table
+    by_clip: dict[str, Table]
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,7 @@ class EvaluationTables:
     cross: of cross-identity reenactment.
     free_view: a table for each `view_name`, and one over all views.
     expressions, actions: responses by name; those that are not visible are left out.
+    clips: of real people.
     """
 
     scope: Scope
@@ -69,10 +87,12 @@ class EvaluationTables:
     free_view: dict[str, Table] | None = None
     expressions: dict[str, Response] | None = None
     actions: dict[str, Response] | None = None
+    clips: ClipTables | None = None
 
     def row_tables(self) -> list[Table]:
         """The tables whose rows are kinds of images."""
-        parts = [self.reconstruction, self.cross, *(self.free_view or {}).values()]
+        clips = None if self.clips is None else self.clips.table
+        parts = [self.reconstruction, self.cross, *(self.free_view or {}).values(), clips]
         return [table for table in parts if table is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,6 +105,8 @@ class EvaluationTables:
             values["expressions"] = response_table(self.expressions)
         if self.actions is not None:
             values["actions"] = response_table(self.actions)
+        if self.clips is not None:
+            values["clips"] = asdict(self.clips)
         return values
 
 

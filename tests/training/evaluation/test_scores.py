@@ -14,7 +14,7 @@ from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import render_pairs
 from hidenerf.training.data.synthetic.people import make_held_out_pair
 from hidenerf.training.evaluation.metrics import rounded
-from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, source_subject, summary
+from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, source_subject, summary, target_subject
 from hidenerf.training.evaluation.tracking import FaceRetracker
 
 CPU = torch.device("cpu")
@@ -27,7 +27,9 @@ def test_a_synthetic_person_who_does_not_move_is_tracked_as_the_same(face_landma
     pair = dataclasses.replace(pair, expression=pair.source_expression, camera=pair.source_camera)
     batch = render_pairs(PRESETS["demo"], CPU, [pair])
     with FaceRetracker(face_landmarker, face_model) as tracker:
-        scorer = BatchScorer(Metrics(tracker=tracker), face_model, batch, [pair])
+        scorer = BatchScorer(
+            Metrics(tracker=tracker), face_model, batch, [source_subject(pair)], [target_subject(pair)]
+        )
         source = summary(scorer.scores(batch.source_image, batch.source_mask, [source_subject(pair)]))
         truth = summary(scorer.truth_scores())
         faceless = summary(scorer.scores(torch.zeros_like(batch.target), batch.mask, [source_subject(pair)]))

@@ -102,12 +102,20 @@ def shown_pairs(
     count: number of pairs. seccs: what their SECCs show. Errors: those of `StoredFrame.read`.
     """
     random = np.random.default_rng(0)
-    drawn = []
-    for number in range(count):
-        file = clips[number * len(clips) // count]
-        drawn.append(draw_frame_pair(random_frame_pair(file, random), config.secc_size, seccs))
-    image_pairs = ImagePairs(*(values.to(device) for values in _together(drawn)))
-    return image_pairs.batch(torch.arange(count), torch.zeros(count, dtype=torch.long), seccs)
+    pairs = [random_frame_pair(clips[number * len(clips) // count], random) for number in range(count)]
+    return batch_of(pairs, config, device, seccs)
+
+
+def batch_of(
+    pairs: Sequence[FramePair], config: ModelConfig, device: torch.device, seccs: SeccChoice = DEFAULT_SECCS
+) -> Batch:
+    """A batch of frame pairs, in their order; the first frame of each is the source.
+
+    seccs: what their SECCs show. Errors: those of `StoredFrame.read`.
+    """
+    drawn = _together([draw_frame_pair(pair, config.secc_size, seccs) for pair in pairs])
+    image_pairs = ImagePairs(*(values.to(device) for values in drawn))
+    return image_pairs.batch(torch.arange(len(pairs)), torch.zeros(len(pairs), dtype=torch.long), seccs)
 
 
 class ClipPairs(ImagePairPool):
