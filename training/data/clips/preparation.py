@@ -168,7 +168,7 @@ def _track(
 
 
 def shown_part(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Mask [H, W] uint8 of a clip's picture without black bars, 255 inside.
+    """Mask [H, W] uint8 of a clip's picture without black bars, 255 inside; all of it if the whole clip is that dark.
 
     rows: [H], largest value of each row over the clip.
     columns: [W], the same of each column.
@@ -176,7 +176,7 @@ def shown_part(rows: NDArray[np.uint8], columns: NDArray[np.uint8]) -> NDArray[n
     spans = []
     for brightest in (rows, columns):
         lit = np.flatnonzero(brightest > BLACK_BAR)
-        spans.append(slice(lit[0], lit[-1] + 1) if len(lit) else slice(0))
+        spans.append(slice(lit[0], lit[-1] + 1) if len(lit) else slice(None))
     shown = np.zeros((len(rows), len(columns)), np.uint8)
     shown[spans[0], spans[1]] = 255
     return shown
