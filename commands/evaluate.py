@@ -21,9 +21,11 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option(
     "--parts",
     default="reconstruction,cross,free-view,expressions",
-    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures per person. --clips adds `clips`.",
+    help="Parts of the evaluation, separated by commas. Expressions take 58 pictures per person. --clips and "
+    "--portraits add a part of their name.",
 )
 @click.option("--clips", type=options.PATH, help="Folder of prepared clips (hidenerf-clips) of real people.")
+@click.option("--portraits", type=options.PATH, help="Folder of prepared portraits (hidenerf-clips) of real people.")
 @click.option("--frames", type=click.IntRange(1), default=16, help="Frames of each clip, evenly spread.")
 @click.option(
     "--recognition",
@@ -44,16 +46,17 @@ def main(
     people: int,
     parts: str,
     clips: Path | None,
+    portraits: Path | None,
     frames: int,
     recognition: Path | None,
     inception: Path | None,
     face_landmarker: Path | None,
     device: str | None,
 ) -> None:
-    """Evaluate CHECKPOINT on synthetic people that it was not trained on, and on real people with --clips.
+    """Evaluate CHECKPOINT on synthetic people that it was not trained on, and on real ones with --clips or --portraits.
 
-    Of each clip the first frame is the source; later ones drive, and are the truth. `--parts clips` leaves the
-    synthetic people out.
+    Of each clip the first frame is the source; later ones drive, and are the truth. Portraits are turned and driven by
+    the shipped motion, and compared with themselves. `--parts clips,portraits` leaves the synthetic people out.
 
     Writes all tables to evaluation.md and evaluation.json in the folder OUTPUT, and examples to samples.png.
 
@@ -62,8 +65,8 @@ def main(
     """
     import torch
 
-    from hidenerf.training.evaluation.run import ClipChoice, MetricFiles, run_evaluation
-    from hidenerf.training.evaluation.tables import CLIPS, PARTS
+    from hidenerf.training.evaluation.run import MetricFiles, RealPeople, run_evaluation
+    from hidenerf.training.evaluation.tables import CLIPS, PARTS, PORTRAITS
 
     if device == "cuda" and not torch.cuda.is_available():
         raise HideNerfError("--device cuda: PyTorch sees no GPU here; leave the option out to evaluate on the CPU.")
@@ -72,14 +75,14 @@ def main(
     if unknown or not chosen:
         wrong = f"there is no part {', '.join(unknown)}" if unknown else "this names no part"
         raise HideNerfError(f"--parts {parts}: {wrong}; give some of {', '.join(PARTS)}.")
-    if CLIPS in chosen and clips is None:
-        raise HideNerfError(f"--parts {parts}: clips are not given; add --clips FOLDER, filled by hidenerf-clips.")
-    choice = None if clips is None else ClipChoice(clips, frames)
-    if clips is not None and CLIPS not in chosen:
-        chosen.append(CLIPS)
+    for part, folder in ((CLIPS, clips), (PORTRAITS, portraits)):
+        if part in chosen and folder is None:
+            raise HideNerfError(f"--parts {parts}: no {part} are given; add --{part} FOLDER, filled by hidenerf-clips.")
+        if folder is not None and part not in chosen:
+            chosen.append(part)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     files = MetricFiles(recognition, inception, face_landmarker)
-    print_result(run_evaluation(checkpoint, output, people, chosen, files, place, choice))
+    print_result(run_evaluation(checkpoint, output, people, chosen, files, place, RealPeople(clips, frames, portraits)))
 
 
 if __name__ == "__main__":

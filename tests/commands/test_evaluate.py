@@ -152,7 +152,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     [
         (["--parts", "cross,faces"], r"--parts cross,faces: there is no part faces; give"),
         (["--parts", ","], "--parts ,: this names no part"),
-        (["--parts", "clips"], r"--parts clips: clips are not given; add --clips FOLDER"),
+        (["--parts", "clips"], r"--parts clips: no clips are given; add --clips FOLDER"),
+        (["--parts", "portraits"], r"--parts portraits: no portraits are given; add --portraits FOLDER"),
         (["--clips", "no-such-folder"], r"no-such-folder: no such folder; give one that hidenerf-clips filled"),
         (["--recognition", "none.onnx"], r"none\.onnx: no such file \(--recognition\)"),
         (["--inception", "none.onnx"], r"none\.onnx: no such file \(--inception\)"),
@@ -180,7 +181,7 @@ def test_real_clips_are_a_part_of_their_own(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     tables, page = json.loads((out / "evaluation.json").read_text()), (out / "evaluation.md").read_text()
     assert set(tables) == {"left_out", "people", "clips", "goals"}
-    assert set(tables["clips"]["by_clip"]) == {"0.npz", "1.npz"}
+    assert set(tables["clips"]["by_file"]) == {"0.npz", "1.npz"}
     mean = tables["clips"]["table"]["refined"]["SSIM masked"]
     error = tables["clips"]["standard_error"]["refined"]["SSIM masked"]
     assert f"| {mean:.3f} ± {error:.3f} |" in page
@@ -188,3 +189,29 @@ def test_real_clips_are_a_part_of_their_own(tmp_path: Path) -> None:
     assert "2 prepared clips" in page
     assert "ynthetic" not in page
     assert (out / "samples.png").exists()
+
+
+def test_portraits_are_compared_with_themselves(tmp_path: Path) -> None:
+    """By the colours' means as a recogniser: own pose, two turns and the shipped motion, errors over two people."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra [cpu])")
+    save_checkpoint(tiny_model(), tmp_path / "checkpoint.safetensors")
+    for seed in (0, 1):
+        write_clip_file(tmp_path / "portraits" / f"{seed}.npz", frames=1, size=TINY.image_size, seed=seed)
+    out = tmp_path / "out"
+    arguments = [str(tmp_path / "checkpoint.safetensors"), "-o", str(out), "--device", "cpu", "--parts", "portraits"]
+    arguments += ["--portraits", str(tmp_path / "portraits")]
+    environment = {"HIDENERF_FACE_LANDMARKER": str(tmp_path / "none.task")}
+    refused = CliRunner().invoke(main, arguments, env=environment)
+    assert refused.exit_code == 2
+    assert "--portraits: there is nothing to score them with; give --recognition, or " in refused.output
+    recognition = write_channel_means(tmp_path / "recognition.onnx", 150)
+    result = CliRunner().invoke(main, [*arguments, "--recognition", str(recognition)], env=environment)
+    assert result.exit_code == 0, result.output
+    tables = json.loads((out / "evaluation.json").read_text())["portraits"]
+    rows = ["own pose", "yaw ±15°", "yaw ±30°", "shipped motion"]
+    assert list(tables["table"]) == rows
+    assert set(tables["table"]["own pose"]) == {"CSIM", "ID distance"}
+    singles = [tables["by_file"][name]["yaw ±30°"]["ID distance"] for name in ("0.npz", "1.npz")]
+    assert tables["table"]["yaw ±30°"]["ID distance"] == pytest.approx(sum(singles) / 2)
+    assert tables["standard_error"]["yaw ±30°"]["ID distance"] == pytest.approx(abs(singles[0] - singles[1]) / 2)
+    assert "2 portraits" in (out / "evaluation.md").read_text()

@@ -8,14 +8,15 @@ from hidenerf.training.data.clips.drawing import FramePair
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.clips.pairs import batch_of, frame_pair
 from hidenerf.training.evaluation.held_out import BATCH, GPU_BATCH, HeldOutEvaluation, Progress
+from hidenerf.training.evaluation.real_tables import over_files
 from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, Subject, summary
-from hidenerf.training.evaluation.tables import REFINED, SOURCE, TRUTH, ClipTables, Row, Table
+from hidenerf.training.evaluation.tables import REFINED, SOURCE, TRUTH, RealTables, Table
 
 # The row SOURCE is the source held still: what a calm clip scores without any model.
 ROWS = (REFINED, SOURCE, TRUTH)
 
 
-def evaluate_clips(held_out: HeldOutEvaluation, clips: Sequence[ClipFile], frames: int, metrics: Metrics) -> ClipTables:
+def evaluate_clips(held_out: HeldOutEvaluation, clips: Sequence[ClipFile], frames: int, metrics: Metrics) -> RealTables:
     """Scores of clips that the model draws from their first frames.
 
     held_out: the model.
@@ -25,38 +26,17 @@ def evaluate_clips(held_out: HeldOutEvaluation, clips: Sequence[ClipFile], frame
     Errors: those of `StoredFrame.read`.
     """
     progress = Progress("real clips", len(clips))
-    by_clip = {}
+    by_file = {}
     for number, file in enumerate(clips):
         pairs = [frame_pair(file, 0, index) for index in shown_frames(len(file.clip), frames)]
-        by_clip[file.path.name] = _clip_table(held_out, pairs, metrics)
+        by_file[file.path.name] = _clip_table(held_out, pairs, metrics)
         progress(number + 1)
-    rows = {name: [table[name] for table in by_clip.values() if table[name]] for name in ROWS}
-    found = {name: several for name, several in rows.items() if several}
-    return ClipTables(
-        table={name: column_means(several) for name, several in found.items()},
-        standard_error={name: standard_errors(several) for name, several in found.items()},
-        by_clip=by_clip,
-    )
+    return over_files(by_file)
 
 
 def shown_frames(length: int, count: int) -> list[int]:
     """Numbers of at most `count` frames of a clip of this length, evenly spread from 1 to its end; of a still, 0."""
     return np.unique(np.linspace(min(1, length - 1), length - 1, count).astype(int)).tolist()
-
-
-def column_means(rows: Sequence[Row]) -> Row:
-    """Means by column over the rows that have it."""
-    named = dict.fromkeys(column for row in rows for column in row)
-    return {column: float(np.mean([row[column] for row in rows if column in row])) for column in named}
-
-
-def standard_errors(rows: Sequence[Row]) -> Row:
-    """Standard errors by column of the means of rows, over the rows that have it; without columns of a single row."""
-    named = dict.fromkeys(column for row in rows for column in row)
-    values = {column: [row[column] for row in rows if column in row] for column in named}
-    return {
-        column: float(np.std(found, ddof=1) / np.sqrt(len(found))) for column, found in values.items() if len(found) > 1
-    }
 
 
 def _clip_table(held_out: HeldOutEvaluation, pairs: Sequence[FramePair], metrics: Metrics) -> Table:

@@ -6,13 +6,13 @@ from typing import Any
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.training.evaluation import columns
 from hidenerf.training.evaluation.goals import Goal, goals
-from hidenerf.training.evaluation.tables import ALL_VIEWS, REFINED, TRUTH, ClipTables, EvaluationTables, response_table
+from hidenerf.training.evaluation.tables import ALL_VIEWS, REFINED, TRUTH, EvaluationTables, RealTables, response_table
 from hidenerf.training.evaluation.tracking import LEAST_SPREAD, SAME_ACTION
 
 _TITLE = "# Evaluation of {}"
 _SYNTHETIC = "People who are **synthetic** and were never seen in training: {}."
 _REAL = (
-    "Real people: {} prepared clips; that training did not see them is for you to know. Their poses and expressions "
+    "Real people: {}; that training did not see them is for you to know. Their poses and expressions "
     "are those that hidenerf-clips fitted to the clips' own pixels."
 )
 
@@ -38,7 +38,7 @@ _MEANINGS = {
     columns.CSIM: "CSIM: cosine similarity of the embeddings of picture and source, by the file given as "
     "`--recognition`; faces are aligned by the known cameras and expressions.",
     columns.ID_DISTANCE: "ID distance: Euclidean distance of dlib's embeddings of picture and truth, aligned by the "
-    "truth's points; below 0.6 two faces are taken for one person.",
+    "truth's points; of a portrait, to the portrait. Below 0.6 two faces are taken for one person.",
     columns.FACE_FOUND: "Face found: share of the pictures in which MediaPipe's tracker finds a face; the figures "
     "after it are over those, and where they compare, over those in whose truths it finds one too.",
     columns.AUCON: "AUCON: our counterpart of the paper's on the 52 ARKit actions: share of the actions whose tracked "
@@ -68,8 +68,9 @@ def markdown(tables: EvaluationTables, checkpoint: str) -> str:
     page = [_TITLE.format(checkpoint)]
     if parts:
         page.append(_SYNTHETIC.format(parts))
-    if tables.clips is not None:
-        page.append(_REAL.format(len(tables.clips.by_clip)))
+    real = {"prepared clips": tables.clips, "portraits": tables.portraits}
+    if numbers := [f"{len(found.by_file)} {name}" for name, found in real.items() if found is not None]:
+        page.append(_REAL.format(", ".join(numbers)))
     remarks = [*tables.left_out, *_warnings(tables)]
     if remarks:
         page.append("\n".join(f"- {remark}" for remark in remarks))
@@ -99,7 +100,18 @@ def markdown(tables: EvaluationTables, checkpoint: str) -> str:
             table(response_table(tables.actions), "action"),
         ]
     if tables.clips is not None:
-        page += clip_sections(tables.clips)
+        page += [
+            "## Real clips: the first frame is the source, later ones drive and are the truth",
+            "Means over the clips ± their standard error. The source itself, held still, needs no model.",
+            *real_tables(tables.clips, "clip", TRUTH),
+        ]
+    if tables.portraits is not None:
+        page += [
+            "## Real portraits: other views, and another one's motion",
+            "There is no truth here: CSIM and ID distance are to the portrait. Means over the portraits ± their "
+            "standard error.",
+            *real_tables(tables.portraits, "portrait"),
+        ]
     known = {column for part in tables.row_tables() for row in part.values() for column in row}
     meanings = [text for column, text in _MEANINGS.items() if column in known]
     if meanings:
@@ -107,22 +119,20 @@ def markdown(tables: EvaluationTables, checkpoint: str) -> str:
     return "\n\n".join(page) + "\n"
 
 
-def clip_sections(clips: ClipTables) -> list[str]:
-    """Headings and Markdown tables of real clips: means with standard errors, then each clip."""
+def real_tables(tables: RealTables, kind: str, left_out: str = "") -> list[str]:
+    """Headings and Markdown tables of real people: means with standard errors, then each file.
+
+    kind: what a file is.
+    left_out: name of the row that is not printed for each file.
+    """
     rows = {
-        name: {column: _with_error(value, clips.standard_error[name].get(column)) for column, value in row.items()}
-        for name, row in clips.table.items()
+        name: {column: _with_error(value, tables.standard_error[name].get(column)) for column, value in row.items()}
+        for name, row in tables.table.items()
     }
     singles = {
-        f"{clip}: {name}": found[name] for clip, found in clips.by_clip.items() for name in found if name != TRUTH
+        f"{file}: {name}": found[name] for file, found in tables.by_file.items() for name in found if name != left_out
     }
-    return [
-        "## Real clips: the first frame is the source, later ones drive and are the truth",
-        "Means over the clips ± their standard error. The source itself, held still, needs no model.",
-        *part_tables(rows, "picture"),
-        "## Real clips, one by one",
-        *part_tables(singles, "clip"),
-    ]
+    return [*part_tables(rows, "picture"), f"### Each {kind}", *part_tables(singles, kind)]
 
 
 def _with_error(value: float, error: float | None) -> str:

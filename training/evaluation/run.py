@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 
 from hidenerf.model.checkpoint import load_checkpoint
+from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import atomic_path, require_writable_parent
+from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.video.pictures import write_picture
 from hidenerf.training.data.clips.pairs import read_clips, shown_pairs
 from hidenerf.training.data.synthetic.drawing import PairDrawing
@@ -25,10 +27,11 @@ from hidenerf.training.evaluation.evaluate import Evaluation
 from hidenerf.training.evaluation.frechet import inception_network
 from hidenerf.training.evaluation.held_out import HeldOutEvaluation
 from hidenerf.training.evaluation.real_clips import evaluate_clips
+from hidenerf.training.evaluation.real_portraits import evaluate_portraits
 from hidenerf.training.evaluation.recognition import face_recogniser
 from hidenerf.training.evaluation.report import json_values, markdown
 from hidenerf.training.evaluation.scores import Metrics
-from hidenerf.training.evaluation.tables import CLIPS, scope_of
+from hidenerf.training.evaluation.tables import SYNTHETIC_PARTS, scope_of
 from hidenerf.training.evaluation.tracking import FaceRetracker
 from hidenerf.training.loop.samples import sample_grid
 
@@ -53,11 +56,19 @@ class MetricFiles:
 
 
 @dataclass(frozen=True)
-class ClipChoice:
-    """Real clips to evaluate. folder: of prepared clips. frames: of each clip, see `evaluate_clips`."""
+class RealPeople:
+    """Real people to evaluate; folders of prepared clips, None without.
 
-    folder: Path
-    frames: int
+    clips: for self-reenactment. frames: of each clip, see `evaluate_clips`.
+    portraits: for other views, see `evaluate_portraits`.
+    """
+
+    clips: Path | None = None
+    frames: int = 16
+    portraits: Path | None = None
+
+
+NOBODY = RealPeople()
 
 
 def run_evaluation(
@@ -67,37 +78,48 @@ def run_evaluation(
     parts: Sequence[str],
     files: MetricFiles,
     device: torch.device,
-    clips: ClipChoice | None = None,
+    real: RealPeople = NOBODY,
 ) -> str:
     """Evaluate a checkpoint; returns the page.
 
     output: folder for evaluation.md, evaluation.json and samples.png.
     people: number of people of self-reenactment, see `scope_of`.
     parts: some of PARTS.
-    clips: exactly if CLIPS is among the parts.
-    Errors: no such checkpoint or network, the output cannot be written, those of `read_clips`.
+    real: clips exactly if CLIPS is among the parts, portraits if PORTRAITS is.
+    Errors: no such checkpoint or network, the output cannot be written, those of `read_clips`; portraits with neither a
+    recognition network nor the tracker.
     """
     model = load_checkpoint(checkpoint).to(device)
-    clip_files = [] if clips is None else read_clips(clips.folder, model.config)
+    synthetic = not set(parts).isdisjoint(SYNTHETIC_PARTS)
+    clips, portraits = (
+        [] if folder is None else read_clips(folder, model.config) for folder in (real.clips, real.portraits)
+    )
     with ExitStack() as stack:
         metrics, left_out = available_metrics(stack, load_head_mesh().face_model, files)
         require_writable_parent(output / "evaluation.md")
         for remark in left_out:
             logger.info(remark)
         drawing = None
-        if device.type == "cuda" and set(parts) != {CLIPS}:
+        if portraits and metrics.recognition is None and metrics.tracker is None:
+            raise HideNerfError(
+                "--portraits: there is nothing to score them with; give --recognition, or " + left_out[-1]
+            )
+        if device.type == "cuda" and synthetic:
             processes = max(1, (os.cpu_count() or 1) - 2)
             drawing = PairDrawing(model.config.image_size, model.config.secc_size, DEFAULT_SECCS, processes)
             stack.enter_context(drawing)
         held_out = HeldOutEvaluation(model, device, drawing=drawing)
         tables = Evaluation(held_out, metrics).all(scope_of(people, list(parts)), left_out)
-        if clips is not None:
-            tables = replace(tables, clips=evaluate_clips(held_out, clip_files, clips.frames, metrics))
+        if clips:
+            tables = replace(tables, clips=evaluate_clips(held_out, clips, real.frames, metrics))
+        if portraits:
+            motion = load_motion(demo_motion_path())
+            tables = replace(tables, portraits=evaluate_portraits(held_out, portraits, motion, metrics))
     page = markdown(tables, checkpoint.name)
     shown = (
-        shown_pairs(clip_files, model.config, device, SAMPLES)
-        if set(parts) == {CLIPS}
-        else held_out_pairs(model.config, device, range(SAMPLES))
+        held_out_pairs(model.config, device, range(SAMPLES))
+        if synthetic
+        else shown_pairs(clips or portraits, model.config, device, SAMPLES)
     )
     write_picture(sample_grid(shown, held_out.output(shown)), output / "samples.png")
     for name, text in (("evaluation.json", json.dumps(json_values(tables), indent=1) + "\n"), ("evaluation.md", page)):

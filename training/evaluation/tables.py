@@ -10,10 +10,10 @@ from hidenerf.training.evaluation.expression_response import Response
 Row = dict[str, float]
 Table = dict[str, Row]
 
-# Parts on synthetic people, and on the user's clips.
+# Parts on synthetic people, and on the user's clips and portraits.
 SYNTHETIC_PARTS = ("reconstruction", "cross", "free-view", "expressions")
-CLIPS = "clips"
-PARTS = (*SYNTHETIC_PARTS, CLIPS)
+CLIPS, PORTRAITS = "clips", "portraits"
+PARTS = (*SYNTHETIC_PARTS, CLIPS, PORTRAITS)
 
 # Names of rows.
 REFINED = "refined"
@@ -52,17 +52,17 @@ def view_name(yaw: float) -> str:
 
 
 @dataclass(frozen=True)
-class ClipTables:
-    """Self-reenactment of real people.
+class RealTables:
+    """Tables of real people.
 
-    table: means over the clips, which count alike.
-    standard_error: of these means; without columns that a single clip has.
-    by_clip: a table for each clip, by its file's name.
+    table: means over the clips or portraits, which count alike.
+    standard_error: of these means; without columns that a single one has.
+    by_file: a table for each, by its file's name.
     """
 
     table: Table
     standard_error: Table
-    by_clip: dict[str, Table]
+    by_file: dict[str, Table]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class EvaluationTables:
     cross: of cross-identity reenactment.
     free_view: a table for each `view_name`, and one over all views.
     expressions, actions: responses by name; those that are not visible are left out.
-    clips: of real people.
+    clips: of self-reenactment of real people.
+    portraits: of real people in other views and with the shipped motion.
     """
 
     scope: Scope
@@ -87,12 +88,13 @@ class EvaluationTables:
     free_view: dict[str, Table] | None = None
     expressions: dict[str, Response] | None = None
     actions: dict[str, Response] | None = None
-    clips: ClipTables | None = None
+    clips: RealTables | None = None
+    portraits: RealTables | None = None
 
     def row_tables(self) -> list[Table]:
         """The tables whose rows are kinds of images."""
-        clips = None if self.clips is None else self.clips.table
-        parts = [self.reconstruction, self.cross, *(self.free_view or {}).values(), clips]
+        real = [tables.table for tables in (self.clips, self.portraits) if tables is not None]
+        parts = [self.reconstruction, self.cross, *(self.free_view or {}).values(), *real]
         return [table for table in parts if table is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,8 +107,9 @@ class EvaluationTables:
             values["expressions"] = response_table(self.expressions)
         if self.actions is not None:
             values["actions"] = response_table(self.actions)
-        if self.clips is not None:
-            values["clips"] = asdict(self.clips)
+        for name, real in (("clips", self.clips), ("portraits", self.portraits)):
+            if real is not None:
+                values[name] = asdict(real)
         return values
 
 
