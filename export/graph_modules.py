@@ -115,7 +115,8 @@ class SourceEncoder(nn.Module):
         maps = [tensor for pair in modulation for tensor in pair]
         if self.config.alignment == UNALIGNED:
             return (*planes, led_canonical, *maps)
-        own_expression = stem.driving_half(secc_canonical) + led_canonical
+        # Not from `led_canonical`: ONNX Runtime 1.32 fails on an INT8 convolution that is an output and in a sum, too.
+        own_expression = stem.at_rest(secc_canonical)
         return (*planes, led_canonical, *maps, *self._source(source_image, source_camera, own_expression, planes))
 
     def _source(

@@ -40,6 +40,11 @@ class ExpressionStem(nn.Module):
         weight, _ = self.fold_norm()
         return F.conv2d(secc_driving, weight[:, 0:3] + DIFFERENCE_SCALE * weight[:, 6:9], None, 2, 2)
 
+    def at_rest(self, secc_canonical: Tensor) -> Tensor:
+        """Both halves for the source's own expression, whose difference is 0: one convolution, same shapes."""
+        weight, bias = self.fold_norm()
+        return F.conv2d(secc_canonical, weight[:, 0:3] + weight[:, 3:6], bias, 2, 2)
+
     def fold_norm(self) -> tuple[Tensor, Tensor]:
         """Weight [outputs, 9, 5, 5] and bias [outputs] of the convolution with the batch norm taken in."""
         mean, variance = running_statistics(self.norm)

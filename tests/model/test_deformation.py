@@ -25,6 +25,12 @@ def test_the_two_halves_of_the_stem_add_up_to_it() -> None:
     torch.testing.assert_close(halves, whole, atol=2e-5, rtol=1e-5)
 
 
+def test_at_rest_the_stem_sees_one_secc_twice() -> None:
+    stem, own = random_stem(), torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(stem.at_rest(own), stem(own, own), atol=2e-5, rtol=1e-5)
+
+
 def test_each_half_depends_on_its_own_secc_alone() -> None:
     stem = random_stem()
     nothing = torch.zeros(1, 3, 16, 16)
