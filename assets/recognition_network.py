@@ -18,12 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from hidenerf.assets.tfjs_package import read_manifest, user_errors
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
+from hidenerf.training.evaluation.recognition import DLIB
 
 Weights = dict[str, NDArray[np.float32]]
 
-SIDE = 150
-# What dlib subtracts from red, green and blue, and then divides by.
-MEAN, DIVISOR = (122.782, 117.001, 104.298), 256.0
+SIDE = DLIB.size
 # Residual blocks in order; those whose names hold "down" halve the picture.
 BLOCKS = (
     *("conv32_1", "conv32_2", "conv32_3"),
@@ -83,7 +82,7 @@ class _Graph:
 
 
 def recogniser(weights: Weights) -> onnx.ModelProto:
-    """The network [B, 3, 150, 150], RGB in [0, 255] less MEAN over DIVISOR, to [B, 128].
+    """The network [B, 3, 150, 150], as `DLIB` says what it sees, to [B, 128].
 
     weights: of the package, by name; convolutions [k, k, I, O].
     Errors: a weight is missing or misshapen.

@@ -46,9 +46,14 @@ class HeldOutEvaluation:
         """Evaluation pair number `index`; its person is not in training."""
         return make_held_out_pair(self.face_model, index)
 
+    @property
+    def batch_size(self) -> int:
+        """Pairs in a batch on this device."""
+        return GPU_BATCH if self.device.type == "cuda" else BATCH
+
     def batches(self, pairs: Sequence[Pair], what: str) -> Iterator[tuple[Sequence[Pair], Batch]]:
         """Batches of pairs, each with its pairs, in order. what: name of the part in the log."""
-        size = GPU_BATCH if self.device.type == "cuda" else BATCH
+        size = self.batch_size
         parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]
         progress = Progress(what, len(pairs))
         done = 0

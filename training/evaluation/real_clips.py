@@ -7,7 +7,7 @@ import numpy as np
 from hidenerf.training.data.clips.drawing import FramePair
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.clips.pairs import batch_of, frame_pair
-from hidenerf.training.evaluation.held_out import BATCH, GPU_BATCH, HeldOutEvaluation, Progress
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation, Progress
 from hidenerf.training.evaluation.real_tables import over_files
 from hidenerf.training.evaluation.scores import BatchScorer, Metrics, Scores, Subject, summary
 from hidenerf.training.evaluation.tables import REFINED, SOURCE, TRUTH, RealTables, Table
@@ -42,7 +42,7 @@ def shown_frames(length: int, count: int) -> list[int]:
 def _clip_table(held_out: HeldOutEvaluation, pairs: Sequence[FramePair], metrics: Metrics) -> Table:
     """Scores over the frames of one clip, by row name."""
     scores: dict[str, list[Scores]] = {name: [] for name in ROWS}
-    size = GPU_BATCH if held_out.device.type == "cuda" else BATCH
+    size = held_out.batch_size
     for start in range(0, len(pairs), size):
         some = pairs[start : start + size]
         batch = batch_of(some, held_out.model.config, held_out.device)

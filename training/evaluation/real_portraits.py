@@ -13,7 +13,7 @@ from hidenerf.training.data.clips.drawing import FramePair
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.clips.pairs import batch_of
 from hidenerf.training.evaluation import columns
-from hidenerf.training.evaluation.held_out import BATCH, GPU_BATCH, HeldOutEvaluation, Progress
+from hidenerf.training.evaluation.held_out import HeldOutEvaluation, Progress
 from hidenerf.training.evaluation.metrics import rounded
 from hidenerf.training.evaluation.real_tables import over_files
 from hidenerf.training.evaluation.recognition import cosine, embeddings, face_points
@@ -95,7 +95,7 @@ def _scores(
 def _drawn(held_out: HeldOutEvaluation, file: ClipFile, source: Subject, subjects: Sequence[Subject]) -> Picture:
     """Frames [n, S, S, 3] of n subjects, drawn from the portrait."""
     stored = file.frame(0)
-    size = GPU_BATCH if held_out.device.type == "cuda" else BATCH
+    size = held_out.batch_size
     frames = []
     for start in range(0, len(subjects), size):
         pairs = [

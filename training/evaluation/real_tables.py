@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hidenerf.training.evaluation.scores import means, values_by_column
 from hidenerf.training.evaluation.tables import RealTables, Row, Table
 
 
@@ -13,26 +14,16 @@ def over_files(by_file: Mapping[str, Table]) -> RealTables:
     rows = {name: [table[name] for table in by_file.values() if table.get(name)] for name in names}
     found = {name: several for name, several in rows.items() if several}
     return RealTables(
-        table={name: column_means(several) for name, several in found.items()},
+        table={name: means(several) for name, several in found.items()},
         standard_error={name: standard_errors(several) for name, several in found.items()},
         by_file=dict(by_file),
     )
-
-
-def column_means(rows: Sequence[Row]) -> Row:
-    """Means by column over the rows that have it."""
-    return {column: float(np.mean(values)) for column, values in _by_column(rows).items()}
 
 
 def standard_errors(rows: Sequence[Row]) -> Row:
     """Standard errors by column of the means of rows, over the rows that have it; without columns of a single row."""
     return {
         column: float(np.std(values, ddof=1) / np.sqrt(len(values)))
-        for column, values in _by_column(rows).items()
+        for column, values in values_by_column(rows).items()
         if len(values) > 1
     }
-
-
-def _by_column(rows: Sequence[Row]) -> dict[str, list[float]]:
-    columns = dict.fromkeys(column for row in rows for column in row)
-    return {column: [row[column] for row in rows if column in row] for column in columns}

@@ -194,6 +194,12 @@ def summary(scores: Sequence[Scores]) -> Row:
 
 
 def means(rows: Sequence[Row]) -> Row:
-    """Means by column over the rows without NaN; columns that are NaN in all rows are left out."""
-    known = {name: [row[name] for row in rows if not math.isnan(row[name])] for name in rows[0]}
-    return {name: float(np.mean(values)) for name, values in known.items() if values}
+    """Means by column over the rows that have it, without NaN; columns that are NaN in all rows are left out."""
+    return {name: float(np.mean(values)) for name, values in values_by_column(rows).items()}
+
+
+def values_by_column(rows: Sequence[Row]) -> dict[str, list[float]]:
+    """Values by column of the rows that have it, without NaN; columns that are NaN in all rows are left out."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    known = {name: [row[name] for row in rows if name in row and not math.isnan(row[name])] for name in names}
+    return {name: values for name, values in known.items() if values}

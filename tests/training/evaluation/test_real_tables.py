@@ -2,13 +2,14 @@
 
 import pytest
 
-from hidenerf.training.evaluation.real_tables import column_means, over_files, standard_errors
+from hidenerf.training.evaluation.real_tables import over_files, standard_errors
+from hidenerf.training.evaluation.scores import means
 
 
 def test_means_and_standard_errors_by_hand() -> None:
     """1, 3: deviation √2, error 1. A column that one row lacks is of the others."""
     rows = [{"SSIM": 1.0, "CSIM": 0.5}, {"SSIM": 3.0}]
-    assert column_means(rows) == {"SSIM": 2.0, "CSIM": 0.5}
+    assert means(rows) == {"SSIM": 2.0, "CSIM": 0.5}
     assert standard_errors(rows) == pytest.approx({"SSIM": 1.0})
 
 

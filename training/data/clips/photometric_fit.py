@@ -53,10 +53,7 @@ _VISIBILITY_SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class SurfacePoints:
-    """Points of the face model's surface: the middles of its front triangles, P of them.
-
-    area: [P], of the triangles relative to their mean.
-    """
+    """Points of a face model's surface: the middles of its front triangles, P of them."""
 
     face_model: FaceModel
 
@@ -75,6 +72,10 @@ class SurfacePoints:
     def expression_basis(self) -> Floats:
         """Displacement of each point by each expression, [E, P, 3]."""
         return np.ascontiguousarray(self.face_model.expression_basis[:, self.triangles].mean(2), np.float32)
+
+    @cached_property
+    def _rasteriser(self) -> Rasteriser:
+        return Rasteriser(self.face_model.triangles, _VISIBILITY_SIDE)
 
     def weights(self, vertices: Array, camera: Floats) -> Array:
         """Weight [P] of each point in a frame: its area, the more the surface faces the camera; 0 where it is hidden.
@@ -99,8 +100,7 @@ class SurfacePoints:
     def _visible_triangles(self, vertices: Array, camera: Floats) -> NDArray[np.int16]:
         side, count = _VISIBILITY_SIDE, len(self.face_model.triangles)
         triangle, barycentric = np.zeros((side, side), np.int16), np.zeros((2, side, side), np.uint8)
-        rasteriser = Rasteriser(self.face_model.triangles, side)
-        rasteriser.draw(vertices.astype(np.float32), camera, np.arange(count), count, triangle, barycentric)
+        self._rasteriser.draw(vertices.astype(np.float32), camera, np.arange(count), count, triangle, barycentric)
         return triangle
 
 
@@ -154,16 +154,16 @@ class FittedFrame:
         pixels = self._pixels(places)
         return _sampled(self._detail, pixels), self._weights * (_sampled(self._mask, pixels) > 0.99)
 
-    def step_towards(self, texture: Array, known: Array) -> None:
+    def step_towards(self, texture: Array, values: Array, weights: Array) -> None:
         """Move camera and expression by one Gauss-Newton step towards a texture.
 
-        texture: [P]. known: [P], in [0, 1], 0 where it is not known.
+        texture, values: [P], what the points should show and what they do, see `look_up`.
+        weights: [P], how much each counts.
         """
-        values, weights = self.look_up()
-        used = np.flatnonzero(weights * known)
+        used = np.flatnonzero(weights)
         if not len(used):
             return
-        values, weights, texture = values[used], (weights * known)[used], texture[used]
+        values, weights, texture = values[used], weights[used], texture[used]
         basis = self._basis[:, used]
         contrast = (weights * values * texture).sum() / max((weights * values**2).sum(), 1e-6)
         contrast = float(np.clip(contrast, 1 / CONTRAST, CONTRAST))
@@ -267,7 +267,8 @@ def _agree(frames: Sequence[FittedFrame], side: int) -> None:
         for number, frame in enumerate(frames):
             values, weights = looked_up[number]
             others = weight - weights
-            frame.step_towards((total - values * weights) / np.maximum(others, 1e-6), others.clip(0, 1))
+            texture = (total - values * weights) / np.maximum(others, 1e-6)
+            frame.step_towards(texture, values, weights * others.clip(0, 1))
             looked_up[number] = new_values, new_weights = frame.look_up()
             weight = others + new_weights
             total = total - values * weights + new_values * new_weights

@@ -144,7 +144,7 @@ def prepare_clip(
         camera=camera,
     )
     with VideoReader(path) as reader:
-        frames = _cut_frames(reader, clip, matrices, shown, face_model, frame_done)
+        frames = _cut_frames(reader, clip, matrices, inside, face_model, frame_done)
     return PreparedClip(clip, frames, float(fit.errors[kept].mean()) * options.size)
 
 
@@ -286,16 +286,15 @@ def _cut_frames(
     reader: VideoReader,
     clip: Clip,
     matrices: Array,
-    shown: NDArray[np.uint8],
+    inside: Sequence[NDArray[np.uint8]],
     face_model: FaceModel,
     frame_done: Callable[[], None],
 ) -> list[tuple[bytes, int]]:
-    """Cut out and encode the clip's frames, in threads, since OpenCV releases the GIL."""
+    """Cut out and encode the clip's frames, in threads, since OpenCV releases the GIL. inside: of `cut_frame`, each."""
 
     def cut(index: int, crop: Picture) -> tuple[bytes, int]:
         vertices = face_model.vertices(clip.identity, clip.expression[index])
-        inside = warp(shown, matrices[index], clip.size, cv2.BORDER_CONSTANT)
-        return encode_frame(cut_frame(crop, inside, clip.camera[index], vertices, face_model))
+        return encode_frame(cut_frame(crop, inside[index], clip.camera[index], vertices, face_model))
 
     expected = _crops(reader, clip.number, matrices, clip.size)
     frames: list[tuple[bytes, int]] = []
