@@ -21,6 +21,9 @@ from hidenerf.runtime import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.motion import load_motion
 
+# What `Animator.frame_inputs` draws, in its order: that of the arguments of `HideNerf` and `Backend.render_secc`.
+Drawn = dict[str, np.ndarray]
+
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True)
@@ -39,17 +42,17 @@ def main(bundle: Path, frames: int) -> None:
         encoder, led, renderer_refiner = graph_modules(model)
         hoisted = encoder.run({"source_image": image, "source_camera": source_camera, "secc_canonical": canonical})
 
-        def run_hoisted(secc: np.ndarray, camera: np.ndarray) -> None:
-            inputs = {"secc_driving": torch.from_numpy(secc)[None], "camera": torch.from_numpy(camera)[None], **hoisted}
+        def run_hoisted(drawn: Drawn) -> None:
+            inputs = {name: torch.from_numpy(array) for name, array in drawn.items()} | hoisted
             renderer_refiner.run({**inputs, **led.run(inputs)})
 
-        def run_unhoisted(secc: np.ndarray, camera: np.ndarray) -> None:
-            driving = torch.from_numpy(secc)[None]
-            frame_to_uint8(model(image, source_camera, canonical, driving, torch.from_numpy(camera)[None]).frame)
+        def run_unhoisted(drawn: Drawn) -> None:
+            driven = (torch.from_numpy(array) for array in drawn.values())
+            frame_to_uint8(model(image, source_camera, canonical, *driven).frame)
 
-        contenders: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
-            f"bundle ({animator.bundle.precision}), {animator.backend.name}": lambda secc, camera: (
-                animator.backend.render_secc(secc[None], camera[None])
+        contenders: dict[str, Callable[[Drawn], object]] = {
+            f"bundle ({animator.bundle.precision}), {animator.backend.name}": lambda drawn: (
+                animator.backend.render_secc(*drawn.values())
             ),
             "PyTorch eager, hoisted": run_hoisted,
             "PyTorch eager, nothing hoisted": run_unhoisted,
@@ -57,10 +60,10 @@ def main(bundle: Path, frames: int) -> None:
         times: dict[str, list[float]] = {name: [] for name in contenders}
         for index in range(frames + 2):
             row = index % len(motion)
-            secc, camera = animator.draw_secc(motion.expression[row]), motion.camera[row]
+            drawn = animator.frame_inputs(motion.expression[row], motion.camera[row])
             for name, contender in contenders.items():
                 start = time.perf_counter()
-                contender(secc, camera)
+                contender(drawn)
                 if index >= 2:
                     times[name].append(time.perf_counter() - start)
     ours = float(np.median(next(iter(times.values()))))

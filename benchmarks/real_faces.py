@@ -27,6 +27,7 @@ from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.batch import Batch
@@ -109,6 +110,8 @@ class Subject:
         self._maps = model.refiner.fold(model.id_encoder(self._picture))
         aligned = model.config.alignment != UNALIGNED
         self._view: SourceView | None = model.source_view(self._planes, self._canonical, view) if aligned else None
+        vertices = self.face.vertices(identity, np.asarray(expression, np.float32))
+        self._colours = sight_colours(self.face, region_weights(self.face), vertices, camera)
 
     @torch.no_grad()
     def draw(self, expression: Floats, camera: Floats) -> Picture:
@@ -116,7 +119,11 @@ class Subject:
         model, view = self._model, torch.from_numpy(np.array(camera, np.float32))[None]
         deformation = model.deformation(self._secc(expression), self._canonical, model.ray_points(view))
         rendered, alpha, place = model.renderer.placed(deformation, view, self._planes)
-        alignment = None if self._view is None else align(self._view, place, alpha)
+        alignment = None
+        if self._view is not None:
+            vertices = self.face.vertices(self._identity, np.asarray(expression, np.float32))
+            drawn = face_sight(self.face, vertices, camera, self._colours, model.config.image_size)
+            alignment = align(self._view, place, alpha, torch.from_numpy(drawn)[None])
         frame, _ = model.refiner.forward_folded(rendered, alpha, self._maps, alignment, self._picture)
         return np.asarray(frame_to_uint8(frame).numpy(), np.uint8)
 
@@ -256,7 +263,8 @@ def synthetic(model: HideNerf, heads: Batch, name: str) -> tuple[Scores, list[Pi
         batch = Batch(*(values[index : index + 1] for values in heads))
         with torch.no_grad():
             output = model(
-                batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
+                *(batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving),
+                *(batch.camera, batch.face_sight),
             )
         frame = output.frame.clamp(0, 1)
         for found in image_scores(frame, output.alpha, batch):

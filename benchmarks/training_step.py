@@ -57,6 +57,7 @@ class RandomPairs:
             return F.interpolate(noise, size=(side, side), mode="bilinear")
 
         mask = (smooth(1, size) > 0.4).float()
+        weight = mask * smooth(1, size)
         return Batch(
             source_image=smooth(3, size) * mask,
             source_camera=random_cameras(count),
@@ -69,6 +70,7 @@ class RandomPairs:
             source_mask=mask,
             surface=smooth(3, config.render_size) - 0.5,
             source_surface=smooth(3, config.render_size) - 0.5,
+            face_sight=torch.cat([weight * smooth(2, size), weight, weight * smooth(1, size)], 1),
         )
 
 

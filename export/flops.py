@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from hidenerf.model.alignment import SURFACE, Alignment, SourceView, align
+from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, SURFACE, Alignment, SourceView, align
 from hidenerf.model.config import UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf
 
@@ -45,7 +45,8 @@ def frame_flops(config: ModelConfig) -> FrameFlops:
         if config.alignment != UNALIGNED:
             place = torch.empty(1, 3, config.render_size, config.render_size)
             surface = torch.empty(1, SURFACE, config.render_size, config.render_size)
-            aligned = align(SourceView(torch.empty(1, 3, 4), surface), place, alpha), image
+            face_sight = torch.empty(1, FACE_SIGHT_CHANNELS, config.image_size, config.image_size)
+            aligned = align(SourceView(torch.empty(1, 3, 4), surface), place, alpha, face_sight), image
     stem = model.deformation.expression_stem
     identity = model.id_encoder(image)
     modulation = model.refiner.fold(identity)

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hidenerf.export.custom_ops import grid_sample_3d, triplane_render, triplane_render_placed
-from hidenerf.model.alignment import GUIDES, SourceView, align, source_view
+from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, GUIDES, SourceView, align, source_view
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
 from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock, in_frame, source_samples
 from hidenerf.model.rendering import Renderer
-from hidenerf.runtime.bundle import IN_FRAME
+from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME
 from hidenerf.runtime.camera import canonical_camera
 
 
@@ -156,7 +156,8 @@ class Refiner(nn.Module):
     """The graph `refiner`, run per frame.
 
     rendered [1, K, R, R], rendered_alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
-    With alignment `place` [1, 3, R, R] and what `source_tensors` names stand before the maps.
+    With alignment `place` [1, 3, R, R], the face sight [1, 4, S, S] and what `source_tensors` names stand before the
+    maps.
     """
 
     def __init__(self, model: HideNerf) -> None:
@@ -170,9 +171,9 @@ class Refiner(nn.Module):
         alignment = None
         pixels: list[Tensor] = []
         if self.aligned:
-            before, maps = maps[: 1 + self.source_tensors], maps[1 + self.source_tensors :]
-            place, projection, surface, *pixels = before
-            alignment = align(SourceView(projection, surface), place, rendered_alpha)
+            before, maps = maps[: 2 + self.source_tensors], maps[2 + self.source_tensors :]
+            place, face_sight, projection, surface, *pixels = before
+            alignment = align(SourceView(projection, surface), place, rendered_alpha, face_sight)
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
         frame, alpha = self.refiner.forward_folded(rendered, rendered_alpha, modulation, alignment, *pixels)
         return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
@@ -202,7 +203,7 @@ class RendererRefiner(nn.Module):
     """The graph `renderer_refiner`, run per frame.
 
     deformation [1, 3N, R, R], camera [1, 25], planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
-    With alignment what `source_tensors` names stands before the maps.
+    With alignment the face sight [1, 4, S, S] stands before the planes, and what `source_tensors` names after them.
     """
 
     def __init__(self, model: HideNerf) -> None:
@@ -214,9 +215,10 @@ class RendererRefiner(nn.Module):
 
     def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
         """deformation [1, 3N, R, R], camera [1, 25], planes and maps → frame uint8 [S, S, 3], alpha [S, S]."""
-        planes, rest = source[: self.levels], source[self.levels :]
         if self.refine.aligned:
-            return self.refine(*_render_placed(self.renderer, deformation, camera, planes), *rest)
+            face_sight, planes, rest = source[0], source[1 : 1 + self.levels], source[1 + self.levels :]
+            return self.refine(*_render_placed(self.renderer, deformation, camera, planes), face_sight, *rest)
+        planes, rest = source[: self.levels], source[self.levels :]
         first, second = self.renderer.first, self.renderer.second
         rendered, rendered_alpha = triplane_render(
             deformation,
@@ -264,10 +266,11 @@ def source_in_frame(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the graph `refiner` of a model with alignment reads of the source, by name, computed by PyTorch.
 
     Backends that run that graph compute it in a kernel of their own.
-    tensors: `place`, `rendered_alpha` and what the graph `source_encoder` returns, by name; others are ignored.
+    tensors: `place`, `rendered_alpha`, `face_sight` and what the graph `source_encoder` returns, by name; others are
+        ignored.
     """
     source = SourceView(tensors["source_projection"], tensors["source_surface"])
-    alignment = align(source, tensors["place"], tensors["rendered_alpha"])
+    alignment = align(source, tensors["place"], tensors["rendered_alpha"], tensors[FACE_SIGHT])
     maps = {name: tensor for name, tensor in tensors.items() if name.startswith(("gamma_", "beta_"))}
     picture, small = tensors.get("source_pixels"), tensors.get("source_pixels_small")
     pictures = [one for one in (picture, small) if one is not None]
@@ -311,6 +314,7 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     layers = 2 * (scales if config.alignment == UNALIGNED else min(scales, config.aligned_scales))
     maps = tuple(f"{kind}_{layer}" for layer in range(layers) for kind in ("gamma", "beta"))
     known = source_tensors(config)
+    face_sight = {FACE_SIGHT: torch.zeros(1, FACE_SIGHT_CHANNELS, size, size)} if known else {}
     encoder = GraphModule(
         "source_encoder",
         SourceEncoder(folded).eval(),
@@ -336,7 +340,12 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     renderer_refiner = GraphModule(
         "renderer_refiner",
         RendererRefiner(folded).eval(),
-        {"deformation": deformation, "camera": camera, **{name: source[name] for name in (*planes, *known, *maps)}},
+        {
+            "deformation": deformation,
+            "camera": camera,
+            **face_sight,
+            **{name: source[name] for name in (*planes, *known, *maps)},
+        },
         ("frame", "alpha"),
     )
     return encoder, led, renderer_refiner
@@ -351,7 +360,7 @@ def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
     assert isinstance(module, RendererRefiner)
     config = module.config
     size = config.render_size
-    unread = "deformation", "camera", "planes_"
+    unread = "deformation", "camera", "planes_", FACE_SIGHT
     source = {name: t for name, t in renderer_refiner.inputs.items() if not name.startswith(unread)}
     rendered = {
         "rendered": torch.zeros(1, module.renderer.second.out_features - 1, size, size),

@@ -2,7 +2,10 @@
 
 The renderer composites, beside colours, the canonical points p + Δ. In the canonical space the head is as the source
 picture shows it, so the source camera projects such a point to where the source picture shows it, unless something lies
-before it there. Always FP32.
+before it there.
+
+Around eyes and mouth R × R is too coarse for that: there the face mesh says it (`hidenerf.runtime.face_sight`). Always
+FP32.
 """
 
 from typing import NamedTuple
@@ -20,6 +23,8 @@ SOFTNESS = 0.03
 # Channels of `Alignment.guides` and of `SourceView.surface`.
 GUIDES = 4
 SURFACE = 4
+# Channels of a frame's face sight: see `hidenerf.runtime.face_sight.face_sight`.
+FACE_SIGHT_CHANNELS = 4
 # Steps of the fixed point in `drift`. Drifts are small and smooth, so that each step leaves a few percent of the error.
 _DRIFT_STEPS = 3
 # Excess depths are told apart up to here, world units.
@@ -62,20 +67,32 @@ class Alignment(NamedTuple):
     """Where the source picture shows what a frame shows.
 
     moved [B, 2, R, R]: position in the source picture less position in the frame, right and down, in units of half a
-    picture; continued beyond the head, so that hair and edges that no ray meets are sampled beside what they adjoin.
-    shown [B, 1, R, R]: see `Sight`; on the head and in a band around it.
+    picture, from the rays; continued beyond the head, so that hair and edges that no ray meets are sampled beside what
+    they adjoin.
+    shown [B, 1, R, R]: see `Sight`, from the rays; on the head and in a band around it.
+    face_sight [B, FACE_SIGHT_CHANNELS, S, S]: of the face mesh, which replaces the rays' where it has weight.
     guides [B, GUIDES, R, R]: shown; how far behind the source's own surface the point lies; moved, on the head only.
     Only `moved` has gradients.
     """
 
     moved: Tensor
     shown: Tensor
+    face_sight: Tensor
     guides: Tensor
 
     def at(self, size: int) -> Sight:
         """The same at another size: bilinear where it is larger, means where it is smaller."""
-        moved, shown = (_resized(values, size) for values in (self.moved, self.shown))
-        return Sight(moved.permute(0, 2, 3, 1) + _positions(size, moved.device), shown)
+        return sight_at(self.moved, self.shown, self.face_sight, size)
+
+
+def sight_at(moved: Tensor, shown: Tensor, face_sight: Tensor, size: int) -> Sight:
+    """`Sight` at a size, of fields of `Alignment`."""
+    moved, shown, face = (_resized(values, size) for values in (moved, shown, face_sight))
+    place, weight, seen = face.split([2, 1, 1], 1)
+    grid = moved + _positions(size, moved.device).permute(2, 0, 1)
+    # The face's positions are from 0 to 1 and times their weight.
+    grid = (1.0 - weight) * grid + (2.0 * place - weight)
+    return Sight(grid.permute(0, 2, 3, 1), (1.0 - weight) * shown + seen)
 
 
 def source_projection(camera: Tensor) -> Tensor:
@@ -135,10 +152,11 @@ def drift(moved: Tensor) -> Tensor:
     return found
 
 
-def align(source: SourceView, place: Tensor, alpha: Tensor) -> Alignment:
+def align(source: SourceView, place: Tensor, alpha: Tensor, face_sight: Tensor) -> Alignment:
     """`Alignment` of a frame.
 
     place [B, 3, R, R]: the frame's canonical points times alpha. alpha [B, 1, R, R].
+    face_sight [B, FACE_SIGHT_CHANNELS, S, S]: the frame's.
     """
     image = projected(source.projection, place, alpha)
     size = image.shape[-1]
@@ -156,8 +174,10 @@ def align(source: SourceView, place: Tensor, alpha: Tensor) -> Alignment:
         shown = band * continued(head * seen, head)
         on_both = head * covered.clamp(0.0, 1.0)
         far = excess.clamp(-LARGEST_EXCESS, LARGEST_EXCESS) / LARGEST_EXCESS
-        guides = torch.cat([shown, on_both * far, head * moved], 1)
-    return Alignment(moved, shown, guides)
+        sight = sight_at(moved, shown, face_sight, size)
+        both_moved = (sight.grid - _positions(size, image.device)).permute(0, 3, 1, 2)
+        guides = torch.cat([sight.shown, on_both * far, head * both_moved], 1)
+    return Alignment(moved, shown, face_sight, guides)
 
 
 def continued(weighted: Tensor, weight: Tensor) -> Tensor:

@@ -51,14 +51,20 @@ class HideNerf(nn.Module):
         secc_canonical: Tensor,
         secc_driving: Tensor,
         camera: Tensor,
+        face_sight: Tensor | None = None,
     ) -> Output:
-        """Nothing hoisted: source_image [B, 3, S, S] in [0, 1], cameras [B, 25], SECCs [B, 3, Q, Q]."""
+        """Nothing hoisted: source_image [B, 3, S, S] in [0, 1], cameras [B, 25], SECCs [B, 3, Q, Q].
+
+        face_sight [B, 4, S, S]: of the frame, for a model with alignment (`hidenerf.runtime.face_sight`).
+        """
         planes = self.appearance(source_image, source_camera)
         deformation = self.deformation(secc_driving, secc_canonical, self.ray_points(camera))
         rendered, rendered_alpha, place = self.renderer.placed(deformation, camera, planes)
         alignment = None
         if self.config.alignment != UNALIGNED:
-            alignment = align(self.source_view(planes, secc_canonical, source_camera), place, rendered_alpha)
+            assert face_sight is not None
+            source = self.source_view(planes, secc_canonical, source_camera)
+            alignment = align(source, place, rendered_alpha, face_sight)
         frame, alpha = self.refiner(rendered, rendered_alpha, self.id_encoder(source_image), alignment, source_image)
         return Output(frame, alpha, rendered, rendered_alpha, deformation, place)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.open import open_backend
-from hidenerf.runtime.bundle import Bundle, open_bundle, require_parity
+from hidenerf.runtime.bundle import FACE_SIGHT, Bundle, open_bundle, require_parity
 from hidenerf.runtime.drivers import open_driver
 from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.errors import HideNerfError
@@ -108,7 +108,8 @@ class Animator:
                 f"{self.face_model.name}; prepare it again for this bundle."
             )
         at_rest = np.zeros(len(self.face_model.expression_names), np.float32)
-        self.backend.set_face(self.face_model, self.face_model.vertices(source.identity, at_rest))
+        colours = self._sight_colours(source) if self.bundle.takes_face_sight else None
+        self.backend.set_face(self.face_model, self.face_model.vertices(source.identity, at_rest), colours)
         canonical = self.backend.draw_secc(source.expression)
         picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
         self.backend.encode_source(picture[None], source.camera[None], canonical[None])
@@ -122,6 +123,24 @@ class Animator:
     def draw_secc(self, expression: Float) -> Float:
         """Draw the SECC [3, Q, Q] of the source's shape with an expression [E], on the CPU."""
         return self.backend.draw_secc(self._checked(expression))
+
+    def frame_inputs(self, expression: Float, camera: Float) -> dict[str, Float]:
+        """What the graphs take of an expression [E] and a camera [25], by name, drawn on the CPU.
+
+        `secc_driving` [1, 3, Q, Q], `camera` [1, 25], and `face_sight` [1, 4, S, S] if the bundle takes it.
+        """
+        expression, camera = self._checked(expression), np.asarray(camera, np.float32)
+        inputs = {"secc_driving": self.backend.draw_secc(expression)[None], "camera": camera[None]}
+        if self.bundle.takes_face_sight:
+            inputs[FACE_SIGHT] = self.backend.draw_face_sight(expression, camera)[None]
+        return inputs
+
+    def _sight_colours(self, source: Source) -> Float:
+        # Only here: bundles without face sights run without OpenCV.
+        from hidenerf.runtime.face_sight import region_weights, sight_colours
+
+        vertices = self.face_model.vertices(source.identity, source.expression)
+        return sight_colours(self.face_model, region_weights(self.face_model), vertices, source.camera)
 
     def _checked(self, expression: Float) -> Float:
         """The expression [E] in FP32. Errors: no source has been set, another number of coefficients."""

@@ -12,6 +12,8 @@ from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, Manifest, Tensor
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
 # Before the name of a map of the source, as an input of the refiner alone: it lies in the frame's coordinates.
 IN_FRAME = "in_frame_"
+# Input of a frame of models with alignment.
+FACE_SIGHT = "face_sight"
 PARITY_REPORT = "parity/report.html"
 
 
@@ -100,6 +102,11 @@ class Bundle:
         """What parity found outside its thresholds, in words; None unless the state is `FAILED`."""
         verdict = self.manifest.parity
         return verdict.failed if verdict is not None else None
+
+    @property
+    def takes_face_sight(self) -> bool:
+        """Whether frames take a face sight (`hidenerf.runtime.face_sight`), as those of models with alignment do."""
+        return FACE_SIGHT in self.graphs["renderer_refiner"].inputs
 
     @property
     def face_model_path(self) -> Path:

@@ -137,11 +137,7 @@ def measure_parity(
     worst_flicker: KeptFlicker | None = None
     before: tuple[int, Picture, Picture] | None = None
     for pose in poses:
-        driven = inputs | {
-            "secc_driving": animator.draw_secc(pose.expression)[None],
-            "camera": pose.camera[None],
-            "expression": pose.expression,
-        }
+        driven = inputs | animator.frame_inputs(pose.expression, pose.camera) | {"expression": pose.expression}
         outputs = led.compare(driven | constants)
         outputs |= renderer.compare(driven | constants | outputs)
         expected, found = (side.whole_frame(driven) for side in (reference, candidate))

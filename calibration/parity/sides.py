@@ -10,6 +10,7 @@ from hidenerf.calibration.parity.runners import GraphRunner, Tensors, bundle_gra
 from hidenerf.export.graph_modules import graph_modules
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.animator import Animator
+from hidenerf.runtime.bundle import FACE_SIGHT
 
 SOURCE_INPUTS = "source_image", "source_camera", "secc_canonical"
 
@@ -44,7 +45,8 @@ class TorchSide:
 
     def whole_frame(self, tensors: Tensors) -> Tensors:
         """See `Side.whole_frame`; also the `deformation` without hoisting."""
-        names = *SOURCE_INPUTS, "secc_driving", "camera"
+        names = [*SOURCE_INPUTS, "secc_driving", "camera"]
+        names += [FACE_SIGHT] if FACE_SIGHT in tensors else []
         with torch.inference_mode():
             output = self._model(*[torch.from_numpy(np.ascontiguousarray(tensors[name])) for name in names])
         return {

@@ -24,8 +24,8 @@ Tensors = dict[str, NDArray[Any]]
 class Sample:
     """One frame.
 
-    source: index into the data's sources. tensors: `secc_driving` [1, 3, Q, Q] and `camera` [1, 25]. held_out: ranges
-    and sensitivity are measured without it; the finished precision plan must hold on it too.
+    source: index into the data's sources. tensors: see `Animator.frame_inputs`. held_out: ranges and sensitivity are
+    measured without it; the finished precision plan must hold on it too.
     """
 
     source: int
@@ -119,7 +119,7 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
             digest = hashlib.sha256()
             for order, index in enumerate(chosen):
                 pose = poses[index]
-                tensors = {"secc_driving": animator.draw_secc(pose.expression)[None], "camera": pose.camera[None]}
+                tensors = animator.frame_inputs(pose.expression, pose.camera)
                 samples.append(Sample(number, tensors, held_out=order % 2 == 1))
                 for tensor in tensors.values():
                     digest.update(np.ascontiguousarray(tensor).tobytes())

@@ -70,7 +70,7 @@ class Int8Frames:
         rendered = self._state(("rendered", *keys), lambda: self._render(encoded, led))
         session = self._session("refiner", refiner)
         return [
-            session.run(refiner_inputs(encoded[sample.source], tensors))["frame"]
+            session.run(refiner_inputs(encoded[sample.source] | sample.tensors, tensors))["frame"]
             for sample, tensors in zip(self._samples, rendered, strict=True)
         ]
 

@@ -73,7 +73,7 @@ def _return(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: 
 def refiner_inputs(source: Tensors, rendered: Tensors) -> Tensors:
     """All that the graph `refiner` reads, and more.
 
-    source: what the source encoder returns.
+    source: what the source encoder returns, with what the frame takes (`Animator.frame_inputs`).
     rendered: what `renderer_alone` returns of a frame.
     """
     tensors = source | rendered

@@ -17,7 +17,7 @@ LARGEST_FP16 = 65504.0
 
 CAMERAS = ("camera", "source_camera")
 # What an aligned identity path finds the source's surface with.
-ALIGNMENT = ("source_projection", "source_surface", "rendered_alpha", "place")
+ALIGNMENT = ("source_projection", "source_surface", "rendered_alpha", "place", "face_sight")
 # Graph inputs and outputs that stay FP32: pictures and SECCs come from the host as they are, the rest are coordinates,
 # what TriplaneRender composites, pictures that GridSample reads, or what the host reads. Everything else that passes
 # from graph to graph (planes, LED's constant, maps) is FP16.

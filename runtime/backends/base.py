@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.bundle import Bundle
+from hidenerf.runtime.bundle import FACE_SIGHT, Bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.profiling import StageTimes
@@ -43,6 +43,8 @@ class Backend(ABC):
         self._times = times
         self._face_model: FaceModel | None = None
         self._neutral: Float | None = None
+        self._sight_colours: Float | None = None
+        self._frame_inputs = ("secc_driving", "camera", *([FACE_SIGHT] if bundle.takes_face_sight else []))
 
     @classmethod
     @abstractmethod
@@ -69,22 +71,34 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+    def render_secc(self, secc_driving: Float, camera: Float, face_sight: Float | None = None) -> Frame:
         """Render one frame from a SECC that is already drawn.
 
         secc_driving: [1, 3, Q, Q].
         camera: [1, 25].
+        face_sight: [1, 4, S, S], of a bundle that takes it.
         Returns the frame [S, S, 3], uint8 RGB over black, and its alpha [S, S]. Both arrays are the caller's own.
-        Errors: no source has been encoded, an array of another shape.
+        Errors: no source has been encoded, an array of another shape, a face sight missing or not taken.
         """
 
-    def set_face(self, face_model: FaceModel, neutral: Float) -> None:
+    def _named_inputs(self, secc_driving: Float, camera: Float, face_sight: Float | None) -> dict[str, Float]:
+        """The arguments of `render_secc` by the names of the graphs' inputs."""
+        given = (secc_driving, camera, *([] if face_sight is None else [face_sight]))
+        if len(given) != len(self._frame_inputs):
+            raise HideNerfError(f"A frame of this bundle takes {', '.join(self._frame_inputs)}; give these.")
+        return dict(zip(self._frame_inputs, given, strict=True))
+
+    def set_face(self, face_model: FaceModel, neutral: Float, sight_colours: Float | None = None) -> None:
         """Set the face whose SECCs `render` draws; once per source.
 
         face_model: the bundle's face model.
         neutral: [V, 3], the source's shape without expression.
+        sight_colours: [V, 4], of `face_sight.sight_colours`, for a bundle that takes the face's sight.
+        Errors: such a bundle without them.
         """
-        self._face_model, self._neutral = face_model, neutral
+        if self._bundle.takes_face_sight and sight_colours is None:
+            raise HideNerfError("This bundle takes the face's sight; set the face with the source's sight colours.")
+        self._face_model, self._neutral, self._sight_colours = face_model, neutral, sight_colours
 
     def draw_secc(self, expression: Float) -> Float:
         """Draw the SECC [3, Q, Q] of the face that was set, on the CPU (Eq. 3 as read in DESIGN §8).
@@ -95,11 +109,31 @@ class Backend(ABC):
         # Only here: a backend that draws on the GPU runs without OpenCV.
         from hidenerf.runtime.secc import secc
 
-        if self._face_model is None or self._neutral is None:
-            raise HideNerfError("No face has been set yet; set one before drawing a SECC.")
+        face_model, vertices = self._posed_face(expression)
         with self._times.measure("secc"):
-            vertices = self._neutral + (expression @ self._face_model.flat_expression_basis).reshape(-1, 3)
-            return secc(vertices, self._face_model, self._bundle.secc_size)
+            return secc(vertices, face_model, self._bundle.secc_size)
+
+    def draw_face_sight(self, expression: Float, camera: Float) -> Float:
+        """Draw the sight [4, S, S] of the face that was set, on the CPU (`hidenerf.runtime.face_sight`).
+
+        expression: [E].
+        camera: [25].
+        Errors: no face has been set, or one without sight colours.
+        """
+        from hidenerf.runtime.face_sight import face_sight
+
+        face_model, vertices = self._posed_face(expression)
+        if self._sight_colours is None:
+            raise HideNerfError("The face was set without sight colours; set it with them before drawing its sight.")
+        with self._times.measure("face_sight"):
+            return face_sight(face_model, vertices, camera, self._sight_colours, self._bundle.image_size)
+
+    def _posed_face(self, expression: Float) -> tuple[FaceModel, Float]:
+        """The face model, and the vertices [V, 3] of the face that was set, with an expression [E]."""
+        if self._face_model is None or self._neutral is None:
+            raise HideNerfError("No face has been set yet; set one before drawing it.")
+        moved = (expression @ self._face_model.flat_expression_basis).reshape(-1, 3)
+        return self._face_model, self._neutral + moved
 
     def render(self, expression: Float, camera: Float) -> Frame:
         """Render one frame from an expression.
@@ -108,7 +142,8 @@ class Backend(ABC):
         camera: [1, 25].
         Returns what `render_secc` returns. Errors: no source has been encoded, no face has been set.
         """
-        return self.render_secc(self.draw_secc(expression)[None], camera)
+        face_sight = self.draw_face_sight(expression, camera[0])[None] if self._bundle.takes_face_sight else None
+        return self.render_secc(self.draw_secc(expression)[None], camera, face_sight)
 
     @abstractmethod
     def close(self) -> None:

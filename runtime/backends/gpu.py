@@ -1,8 +1,8 @@
 """`GpuBackend`: what backends on an NVIDIA GPU share.
 
 Tensors stay at fixed addresses. A whole frame, from the inputs on the host to the frame on the host, is enqueued on one
-stream. It is captured once as one CUDA graph; then a frame is one launch, and the host waits once. Our kernel draws the
-SECC on the GPU.
+stream. It is captured once as one CUDA graph; then a frame is one launch, and the host waits once. Our kernels draw the
+SECC and the face's sight on the GPU.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Backend, Float, Frame
 from hidenerf.runtime.backends.registry import backend_entry
-from hidenerf.runtime.bundle import Bundle
+from hidenerf.runtime.bundle import FACE_SIGHT, Bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
@@ -29,7 +29,6 @@ from hidenerf.runtime.profiling import StageTimes
 logger = logging.getLogger(__name__)
 
 SOURCE_INPUTS = ("source_image", "source_camera", "secc_canonical")
-FRAME_INPUTS = ("secc_driving", "camera")
 FRAME_OUTPUTS = ("frame", "alpha")
 # Runs of a frame before it is captured: the first chooses algorithms, the second plans memory, and in the third ONNX
 # Runtime captures its own CUDA graph, if it does.
@@ -90,7 +89,7 @@ class GpuBackend(Backend):
         self._addresses = {name: self._device.allocate(_bytes(spec)) for name, spec in self._specs.items()}
         self._host = {
             name: self._device.host_array(self._specs[name].shape, self._specs[name].dtype)
-            for name in (*SOURCE_INPUTS, *FRAME_INPUTS, *FRAME_OUTPUTS)
+            for name in (*SOURCE_INPUTS, *self._frame_inputs, *FRAME_OUTPUTS)
         }
         self._downloads = [(self._host[name], self._addresses[name]) for name in FRAME_OUTPUTS]
 
@@ -100,7 +99,7 @@ class GpuBackend(Backend):
             self._host[name][:] = np.random.default_rng(0).random(self._host[name].shape)
         self._host["source_camera"][:] = canonical_camera()
         self._encode()
-        self._capture(FRAME_INPUTS)
+        self._capture(self._frame_inputs)
 
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
         """See `Backend.encode_source`."""
@@ -112,26 +111,27 @@ class GpuBackend(Backend):
             self._encode()
         self._encoded = True
 
-    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+    def render_secc(self, secc_driving: Float, camera: Float, face_sight: Float | None = None) -> Frame:
         """See `Backend.render_secc`."""
         self._require_source()
-        self._set("secc_driving", secc_driving)
-        self._set("camera", camera)
-        return self._render(FRAME_INPUTS, None)
+        for name, array in self._named_inputs(secc_driving, camera, face_sight).items():
+            self._set(name, array)
+        return self._render(self._frame_inputs, None)
 
-    def set_face(self, face_model: FaceModel, neutral: Float) -> None:
+    def set_face(self, face_model: FaceModel, neutral: Float, sight_colours: Float | None = None) -> None:
         """See `Backend.set_face`."""
-        super().set_face(face_model, neutral)
+        super().set_face(face_model, neutral, sight_colours)
         self._device.use()
         if self._face is not None and self._face.model is face_model:
-            self._face.set_neutral(neutral)
+            self._face.set_neutral(neutral, sight_colours)
             return
-        self._face = GpuFace(self._device, face_model, self._specs["secc_driving"].shape[-1])
-        self._face.set_neutral(neutral)
+        sight_size = self._specs[FACE_SIGHT].shape[-1] if self._bundle.takes_face_sight else 0
+        self._face = GpuFace(self._device, face_model, self._specs["secc_driving"].shape[-1], sight_size)
+        self._face.set_neutral(neutral, sight_colours)
         self._capture(("camera",), self._face)
 
     def render(self, expression: Float, camera: Float) -> Frame:
-        """See `Backend.render`; the SECC is drawn on the GPU."""
+        """See `Backend.render`; SECC and face sight are drawn on the GPU."""
         self._require_source()
         if self._face is None:
             raise HideNerfError("No face has been set yet; set one before rendering an expression.")
@@ -178,10 +178,11 @@ class GpuBackend(Backend):
 
     def _trial_frames(self, inputs: tuple[str, ...], face: "GpuFace | None") -> list[bytes]:
         """Render `TRIAL_RUNS` frames that differ from each other."""
-        varied = self._host["secc_driving"] if face is None else face.host_expression
+        drawn = [self._host[name] for name in inputs if name != "camera"]
         frames = []
         for trial in range(TRIAL_RUNS):
-            varied[:] = np.random.default_rng(trial).random(varied.shape)
+            for varied in drawn if face is None else [face.host_expression]:
+                varied[:] = np.random.default_rng(trial).random(varied.shape)
             self._host["camera"][:] = canonical_camera(yaw=15.0 * trial)
             self._run_frame(inputs, face)
             # Fails here, and not in a frame of the user's, if marks within a graph cannot be measured.
@@ -195,7 +196,7 @@ class GpuBackend(Backend):
         device.mark(0)
         self._upload(inputs)
         if face is not None:
-            face.draw(self._addresses["secc_driving"])
+            face.draw(*(self._addresses[name] for name in self._frame_inputs))
         for index, stage in enumerate(self.stages[1:-1], start=1):
             device.mark(index)
             self._enqueue(stage)
@@ -220,22 +221,25 @@ class GpuBackend(Backend):
 
 
 class GpuFace:
-    """A face model on the GPU, whose SECC our kernel draws.
+    """A face model on the GPU, whose SECC and sight our kernels draw.
 
     host_expression: [E], page-locked; the expression that `draw` uses.
     """
 
-    def __init__(self, device: Device, model: FaceModel, size: int) -> None:
+    def __init__(self, device: Device, model: FaceModel, size: int, sight_size: int = 0) -> None:
         """Upload the model.
 
         device: owns all memory allocated here.
         model: the face model.
         size: side of the SECC in pixels.
+        sight_size: side of the face's sight in pixels; 0 where none is drawn.
         """
         self.model = model
         self._device = device
         expressions = len(model.expression_names)
-        self._drawer = SeccDrawer(len(model.mean), expressions, len(model.triangles), size)
+        counts = len(model.mean), expressions, len(model.triangles)
+        self._drawer = SeccDrawer(*counts, size)
+        self._sight_drawer = SeccDrawer(*counts, sight_size, face_sight=True) if sight_size else None
         self._basis = device.allocate_copy(np.asarray(model.flat_expression_basis, np.float32))
         self._triangles = device.allocate_copy(np.asarray(model.triangles, np.int32))
         self._colours = device.allocate_copy(np.asarray(model.ncc, np.float32))
@@ -243,19 +247,33 @@ class GpuFace:
         self._vertices = device.allocate(12 * len(model.mean))
         self._expression = device.allocate(4 * expressions)
         self._keys = device.allocate(8 * size * size)
+        self._sight_colours = device.allocate(16 * len(model.mean))
+        self._screen = device.allocate(12 * len(model.mean))
+        self._sight_keys = device.allocate(8 * sight_size * sight_size)
         self.host_expression = device.host_array((expressions,), np.float32)
 
-    def set_neutral(self, neutral: Float) -> None:
-        """Upload the shape without expression [V, 3], and wait for it."""
+    def set_neutral(self, neutral: Float, sight_colours: Float | None = None) -> None:
+        """Upload the shape without expression [V, 3] and the colours of its sight [V, 4], and wait for it."""
         self._device.upload(self._neutral, np.ascontiguousarray(neutral, np.float32))
+        if sight_colours is not None:
+            self._device.upload(self._sight_colours, np.ascontiguousarray(sight_colours, np.float32))
         self._device.synchronize()
 
-    def draw(self, secc: int) -> None:
-        """Enqueue the SECC of `host_expression`. secc: address of FP32 [1, 3, Q, Q]."""
+    def draw(self, secc: int, camera: int, face_sight: int = 0) -> None:
+        """Enqueue SECC and sight of `host_expression`; addresses, FP32.
+
+        secc: [1, 3, Q, Q], a result.
+        camera: [1, 25].
+        face_sight: [1, 4, S, S], a result, if it is drawn.
+        """
         stream = self._device.stream
         self._device.upload(self._expression, self.host_expression)
         self._drawer.vertices(self._neutral, self._basis, self._expression, self._vertices, stream)
         self._drawer.draw(self._vertices, self._triangles, self._colours, self._keys, secc, stream)
+        if self._sight_drawer is not None:
+            self._sight_drawer.screen(self._vertices, camera, self._screen, stream)
+            drawn = self._screen, self._triangles, self._sight_colours
+            self._sight_drawer.draw(*drawn, self._sight_keys, face_sight, stream)
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -68,12 +68,12 @@ class OnnxRuntimeCpuBackend(Backend):
         self._run("source_encoder")
         self._encoded = True
 
-    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+    def render_secc(self, secc_driving: Float, camera: Float, face_sight: Float | None = None) -> Frame:
         """See `Backend.render_secc`."""
         if not self._encoded:
             raise HideNerfError("No source has been encoded yet; set one before rendering.")
-        self._set("secc_driving", secc_driving)
-        self._set("camera", camera)
+        for name, array in self._named_inputs(secc_driving, camera, face_sight).items():
+            self._set(name, array)
         self._run("led")
         self._run("renderer_refiner")
         return self._tensors["frame"].numpy().copy(), self._tensors["alpha"].numpy().copy()

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Float, Frame
-from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
+from hidenerf.runtime.backends.gpu import FACE_SIGHT, SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
 from hidenerf.runtime.bundle import IN_FRAME, Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
@@ -28,7 +28,7 @@ from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_O
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.kernels.source_aligner import SCRATCH_PICTURES, SURFACE, SourceAligner, SourceMap, sampling_table
+from hidenerf.runtime.kernels.source_aligner import SURFACE, SourceAligner, SourceMap, sampling_table, scratch_numbers
 from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
@@ -146,7 +146,11 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         encoder = bundle.graphs["source_encoder"]
         self._frame_graphs = [bundle.graphs["led"], parts.refiner]
         graphs = [encoder, *self._frame_graphs]
-        self._allocate(t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values()))
+        tensors = [t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values())]
+        if bundle.takes_face_sight:
+            # Our aligner reads it, and neither graph.
+            tensors.append(bundle.graphs["renderer_refiner"].inputs[FACE_SIGHT])
+        self._allocate(tensors)
         self._onnxruntime = onnxruntime
         self._open_session(encoder, ENCODER_OPTIONS)
         self._run_options = onnxruntime.RunOptions()
@@ -175,10 +179,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
     def _open_aligner(self, refiner: GraphSpec, encoder: GraphSpec) -> None:
         """Compile the kernels that sample the source, and list the maps that they sample."""
         device, at = self._device, self._addresses
-        size = self._specs["rendered"].shape[-1]
+        size, image_size = self._specs["rendered"].shape[-1], self._specs["frame"].shape[0]
         at[PLACE] = device.allocate(12 * size * size)
-        scratch = device.allocate(4 * SCRATCH_PICTURES * size * size)
-        self._aligner = SourceAligner(size, self._specs["frame"].shape[0], scratch)
+        scratch = device.allocate(4 * scratch_numbers(size, image_size))
+        self._aligner = SourceAligner(size, image_size, scratch)
         names = [name.removeprefix(IN_FRAME) for name in refiner.inputs if name.startswith(IN_FRAME)]
         specs = [encoder.outputs[name] for name in names]
         self._fp16_maps = specs[0].dtype == np.float16
@@ -270,7 +274,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
     def _align(self) -> None:
         """Enqueue the sampling of the source where its picture shows what the rays met."""
         at, stream = self._addresses, self._device.stream
-        known = at["source_projection"], at["source_surface"]
+        known = at["source_projection"], at["source_surface"], at[FACE_SIGHT]
         self._aligner.align(at[PLACE], at["rendered_alpha"], *known, at[GUIDES], stream)
         self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._fp16_maps, stream)
         if OWN in at:
@@ -303,7 +307,8 @@ def _require_parts(bundle: Bundle) -> KernelParts:
             f"{bundle.folder}: this bundle was made before the CUDA backend and lacks its parts; {EXPORT_AGAIN}."
         )
     surface = bundle.graphs["source_encoder"].outputs.get("source_surface")
-    if PLACE in bundle.kernel_parts.refiner.inputs or (surface is not None and surface.shape[1] != SURFACE):
+    older = surface is not None and (surface.shape[1] != SURFACE or not bundle.takes_face_sight)
+    if PLACE in bundle.kernel_parts.refiner.inputs or older:
         raise HideNerfError(
             f"{bundle.folder}: this bundle is older than the way the CUDA backend samples the source; {EXPORT_AGAIN}."
         )

@@ -1,6 +1,7 @@
 // SECC on the GPU: the face's vertices from an expression, a z-buffer, and NCC colours of what is nearest (Eq. 3 as
 // read in DESIGN §8). The same picture as hidenerf.runtime.secc, which draws it with OpenCV: pixel centres at i + 0.5,
-// a pixel on an edge belongs to the triangle, both sides are drawn, colours are linear in the triangle.
+// a pixel on an edge belongs to the triangle, both sides are drawn, colours are linear in the triangle. The same for the
+// face's sight (hidenerf.runtime.face_sight), of vertices that a camera projects.
 #ifndef HIDENERF_SECC_CUH
 #define HIDENERF_SECC_CUH
 
@@ -56,6 +57,25 @@ __device__ __forceinline__ void face_vertices(const float* neutral, const float*
     vertices[i] = sum;
 }
 
+// vertices [V, 3], camera [25] → screen [V, 3], see `screen_vertices` of hidenerf.runtime.face_sight. A thread per vertex.
+__device__ __forceinline__ void screen_vertices(const float* vertices, const float* camera, float* screen, int count) {
+    const int vertex = blockIdx.x * blockDim.x + threadIdx.x;
+    if (vertex >= count) return;
+    const float* point = vertices + 3 * vertex;
+    const float* intrinsics = camera + 16;
+    float in_camera[3] = {}, forward = 0.0f, image[3];
+    for (int axis = 0; axis < 3; ++axis) {
+        for (int k = 0; k < 3; ++k) in_camera[k] += camera[4 * axis + k] * (point[axis] - camera[4 * axis + 3]);
+        forward += camera[4 * axis + 2] * point[axis];
+    }
+    for (int k = 0; k < 3; ++k)
+        image[k] = intrinsics[3 * k] * in_camera[0] + intrinsics[3 * k + 1] * in_camera[1] +
+                   intrinsics[3 * k + 2] * in_camera[2];
+    screen[3 * vertex] = 2.0f * image[0] / image[2] - 1.0f;
+    screen[3 * vertex + 1] = 1.0f - 2.0f * image[1] / image[2];
+    screen[3 * vertex + 2] = -forward;
+}
+
 // vertices [V, 3], triangles [F, 3] → keys [size, size], which must hold zeros. A thread per triangle.
 __device__ __forceinline__ void rasterise(const float* vertices, const int* triangles, unsigned long long* keys,
                                           int count, int size) {
@@ -77,24 +97,30 @@ __device__ __forceinline__ void rasterise(const float* vertices, const int* tria
         }
 }
 
-// keys [size, size] → secc [3, size, size]: NCC colours [V, 3] in [0, 1], background 0; keys are zeros again. A thread
-// per pixel.
+// keys [size, size] → picture [channels, size, size]: colours [V, channels] in [0, 1], background 0; keys are zeros
+// again. weight: the channel that all others are multiplied by; -1 for none. A thread per pixel.
 __device__ __forceinline__ void shade(const float* vertices, const int* triangles, const float* colours,
-                                      unsigned long long* keys, float* secc, int size) {
+                                      unsigned long long* keys, float* picture, int channels, int weight, int size) {
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= size * size) return;
     const unsigned long long key = keys[pixel];
     keys[pixel] = 0;
-    float colour[3] = {0.0f, 0.0f, 0.0f};
+    float w[3] = {0.0f, 0.0f, 0.0f};
+    int corner[3] = {0, 0, 0};
     if (key != 0) {
         const int triangle = int(0xffffffffu - (unsigned int)key);
         const ScreenTriangle t = screen_triangle(vertices, triangles + 3 * triangle, size);
-        float w[3];
         weights_at(t, pixel % size, pixel / size, w);
-        for (int i = 0; i < 3; ++i)
-            for (int c = 0; c < 3; ++c) colour[c] += w[i] * colours[3 * t.corner[i] + c];
+        for (int i = 0; i < 3; ++i) corner[i] = t.corner[i];
     }
-    for (int c = 0; c < 3; ++c) secc[c * size * size + pixel] = fminf(fmaxf(colour[c], 0.0f), 1.0f);
+    auto colour = [&](int c) {
+        float sum = 0.0f;
+        for (int i = 0; i < 3; ++i) sum += w[i] * colours[channels * corner[i] + c];
+        return fminf(fmaxf(sum, 0.0f), 1.0f);
+    };
+    const float factor = weight < 0 ? 1.0f : colour(weight);
+    for (int c = 0; c < channels; ++c)
+        picture[c * size * size + pixel] = c == weight ? factor : factor * colour(c);
 }
 
 }  // namespace hidenerf

@@ -106,7 +106,7 @@ def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int) -> Non
         expected = model(**inputs)
         planes = model.appearance(inputs["source_image"], inputs["source_camera"])
         view = model.source_view(planes, inputs["secc_canonical"], inputs["source_camera"])
-        alignment_found = align(view, expected.place, expected.rendered_alpha)
+        alignment_found = align(view, expected.place, expected.rendered_alpha, inputs["face_sight"])
         assert 0.02 < alignment_found.shown.mean() < 0.98
         maps = moved.refiner.fold(model.id_encoder(inputs["source_image"]))
         rendered = expected.rendered, expected.rendered_alpha

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hidenerf.model.alignment import (
+    FACE_SIGHT_CHANNELS,
     SURFACE,
     Alignment,
     SourceView,
@@ -37,7 +38,10 @@ def test_points_are_projected_as_the_runtime_does() -> None:
     np.testing.assert_allclose((image[:2] / image[2:]).T, expected, atol=1e-5)
 
 
-def seen_by_itself(depth: float, behind: float) -> Alignment:
+NO_FACE = torch.zeros(1, FACE_SIGHT_CHANNELS, 8, 8)
+
+
+def seen_by_itself(depth: float, behind: float, face_sight: Tensor = NO_FACE) -> Alignment:
     """A wall before a frontal camera at some depth, and the frame's points so far behind it."""
     camera = torch.from_numpy(canonical_camera())[None]
     projection = source_projection(camera)
@@ -45,7 +49,7 @@ def seen_by_itself(depth: float, behind: float) -> Alignment:
     source = SourceView(projection, torch.cat([depth * alpha, alpha, 0.0 * alpha, 0.0 * alpha], 1))
     position, forward = camera[0, [3, 7, 11]], camera[0, [2, 6, 10]]
     place = (position + forward * (depth + behind))[None, :, None, None].expand(1, 3, 8, 8)
-    return align(source, place, alpha)
+    return align(source, place, alpha, face_sight)
 
 
 def test_what_lies_behind_the_sources_surface_is_not_shown() -> None:
@@ -58,7 +62,7 @@ def test_what_lies_behind_the_sources_surface_is_not_shown() -> None:
 
 def test_where_no_ray_ends_nothing_is_shown_and_all_is_finite() -> None:
     source = SourceView(source_projection(torch.from_numpy(canonical_camera())[None]), torch.zeros(1, SURFACE, 8, 8))
-    nothing = align(source, torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8))
+    nothing = align(source, torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), NO_FACE)
     for size in (2, 8, 32):
         sight = nothing.at(size)
         assert sight.shown.shape == (1, 1, size, size)
@@ -85,7 +89,7 @@ def test_a_source_seen_through_its_own_camera_lies_where_it_was() -> None:
     alpha = torch.ones(1, 1, size, size)
     source = SourceView(source_projection(camera), torch.cat([9.0 * alpha, alpha, 0.0 * alpha, 0.0 * alpha], 1))
     picture = torch.rand(1, 3, 4 * size, 4 * size, generator=torch.Generator().manual_seed(0))
-    sight = align(source, place, alpha).at(4 * size)
+    sight = align(source, place, alpha, NO_FACE).at(4 * size)
     inner = slice(4, -4)
     found = sample(picture, sight.grid)[..., inner, inner]
     torch.testing.assert_close(found, picture[..., inner, inner], atol=2e-2, rtol=0)
@@ -98,7 +102,7 @@ def test_folded_maps_give_the_same_frame(alignment: str, scales: int) -> None:
         expected = model(**inputs)
         planes = model.appearance(inputs["source_image"], inputs["source_camera"])
         view = model.source_view(planes, inputs["secc_canonical"], inputs["source_camera"])
-        seen = align(view, expected.place, expected.rendered_alpha)
+        seen = align(view, expected.place, expected.rendered_alpha, inputs["face_sight"])
         assert 0.02 < seen.shown.mean() < 0.98
         identity = model.id_encoder(inputs["source_image"])
         maps = model.refiner.fold(identity)
@@ -140,7 +144,7 @@ def test_what_the_deformation_moves_at_rest_is_taken_back() -> None:
     view = source_view(camera, moved, alpha)
     untouched = displacement(projected(view.projection, moved, alpha), alpha)
     assert untouched.abs().max() > 0.035
-    own = align(view, moved, alpha)
+    own = align(view, moved, alpha, NO_FACE)
     inner = slice(4, -4)
     assert own.moved[..., inner, inner].abs().max() < 0.002
     torch.testing.assert_close(own.guides[:, 2:], own.moved)
@@ -172,8 +176,64 @@ def test_a_step_in_depth_hides_neither_of_its_sides_in_the_sources_own_view() ->
     depth[32], depth[33:] = 9.3, 9.6
     place = at_depth(camera, depth)
     alpha = torch.ones(1, 1, 64, 64)
-    own = align(source_view(camera, place, alpha), place, alpha)
+    own = align(source_view(camera, place, alpha), place, alpha, NO_FACE)
     assert own.shown[..., 8:-8, 8:-8].min() > 0.9
+
+
+def random_alignment(face_sight: Tensor) -> Alignment:
+    """8 × 8 rays that saw something else than the face."""
+    generator = torch.Generator().manual_seed(1)
+    moved = 0.2 * torch.randn(1, 2, 8, 8, generator=generator)
+    shown = torch.rand(1, 1, 8, 8, generator=generator)
+    return Alignment(moved, shown, face_sight, torch.zeros(1, 4, 8, 8))
+
+
+def pixel_centres(size: int) -> Tensor:
+    """[1, size, size, 2], right and down in [-1, 1]."""
+    here = (2 * torch.arange(size) + 1) / size - 1
+    return torch.stack(torch.meshgrid(here, here, indexing="xy"), -1)[None]
+
+
+def test_where_the_face_has_all_weight_only_it_counts() -> None:
+    face = torch.rand(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    face[:, 2] = 1.0
+    for size, factor in ((32, 1), (8, 4)):
+        sight = random_alignment(face).at(size)
+        means = face.double().unflatten(3, (size, factor)).unflatten(2, (size, factor)).mean((3, 5))
+        torch.testing.assert_close(sight.grid.double(), 2 * means[:, :2].permute(0, 2, 3, 1) - 1, atol=1e-6, rtol=0)
+        torch.testing.assert_close(sight.shown.double(), means[:, 3:], atol=1e-6, rtol=0)
+
+
+def test_where_the_face_has_no_weight_only_the_rays_count() -> None:
+    alignment = random_alignment(torch.zeros(1, 4, 32, 32))
+    sight = alignment.at(8)
+    torch.testing.assert_close(sight.grid, alignment.moved.permute(0, 2, 3, 1) + pixel_centres(8), atol=1e-6, rtol=0)
+    torch.testing.assert_close(sight.shown, alignment.shown)
+
+
+def test_a_block_half_of_which_is_the_faces_has_the_mean_of_both() -> None:
+    """By hand: two pixels of four with positions 0.25 and 0.75 of the picture, seen by half and not at all."""
+    face = torch.zeros(1, 4, 16, 16)
+    face[0, :, 0, 0] = torch.tensor([0.25, 0.75, 1.0, 0.5])
+    face[0, :, 1, 1] = torch.tensor([0.75, 0.75, 1.0, 0.0])
+    alignment = random_alignment(face)
+    sight = alignment.at(8)
+    ray = alignment.moved[0, :, 0, 0] + pixel_centres(8)[0, 0, 0]
+    torch.testing.assert_close(sight.grid[0, 0, 0], 0.5 * ray + 0.5 * torch.tensor([0.0, 0.5]))
+    torch.testing.assert_close(sight.shown[0, 0, 0, 0], 0.5 * alignment.shown[0, 0, 0, 0] + 0.125)
+
+
+def test_guides_say_what_face_and_rays_do_together() -> None:
+    face = torch.rand(1, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    face[:, 2] = 0.5
+    face[:, :2] *= 0.5
+    found = seen_by_itself(9.0, 0.25, face)
+    alone = seen_by_itself(9.0, 0.25)
+    sight = found.at(8)
+    # The head is everywhere.
+    expected = torch.cat([sight.shown, alone.guides[:, 1:2], (sight.grid - pixel_centres(8)).permute(0, 3, 1, 2)], 1)
+    torch.testing.assert_close(found.guides, expected, atol=1e-6, rtol=0)
+    assert (found.guides - alone.guides)[:, [0, 2, 3]].abs().mean((2, 3)).min() > 0.05
 
 
 def test_configs_without_an_alignment_are_those_of_old_checkpoints() -> None:

@@ -31,7 +31,8 @@ def test_with_what_is_new_left_out_a_grown_model_draws_as_before() -> None:
 def _everywhere(like: Tensor) -> Alignment:
     """All of the source is shown where it was."""
     size = like.shape[-1]
-    return Alignment(torch.zeros(1, 2, size, size), torch.ones(1, 1, size, size), torch.zeros(1, 4, size, size))
+    nothing = torch.zeros(1, 4, size, size)
+    return Alignment(nothing[:, :2], nothing[:, :1] + 1.0, face_sight=nothing, guides=nothing)
 
 
 def first_spade(model: HideNerf) -> Any:

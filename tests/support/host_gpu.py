@@ -17,6 +17,7 @@ from hidenerf.runtime.backends import gpu, onnxruntime_cuda
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.kernels import source_aligner
 from hidenerf.runtime.kernels.compile import Definitions
+from hidenerf.runtime.kernels.secc_drawer import NO_WEIGHT, SIGHT_WEIGHT
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import aligned, build
 
@@ -128,19 +129,23 @@ class EmulatedSeccDrawer:
 
     folder: Path
 
-    def __init__(self, vertices: int, expressions: int, triangles: int, size: int) -> None:
+    def __init__(self, vertices: int, expressions: int, triangles: int, size: int, *, face_sight: bool = False) -> None:
         self.library = build("kernels/others_emulated.cpp", self.folder)
-        self.counts = vertices, expressions, triangles, size
+        self.counts = vertices, expressions, triangles
+        self.shape = (4, SIGHT_WEIGHT, size) if face_sight else (3, NO_WEIGHT, size)
 
     def vertices(self, neutral: int, basis: int, coefficients: int, vertices: int, stream: int) -> None:
         assert stream == HostDevice.stream
-        count, expressions, _, _ = self.counts
+        count, expressions, _ = self.counts
         self.library.secc_vertices(*addresses(neutral, basis, coefficients, vertices), 3 * count, expressions)
 
-    def draw(self, vertices: int, triangles: int, colours: int, keys: int, secc: int, stream: int) -> None:
+    def screen(self, vertices: int, camera: int, screen: int, stream: int) -> None:
         assert stream == HostDevice.stream
-        _, _, count, size = self.counts
-        self.library.secc_draw(*addresses(vertices, triangles, colours, keys, secc), count, size)
+        self.library.secc_screen(*addresses(vertices, camera, screen), self.counts[0])
+
+    def draw(self, vertices: int, triangles: int, colours: int, keys: int, picture: int, stream: int) -> None:
+        assert stream == HostDevice.stream
+        self.library.secc_draw(*addresses(vertices, triangles, colours, keys, picture), self.counts[2], *self.shape)
 
 
 class EmulatedKernels:

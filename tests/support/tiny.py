@@ -97,7 +97,7 @@ def aligned_model(alignment: str, scales: int) -> HideNerf:
 
 
 def tiny_inputs(batch: int = 1, seed: int = 5) -> dict[str, Tensor]:
-    """Random pictures and SECCs, and two general cameras, as `HideNerf.forward` takes them."""
+    """Random pictures, SECCs and face sights, and two general cameras, as `HideNerf.forward` takes them."""
     generator = torch.Generator().manual_seed(seed)
 
     def noise(size: int) -> Tensor:
@@ -107,10 +107,14 @@ def tiny_inputs(batch: int = 1, seed: int = 5) -> dict[str, Tensor]:
     camera = source_camera.clone()
     camera[:, 3] += 0.2
     camera[:, 16] *= 1.2
-    return {
+    inputs = {
         "source_image": noise(TINY.image_size),
         "source_camera": source_camera,
         "secc_canonical": noise(TINY.secc_size),
         "secc_driving": noise(TINY.secc_size),
         "camera": camera,
     }
+    weight, right, down, seen = torch.rand(4, batch, 1, TINY.image_size, TINY.image_size, generator=generator)
+    # A quarter of the pixels has no weight, and a quarter all of it.
+    weight = (2.0 * weight - 0.5).clamp(0.0, 1.0)
+    return inputs | {"face_sight": torch.cat([right * weight, down * weight, weight, seen * weight], 1)}

@@ -17,6 +17,7 @@ class Batch(NamedTuple):
         target's expression (Eq. 3 as read in DESIGN §8).
     surface: [B, 3, R, R], surface points that the target's rays meet, world units; 0 where there is none.
     source_surface: [B, 3, R, R], the same surface points with the source's expression.
+    face_sight: [B, 4, S, S] in [0, 1], of the target (`hidenerf.runtime.face_sight`).
     """
 
     source_image: Tensor
@@ -30,6 +31,7 @@ class Batch(NamedTuple):
     source_mask: Tensor
     surface: Tensor
     source_surface: Tensor
+    face_sight: Tensor
 
 
 def mirrored(batch: Batch, which: Tensor) -> Batch:
@@ -50,6 +52,7 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
         source_mask=_where(pick, batch.source_mask.flip(-1), batch.source_mask),
         surface=_where(pick, mirrored_points(batch.surface), batch.surface),
         source_surface=_where(pick, mirrored_points(batch.source_surface), batch.source_surface),
+        face_sight=_where(pick, mirrored_sight(batch.face_sight), batch.face_sight),
     )
 
 
@@ -75,6 +78,13 @@ def mirrored_points(points: Tensor) -> Tensor:
     """The points [B, 3, R, R] of the mirrored world (x → -x) that the mirrored picture's pixels show."""
     mirror = points.flip(-1)
     return torch.cat([-mirror[:, :1], mirror[:, 1:]], 1)
+
+
+def mirrored_sight(face_sight: Tensor) -> Tensor:
+    """Face sights [B, 4, S, S] of the mirrored frames and source pictures: positions u become 1 - u."""
+    mirror = face_sight.flip(-1)
+    right, down, weight, seen = mirror.split(1, 1)
+    return torch.cat([weight - right, down, weight, seen], 1)
 
 
 def _where(pick: Tensor, one: Tensor, other: Tensor) -> Tensor:

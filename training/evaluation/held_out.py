@@ -66,7 +66,8 @@ class HeldOutEvaluation:
     def output(self, batch: Batch) -> Output:
         """The model's output for a batch."""
         output: Output = self.model(
-            batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving, batch.camera
+            *(batch.source_image, batch.source_camera, batch.secc_canonical, batch.secc_driving),
+            *(batch.camera, batch.face_sight),
         )
         return output
 

@@ -70,7 +70,7 @@ def training_forward(model: HideNerf, batch: Batch, noise: Noise | None, at_rest
             with torch.no_grad():
                 own = render(model.renderer, source_points, source_length, deformation_at_rest, planes)
                 source = source_view(batch.source_camera, own[2], own[1])
-            alignment = align(source, place, rendered_alpha)
+            alignment = align(source, place, rendered_alpha, batch.face_sight)
         identity = model.id_encoder(batch.source_image)
         frame, alpha = model.refiner(rendered, rendered_alpha, identity, alignment, batch.source_image)
     return Output(frame, alpha, rendered, rendered_alpha, deformation, place), deformation_at_rest

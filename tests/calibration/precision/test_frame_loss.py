@@ -1,6 +1,7 @@
 """The split and cached pipeline of the search against whole graphs, and losses by hand."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,10 @@ def data(animator: Animator) -> CalibrationData:
 def test_an_aligned_model_is_searched_by_the_same_frames(bundle_aligned: Path, data: CalibrationData) -> None:
     """The renderer alone passes on where rays end, and INT8 may read the guides and the source's own pixels."""
     models = load_models(open_bundle(bundle_aligned))
+    size = open_bundle(bundle_aligned).image_size
+    face_sight = {"face_sight": np.random.default_rng(1).random((1, 4, size, size), np.float32)}
+    samples = [replace(sample, tensors=sample.tensors | face_sight) for sample in data.samples]
+    data = replace(data, samples=samples)
     int8 = Int8Frames(models, data, [0, 1, 3])
     read = {layer.layer: layer for layer in convolutions(models["refiner"].graph)}
     assert {"refiner.stem.0", "refiner.detail"} <= read.keys()

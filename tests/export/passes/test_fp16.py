@@ -389,7 +389,7 @@ def test_boundaries_of_an_aligned_models_graphs() -> None:
     pictures = {"source_image": FP32, "source_camera": FP32, "secc_canonical": FP32}
     frame = {"frame": int(TensorProto.UINT8), "alpha": FP32}
     assert boundary_types("aligned source_encoder") == pictures | {"led_canonical": FP16} | planes | maps | known
-    coordinates = {"deformation": FP32, "camera": FP32}
+    coordinates = {"deformation": FP32, "camera": FP32, "face_sight": FP32}
     assert boundary_types("aligned renderer_refiner") == coordinates | planes | known | maps | frame
     rendered = {"rendered": FP32, "rendered_alpha": FP32}
     in_frame = dict.fromkeys(("guides", "own_small", "own", "shown"), FP32)

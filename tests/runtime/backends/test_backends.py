@@ -98,13 +98,9 @@ def agree(backend: str, frame: NDArray, expected: NDArray) -> bool:
 
 def chained_by_hand(bundle: Bundle, source_: tuple[Float, ...], motion_: tuple[Float, ...]) -> dict[str, NDArray]:
     """The three graphs one after the other through ONNX Runtime's plainest interface."""
-    values: dict[str, NDArray] = dict(
-        zip(
-            ("source_image", "source_camera", "secc_canonical", "secc_driving", "camera"),
-            (*source_, *motion_),
-            strict=True,
-        )
-    )
+    names = ["source_image", "source_camera", "secc_canonical", "secc_driving", "camera"]
+    names += ["face_sight"] * bundle.takes_face_sight
+    values: dict[str, NDArray] = dict(zip(names, (*source_, *motion_), strict=True))
     for name in ("source_encoder", "led", "renderer_refiner"):
         graph = bundle.graphs[name]
         session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
@@ -188,8 +184,8 @@ def test_inputs_need_not_be_contiguous_nor_single_precision(bundle: Bundle, back
     wide = np.repeat(picture, 2, axis=-1)[..., ::2]
     assert not wide.flags.c_contiguous
     backend.encode_source(wide, camera.astype(np.float64), np.asfortranarray(secc))
-    driving, view = motion(bundle)
-    found, _ = backend.render_secc(np.asfortranarray(driving), view.astype(np.float64))
+    driving, view, *sight = motion(bundle)
+    found, _ = backend.render_secc(np.asfortranarray(driving), view.astype(np.float64), *map(np.asfortranarray, sight))
     assert np.array_equal(found, expected)
 
 

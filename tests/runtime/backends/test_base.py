@@ -31,7 +31,8 @@ class Recording(Backend):
     def encode_source(self, source_image: Float, source_camera: Float, secc_canonical: Float) -> None:
         pass
 
-    def render_secc(self, secc_driving: Float, camera: Float) -> Frame:
+    def render_secc(self, secc_driving: Float, camera: Float, face_sight: Float | None = None) -> Frame:
+        assert face_sight is None
         self.rendered.append((secc_driving, camera))
         return np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32)
 

@@ -32,6 +32,7 @@ from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import load_face_model
+from hidenerf.runtime.face_sight import region_weights, sight_colours
 from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.manifest import Weights
@@ -299,9 +300,12 @@ def test_a_bundle_that_samples_the_source_in_another_way_is_to_be_exported_again
     surface = encoder.outputs["source_surface"]
     without_drift = dataclasses.replace(surface, shape=(1, 2, *surface.shape[2:]))
     without = dataclasses.replace(encoder, outputs={**encoder.outputs, "source_surface": without_drift})
+    whole = bundle.graphs["renderer_refiner"]
+    blind = dataclasses.replace(whole, inputs={n: spec for n, spec in whole.inputs.items() if n != "face_sight"})
     for old in (
         dataclasses.replace(bundle, kernel_parts=dataclasses.replace(parts, refiner=refiner)),
         dataclasses.replace(bundle, graphs={**bundle.graphs, "source_encoder": without}),
+        dataclasses.replace(bundle, graphs={**bundle.graphs, "renderer_refiner": blind}),
     ):
         with pytest.raises(HideNerfError, match="older than the way the CUDA backend samples the source; export"):
             OnnxRuntimeCudaBackend(old, StageTimes())
@@ -372,6 +376,35 @@ def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path) -> None:
     mean_square = np.square(found.astype(float) - expected).mean()
     assert expected.std() > 1
     assert 10 * np.log10(255**2 / max(mean_square, 1e-9)) >= 45
+
+
+@pytest.mark.usefixtures("host_gpu")
+def test_the_faces_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
+    """The same picture as with the sight that the CPU draws, and each source's own."""
+    bundle = open_bundle(bundle_aligned)
+    face_model = load_face_model(bundle.face_model_path)
+    rng = np.random.default_rng(0)
+    expression = rng.uniform(0, 0.6, len(face_model.expression_names)).astype(np.float32)
+    camera = canonical_camera(10.0, 4.0, 0.0)
+    regions = region_weights(face_model)
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    with pytest.raises(HideNerfError, match="takes the face's sight"):
+        backend.set_face(face_model, face_model.mean)
+    frames = []
+    for yaw in (0.0, 20.0):
+        colours = sight_colours(face_model, regions, face_model.mean, canonical_camera(yaw))
+        backend.set_face(face_model, face_model.mean, colours)
+        frames.append(backend.render(expression, camera[None])[0].astype(float))
+    secc, sight = backend.draw_secc(expression)[None], backend.draw_face_sight(expression, camera)[None]
+    expected = backend.render_secc(secc, camera[None], sight)[0]
+    none = backend.render_secc(secc, camera[None], np.zeros_like(sight))[0]
+    with pytest.raises(HideNerfError, match="takes secc_driving, camera, face_sight"):
+        backend.render_secc(secc, camera[None])
+    backend.close()
+    assert 10 * np.log10(255**2 / max(np.square(frames[1] - expected).mean(), 1e-9)) >= 45
+    assert np.abs(frames[0] - expected).max() > 3
+    assert np.abs(none - expected.astype(float)).max() > 3
 
 
 def small_source(size: int, face_model: str, rng: np.random.Generator) -> Any:

@@ -11,7 +11,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels import compile as kernels
 from hidenerf.runtime.kernels.compile import FOLDER, SMS, Definitions, compile_source, nvrtc_version
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.kernels.source_aligner import reach_definitions
+from hidenerf.runtime.kernels.source_aligner import aligner_definitions
 from tests.support.log_lines import log_lines
 
 # A block of 256 threads twice on a multiprocessor of 65 536 registers; the first version runs once.
@@ -50,7 +50,7 @@ def jobs() -> list[tuple[str, str, Definitions]]:
             if source.startswith("triplane_render"):
                 sized.append((source, f"{name} with place", dataclasses.replace(sizes, place=1).definitions()))
     aligners: list[tuple[str, str, Definitions]] = [
-        (ALIGNER, name, reach_definitions(config.render_size)) for name, config in PRESETS.items()
+        (ALIGNER, name, aligner_definitions(config.render_size)) for name, config in PRESETS.items()
     ]
     others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in (*SIZED, ALIGNER)]
     return sized + aligners + [(name, "", ()) for name in others]

@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+from hidenerf.runtime.face_sight import face_sight, region_weights, screen_vertices, sight_colours
+from hidenerf.runtime.kernels.secc_drawer import NO_WEIGHT, SIGHT_WEIGHT
 from hidenerf.runtime.secc import secc
 from tests.support.kernels.emulated import build, pointer
 
@@ -56,8 +59,10 @@ def drawn(
     library: ctypes.CDLL, vertices: NDArray[np.float32], triangles: NDArray[np.int32], colours: NDArray, size: int
 ) -> NDArray[np.float32]:
     keys = np.zeros((size, size), np.uint64)
-    out = np.full((3, size, size), np.nan, np.float32)
-    tail = [pointer(keys), pointer(out), len(triangles), size]
+    channels = colours.shape[1]
+    weight = SIGHT_WEIGHT if channels == 4 else NO_WEIGHT
+    out = np.full((channels, size, size), np.nan, np.float32)
+    tail = [pointer(keys), pointer(out), len(triangles), channels, weight, size]
     library.secc_draw(pointer(vertices), pointer(triangles), pointer(colours), *tail)
     assert not keys.any()
     return out
@@ -77,6 +82,43 @@ def test_secc_is_the_cpus_picture(library: ctypes.CDLL, size: int, seed: int) ->
     # Where two surfaces are as near as OpenCV's depth can tell, or a centre lies on the outline, either is right.
     assert different.sum() <= 2
     assert (expected.max(0) > 0).mean() > 0.1
+
+
+def screen(library: ctypes.CDLL, vertices: NDArray[np.float32], camera: NDArray[np.float32]) -> NDArray[np.float32]:
+    found = np.full_like(vertices, np.nan)
+    library.secc_screen(pointer(vertices), pointer(camera), pointer(found), len(vertices))
+    return found
+
+
+@pytest.mark.parametrize("pose", [(0, 0, 0, 16), (25, -10, 8, 16), (-40, 15, -20, 35)])
+def test_screen_vertices_are_the_cameras(library: ctypes.CDLL, pose: tuple[float, float, float, float]) -> None:
+    vertices = np.random.default_rng(0).uniform(-1, 1, (100, 3)).astype(np.float32)
+    camera = canonical_camera(*pose)
+    # Neither a square pixel nor the principal point in the middle, and the head beside the axis.
+    camera[[3, 7]] += (0.2, -0.1)
+    camera[16:19] *= (1.1, 0, 1.04)
+    camera[17] = 0.02
+    found = screen(library, vertices, camera)
+    np.testing.assert_allclose(found, screen_vertices(vertices, camera), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "seed"), [(64, 0), (256, 1)])
+def test_the_faces_sight_is_the_cpus_picture(library: ctypes.CDLL, size: int, seed: int) -> None:
+    face = load_face_model(default_face_model_path())
+    rng = np.random.default_rng(seed)
+    identity = rng.normal(0, 0.5, len(face.identity_names)).astype(np.float32)
+    at_rest, expression = (np.float32(k) * rng.random(len(face.expression_names), np.float32) for k in (0.2, 0.7))
+    source = canonical_camera(10, 5, -3)
+    colours = sight_colours(face, region_weights(face), face.vertices(identity, at_rest), source)
+    vertices = np.ascontiguousarray(face.vertices(identity, expression), np.float32)
+    camera = canonical_camera(-25, 8, 10)
+    triangles = np.ascontiguousarray(face.triangles, np.int32)
+    found = drawn(library, screen(library, vertices, camera), triangles, colours, size)
+    expected = face_sight(face, vertices, camera, colours, size)
+    assert (expected.max((1, 2)) > 0.5).all()
+    assert (expected[2] > expected[3] + 0.1).any()
+    # As for the SECC; turned, the face hides more of itself.
+    assert (np.abs(found - expected).max(0) > 1e-3).sum() <= size // 16
 
 
 def test_secc_hides_what_is_behind_and_leaves_the_rest(library: ctypes.CDLL) -> None:

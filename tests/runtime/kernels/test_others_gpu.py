@@ -85,6 +85,36 @@ def test_secc_is_the_cpus_picture() -> None:
         assert (difference > 1e-3).sum() <= 3
 
 
+def test_the_faces_sight_is_the_cpus_picture() -> None:
+    import cv2
+
+    if not hasattr(cv2, "triangleRasterize"):
+        pytest.skip(f"OpenCV {cv2.__version__} has no rasteriser to compare with")
+    from hidenerf.runtime.camera import canonical_camera
+    from hidenerf.runtime.face_model import default_face_model_path, load_face_model
+    from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
+    from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
+    from tests.support.kernels.on_gpu import current_stream
+
+    face, size = load_face_model(default_face_model_path()), 256
+    colours = sight_colours(face, region_weights(face), face.mean, canonical_camera(10, 5, -3))
+    camera = canonical_camera(-25, 8, 10)
+    mesh, seen, sees = (
+        torch.from_numpy(np.ascontiguousarray(a, np.float32)).cuda() for a in (face.mean, colours, camera)
+    )
+    triangles = torch.from_numpy(np.ascontiguousarray(face.triangles, np.int32)).cuda()
+    keys = torch.zeros(size, size, dtype=torch.int64, device="cuda")
+    screen, found = torch.empty_like(mesh), torch.full((4, size, size), float("nan"), device="cuda")
+    drawer = SeccDrawer(len(mesh), len(face.expression_names), len(triangles), size, face_sight=True)
+    drawer.screen(mesh.data_ptr(), sees.data_ptr(), screen.data_ptr(), current_stream())
+    drawn = screen.data_ptr(), triangles.data_ptr(), seen.data_ptr(), keys.data_ptr(), found.data_ptr()
+    drawer.draw(*drawn, current_stream())
+    torch.cuda.synchronize()
+    assert not keys.any()
+    difference = np.abs(found.cpu().numpy() - face_sight(face, face.mean, camera, colours, size)).max(0)
+    assert (difference > 1e-3).sum() <= size // 16
+
+
 @pytest.mark.parametrize("fp16", [False, True])
 def test_pictures_become_bytes(fp16: bool) -> None:
     from hidenerf.runtime.kernels.launch import Kernels

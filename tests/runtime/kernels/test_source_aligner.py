@@ -19,10 +19,12 @@ from hidenerf.runtime.kernels.source_aligner import (
     SCRATCH_PICTURES,
     SourceAligner,
     SourceMap,
-    reach_definitions,
+    aligner_definitions,
     sampling_table,
+    scratch_numbers,
 )
 from tests.support.host_gpu import EmulatedKernels, HostDevice
+from tests.support.kernels.emulated import build
 
 STREAM = HostDevice.stream
 
@@ -33,9 +35,22 @@ class Scene(NamedTuple):
     place: Tensor
     alpha: Tensor
     source: SourceView
+    face_sight: Tensor
 
 
-def scene(size: int) -> Scene:
+def sight_of_a_face(image_size: int) -> Tensor:
+    """Two spots whose weight and place vary within a few pixels, the lower one seen in part: [1, 4, S, S]."""
+    line = (torch.arange(image_size) + 0.5) / image_size
+    across, along = line.expand(image_size, image_size), line[:, None].expand(image_size, image_size)
+    upper = (2 - 12 * ((across - 0.4) ** 2 + (along - 0.35) ** 2).sqrt()).clamp(0, 1)
+    lower = (2 - 10 * ((across - 0.55) ** 2 + (along - 0.7) ** 2).sqrt()).clamp(0, 1)
+    weight = torch.maximum(upper, lower)
+    place = [(across + 0.05 * torch.sin(40 * along)).clamp(0, 1), (along - 0.08 * across).clamp(0, 1)]
+    shown = torch.where(across > 0.5, 0.3 * weight, weight)
+    return torch.stack([place[0] * weight, place[1] * weight, weight, shown])[None]
+
+
+def scene(size: int, image_size: int) -> Scene:
     """Points on a ball's front with a step in depth, alpha fading out at its edge; the frame's are moved a little."""
     generator = torch.Generator().manual_seed(size)
     line = (torch.arange(size) + 0.5) * 2 / size - 1
@@ -46,13 +61,13 @@ def scene(size: int) -> Scene:
     points = 0.6 * torch.stack([x, y, z])[None]
     camera = torch.from_numpy(canonical_camera(5.0, -3.0))[None]
     moved = points + 0.05 * torch.randn(points.shape, generator=generator) + torch.tensor([0.1, 0, 0])[:, None, None]
-    return Scene(alpha * moved, alpha, source_view(camera, alpha * points, alpha))
+    return Scene(alpha * moved, alpha, source_view(camera, alpha * points, alpha), sight_of_a_face(image_size))
 
 
 def expected_alignment(shown: Scene) -> Alignment:
     """In FP64."""
     source = SourceView(shown.source.projection.double(), shown.source.surface.double())
-    return align(source, shown.place.double(), shown.alpha.double())
+    return align(source, shown.place.double(), shown.alpha.double(), shown.face_sight.double())
 
 
 def array(tensor: Tensor) -> NDArray[np.float32]:
@@ -62,14 +77,15 @@ def array(tensor: Tensor) -> NDArray[np.float32]:
 class Run:
     """An aligner on host memory that has aligned a scene."""
 
-    def __init__(self, shown: Scene, image_size: int) -> None:
+    def __init__(self, shown: Scene) -> None:
         self.device = device = HostDevice()
-        size = shown.alpha.shape[-1]
+        size, image_size = shown.alpha.shape[-1], shown.face_sight.shape[-1]
         self.guides = device.allocate(16 * size * size)
-        self.aligner = SourceAligner(size, image_size, device.allocate(4 * SCRATCH_PICTURES * size * size))
-        arrays = (array(shown.place), array(shown.alpha), array(shown.source.projection), array(shown.source.surface))
-        place, alpha, projection, surface = (device.allocate_copy(one) for one in arrays)
-        self.aligner.align(place, alpha, projection, surface, self.guides, STREAM)
+        scratch = np.full(scratch_numbers(size, image_size), np.nan, np.float32)
+        self.aligner = SourceAligner(size, image_size, device.allocate_copy(scratch))
+        tensors = shown.place, shown.alpha, *shown.source, shown.face_sight
+        place, alpha, projection, surface, face_sight = (device.allocate_copy(array(one)) for one in tensors)
+        self.aligner.align(place, alpha, projection, surface, face_sight, self.guides, STREAM)
 
     def read(self, address: int, shape: tuple[int, ...], dtype: type = np.float32) -> NDArray[np.float64]:
         """A tensor on the device."""
@@ -86,18 +102,18 @@ def emulated(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path) -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 64])
 def test_guides_are_the_models(size: int) -> None:
-    shown = scene(size)
+    shown = scene(size, 4 * size)
     expected = expected_alignment(shown)
     assert 0.1 < expected.shown.mean() < 0.9
-    run = Run(shown, 4 * size)
+    run = Run(shown)
     np.testing.assert_allclose(run.read(run.guides, (4, size, size)), expected.guides[0], atol=2e-4)
 
 
 @pytest.mark.parametrize("fp16", [False, True])
 def test_maps_of_every_scale_are_in_the_frame(fp16: bool) -> None:
     """Below, at and above the rendered picture's size, and more channels than a thread takes."""
-    shown = scene(16)
-    expected, run = expected_alignment(shown), Run(shown, 64)
+    shown = scene(16, 64)
+    expected, run = expected_alignment(shown), Run(shown)
     kind = np.float16 if fp16 else np.float32
     generator = np.random.default_rng(0)
     values = [generator.normal(size=(c, h, h)).astype(kind) for c, h in ((3, 4), (17, 8), (16, 16), (40, 32), (5, 64))]
@@ -115,8 +131,8 @@ def test_maps_of_every_scale_are_in_the_frame(fp16: bool) -> None:
 
 
 def test_the_source_picture_is_in_the_frame() -> None:
-    shown = scene(16)
-    expected, run = expected_alignment(shown), Run(shown, 64)
+    shown = scene(16, 64)
+    expected, run = expected_alignment(shown), Run(shown)
     picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     small = torch.nn.functional.avg_pool2d(picture, 4)
     own, own_shown, own_small = (run.device.allocate(4 * n) for n in (3 * 64**2, 64**2, 3 * 16**2))
@@ -131,23 +147,34 @@ def test_the_source_picture_is_in_the_frame() -> None:
 
 def test_nothing_is_shown_where_no_ray_ends() -> None:
     projection = source_projection(torch.from_numpy(canonical_camera())[None])
-    empty = Scene(
-        torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), SourceView(projection, torch.zeros(1, SURFACE, 8, 8))
-    )
-    run = Run(empty, 32)
+    source = SourceView(projection, torch.zeros(1, SURFACE, 8, 8))
+    run = Run(Scene(torch.zeros(1, 3, 8, 8), torch.zeros(1, 1, 8, 8), source, torch.zeros(1, 4, 32, 32)))
     assert np.abs(run.read(run.guides, (4, 8, 8))).max() == 0
 
 
 def test_a_table_by_hand() -> None:
-    """20 channels of 16² in FP16: 16 and 4; each part has two blocks of 128 pixels. 4 channels of 4²: one block."""
-    parts, blocks = sampling_table([SourceMap(1000, 9000, 20, 16), SourceMap(2000, 8000, 4, 4)], 2)
-    expected = [(1000, 9000, 16, 16), (1000 + 16 * 256 * 2, 9000 + 16 * 256 * 2, 4, 16), (2000, 8000, 4, 4)]
+    """3 channels of 64² in FP16: 2 and 1; each part has 32 blocks of 128 pixels. 2 channels of 4²: a block each."""
+    parts, blocks = sampling_table([SourceMap(1000, 9000, 3, 64), SourceMap(2000, 8000, 2, 4)], 2)
+    step, small = 2 * 64**2 * 2, 4**2 * 2
+    expected = [(1000, 9000, 2, 64), (1000 + step, 9000 + step, 1, 64)]
+    expected += [(2000, 8000, 1, 4), (2000 + small, 8000 + small, 1, 4)]
     assert parts.tolist() == np.array(expected, PARTS).tolist()
-    assert blocks.tolist() == np.array([(0, 0), (0, 128), (1, 0), (1, 128), (2, 0)], BLOCKS).tolist()
+    of_large = [(part, 128 * block) for part in range(2) for block in range(32)]
+    assert blocks.tolist() == np.array([*of_large, (2, 0), (3, 0)], BLOCKS).tolist()
+    # The largest maps: 8 channels.
+    assert sampling_table([SourceMap(0, 0, 9, 256)], 2)[0]["channels"].tolist() == [8, 1]
     # As `MapPart` and `MapBlock` lie in memory.
     assert (PARTS.itemsize, BLOCKS.itemsize) == (24, 8)
 
 
 def test_reaches_are_those_of_the_model() -> None:
-    assert reach_definitions(64) == (("REACH_1", 1), ("REACH_2", 3), ("REACH_3", 8), ("BAND", 4))
-    assert reach_definitions(128) == (("REACH_1", 2), ("REACH_2", 6), ("REACH_3", 16), ("BAND", 8))
+    reaches = (("REACH_1", 1), ("REACH_2", 3), ("REACH_3", 8), ("BAND", 4))
+    assert aligner_definitions(64) == (("RENDER_SIZE", 64), *reaches)
+    reaches = (("REACH_1", 2), ("REACH_2", 6), ("REACH_3", 16), ("BAND", 8))
+    assert aligner_definitions(128) == (("RENDER_SIZE", 128), *reaches)
+
+
+def test_scratch_is_as_large_as_the_kernels_need(emulated_kernels: Path) -> None:
+    library = build("kernels/align_source_emulated.cpp", emulated_kernels, *aligner_definitions(8))
+    assert library.scratch_pictures() == SCRATCH_PICTURES
+    assert scratch_numbers(8, 32) == 26 * 8**2 + 3 * (2**2 + 4**2 + 8**2 + 16**2 + 32**2)

@@ -4,41 +4,39 @@
 
 using namespace hidenerf;
 
-static const int reach[kBoxes] = {REACH_1, REACH_2, REACH_3};
-
 extern "C" {
 
-void project(int blocks, int threads, const float* place, const float* alpha, const float* projection, float* moved,
-             float* head, float* depth, int size) {
+int scratch_pictures() { return kPictures; }
+
+void project(int blocks, int threads, const float* place, const float* alpha, const float* projection,
+             const float* face_sight, float* scratch, int image_size) {
     emulation::launch({blocks, 1, 1}, threads,
-                      [&] { align_project(place, alpha, projection, moved, head, depth, size); });
+                      [&] { align_project(place, alpha, projection, face_sight, scratch, image_size); });
 }
 
-void see(int blocks, int threads, const float* weighted, const float* head, const float* depth, const float* surface,
-         float* moved, float* seen, float* guides, int size) {
+void see(int blocks, int threads, const float* surface, float* scratch, float* guides) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { align_see(surface, scratch, guides); });
+}
+
+void show(int blocks, int threads, float* scratch, float* guides) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { align_show(scratch, guides); });
+}
+
+void sights(int blocks, int threads, const float* scratch, const float* face_sight, float* to, int image_size) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { align_sights(scratch, face_sight, to, image_size); });
+}
+
+void sample_maps_fp32(int blocks, int threads, const MapPart* parts, const MapBlock* table, const float* sights) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { sample_maps<float>(parts, table, sights); });
+}
+
+void sample_maps_fp16(int blocks, int threads, const MapPart* parts, const MapBlock* table, const float* sights) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { sample_maps<unsigned short>(parts, table, sights); });
+}
+
+void pictures(int blocks, int threads, const float* picture, const float* small, const float* sights, float* own,
+              float* own_shown, float* own_small, int size) {
     emulation::launch({blocks, 1, 1}, threads,
-                      [&] { align_see(weighted, head, depth, surface, moved, seen, guides, size, reach); });
-}
-
-void show(int blocks, int threads, const float* seen, const float* head, float* shown, float* guides, int size) {
-    emulation::launch({blocks, 1, 1}, threads, [&] { align_show(seen, head, shown, guides, size, reach, BAND); });
-}
-
-void sample_maps_fp32(int blocks, int threads, const MapPart* parts, const MapBlock* table, const float* moved,
-                      const float* shown, int render_size) {
-    emulation::launch({blocks, 1, 1}, threads, [&] { sample_maps<float>(parts, table, moved, shown, render_size); });
-}
-
-void sample_maps_fp16(int blocks, int threads, const MapPart* parts, const MapBlock* table, const float* moved,
-                      const float* shown, int render_size) {
-    emulation::launch({blocks, 1, 1}, threads,
-                      [&] { sample_maps<unsigned short>(parts, table, moved, shown, render_size); });
-}
-
-void pictures(int blocks, int threads, const float* picture, const float* small, const float* moved,
-              const float* shown, float* own, float* own_shown, float* own_small, int size, int render_size) {
-    emulation::launch({blocks, 1, 1}, threads, [&] {
-        sample_pictures(picture, small, moved, shown, own, own_shown, own_small, size, render_size);
-    });
+                      [&] { sample_pictures(picture, small, sights, own, own_shown, own_small, size); });
 }
 }

@@ -32,6 +32,8 @@ def build(source: str, folder: Path, *definitions: tuple[str, int]) -> ctypes.CD
 
 def _compile(source: str, library: Path, definitions: tuple[tuple[str, int], ...]) -> None:
     flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{FOLDER}"]
+    # Shared memory is static variables here. Libraries of other sizes have their own, and not the first one's.
+    flags.append("-fno-gnu-unique")
     defined = [f"-D{name}={value}" for name, value in definitions]
     subprocess.run(["g++", *flags, *defined, str(SUPPORT / source), "-o", str(library)], check=True)
 

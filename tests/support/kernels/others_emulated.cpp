@@ -28,10 +28,15 @@ void secc_vertices(const float* neutral, const float* basis, const float* coeffi
                       [&] { face_vertices(neutral, basis, coefficients, vertices, numbers, expressions); });
 }
 
-void secc_draw(const float* vertices, const int* triangles, const float* colours, unsigned long long* keys, float* secc,
-               int count, int size) {
+void secc_screen(const float* vertices, const float* camera, float* screen, int count) {
+    emulation::launch({blocks(count), 1, 1}, 64, [&] { screen_vertices(vertices, camera, screen, count); });
+}
+
+void secc_draw(const float* vertices, const int* triangles, const float* colours, unsigned long long* keys,
+               float* picture, int count, int channels, int weight, int size) {
     emulation::launch({blocks(count), 1, 1}, 64, [&] { rasterise(vertices, triangles, keys, count, size); });
-    emulation::launch({blocks(size * size), 1, 1}, 64, [&] { shade(vertices, triangles, colours, keys, secc, size); });
+    emulation::launch({blocks(size * size), 1, 1}, 64,
+                      [&] { shade(vertices, triangles, colours, keys, picture, channels, weight, size); });
 }
 
 void to_bytes_fp32(const float* picture, unsigned char* bytes, int pixels) {

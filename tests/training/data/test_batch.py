@@ -3,7 +3,7 @@ import torch
 
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
 from hidenerf.runtime.secc import secc
-from hidenerf.training.data.batch import Batch, mirrored, mirrored_camera, mirrored_secc
+from hidenerf.training.data.batch import Batch, mirrored, mirrored_camera, mirrored_secc, mirrored_sight
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 
 
@@ -36,12 +36,21 @@ def test_mirrored_secc_is_the_secc_of_the_mirrored_face() -> None:
     assert (np.abs(found - expected).max(axis=0) > 0.02).mean() < 0.01
 
 
+def test_mirrored_face_sights_point_to_mirrored_places() -> None:
+    """By hand: of weight 0.5, a quarter of the picture from the left and three quarters from the top."""
+    sight, expected = torch.zeros(2, 1, 4, 3, 5)
+    sight[0, :, 1, 0] = torch.tensor([0.125, 0.375, 0.5, 0.4])
+    expected[0, :, 1, 4] = torch.tensor([0.375, 0.375, 0.5, 0.4])
+    torch.testing.assert_close(mirrored_sight(sight), expected)
+
+
 def test_mirroring_twice_changes_nothing_and_only_the_chosen_pairs_change() -> None:
     generator = torch.Generator().manual_seed(0)
     camera = torch.from_numpy(_off_centre_camera()).expand(3, -1)
     picture, face, mask = (torch.rand(3, *shape, generator=generator) for shape in ((3, 8, 8), (3, 4, 4), (1, 8, 8)))
     points = 0.5 - face
-    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask, points, points)
+    sight = mask * torch.rand(3, 4, 8, 8, generator=generator)
+    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask, points, points, sight)
     once = mirrored(batch, torch.tensor([True, False, True]))
     twice = mirrored(once, torch.tensor([True, True, True]))
     back = mirrored(twice, torch.tensor([False, True, False]))

@@ -20,9 +20,15 @@ class Oracle(nn.Module):
     config = TINY
 
     def forward(
-        self, source: Tensor, source_camera: Tensor, canonical: Tensor, driving: Tensor, camera: Tensor
+        self,
+        source: Tensor,
+        source_camera: Tensor,
+        canonical: Tensor,
+        driving: Tensor,
+        camera: Tensor,
+        face_sight: Tensor,
     ) -> Output:
-        del source, source_camera, canonical, camera
+        del source, source_camera, canonical, camera, face_sight
         return Output(
             frame=driving, alpha=driving, rendered=driving, rendered_alpha=driving, deformation=driving, place=driving
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.training.data.clips.file import StoredFrame
 from hidenerf.training.data.surface_points import surface_points
-from hidenerf.training.data.synthetic.geometry import SeccChoice, draw_seccs
+from hidenerf.training.data.synthetic.geometry import SeccChoice, draw_face_sights, draw_seccs
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 
@@ -40,6 +40,7 @@ class DrawnPair(NamedTuple):
     secc: NDArray[np.uint8]
     camera: NDArray[np.float32]
     surface: NDArray[np.float16]
+    face_sight: NDArray[np.float16]
 
 
 @cache
@@ -63,6 +64,7 @@ def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> Drawn
         secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
         camera=pair.camera,
         surface=_draw_surface(pair, secc_size // 2),
+        face_sight=draw_face_sights(clip_face_model(), pair.identity, views, pictures[0].shape[0]),
     )
 
 

@@ -6,6 +6,7 @@ Nothing here imports torch, so that worker processes start fast.
 import os
 import queue
 from collections.abc import Sequence
+from functools import lru_cache
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
 from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.surface_points import pixels_of_rays, surface_points
 from hidenerf.training.data.synthetic.heads import HeadMesh, load_head_mesh
@@ -58,7 +60,7 @@ class PairLayout:
 
     The row has vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25], float32; secc
     [k, 3, Q, Q] uint8, see `draw_seccs`; triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8, see
-    `Rasteriser.draw`; and surface [2, 6, Q/2, Q/2] float16, see `image_pairs.ImagePairs`.
+    `Rasteriser.draw`; surface [2, 6, Q/2, Q/2] and face_sight [2, 4, S, S] float16, see `image_pairs.ImagePairs`.
 
     image_size: S.
     secc_size: Q.
@@ -79,6 +81,7 @@ class PairLayout:
             ("triangle", (2, size, size), np.int16),
             ("barycentric", (2, 2, size, size), np.uint8),
             ("surface", (2, 6, secc_size // 2, secc_size // 2), np.float16),
+            ("face_sight", (2, 4, image_size, image_size), np.float16),
         ):
             dtype = np.dtype(kind)
             self.fields[name] = (shape, dtype, self.bytes)
@@ -122,6 +125,8 @@ def draw_pair(
         seen = pixels_of_rays(arrays["triangle"][view], size), pixels_of_rays(arrays["barycentric"][view], size)
         arrays["surface"][view] = surface_points(mesh.triangles, both, *seen)
     arrays["secc"][:] = draw_seccs(mesh.face_model, pair.person.identity, views, seccs, arrays["secc"].shape[-1])
+    sights = draw_face_sights(mesh.face_model, pair.person.identity, views, arrays["face_sight"].shape[-1])
+    arrays["face_sight"][:] = sights
 
 
 def draw_seccs(
@@ -142,6 +147,30 @@ def draw_seccs(
         face = model.vertices(identity, expression)
         drawn.append(secc(seen_through(camera, face) if seccs.posed else face, model, size))
     return np.rint(255 * np.stack(drawn)).astype(np.uint8)
+
+
+def draw_face_sights(
+    model: FaceModel,
+    identity: NDArray[np.float32],
+    views: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
+    size: int,
+) -> NDArray[np.float16]:
+    """Face sights [2, 4, size, size] of two pictures of a person, each with the other one as source.
+
+    identity: [K].
+    views: expression [E] and camera [25] of each picture.
+    """
+    regions = _regions(model)
+    posed = [(model.vertices(identity, expression), camera) for expression, camera in views]
+    sights = []
+    for frame, source in (posed, posed[::-1]):
+        sights.append(face_sight(model, *frame, sight_colours(model, regions, *source), size))
+    return np.stack(sights).astype(np.float16)
+
+
+@lru_cache(maxsize=4)
+def _regions(model: FaceModel) -> NDArray[np.float32]:
+    return region_weights(model)
 
 
 def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) -> NDArray[np.float32]:

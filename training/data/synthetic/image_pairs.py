@@ -19,6 +19,7 @@ class ImagePairs(NamedTuple):
     camera: [n, 2, 25] float32.
     surface: [n, 2, 6, R, R] float16, surface points that the picture's rays meet, with its own expression and with the
         other picture's, world units; 0 where there is none.
+    face_sight: [n, 2, 4, S, S] float16, of each picture with the other one as source (`hidenerf.runtime.face_sight`).
     """
 
     picture: Tensor
@@ -27,6 +28,7 @@ class ImagePairs(NamedTuple):
     secc: Tensor
     camera: Tensor
     surface: Tensor
+    face_sight: Tensor
 
     def batch(self, index: Tensor, source: Tensor, seccs: SeccChoice) -> Batch:
         """Pairs of the people `index` [B] with picture `source` [B] (0 or 1) as the source."""
@@ -46,6 +48,7 @@ class ImagePairs(NamedTuple):
             source_mask=_unit_range(self.mask[index, source]),
             surface=surface,
             source_surface=source_surface,
+            face_sight=self.face_sight[index, target].float(),
         )
 
 
@@ -63,6 +66,7 @@ def room_for_image_pairs(config: ModelConfig, seccs: SeccChoice, count: int, dev
         secc=room(seccs.at_rest + 2, 3, secc_size, secc_size),
         camera=torch.empty(count, 2, 25, device=device),
         surface=torch.empty(count, 2, 6, config.render_size, config.render_size, dtype=torch.float16, device=device),
+        face_sight=torch.empty(count, 2, 4, size, size, dtype=torch.float16, device=device),
     )
 
 

@@ -91,7 +91,8 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
         settings = _settings(arrays["photo"])
         painting = painting._replace(color=painter.camera.take(painting.color, painting.mask, settings))
     color, mask, region = ((values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painting)
-    return ImagePairs(color, mask, region, arrays["secc"], arrays["cameras"], arrays["surface"])
+    others = (arrays[name] for name in ("secc", "cameras", "surface", "face_sight"))
+    return ImagePairs(color, mask, region, *others)
 
 
 def _settings(photos: Tensor) -> dict[str, Tensor]:

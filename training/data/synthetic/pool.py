@@ -22,7 +22,8 @@ class ImagePairPool:
     Each image pair makes two training pairs, since either picture may be the source.
     config: of the model.
     device: of the pool.
-    capacity: largest number of training pairs; each takes 5 S² + 1.5 k Q² + 100 bytes for k SECCs of two pictures.
+    capacity: largest number of training pairs; each takes 13 S² + 1.5 k Q² + 12 R² + 100 bytes for k SECCs of two
+        pictures.
     seed: of the draws.
     seccs: what the SECCs show.
     Errors: too small a capacity.

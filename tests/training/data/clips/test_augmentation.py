@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch.nn import functional as F
 
 from hidenerf.runtime.camera import canonical_camera, project
 from hidenerf.training.data.batch import Batch
@@ -42,6 +43,35 @@ def test_the_new_camera_sees_what_the_new_picture_shows() -> None:
     for picture, truth in zip(changed.source_image, expected, strict=True):
         for spot, other in zip(picture, truth, strict=True):
             assert centre_of(spot).sub(centre_of(other)).abs().max() < 0.05 / SIZE * 10
+
+
+def shown_at(picture: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """What pictures [B, 3, h, w] show at places [B, 2, S, S] in [0, 1]."""
+    return F.grid_sample(picture, 2 * place.permute(0, 2, 3, 1) - 1, align_corners=False)
+
+
+def test_the_face_sight_points_to_what_it_pointed_to() -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture = F.interpolate(torch.rand(2, 3, 6, 6, generator=generator), size=(SIZE, SIZE), mode="bicubic")
+    place = 0.5 + 0.4 * (torch.rand(2, 2, 16, 16, generator=generator) - 0.5)
+    # One that leaves the picture on each of two sides.
+    place[0, :, 0, 0], place[1, :, 0, 0] = torch.tensor([0.98, 0.5]), torch.tensor([0.5, 0.02])
+    weight = 0.5 + 0.5 * torch.rand(2, 1, 16, 16, generator=generator)
+    sight = torch.cat([place * weight, weight, 0.5 * weight], 1)
+    batch = batch_of_dots(torch.zeros(3, 3))._replace(source_image=picture, face_sight=sight)
+    turn, size = torch.tensor([0.2, -0.1]), torch.tensor([1.1, 1.05])
+    changed = framed_anew(batch, turn, size, torch.tensor([[0.05, -0.02], [-0.03, -0.04]]))
+    moved, kept, seen = changed.face_sight.split([2, 1, 1], 1)
+    assert torch.equal(kept, weight)
+    gone = torch.zeros_like(weight, dtype=torch.bool)
+    gone[:, :, 0, 0] = True
+    assert torch.equal(seen, 0.5 * weight * ~gone)
+    assert (moved >= 0).all()
+    assert (moved <= weight).all()
+    assert (moved / weight - place).abs().mean() > 0.03
+    before, after = shown_at(picture, place), shown_at(changed.source_image, moved / weight)
+    assert (shown_at(changed.source_image, place) - before).abs().mean() > 0.05
+    assert ((after - before).abs() * ~gone).max() < 0.03
 
 
 def centre_of(spot: torch.Tensor) -> torch.Tensor:

@@ -61,6 +61,7 @@ def check(batch: Batch, count: int) -> None:
         "source_mask": (count, 1, SIZE, SIZE),
         "surface": (count, 3, SECC // 2, SECC // 2),
         "source_surface": (count, 3, SECC // 2, SECC // 2),
+        "face_sight": (count, 4, SIZE, SIZE),
     }
     assert {name: tuple(values.shape) for name, values in batch._asdict().items()} == expected
     for name, values in batch._asdict().items():

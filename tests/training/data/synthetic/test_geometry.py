@@ -10,10 +10,11 @@ from hidenerf.model.config import PRESETS, ModelConfig
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.batch import mirrored, mirrored_camera, mirrored_secc
-from hidenerf.training.data.synthetic.geometry import SeccChoice, seen_through
+from hidenerf.training.data.synthetic.geometry import SUPERSAMPLING, PairLayout, SeccChoice, draw_pair, seen_through
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import render_pairs
 from hidenerf.training.data.synthetic.people import Pair, make_held_out_pair
+from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 CPU = torch.device("cpu")
 POSED = SeccChoice(own_expression=True, posed=True)
@@ -75,6 +76,26 @@ def test_surface_points_are_what_the_rays_see_and_move_with_the_expression(bare_
         pixel = np.stack([centre[columns], centre[rows]], axis=-1)
         seen = project(here[:, rows, columns].T.numpy(), camera.numpy())
         assert np.abs(seen - pixel).max() * config.render_size < 0.2
+
+
+def test_the_face_sight_points_to_the_surface_that_the_other_picture_shows(bare_pairs: list[Pair]) -> None:
+    """Around eyes and mouth, either way round, against the points of the whole head's surface."""
+    size, secc_size, mesh = 256, 128, load_head_mesh()
+    layout, rasteriser = PairLayout(mesh, size, secc_size, POSED), Rasteriser(mesh.triangles, SUPERSAMPLING * size)
+    for pair in bare_pairs:
+        arrays = layout.views(np.zeros(layout.bytes, np.uint8))
+        draw_pair(mesh, rasteriser, pair, POSED, arrays)
+        for view, source_camera in enumerate((pair.camera, pair.source_camera)):
+            surface, sight = (torch.from_numpy(arrays[name][view]).float() for name in ("surface", "face_sight"))
+            right, down, weight, seen = F.avg_pool2d(sight, size // surface.shape[-1])
+            shown = seen > 0.9
+            assert shown.sum() > 50
+            place = (torch.stack([right, down]) / weight)[:, shown].T.numpy()
+            expected = project(surface[3:, shown].T.numpy().astype(np.float64), source_camera)
+            off = np.abs(place - expected).max(1) * size
+            # The surface is drawn an eighth of a ray's pixel off, half a pixel of the picture's.
+            assert np.quantile(off, 0.5) < 0.5
+            assert np.quantile(off, 0.9) < 1
 
 
 def test_straight_lines_stay_straight_and_the_middle_stays_in_the_middle_depth() -> None:

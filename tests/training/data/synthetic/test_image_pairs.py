@@ -22,12 +22,16 @@ def test_either_picture_as_the_source_has_its_own_seccs(
     secc = torch.arange(faces, dtype=torch.uint8).reshape(1, faces, 1, 1, 1).expand(1, -1, 3, 2, 2)
     picture = torch.zeros(1, 2, 3, 4, 4, dtype=torch.uint8)
     surface = torch.arange(4.0, dtype=torch.float16).reshape(1, 2, 2, 1, 1).repeat_interleave(3, 2)
-    image_pairs = ImagePairs(picture, picture[:, :, :1], picture[:, :, :1], secc, torch.zeros(1, 2, 25), surface)
+    sight = torch.tensor([0.25, 0.75], dtype=torch.float16).reshape(1, 2, 1, 1, 1).expand(1, 2, 4, 4, 4)
+    image_pairs = ImagePairs(picture, picture[:, :, :1], picture[:, :, :1], secc, torch.zeros(1, 2, 25), surface, sight)
     batch = image_pairs.batch(torch.tensor([0, 0]), torch.tensor([0, 1]), choice)
     assert (255 * batch.secc_canonical[:, 0, 0, 0]).round().tolist() == canonical
     assert (255 * batch.secc_driving[:, 0, 0, 0]).round().tolist() == driving
     assert batch.surface.flatten(1).tolist() == [[2.0] * 3, [0.0] * 3]
     assert batch.source_surface.flatten(1).tolist() == [[3.0] * 3, [1.0] * 3]
+    # The target's.
+    assert batch.face_sight[:, 0, 0, 0].tolist() == [0.75, 0.25]
+    assert batch.face_sight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("own_expression", [False, True])
@@ -36,6 +40,6 @@ def test_room_is_for_what_is_put_into_it(small_config: ModelConfig, own_expressi
     choice = SeccChoice(own_expression, posed)
     room = room_for_image_pairs(small_config, choice, 5, torch.device("cpu"))
     shapes = [(5, 2, 3, 64, 64), (5, 2, 1, 64, 64), (5, 2, 1, 64, 64), (5, choice.at_rest + 2, 3, 32, 32), (5, 2, 25)]
-    shapes.append((5, 2, 6, 16, 16))
+    shapes += [(5, 2, 6, 16, 16), (5, 2, 4, 64, 64)]
     assert [tuple(values.shape) for values in room] == shapes
-    assert [values.dtype for values in room] == 4 * [torch.uint8] + [torch.float32, torch.float16]
+    assert [values.dtype for values in room] == 4 * [torch.uint8] + [torch.float32, torch.float16, torch.float16]

@@ -1,0 +1,146 @@
+"""The face's sight: a picture of the face mesh in a frame's pose that says where the source picture shows each point.
+
+Volume rendering at R × R cannot place an iris or a lip's edge, which are one or two of its pixels wide. The face mesh
+can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_model import FaceModel, Floats
+from hidenerf.runtime.secc import draw_frontal
+
+# MediaPipe's landmarks: corners and lids of the right and the left eye, and the mouth's corners.
+_EYES = ((33, 133, 159, 145), (263, 362, 386, 374))
+_MOUTH = (61, 291)
+# Regions as ellipses around these, half widths and half heights in distances between the eyes' outer corners, and how
+# far below the mouth the second one's centre lies. They end above at the brows and the nose, where hair and glasses
+# may lie before the face.
+_EYE_SIZE = (0.34, 0.17)
+_MOUTH_SIZE = (0.62, 0.42)
+_BELOW_MOUTH = 0.06
+# From this share of an ellipse on the weight falls to 0 at its edge.
+_FULL = 0.7
+# Points that lie deeper than this behind the eyes, in the same distances, are behind the mouth's cavity.
+_DEEPEST = 1.1
+# Side of the depth picture of the source, pixels. A vertex that lies up to TOLERANCE world units behind one of the
+# 5 × 5 pixels around it is seen; over SOFTNESS more that fades out. An eyelid is about 0.02 thick.
+_DEPTH_SIZE = 256
+_TOLERANCE = 0.006
+_SOFTNESS = 0.006
+# Cosines of the angle between a surface and the line of sight from which on the surface counts as seen, and fully.
+_GRAZING = (0.03, 0.12)
+_FAR = 1e3
+
+
+def region_weights(face_model: FaceModel) -> Floats:
+    """How far each vertex belongs to the regions of eyes and mouth: [V] float32 in [0, 1].
+
+    Errors: the face model lacks the landmarks of eyes or mouth.
+    """
+    places = dict(zip(face_model.landmark_index.tolist(), face_model.landmark_mean, strict=True))
+    missing = [number for number in (*_EYES[0], *_EYES[1], *_MOUTH) if number not in places]
+    if missing:
+        raise HideNerfError(
+            f"The face model {face_model.name} lacks MediaPipe's landmark {missing[0]}; make it anew with "
+            "hidenerf.assets, or take the shipped one."
+        )
+    eyes = [np.mean([places[number] for number in eye], axis=0) for eye in _EYES]
+    mouth = np.mean([places[number] for number in _MOUTH], axis=0)
+    unit = float(np.linalg.norm(places[_EYES[0][0]] - places[_EYES[1][0]]))
+    mouth[1] -= _BELOW_MOUTH * unit
+    weights = np.zeros(len(face_model.mean))
+    for centre, size in ((eyes[0], _EYE_SIZE), (eyes[1], _EYE_SIZE), (mouth, _MOUTH_SIZE)):
+        beside = (face_model.mean - centre)[:, :2] / (unit * np.array(size))
+        weights = np.maximum(weights, 1 - smooth_step(np.hypot(*beside.T), _FULL, 1.0))
+    front = face_model.mean[:, 2] > np.mean(eyes, axis=0)[2] - _DEEPEST * unit
+    return np.asarray(weights * front, np.float32)
+
+
+def sight_colours(face_model: FaceModel, regions: Floats, vertices: Floats, camera: Floats) -> Floats:
+    """What `face_sight` draws the vertices in, [V, 4] float32 in [0, 1]: constants of a source.
+
+    The vertex's position in the source picture (right, down, in [0, 1]); its region's weight; and how surely the source
+    picture shows it.
+    regions: [V], of `region_weights`.
+    vertices: [V, 3], the source's, with its own expression.
+    camera: [25], the source's.
+    """
+    place = project(vertices.astype(np.float64), camera)
+    inside = ((place > 0) & (place < 1)).all(1)
+    shown = inside * _shown(vertices, face_model.triangles, camera)
+    return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), regions, shown]), np.float32)
+
+
+def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours: Floats, size: int) -> Floats:
+    """The face's sight of a frame, [4, size, size] float32 in [0, 1]; 0 where there is no face.
+
+    Channels: the position in the source picture times the weight, right and down; the weight of the region; and the
+    weight times how surely the source picture shows the point. Times the weight, so that means of pixels are weighted.
+    vertices: [V, 3], the source's shape with the frame's expression.
+    camera: [25], the frame's.
+    colours: [V, 4], of `sight_colours`, interpolated between vertices.
+    """
+    screen = screen_vertices(vertices, camera)
+    # OpenCV draws three channels at a time.
+    parts = [colours[:, :3], np.repeat(colours[:, 3:], 3, 1)]
+    first, second = (
+        draw_frontal(screen, face_model.triangles, np.ascontiguousarray(part), np.zeros((size, size, 3), np.float32))
+        for part in parts
+    )
+    drawn = np.clip(np.concatenate([first, second[..., :1]], 2), 0, 1)
+    drawn[..., [0, 1, 3]] *= drawn[..., 2:3]
+    return np.ascontiguousarray(drawn.transpose(2, 0, 1))
+
+
+def screen_vertices(vertices: Floats, camera: Floats) -> Floats:
+    """Vertices [V, 3] such that the SECC's view of [-1, 1]² shows them as the camera [25] does.
+
+    The last coordinate is the distance of the world's origin less the vertex's, both along the camera's axis.
+    """
+    points = np.asarray(vertices, np.float64)
+    right, down = project(points, camera).T
+    origin = invert_rigid(unpack_camera(camera)[0])[2, 3]
+    return np.stack([2 * right - 1, 1 - 2 * down, origin - _depth(points, camera)], axis=-1).astype(np.float32)
+
+
+def smooth_step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
+    """0 up to low, 1 from high on, 3t² - 2t³ between them."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _shown(vertices: Floats, triangles: NDArray[np.int32], camera: Floats) -> NDArray[np.floating]:
+    """How surely the picture of a camera [25] shows each vertex [V, 3] of a mesh: [V] in [0, 1]."""
+    screen = screen_vertices(vertices, camera)
+    size = _DEPTH_SIZE
+    canvas = np.full((size, size, 3), -_FAR, np.float32)
+    nearness = draw_frontal(screen, triangles, np.repeat(screen[:, 2:], 3, 1), canvas)[..., 0]
+    farthest = cv2.erode(nearness, np.ones((5, 5)))
+    pixel = (screen[:, :2] * (0.5, -0.5) + 0.5) * size - 0.5
+    column, row = (np.ascontiguousarray(pixel[:, k : k + 1], np.float32) for k in (0, 1))
+    found = cv2.remap(farthest, column, row, cv2.INTER_NEAREST, borderValue=_FAR)[:, 0]
+    unhidden = 1 - np.clip((found - screen[:, 2] - _TOLERANCE) / _SOFTNESS, 0, 1)
+    to_camera = unpack_camera(camera)[0][:3, 3] - vertices
+    cosine = (_normals(vertices, triangles) * to_camera).sum(1) / np.linalg.norm(to_camera, axis=1)
+    # Inside the mouth the mesh is seen from either side.
+    return unhidden * smooth_step(np.abs(cosine), *_GRAZING)
+
+
+def _normals(vertices: Floats, triangles: NDArray[np.int32]) -> NDArray[np.floating]:
+    """Unit normals [V, 3] of a mesh, outwards."""
+    a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
+    of_triangles = np.cross(b - a, c - a)
+    normals = np.zeros(vertices.shape)
+    for corner in range(3):
+        np.add.at(normals, triangles[:, corner], of_triangles)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def _depth(points: NDArray[np.floating], camera: Floats) -> NDArray[np.floating]:
+    """Distances of world points [V, 3] along the camera's axis, [V]."""
+    world2cam = invert_rigid(unpack_camera(camera)[0])
+    return np.asarray(points @ world2cam[2, :3] + world2cam[2, 3])
