@@ -1,7 +1,7 @@
 """The audit of a TensorRT network: which layer computes in which precision, read before the build."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from hidenerf.runtime.tensorrt.sidecar import Layer, PrecisionSummary
@@ -23,14 +23,16 @@ def audit_layers(network: Any) -> list[Layer]:
     return [_audit(layer, quantised) for layer in layers]
 
 
-def summary(layers: Iterable[Layer], reduced: bool) -> PrecisionSummary:
+def summary(layers: Iterable[Layer], in_fp32: Container[str] | None) -> PrecisionSummary:
     """Count layers and convolutions by precision.
 
-    reduced: whether the graph is not meant to be FP32; then its FP32 convolutions are named as stray.
+    in_fp32: names of nodes that are meant to be FP32, in a graph that is not; its other FP32 convolutions are named as
+        stray. None for an FP32 graph.
     """
     layers = list(layers)
     convolutions = [layer for layer in layers if layer.type in CONVOLUTIONS]
-    stray = [layer.name for layer in convolutions if reduced and layer.precision == "FP32"]
+    found = [layer.name for layer in convolutions if layer.precision == "FP32"]
+    stray = [] if in_fp32 is None else [name for name in found if name not in in_fp32]
     return PrecisionSummary(_counts(layers), _counts(convolutions), stray)
 
 

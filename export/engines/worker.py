@@ -17,10 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import onnx_ir as ir
+
 from hidenerf.export.engines.audit import audit_layers, summary, uses
 from hidenerf.export.engines.build import TargetError, build_plan
 from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.network import network_from_onnx
+from hidenerf.export.passes.fp16 import nodes_of_maps
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
@@ -143,7 +146,8 @@ def build(job: Job, cancelled: Callable[[], bool], advance: Callable[[float], No
     except OSError as error:
         raise cannot_write(job.plan, error.errno, error.strerror) from None
     outside = job.plugin is not None and job.plugin.read_bytes() not in plan
-    return BuildResult(summary(layers, job.reduced), layers, outside)
+    in_fp32 = {str(node.name) for node in nodes_of_maps(ir.load(job.graph.path).graph)} if job.reduced else None
+    return BuildResult(summary(layers, in_fp32), layers, outside)
 
 
 def _keep_stdout_for_answers() -> TextIO:

@@ -29,6 +29,8 @@ FP32_TENSORS = {
     *("source_pixels", "source_pixels_small"),
     *("guides", "own_small", "own", "shown"),
 }
+# How the names of SPADE's maps begin.
+MAPS = ("gamma_", "beta_")
 # Suffix of a graph output's name while it still has the type of its node.
 BEFORE_CAST = "_before_cast"
 
@@ -96,6 +98,18 @@ def _alignment(graph: ir.Graph) -> set[ir.Node]:
     return chosen
 
 
+def nodes_of_maps(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes that SPADE's maps, outputs of the source encoder, are computed by."""
+    pending = [output.producer() for output in graph.outputs if (output.name or "").startswith(MAPS)]
+    chosen: set[ir.Node] = set()
+    while pending:
+        node = pending.pop()
+        if node is not None and node not in chosen:
+            chosen.add(node)
+            pending += [value.producer() for value in node.inputs if value is not None]
+    return chosen
+
+
 def _is_constant(value: ir.Value) -> bool:
     producer = value.producer()
     return value.is_initializer() or (producer is not None and producer.op_type == "Constant")
@@ -121,6 +135,11 @@ ISLAND_RULES = (
         "alignment",
         "FP16 would hold the depths that are compared to a tenth of their tolerance, a place to a quarter of a pixel",
         _alignment,
+    ),
+    IslandRule(
+        "maps",
+        "where weights nearly cancel out, their rounding made features of a flat background wrong by 2 %",
+        nodes_of_maps,
     ),
 )
 

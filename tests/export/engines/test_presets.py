@@ -19,6 +19,7 @@ from hidenerf.export.convolutions import convolutions, graph_digest, output_laye
 from hidenerf.export.engines.audit import CONVOLUTIONS
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.writer import write_engines
+from hidenerf.export.passes.fp16 import nodes_of_maps
 from hidenerf.export.precision import FloatPrecision
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS
@@ -59,9 +60,10 @@ def quick_plan(exported: Path, folder: Path) -> tuple[Path, Planned]:
         if path.stem not in GRAPH_NAMES:
             continue
         last = output_layers(graph)
-        nodes = {str(node.name): "FP16" for node in graph if node.op_type in ("Conv", "ConvTranspose")}
+        nodes = unquantised(graph)
         for layer in convolutions(graph):
-            nodes[layer.node] = "FP16" if layer.layer in last else "INT8"
+            if layer.layer not in last:
+                nodes[layer.node] = "INT8"
             entry = {"graph": path.stem, "layer": layer.layer, "precision": nodes[layer.node].lower()}
             layers.append(entry | ({"activation_scale": SCALE} if layer.layer not in last else {}))
         planned[path.stem] = nodes
@@ -72,14 +74,23 @@ def quick_plan(exported: Path, folder: Path) -> tuple[Path, Planned]:
     return plan, planned
 
 
+def unquantised(graph: ir.Graph) -> dict[str, str]:
+    """Convolution → its precision in an FP16 graph."""
+    of_maps = nodes_of_maps(graph)
+    convolutions = [node for node in graph if node.op_type in ("Conv", "ConvTranspose")]
+    return {str(node.name): "FP32" if node in of_maps else "FP16" for node in convolutions}
+
+
 def bundle_in(precision: str, preset: str, exported: Path, folder: Path) -> tuple[Path, Planned]:
     """The preset's bundle in this precision, and what its convolutions should be built in."""
     path, planned = quick_plan(exported, folder)
     with graphs_of(exported):
         chosen = {"int8": read_plan(path)}.get(precision) or FloatPrecision(precision)
         bundle = write_untrained(PRESETS[preset], folder / "bundle", precision=chosen)
-    if precision != "int8":
-        planned = {name: dict.fromkeys(nodes, precision.upper()) for name, nodes in planned.items()}
+    if precision == "fp32":
+        planned = {name: dict.fromkeys(nodes, "FP32") for name, nodes in planned.items()}
+    elif precision == "fp16":
+        planned = {name: unquantised(ir.load(exported / f"{name}.onnx").graph) for name in planned}
     return bundle, planned
 
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from hidenerf.export.passes.fp16 import ISLAND_RULES, RANGE_GUARD, Fp16, find_islands
+from hidenerf.export.passes.fp16 import ISLAND_RULES, RANGE_GUARD, Fp16, find_islands, nodes_of_maps
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.exported import (
     ALL_NAMES,
@@ -264,7 +264,9 @@ def test_the_alignment_stays_fp32_and_what_it_is_mixed_with_does_not() -> None:
 
 
 def test_every_rule_says_why() -> None:
-    assert [rule.name for rule in ISLAND_RULES] == ["camera geometry", "grid sampling", "outputs", "alignment"]
+    assert [rule.name for rule in ISLAND_RULES] == [
+        *("camera geometry", "grid sampling", "outputs", "alignment", "maps")
+    ]
     assert all(rule.reason for rule in ISLAND_RULES)
 
 
@@ -442,12 +444,17 @@ def test_no_grid_sample_is_fp16_not_even_in_a_body(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_every_convolution_is_fp16(name: str) -> None:
+def test_every_convolution_is_fp16_but_those_of_maps(name: str) -> None:
     model = whole(name, "fp16")
     types = value_types(model)
+    maps = {node.name for node in nodes_of_maps(plain_ir(name).graph)}
     convolutions = [n for n in model.graph.node if n.op_type in ("Conv", "MatMul", "Gemm")]
-    assert convolutions
-    assert all(types[n.output[0]] == FP16 for n in convolutions)
+    assert any(n.name not in maps for n in convolutions)
+    # The ID encoder's, and three of each SPADE layer with maps.
+    assert all(types[n.output[0]] == (FP32 if n.name in maps else FP16) for n in convolutions)
+    outputs = {name for name in types if name.startswith(("gamma_", "beta_"))} & {o.name for o in model.graph.output}
+    spades = len(outputs) // 2
+    assert sum(n.name in maps for n in convolutions) == (4 + 3 * spades if spades else 0)
 
 
 def test_camera_geometry_of_the_real_graphs_is_fp32() -> None:
