@@ -125,13 +125,13 @@ def _shown(vertices: Floats, triangles: NDArray[np.int32], camera: Floats) -> ND
     found = cv2.remap(farthest, column, row, cv2.INTER_NEAREST, borderValue=_FAR)[:, 0]
     unhidden = 1 - np.clip((found - screen[:, 2] - _TOLERANCE) / _SOFTNESS, 0, 1)
     to_camera = unpack_camera(camera)[0][:3, 3] - vertices
-    cosine = (_normals(vertices, triangles) * to_camera).sum(1) / np.linalg.norm(to_camera, axis=1)
+    cosine = (vertex_normals(vertices, triangles) * to_camera).sum(1) / np.linalg.norm(to_camera, axis=1)
     # Inside the mouth the mesh is seen from either side.
     return unhidden * smooth_step(np.abs(cosine), *_GRAZING)
 
 
-def _normals(vertices: Floats, triangles: NDArray[np.int32]) -> NDArray[np.floating]:
-    """Unit normals [V, 3] of a mesh, outwards."""
+def vertex_normals(vertices: Floats, triangles: NDArray[np.int32]) -> NDArray[np.floating]:
+    """Unit normals [V, 3] of a mesh, outwards: means of the triangles' normals, weighted by area."""
     a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
     of_triangles = np.cross(b - a, c - a)
     normals = np.zeros(vertices.shape)

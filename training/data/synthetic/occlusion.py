@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hidenerf.runtime.face_sight import vertex_normals
 from hidenerf.training.data.synthetic.heads import CURTAIN, TEETH, TONGUE, HeadMesh
 from hidenerf.training.data.synthetic.rasterise import orthographic_depth
 
@@ -45,7 +46,7 @@ def bake_occlusion(mesh: HeadMesh) -> tuple[Floats, Floats]:
             visible[:, number] = np.maximum(visible[:, number], _lit(vertices, drawn, direction))
     visible[np.isin(mesh.part, (CURTAIN, TONGUE, TEETH))] = 1.0
 
-    normals = _normals(mesh.mean, mesh.triangles)
+    normals = vertex_normals(mesh.mean, mesh.triangles)
     cosine = np.maximum(normals @ directions.T, 0)
     ambient = (visible * cosine).sum(axis=1) / cosine.sum(axis=1)
     # Directions behind the surface have little weight: it is dark for them without shadows too.
@@ -95,13 +96,3 @@ def _lit(vertices: Floats, triangles: NDArray[np.int32], direction: Array) -> Ar
             nearest = depth[np.clip(top, 0, _DEPTH_SIZE - 1), np.clip(left, 0, _DEPTH_SIZE - 1)]
             lit += weight * (~inside | (turned[:, 2] > nearest - _BIAS))
     return lit
-
-
-def _normals(vertices: Floats, triangles: NDArray[np.int32]) -> Array:
-    """Vertex normals [V, 3]: means of the faces' normals, weighted by area."""
-    a, b, c = (vertices[triangles[:, corner]].astype(np.float64) for corner in range(3))
-    faces = np.cross(b - a, c - a)
-    normals = np.zeros(vertices.shape)
-    for corner in range(3):
-        np.add.at(normals, triangles[:, corner], faces)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
