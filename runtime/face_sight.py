@@ -1,4 +1,4 @@
-"""The face's sight: a picture of the face mesh in a frame's pose that says where the source picture shows each point.
+"""The face sight: a picture of the face mesh in a frame's pose that says where the source picture shows each point.
 
 Volume rendering at R × R cannot place an iris or a lip's edge, which are one or two of its pixels wide. The face mesh
 can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth.
@@ -76,7 +76,7 @@ def sight_colours(face_model: FaceModel, regions: Floats, vertices: Floats, came
 
 
 def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours: Floats, size: int) -> Floats:
-    """The face's sight of a frame, [4, size, size] float32 in [0, 1]; 0 where there is no face.
+    """The face sight of a frame, [4, size, size] float32 in [0, 1]; 0 where there is no face.
 
     Channels: the position in the source picture times the weight, right and down; the weight of the region; and the
     weight times how surely the source picture shows the point. Times the weight, so that means of pixels are weighted.

@@ -93,11 +93,11 @@ class Backend(ABC):
 
         face_model: the bundle's face model.
         neutral: [V, 3], the source's shape without expression.
-        sight_colours: [V, 4], of `face_sight.sight_colours`, for a bundle that takes the face's sight.
+        sight_colours: [V, 4], of `face_sight.sight_colours`, for a bundle that takes the face sight.
         Errors: such a bundle without them.
         """
         if self._bundle.takes_face_sight and sight_colours is None:
-            raise HideNerfError("This bundle takes the face's sight; set the face with the source's sight colours.")
+            raise HideNerfError("This bundle takes the face sight; set the face with the source's sight colours.")
         self._face_model, self._neutral, self._sight_colours = face_model, neutral, sight_colours
 
     def draw_secc(self, expression: Float) -> Float:

@@ -2,7 +2,7 @@
 
 Tensors stay at fixed addresses. A whole frame, from the inputs on the host to the frame on the host, is enqueued on one
 stream. It is captured once as one CUDA graph; then a frame is one launch, and the host waits once. Our kernels draw the
-SECC and the face's sight on the GPU.
+SECC and the face sight on the GPU.
 """
 
 import contextlib
@@ -232,7 +232,7 @@ class GpuFace:
         device: owns all memory allocated here.
         model: the face model.
         size: side of the SECC in pixels.
-        sight_size: side of the face's sight in pixels; 0 where none is drawn.
+        sight_size: side of the face sight in pixels; 0 where none is drawn.
         """
         self.model = model
         self._device = device

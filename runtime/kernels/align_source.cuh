@@ -32,7 +32,7 @@ enum Picture {
     kSeenSums = 16,    // of kSeen along rows: 3 boxes
     kMoved = 19,       // `Alignment.moved`, 2
     kShown = 21,       // `Alignment.shown`
-    kFace = 22,        // means of the face's sight, 4
+    kFace = 22,        // means of the face sight, 4
     kPictures = 26
 };
 

@@ -1,7 +1,7 @@
 // SECC on the GPU: the face's vertices from an expression, a z-buffer, and NCC colours of what is nearest (Eq. 3 as
 // read in DESIGN §8). The same picture as hidenerf.runtime.secc, which draws it with OpenCV: pixel centres at i + 0.5,
 // a pixel on an edge belongs to the triangle, both sides are drawn, colours are linear in the triangle. The same for the
-// face's sight (hidenerf.runtime.face_sight), of vertices that a camera projects.
+// face sight (hidenerf.runtime.face_sight), of vertices that a camera projects.
 #ifndef HIDENERF_SECC_CUH
 #define HIDENERF_SECC_CUH
 

@@ -99,7 +99,7 @@ class SourceAligner:
         """
         pixels, size = self._render_size**2, np.int32(self._image_size)
         rows, scratch = self._render_size, self._scratch
-        # A block per row, and a thread per mean of the face's sight.
+        # A block per row, and a thread per mean of the face sight.
         blocks = rows + -(-4 * pixels // ROW_THREADS)
         given = [place, alpha, projection, face_sight, scratch]
         self._launch("project", blocks, [*given, size], stream, ROW_THREADS)

@@ -1,4 +1,4 @@
-"""The face's sight: where the mesh says that the source picture shows the points around eyes and mouth."""
+"""The face sight: where the mesh says that the source picture shows the points around eyes and mouth."""
 
 from dataclasses import replace
 

@@ -379,7 +379,7 @@ def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path) -> None:
 
 
 @pytest.mark.usefixtures("host_gpu")
-def test_the_faces_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
+def test_the_face_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
     """The same picture as with the sight that the CPU draws, and each source's own."""
     bundle = open_bundle(bundle_aligned)
     face_model = load_face_model(bundle.face_model_path)
@@ -389,7 +389,7 @@ def test_the_faces_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
     regions = region_weights(face_model)
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
-    with pytest.raises(HideNerfError, match="takes the face's sight"):
+    with pytest.raises(HideNerfError, match="takes the face sight"):
         backend.set_face(face_model, face_model.mean)
     frames = []
     for yaw in (0.0, 20.0):

@@ -103,7 +103,7 @@ def test_screen_vertices_are_the_cameras(library: ctypes.CDLL, pose: tuple[float
 
 
 @pytest.mark.parametrize(("size", "seed"), [(64, 0), (256, 1)])
-def test_the_faces_sight_is_the_cpus_picture(library: ctypes.CDLL, size: int, seed: int) -> None:
+def test_the_face_sight_is_the_cpus_picture(library: ctypes.CDLL, size: int, seed: int) -> None:
     face = load_face_model(default_face_model_path())
     rng = np.random.default_rng(seed)
     identity = rng.normal(0, 0.5, len(face.identity_names)).astype(np.float32)

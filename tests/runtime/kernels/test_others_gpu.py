@@ -85,7 +85,7 @@ def test_secc_is_the_cpus_picture() -> None:
         assert (difference > 1e-3).sum() <= 3
 
 
-def test_the_faces_sight_is_the_cpus_picture() -> None:
+def test_the_face_sight_is_the_cpus_picture() -> None:
     import cv2
 
     if not hasattr(cv2, "triangleRasterize"):
