@@ -27,7 +27,7 @@ from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
-from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
+from hidenerf.runtime.face_sight import face_sight, sight_colours
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.batch import Batch
@@ -105,31 +105,33 @@ class Subject:
         self._model, self._identity = model, identity
         self._picture = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         view = torch.from_numpy(camera.copy())[None]
-        self._canonical = self._secc(expression)
+        vertices = self._vertices(expression)
+        self._canonical = self._secc(vertices)
         self._planes = model.appearance(self._picture, view)
         self._maps = model.refiner.fold(model.id_encoder(self._picture))
         aligned = model.config.alignment != UNALIGNED
         self._view: SourceView | None = model.source_view(self._planes, self._canonical, view) if aligned else None
-        vertices = self.face.vertices(identity, np.asarray(expression, np.float32))
-        self._colours = sight_colours(self.face, region_weights(self.face), vertices, camera)
+        self._colours = sight_colours(self.face, vertices, camera)
 
     @torch.no_grad()
     def draw(self, expression: Floats, camera: Floats) -> Picture:
         """A frame [S, S, 3] with an expression [E] and a camera [25]."""
         model, view = self._model, torch.from_numpy(np.array(camera, np.float32))[None]
-        deformation = model.deformation(self._secc(expression), self._canonical, model.ray_points(view))
+        vertices = self._vertices(expression)
+        deformation = model.deformation(self._secc(vertices), self._canonical, model.ray_points(view))
         rendered, alpha, place = model.renderer.placed(deformation, view, self._planes)
         alignment = None
         if self._view is not None:
-            vertices = self.face.vertices(self._identity, np.asarray(expression, np.float32))
             drawn = face_sight(self.face, vertices, camera, self._colours, model.config.image_size)
             alignment = align(self._view, place, alpha, torch.from_numpy(drawn)[None])
         frame, _ = model.refiner.forward_folded(rendered, alpha, self._maps, alignment, self._picture)
         return np.asarray(frame_to_uint8(frame).numpy(), np.uint8)
 
-    def _secc(self, expression: Floats) -> Tensor:
-        face = self.face.vertices(self._identity, np.asarray(expression, np.float32))
-        return torch.from_numpy(secc(face, self.face, self._model.config.secc_size))[None]
+    def _vertices(self, expression: Floats) -> Floats:
+        return self.face.vertices(self._identity, np.asarray(expression, np.float32))
+
+    def _secc(self, vertices: Floats) -> Tensor:
+        return torch.from_numpy(secc(vertices, self.face, self._model.config.secc_size))[None]
 
 
 def turned(camera: Floats, degrees: float) -> Floats:

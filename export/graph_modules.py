@@ -26,7 +26,7 @@ from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
 from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock, in_frame, source_samples
 from hidenerf.model.rendering import Renderer
-from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME
+from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, MAPS
 from hidenerf.runtime.camera import canonical_camera
 
 
@@ -271,7 +271,7 @@ def source_in_frame(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     source = SourceView(tensors["source_projection"], tensors["source_surface"])
     alignment = align(source, tensors["place"], tensors["rendered_alpha"], tensors[FACE_SIGHT])
-    maps = {name: tensor for name, tensor in tensors.items() if name.startswith(("gamma_", "beta_"))}
+    maps = {name: tensor for name, tensor in tensors.items() if name.startswith(MAPS)}
     picture, small = tensors.get("source_pixels"), tensors.get("source_pixels_small")
     pictures = [one for one in (picture, small) if one is not None]
     sights = {size: alignment.at(size) for size in {one.shape[-1] for one in (*maps.values(), *pictures)}}

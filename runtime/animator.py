@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.open import open_backend
-from hidenerf.runtime.bundle import FACE_SIGHT, Bundle, open_bundle, require_parity
+from hidenerf.runtime.bundle import Bundle, open_bundle, require_parity
 from hidenerf.runtime.drivers import open_driver
 from hidenerf.runtime.drivers.base import Driver
 from hidenerf.runtime.errors import HideNerfError
@@ -129,18 +129,14 @@ class Animator:
 
         `secc_driving` [1, 3, Q, Q], `camera` [1, 25], and `face_sight` [1, 4, S, S] if the bundle takes it.
         """
-        expression, camera = self._checked(expression), np.asarray(camera, np.float32)
-        inputs = {"secc_driving": self.backend.draw_secc(expression)[None], "camera": camera[None]}
-        if self.bundle.takes_face_sight:
-            inputs[FACE_SIGHT] = self.backend.draw_face_sight(expression, camera)[None]
-        return inputs
+        return self.backend.frame_inputs(self._checked(expression), np.asarray(camera, np.float32)[None])
 
     def _sight_colours(self, source: Source) -> Float:
         # Only here: bundles without face sights run without OpenCV.
-        from hidenerf.runtime.face_sight import region_weights, sight_colours
+        from hidenerf.runtime.face_sight import sight_colours
 
         vertices = self.face_model.vertices(source.identity, source.expression)
-        return sight_colours(self.face_model, region_weights(self.face_model), vertices, source.camera)
+        return sight_colours(self.face_model, vertices, source.camera)
 
     def _checked(self, expression: Float) -> Float:
         """The expression [E] in FP32. Errors: no source has been set, another number of coefficients."""

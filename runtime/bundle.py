@@ -12,6 +12,8 @@ from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, Manifest, Tensor
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
 # Before the name of a map of the source, as an input of the refiner alone: it lies in the frame's coordinates.
 IN_FRAME = "in_frame_"
+# How the names of SPADE's maps, outputs of the source encoder, begin.
+MAPS = ("gamma_", "beta_")
 # Input of a frame of models with alignment.
 FACE_SIGHT = "face_sight"
 PARITY_REPORT = "parity/report.html"

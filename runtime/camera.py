@@ -111,6 +111,18 @@ def project(points: Array, camera: NDArray[np.floating]) -> Array:
     return homogeneous[..., :2] / homogeneous[..., 2:]
 
 
+def frontal_view(points: Array, camera: NDArray[np.floating]) -> tuple[Array, Array, float]:
+    """World points [V, 3] as a camera [25] sees them, in the axes of the SECC's view.
+
+    Returns their places [V, 2], right and up, in [-1, 1] within the picture; their distances [V] along the camera's
+    axis; and the distance of the world's origin.
+    """
+    world2cam = invert_rigid(unpack_camera(camera)[0])
+    right, down = project(points, camera).T
+    depth = points @ world2cam[2, :3] + world2cam[2, 3]
+    return np.stack([2 * right - 1, 1 - 2 * down], axis=-1), depth, float(world2cam[2, 3])
+
+
 def turn_head(camera: NDArray[np.floating], yaw: float, pitch: float, roll: float) -> NDArray[np.float32]:
     """Free view (paper §4.3): the camera that sees the same head turned further by these degrees, on the spot."""
     rotation, translation, intrinsics = head_pose_from_camera(camera)

@@ -4,11 +4,13 @@ Volume rendering at R × R cannot place an iris or a lip's edge, which are one o
 can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
+from hidenerf.runtime.camera import frontal_view, project, unpack_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, Floats
 from hidenerf.runtime.secc import draw_frontal
@@ -36,6 +38,7 @@ _GRAZING = (0.03, 0.12)
 _FAR = 1e3
 
 
+@lru_cache(maxsize=4)
 def region_weights(face_model: FaceModel) -> Floats:
     """How far each vertex belongs to the regions of eyes and mouth: [V] float32 in [0, 1].
 
@@ -60,19 +63,19 @@ def region_weights(face_model: FaceModel) -> Floats:
     return np.asarray(weights * front, np.float32)
 
 
-def sight_colours(face_model: FaceModel, regions: Floats, vertices: Floats, camera: Floats) -> Floats:
+def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Floats:
     """What `face_sight` draws the vertices in, [V, 4] float32 in [0, 1]: constants of a source.
 
     The vertex's position in the source picture (right, down, in [0, 1]); its region's weight; and how surely the source
     picture shows it.
-    regions: [V], of `region_weights`.
     vertices: [V, 3], the source's, with its own expression.
     camera: [25], the source's.
+    Errors: those of `region_weights`.
     """
     place = project(vertices.astype(np.float64), camera)
     inside = ((place > 0) & (place < 1)).all(1)
     shown = inside * _shown(vertices, face_model.triangles, camera)
-    return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), regions, shown]), np.float32)
+    return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), region_weights(face_model), shown]), np.float32)
 
 
 def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours: Floats, size: int) -> Floats:
@@ -101,10 +104,8 @@ def screen_vertices(vertices: Floats, camera: Floats) -> Floats:
 
     The last coordinate is the distance of the world's origin less the vertex's, both along the camera's axis.
     """
-    points = np.asarray(vertices, np.float64)
-    right, down = project(points, camera).T
-    origin = invert_rigid(unpack_camera(camera)[0])[2, 3]
-    return np.stack([2 * right - 1, 1 - 2 * down, origin - _depth(points, camera)], axis=-1).astype(np.float32)
+    place, depth, origin = frontal_view(np.asarray(vertices, np.float64), camera)
+    return np.column_stack([place, origin - depth]).astype(np.float32)
 
 
 def smooth_step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
@@ -138,9 +139,3 @@ def vertex_normals(vertices: Floats, triangles: NDArray[np.int32]) -> NDArray[np
     for corner in range(3):
         np.add.at(normals, triangles[:, corner], of_triangles)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
-def _depth(points: NDArray[np.floating], camera: Floats) -> NDArray[np.floating]:
-    """Distances of world points [V, 3] along the camera's axis, [V]."""
-    world2cam = invert_rigid(unpack_camera(camera)[0])
-    return np.asarray(points @ world2cam[2, :3] + world2cam[2, 3])

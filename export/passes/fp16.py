@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER, fp32_inputs, fp32_outputs
 from hidenerf.export.passes.base import FP16, FP32, constant, remove_unused_weights
+from hidenerf.runtime.bundle import MAPS
 from hidenerf.runtime.errors import HideNerfError
 
 LARGEST_FP16 = 65504.0
@@ -29,8 +30,6 @@ FP32_TENSORS = {
     *("source_pixels", "source_pixels_small"),
     *("guides", "own_small", "own", "shown"),
 }
-# How the names of SPADE's maps begin.
-MAPS = ("gamma_", "beta_")
 # Suffix of a graph output's name while it still has the type of its node.
 BEFORE_CAST = "_before_cast"
 

@@ -128,6 +128,18 @@ class Backend(ABC):
         with self._times.measure("face_sight"):
             return face_sight(face_model, vertices, camera, self._sight_colours, self._bundle.image_size)
 
+    def frame_inputs(self, expression: Float, camera: Float) -> dict[str, Float]:
+        """The arguments of `render_secc` by name, drawn on the CPU.
+
+        expression: [E].
+        camera: [1, 25].
+        Errors: no face has been set.
+        """
+        inputs = {"secc_driving": self.draw_secc(expression)[None], "camera": camera}
+        if self._bundle.takes_face_sight:
+            inputs[FACE_SIGHT] = self.draw_face_sight(expression, camera[0])[None]
+        return inputs
+
     def _posed_face(self, expression: Float) -> tuple[FaceModel, Float]:
         """The face model, and the vertices [V, 3] of the face that was set, with an expression [E]."""
         if self._face_model is None or self._neutral is None:
@@ -142,8 +154,7 @@ class Backend(ABC):
         camera: [1, 25].
         Returns what `render_secc` returns. Errors: no source has been encoded, no face has been set.
         """
-        face_sight = self.draw_face_sight(expression, camera[0])[None] if self._bundle.takes_face_sight else None
-        return self.render_secc(self.draw_secc(expression)[None], camera, face_sight)
+        return self.render_secc(**self.frame_inputs(expression, camera))
 
     @abstractmethod
     def close(self) -> None:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.backends.base import Float, Frame
-from hidenerf.runtime.backends.gpu import FACE_SIGHT, SOURCE_INPUTS, GpuBackend, GpuFace
+from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
-from hidenerf.runtime.bundle import IN_FRAME, Bundle, GraphSpec, KernelParts
+from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, Bundle, GraphSpec, KernelParts
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
 from hidenerf.runtime.kernels.device import Device

@@ -9,6 +9,7 @@ from hidenerf.runtime.camera import (
     camera_from_head_pose,
     canonical_camera,
     euler_from_rotation,
+    frontal_view,
     head_pose_from_camera,
     intrinsics_from_fov,
     invert_rigid,
@@ -32,6 +33,16 @@ LEFT, UP, OUT = np.eye(3)
 
 def shown_at(camera: np.ndarray, *points: list[float]) -> np.ndarray:
     return project(np.array(points, float), camera)
+
+
+def test_the_frontal_view_is_the_projection_with_distances() -> None:
+    """Right and up; the origin is in the middle, and what comes out of the face by 0.5 is nearer by 0.5."""
+    camera = canonical_camera()
+    places, depth, origin = frontal_view(np.array([[0, 0, 0], [0.3, 0.2, 0.5]]), camera)
+    right, down = shown_at(camera, [0.3, 0.2, 0.5])[0]
+    np.testing.assert_allclose(places, [[0, 0], [2 * right - 1, 1 - 2 * down]], atol=1e-6)
+    assert places[1].min() > 0
+    np.testing.assert_allclose(depth, [origin, origin - 0.5], atol=1e-6)
 
 
 def test_world_axes_as_a_frontal_viewer_sees_them() -> None:

@@ -95,22 +95,22 @@ def test_a_face_model_without_the_landmarks_is_refused(model: FaceModel) -> None
 
 def test_what_a_source_picture_shows(model: FaceModel, regions: Floats) -> None:
     camera = camera_of()
-    colours = sight_colours(model, regions, model.mean, camera)
+    colours = sight_colours(model, model.mean, camera)
     lips = vertices_at(model, (0, 17, 61, 291))
     expected = np.column_stack([project(model.mean[lips].astype(np.float64), camera), np.ones((4, 2))])
     np.testing.assert_allclose(colours[lips], expected, atol=1e-6)
     # The mouth's cavity lies behind closed lips, but for what is seen through the gaps at its corners.
     cavity = (regions == 1) & (model.mean[:, 2] < 0.4) & (model.mean[:, 1] < -0.3)
     assert (colours[cavity, 3] == 0).mean() > 0.9
-    from_behind = sight_colours(model, regions, model.mean, camera_of(yaw=180))
+    from_behind = sight_colours(model, model.mean, camera_of(yaw=180))
     assert from_behind[vertices_at(model, EYES + LIPS), 3].max() == 0
     # Turned to its left, the head shows the corner of its right eye only.
-    from_the_side = sight_colours(model, regions, model.mean, camera_of(yaw=75))
+    from_the_side = sight_colours(model, model.mean, camera_of(yaw=75))
     assert from_the_side[vertices_at(model, (33, 263)), 3].tolist() == [1, 0]
 
 
-def test_what_lies_beyond_the_source_picture_is_not_shown(model: FaceModel, regions: Floats) -> None:
-    colours = sight_colours(model, regions, model.mean, camera_of(shift=0.4))
+def test_what_lies_beyond_the_source_picture_is_not_shown(model: FaceModel) -> None:
+    colours = sight_colours(model, model.mean, camera_of(shift=0.4))
     eyes, lips = vertices_at(model, EYES), vertices_at(model, LIPS)
     assert colours[eyes, 3].min() > 0.9
     assert colours[lips, 3].max() == 0
@@ -122,7 +122,7 @@ def test_in_the_sources_own_pose_everything_is_where_it_is(
     model: FaceModel, regions: Floats, faces: list[Floats], yaw: float
 ) -> None:
     size, camera = 128, camera_of(yaw, -10)
-    drawn = face_sight(model, faces[0], camera, sight_colours(model, regions, faces[0], camera), size)
+    drawn = face_sight(model, faces[0], camera, sight_colours(model, faces[0], camera), size)
     assert drawn.shape == (4, size, size)
     place, weight, seen = np.split(pixels(drawn), [2, 3], 1)
     full = weight[:, 0] > 0.9
@@ -143,9 +143,9 @@ def test_a_turned_face_points_to_where_the_source_shows_it(
 ) -> None:
     """Vertices that both pictures show, against the pixels that they are drawn in."""
     size, source, camera = 256, camera_of(20, -5, 0.03), camera_of(-15, 5)
-    colours = sight_colours(model, regions, faces[0], source)
+    colours = sight_colours(model, faces[0], source)
     drawn = face_sight(model, faces[1], camera, colours, size)
-    in_frame = sight_colours(model, regions, faces[1], camera)[:, 3]
+    in_frame = sight_colours(model, faces[1], camera)[:, 3]
     both = np.flatnonzero((regions == 1) & (colours[:, 3] == 1) & (in_frame == 1))
     assert len(both) > 300
     column, row = np.floor(project(faces[1][both].astype(np.float64), camera) * size).astype(int).T

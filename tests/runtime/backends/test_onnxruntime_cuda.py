@@ -32,7 +32,7 @@ from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import load_face_model
-from hidenerf.runtime.face_sight import region_weights, sight_colours
+from hidenerf.runtime.face_sight import sight_colours
 from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.manifest import Weights
@@ -386,14 +386,13 @@ def test_the_face_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
     rng = np.random.default_rng(0)
     expression = rng.uniform(0, 0.6, len(face_model.expression_names)).astype(np.float32)
     camera = canonical_camera(10.0, 4.0, 0.0)
-    regions = region_weights(face_model)
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
     with pytest.raises(HideNerfError, match="takes the face sight"):
         backend.set_face(face_model, face_model.mean)
     frames = []
     for yaw in (0.0, 20.0):
-        colours = sight_colours(face_model, regions, face_model.mean, canonical_camera(yaw))
+        colours = sight_colours(face_model, face_model.mean, canonical_camera(yaw))
         backend.set_face(face_model, face_model.mean, colours)
         frames.append(backend.render(expression, camera[None])[0].astype(float))
     secc, sight = backend.draw_secc(expression)[None], backend.draw_face_sight(expression, camera)[None]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
-from hidenerf.runtime.face_sight import face_sight, region_weights, screen_vertices, sight_colours
+from hidenerf.runtime.face_sight import face_sight, screen_vertices, sight_colours
 from hidenerf.runtime.kernels.secc_drawer import NO_WEIGHT, SIGHT_WEIGHT
 from hidenerf.runtime.secc import secc
 from tests.support.kernels.emulated import build, pointer
@@ -109,7 +109,7 @@ def test_the_face_sight_is_the_cpus_picture(library: ctypes.CDLL, size: int, see
     identity = rng.normal(0, 0.5, len(face.identity_names)).astype(np.float32)
     at_rest, expression = (np.float32(k) * rng.random(len(face.expression_names), np.float32) for k in (0.2, 0.7))
     source = canonical_camera(10, 5, -3)
-    colours = sight_colours(face, region_weights(face), face.vertices(identity, at_rest), source)
+    colours = sight_colours(face, face.vertices(identity, at_rest), source)
     vertices = np.ascontiguousarray(face.vertices(identity, expression), np.float32)
     camera = canonical_camera(-25, 8, 10)
     triangles = np.ascontiguousarray(face.triangles, np.int32)

@@ -92,12 +92,12 @@ def test_the_face_sight_is_the_cpus_picture() -> None:
         pytest.skip(f"OpenCV {cv2.__version__} has no rasteriser to compare with")
     from hidenerf.runtime.camera import canonical_camera
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
-    from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
+    from hidenerf.runtime.face_sight import face_sight, sight_colours
     from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
     from tests.support.kernels.on_gpu import current_stream
 
     face, size = load_face_model(default_face_model_path()), 256
-    colours = sight_colours(face, region_weights(face), face.mean, canonical_camera(10, 5, -3))
+    colours = sight_colours(face, face.mean, canonical_camera(10, 5, -3))
     camera = canonical_camera(-25, 8, 10)
     mesh, seen, sees = (
         torch.from_numpy(np.ascontiguousarray(a, np.float32)).cuda() for a in (face.mean, colours, camera)

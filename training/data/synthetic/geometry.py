@@ -6,7 +6,6 @@ Nothing here imports torch, so that worker processes start fast.
 import os
 import queue
 from collections.abc import Sequence
-from functools import lru_cache
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.camera import invert_rigid, project, unpack_camera
+from hidenerf.runtime.camera import frontal_view
 from hidenerf.runtime.face_model import FaceModel
-from hidenerf.runtime.face_sight import face_sight, region_weights, sight_colours
+from hidenerf.runtime.face_sight import face_sight, sight_colours
 from hidenerf.runtime.secc import secc
 from hidenerf.training.data.surface_points import pixels_of_rays, surface_points
 from hidenerf.training.data.synthetic.heads import HeadMesh, load_head_mesh
@@ -160,17 +159,11 @@ def draw_face_sights(
     identity: [K].
     views: expression [E] and camera [25] of each picture.
     """
-    regions = _regions(model)
     posed = [(model.vertices(identity, expression), camera) for expression, camera in views]
     sights = []
     for frame, source in (posed, posed[::-1]):
-        sights.append(face_sight(model, *frame, sight_colours(model, regions, *source), size))
+        sights.append(face_sight(model, *frame, sight_colours(model, *source), size))
     return np.stack(sights).astype(np.float16)
-
-
-@lru_cache(maxsize=4)
-def _regions(model: FaceModel) -> NDArray[np.float32]:
-    return region_weights(model)
 
 
 def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -178,12 +171,8 @@ def seen_through(camera: NDArray[np.float32], vertices: NDArray[np.floating]) ->
 
     Straight lines stay straight. z grows towards the camera, by about the distance.
     """
-    points = np.asarray(vertices, np.float64)
-    world2cam = invert_rigid(unpack_camera(camera)[0])
-    depth = points @ world2cam[2, :3] + world2cam[2, 3]
-    right, down = project(points, camera).T
-    distance = world2cam[2, 3]
-    return np.stack([2 * right - 1, 1 - 2 * down, distance * (distance / depth - 1)], axis=-1).astype(np.float32)
+    place, depth, distance = frontal_view(np.asarray(vertices, np.float64), camera)
+    return np.column_stack([place, distance * (distance / depth - 1)]).astype(np.float32)
 
 
 class PairNumbers(NamedTuple):
