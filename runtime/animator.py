@@ -109,7 +109,7 @@ class Animator:
             )
         at_rest = np.zeros(len(self.face_model.expression_names), np.float32)
         colours = self._sight_colours(source) if self.bundle.takes_face_sight else None
-        self.backend.set_face(self.face_model, self.face_model.vertices(source.identity, at_rest), colours)
+        self.backend.set_face(self.face_model, self.face_model.vertices_with_teeth(source.identity, at_rest), colours)
         canonical = self.backend.draw_secc(source.expression)
         picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
         self.backend.encode_source(picture[None], source.camera[None], canonical[None])
@@ -135,7 +135,7 @@ class Animator:
         # Only here: bundles without face sights run without OpenCV.
         from hidenerf.runtime.face_sight import sight_colours
 
-        vertices = self.face_model.vertices(source.identity, source.expression)
+        vertices = self.face_model.vertices_with_teeth(source.identity, source.expression)
         return sight_colours(self.face_model, vertices, source.camera)
 
     def _checked(self, expression: Float) -> Float:

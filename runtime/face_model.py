@@ -1,16 +1,19 @@
-"""The linear face model: mean, identity and expression bases, colours and landmarks, in one `.npz` file.
+"""The linear face model: mean, identity and expression bases, colours, landmarks and teeth, in one `.npz` file.
 
 S = S̄ + B_id α + B_exp β (Eq. 3 as read in DESIGN §8), in the world frame and units of `hidenerf.runtime.camera`. The
 origin is the middle of the mean shape's bounding box and stays there for every identity.
 
 The file (format `hidenerf-face-model`, version 1) is a NumPy archive, read without pickle, whose keys are the fields of
-`FaceModel`. Floats may be stored as float16 where that loses nothing.
+`FaceModel`, and those of `Teeth` after `teeth_` if there are teeth. Floats may be stored as float16 where that loses
+nothing.
 """
 
 import importlib.resources
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +23,35 @@ from hidenerf.runtime.errors import HideNerfError
 
 FACE_MODEL_FORMAT = "hidenerf-face-model"
 FACE_MODEL_VERSION = 1
+# What the keys of `Teeth` begin with in the file.
+_TEETH = "teeth_"
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Teeth:
+    """Surfaces of the upper and the lower teeth, T vertices, as linear as the face that they belong to.
+
+    mean [T, 3], identity_basis [K, T, 3], expression_basis [E, T, 3]: float32. triangles [G, 3] int32, numbers of the
+    teeth's own vertices.
+    """
+
+    mean: Floats
+    identity_basis: Floats
+    expression_basis: Floats
+    triangles: Integers
+
+    @cached_property
+    def flat_identity_basis(self) -> Floats:
+        """identity_basis as [K, 3T]."""
+        return np.ascontiguousarray(self.identity_basis).reshape(len(self.identity_basis), -1)
+
+    @cached_property
+    def flat_expression_basis(self) -> Floats:
+        """expression_basis as [E, 3T]."""
+        return np.ascontiguousarray(self.expression_basis).reshape(len(self.expression_basis), -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +63,7 @@ class FaceModel:
     anticlockwise seen from outside. ncc [V, 3] float32 in [0, 1]: normalised coordinates of the mean shape, the
     vertices' colours in the SECC. landmark_index [M] int32: MediaPipe's landmark numbers; landmark_vertices [M, 3]
     int32 and landmark_barycentric [M, 3] float32: where they lie; landmark_weight [M] float32: how far to trust them.
+    teeth: None where a face model has none. SECCs do not show them.
     """
 
     name: str
@@ -49,6 +79,7 @@ class FaceModel:
     landmark_vertices: Integers
     landmark_barycentric: Floats
     landmark_weight: Floats
+    teeth: Teeth | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
@@ -74,12 +105,45 @@ class FaceModel:
             indices = getattr(self, key)
             if indices.size and not 0 <= indices.min() <= indices.max() < vertices:
                 raise HideNerfError(f"The face model's {key} name vertices outside its {vertices}; make it anew.")
+        if self.teeth is not None:
+            self._check_teeth(self.teeth)
+
+    def _check_teeth(self, teeth: Teeth) -> None:
+        count = len(teeth.mean)
+        expected = {
+            "mean": (count, 3),
+            "identity_basis": (len(self.identity_names), count, 3),
+            "expression_basis": (len(self.expression_names), count, 3),
+            "triangles": (len(teeth.triangles), 3),
+        }
+        for key, shape in expected.items():
+            found = getattr(teeth, key).shape
+            if found != shape:
+                raise HideNerfError(f"The teeth's {key} has shape {list(found)} where {list(shape)} is needed.")
+        if teeth.triangles.size and not 0 <= teeth.triangles.min() <= teeth.triangles.max() < count:
+            raise HideNerfError(f"The teeth's triangles name vertices outside their {count}; make the face model anew.")
 
     def vertices(self, identity: NDArray[np.floating], expression: NDArray[np.floating]) -> Floats:
         """The face [V, 3] float32 with identity coefficients [K] and expression coefficients [E]."""
         identity, expression = self._checked(identity, expression)
         flat = self.mean.reshape(-1) + identity @ self.flat_identity_basis + expression @ self.flat_expression_basis
         return flat.reshape(-1, 3)
+
+    def vertices_with_teeth(self, identity: NDArray[np.floating], expression: NDArray[np.floating]) -> Floats:
+        """The face [V, 3] of `vertices`, then its T teeth: [V + T, 3] float32."""
+        face = self.vertices(identity, expression)
+        if self.teeth is None:
+            return face
+        identity, expression = self._checked(identity, expression)
+        flat = identity @ self.teeth.flat_identity_basis + expression @ self.teeth.flat_expression_basis
+        return np.concatenate([face, self.teeth.mean + flat.reshape(-1, 3)])
+
+    def offsets_with_teeth(self, expression: Floats) -> Floats:
+        """What an expression [E] adds to `vertices_with_teeth` of no expression: [V + T, 3] float32."""
+        bases = [self.flat_expression_basis]
+        if self.teeth is not None:
+            bases.append(self.teeth.flat_expression_basis)
+        return np.concatenate([expression @ basis for basis in bases]).reshape(-1, 3)
 
     def landmarks(self, identity: NDArray[np.floating], expression: NDArray[np.floating]) -> Floats:
         """The landmarks [M, 3] float32 of the same face, without computing its vertices."""
@@ -100,6 +164,25 @@ class FaceModel:
     def flat_expression_basis(self) -> Floats:
         """expression_basis as [E, 3V]."""
         return np.ascontiguousarray(self.expression_basis).reshape(len(self.expression_names), -1)
+
+    @cached_property
+    def mean_with_teeth(self) -> Floats:
+        """The mean shape of `vertices_with_teeth`, [V + T, 3]."""
+        return self.mean if self.teeth is None else np.concatenate([self.mean, self.teeth.mean])
+
+    @cached_property
+    def triangles_with_teeth(self) -> Integers:
+        """The triangles [F + G, 3] of `vertices_with_teeth`, the face's first."""
+        if self.teeth is None:
+            return self.triangles
+        return np.concatenate([self.triangles, self.teeth.triangles + np.int32(len(self.mean))])
+
+    @cached_property
+    def expression_basis_with_teeth(self) -> Floats:
+        """The expression basis of `vertices_with_teeth`, [E, 3(V + T)]."""
+        if self.teeth is None:
+            return self.flat_expression_basis
+        return np.concatenate([self.flat_expression_basis, self.teeth.flat_expression_basis], 1)
 
     @cached_property
     def landmark_mean(self) -> Floats:
@@ -149,8 +232,14 @@ def default_face_model_path() -> Path:
 
 def save_face_model(model: FaceModel, path: Path) -> None:
     """Write a face model file; it appears whole or not at all."""
-    content = {field.name: _stored(getattr(model, field.name)) for field in fields(model)}
+    content = {name: _stored(value) for name, value in _values(model) if name != "teeth"}
+    if model.teeth is not None:
+        content |= {f"{_TEETH}{name}": _stored(value) for name, value in _values(model.teeth)}
     save_archive(path, FACE_MODEL_FORMAT, FACE_MODEL_VERSION, content)
+
+
+def _values(model: FaceModel | Teeth) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(model, field.name)) for field in fields(model)]
 
 
 def _stored(value: str | tuple[str, ...] | NDArray) -> NDArray:
@@ -183,6 +272,7 @@ def load_face_model(path: Path) -> FaceModel:
             landmark_vertices=np.asarray(archive["landmark_vertices"], np.int32),
             landmark_barycentric=np.asarray(archive["landmark_barycentric"], np.float32),
             landmark_weight=np.asarray(archive["landmark_weight"], np.float32),
+            teeth=_load_teeth(archive) if f"{_TEETH}mean" in archive else None,
         )
     except KeyError as error:
         raise HideNerfError(f"{path}: the face model file lacks {error}; make it again.") from None
@@ -190,3 +280,12 @@ def load_face_model(path: Path) -> FaceModel:
         raise HideNerfError(f"{path}: {error}") from None
     except (ValueError, TypeError) as error:
         raise HideNerfError(f"{path}: the face model file is damaged ({error}); make it again.") from None
+
+
+def _load_teeth(archive: Mapping[str, NDArray]) -> Teeth:
+    return Teeth(
+        mean=np.asarray(archive[f"{_TEETH}mean"], np.float32),
+        identity_basis=np.asarray(archive[f"{_TEETH}identity_basis"], np.float32),
+        expression_basis=np.asarray(archive[f"{_TEETH}expression_basis"], np.float32),
+        triangles=np.ascontiguousarray(archive[f"{_TEETH}triangles"], np.int32),
+    )

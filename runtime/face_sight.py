@@ -1,7 +1,8 @@
 """The face sight: a picture of the face mesh in a frame's pose that says where the source picture shows each point.
 
 Volume rendering at R × R cannot place an iris or a lip's edge, which are one or two of its pixels wide. The face mesh
-can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth.
+can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth. The
+mesh is the face model's face with its teeth, if it has any.
 """
 
 from functools import lru_cache
@@ -40,7 +41,7 @@ _FAR = 1e3
 
 @lru_cache(maxsize=4)
 def region_weights(face_model: FaceModel) -> Floats:
-    """How far each vertex belongs to the regions of eyes and mouth: [V] float32 in [0, 1].
+    """How far each vertex of face and teeth belongs to the regions of eyes and mouth: [V + T] float32 in [0, 1].
 
     Errors: the face model lacks the landmarks of eyes or mouth.
     """
@@ -55,26 +56,28 @@ def region_weights(face_model: FaceModel) -> Floats:
     mouth = np.mean([places[number] for number in _MOUTH], axis=0)
     unit = float(np.linalg.norm(places[_EYES[0][0]] - places[_EYES[1][0]]))
     mouth[1] -= _BELOW_MOUTH * unit
-    weights = np.zeros(len(face_model.mean))
+    mean = face_model.mean_with_teeth
+    weights = np.zeros(len(mean))
     for centre, size in ((eyes[0], _EYE_SIZE), (eyes[1], _EYE_SIZE), (mouth, _MOUTH_SIZE)):
-        beside = (face_model.mean - centre)[:, :2] / (unit * np.array(size))
+        beside = (mean - centre)[:, :2] / (unit * np.array(size))
         weights = np.maximum(weights, 1 - smooth_step(np.hypot(*beside.T), _FULL, 1.0))
-    front = face_model.mean[:, 2] > np.mean(eyes, axis=0)[2] - _DEEPEST * unit
+    front = mean[:, 2] > np.mean(eyes, axis=0)[2] - _DEEPEST * unit
     return np.asarray(weights * front, np.float32)
 
 
 def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Floats:
-    """What `face_sight` draws the vertices in, [V, 4] float32 in [0, 1]: constants of a source.
+    """What `face_sight` draws the vertices in, [V + T, 4] float32 in [0, 1]: constants of a source.
 
     The vertex's position in the source picture (right, down, in [0, 1]); its region's weight; and how surely the source
     picture shows it.
-    vertices: [V, 3], the source's, with its own expression.
+    vertices: [V + T, 3], the source's face and teeth, with its own expression (`FaceModel.vertices_with_teeth`).
     camera: [25], the source's.
-    Errors: those of `region_weights`.
+    Errors: those of `region_weights`, or vertices of another number.
     """
+    _require_teeth(face_model, vertices)
     place = project(vertices.astype(np.float64), camera)
     inside = ((place > 0) & (place < 1)).all(1)
-    shown = inside * _shown(vertices, face_model.triangles, camera)
+    shown = inside * _shown(vertices, face_model.triangles_with_teeth, camera)
     return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), region_weights(face_model), shown]), np.float32)
 
 
@@ -83,20 +86,31 @@ def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours:
 
     Channels: the position in the source picture times the weight, right and down; the weight of the region; and the
     weight times how surely the source picture shows the point. Times the weight, so that means of pixels are weighted.
-    vertices: [V, 3], the source's shape with the frame's expression.
+    vertices: [V + T, 3], the source's face and teeth with the frame's expression.
     camera: [25], the frame's.
-    colours: [V, 4], of `sight_colours`, interpolated between vertices.
+    colours: [V + T, 4], of `sight_colours`, interpolated between vertices.
+    Errors: vertices of another number.
     """
+    _require_teeth(face_model, vertices)
     screen = screen_vertices(vertices, camera)
     # OpenCV draws three channels at a time.
     parts = [colours[:, :3], np.repeat(colours[:, 3:], 3, 1)]
+    triangles = face_model.triangles_with_teeth
     first, second = (
-        draw_frontal(screen, face_model.triangles, np.ascontiguousarray(part), np.zeros((size, size, 3), np.float32))
+        draw_frontal(screen, triangles, np.ascontiguousarray(part), np.zeros((size, size, 3), np.float32))
         for part in parts
     )
     drawn = np.clip(np.concatenate([first, second[..., :1]], 2), 0, 1)
     drawn[..., [0, 1, 3]] *= drawn[..., 2:3]
     return np.ascontiguousarray(drawn.transpose(2, 0, 1))
+
+
+def _require_teeth(face_model: FaceModel, vertices: Floats) -> None:
+    if vertices.shape != face_model.mean_with_teeth.shape:
+        raise HideNerfError(
+            f"The face has shape {list(vertices.shape)}, but the face model {face_model.name} has with its teeth "
+            f"{list(face_model.mean_with_teeth.shape)}; make it with FaceModel.vertices_with_teeth."
+        )
 
 
 def screen_vertices(vertices: Floats, camera: Floats) -> Floats:

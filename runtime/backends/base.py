@@ -92,8 +92,8 @@ class Backend(ABC):
         """Set the face whose SECCs `render` draws; once per source.
 
         face_model: the bundle's face model.
-        neutral: [V, 3], the source's shape without expression.
-        sight_colours: [V, 4], of `face_sight.sight_colours`, for a bundle that takes the face sight.
+        neutral: [V + T, 3], the source's face and teeth without expression (`FaceModel.vertices_with_teeth`).
+        sight_colours: [V + T, 4], of `face_sight.sight_colours`, for a bundle that takes the face sight.
         Errors: such a bundle without them.
         """
         if self._bundle.takes_face_sight and sight_colours is None:
@@ -111,7 +111,7 @@ class Backend(ABC):
 
         face_model, vertices = self._posed_face(expression)
         with self._times.measure("secc"):
-            return secc(vertices, face_model, self._bundle.secc_size)
+            return secc(vertices[: len(face_model.mean)], face_model, self._bundle.secc_size)
 
     def draw_face_sight(self, expression: Float, camera: Float) -> Float:
         """Draw the sight [4, S, S] of the face that was set, on the CPU (`hidenerf.runtime.face_sight`).
@@ -141,11 +141,10 @@ class Backend(ABC):
         return inputs
 
     def _posed_face(self, expression: Float) -> tuple[FaceModel, Float]:
-        """The face model, and the vertices [V, 3] of the face that was set, with an expression [E]."""
+        """The face model, and the vertices [V + T, 3] of face and teeth that were set, with an expression [E]."""
         if self._face_model is None or self._neutral is None:
             raise HideNerfError("No face has been set yet; set one before drawing it.")
-        moved = (expression @ self._face_model.flat_expression_basis).reshape(-1, 3)
-        return self._face_model, self._neutral + moved
+        return self._face_model, self._neutral + self._face_model.offsets_with_teeth(expression)
 
     def render(self, expression: Float, camera: Float) -> Frame:
         """Render one frame from an expression.

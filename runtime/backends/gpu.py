@@ -237,23 +237,26 @@ class GpuFace:
         self.model = model
         self._device = device
         expressions = len(model.expression_names)
-        counts = len(model.mean), expressions, len(model.triangles)
-        self._drawer = SeccDrawer(*counts, size)
-        self._sight_drawer = SeccDrawer(*counts, sight_size, face_sight=True) if sight_size else None
-        self._basis = device.allocate_copy(np.asarray(model.flat_expression_basis, np.float32))
-        self._triangles = device.allocate_copy(np.asarray(model.triangles, np.int32))
+        vertices, triangles = len(model.mean_with_teeth), model.triangles_with_teeth
+        # The face's vertices and triangles come first: a SECC leaves the teeth's triangles out.
+        self._drawer = SeccDrawer(vertices, expressions, len(model.triangles), size)
+        self._sight_drawer = (
+            SeccDrawer(vertices, expressions, len(triangles), sight_size, face_sight=True) if sight_size else None
+        )
+        self._basis = device.allocate_copy(np.asarray(model.expression_basis_with_teeth, np.float32))
+        self._triangles = device.allocate_copy(np.asarray(triangles, np.int32))
         self._colours = device.allocate_copy(np.asarray(model.ncc, np.float32))
-        self._neutral = device.allocate(12 * len(model.mean))
-        self._vertices = device.allocate(12 * len(model.mean))
+        self._neutral = device.allocate(12 * vertices)
+        self._vertices = device.allocate(12 * vertices)
         self._expression = device.allocate(4 * expressions)
         self._keys = device.allocate(8 * size * size)
-        self._sight_colours = device.allocate(16 * len(model.mean))
-        self._screen = device.allocate(12 * len(model.mean))
+        self._sight_colours = device.allocate(16 * vertices)
+        self._screen = device.allocate(12 * vertices)
         self._sight_keys = device.allocate(8 * sight_size * sight_size)
         self.host_expression = device.host_array((expressions,), np.float32)
 
     def set_neutral(self, neutral: Float, sight_colours: Float | None = None) -> None:
-        """Upload the shape without expression [V, 3] and the colours of its sight [V, 4], and wait for it."""
+        """Upload face and teeth without expression [V + T, 3] and their sight's colours [V + T, 4], and wait for it."""
         self._device.upload(self._neutral, np.ascontiguousarray(neutral, np.float32))
         if sight_colours is not None:
             self._device.upload(self._sight_colours, np.ascontiguousarray(sight_colours, np.float32))

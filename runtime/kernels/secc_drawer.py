@@ -18,7 +18,7 @@ class SeccDrawer:
     def __init__(self, vertices: int, expressions: int, triangles: int, size: int, *, face_sight: bool = False) -> None:
         """Compile the kernels.
 
-        vertices, expressions, triangles: how many the face model has (V, E, F).
+        vertices, expressions, triangles: how many there are (V, E, F); the teeth's among them, if they are drawn.
         size: side of the pictures in pixels.
         face_sight: draw face sights, of K = 4 channels that are multiplied by the third; else SECCs, of K = 3.
         """

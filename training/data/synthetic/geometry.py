@@ -159,7 +159,7 @@ def draw_face_sights(
     identity: [K].
     views: expression [E] and camera [25] of each picture.
     """
-    posed = [(model.vertices(identity, expression), camera) for expression, camera in views]
+    posed = [(model.vertices_with_teeth(identity, expression), camera) for expression, camera in views]
     sights = []
     for frame, source in (posed, posed[::-1]):
         sights.append(face_sight(model, *frame, sight_colours(model, *source), size))

