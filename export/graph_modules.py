@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hidenerf.export.custom_ops import grid_sample_3d, triplane_render, triplane_render_placed
-from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, GUIDES, SourceView, align, source_view
+from hidenerf.export.custom_ops import align_source, grid_sample_3d, triplane_render, triplane_render_placed
+from hidenerf.model import refinement
+from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, GUIDES, SourceView, source_view
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
-from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock, in_frame, source_samples
+from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, MAPS
 from hidenerf.runtime.camera import canonical_camera
@@ -153,49 +154,23 @@ class Led(nn.Module):
 
 
 class Refiner(nn.Module):
-    """The graph `refiner`, run per frame.
+    """The graph `refiner`, run per frame by backends that render and align with kernels of their own.
 
-    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
-    With alignment `place` [1, 3, R, R], the face sight [1, 4, S, S] and what `source_tensors` names stand before the
-    maps.
+    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], what `frame_samples` names, SPADE's maps, with alignment in the
+    frame's coordinates (`model.refinement.in_frame`) → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
     """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.refiner = model.refiner
-        self.aligned = model.config.alignment != UNALIGNED
-        self.source_tensors = len(source_tensors(model.config))
-
-    def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
-        """rendered [1, K, R, R], rendered_alpha [1, 1, R, R], maps → frame uint8 [S, S, 3], alpha [S, S]."""
-        alignment = None
-        pixels: list[Tensor] = []
-        if self.aligned:
-            before, maps = maps[: 2 + self.source_tensors], maps[2 + self.source_tensors :]
-            place, face_sight, projection, surface, *pixels = before
-            alignment = align(SourceView(projection, surface), place, rendered_alpha, face_sight)
-        modulation = list(zip(maps[0::2], maps[1::2], strict=True))
-        frame, alpha = self.refiner.forward_folded(rendered, rendered_alpha, modulation, alignment, *pixels)
-        return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
-
-
-class SampledRefiner(nn.Module):
-    """The graph `refiner` of a model with alignment, run per frame by backends that sample with a kernel of their own.
-
-    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], what `frame_samples` names, SPADE's maps in the frame's
-    coordinates (`model.refinement.in_frame`) → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
-    """
-
-    def __init__(self, refine: Refiner, config: ModelConfig) -> None:
-        super().__init__()
-        self.refiner = refine.refiner
-        self.samples = len(frame_samples(config))
+        self.samples = len(frame_samples(model.config))
 
     def forward(self, rendered: Tensor, rendered_alpha: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
         """Frame uint8 [S, S, 3] and alpha [S, S] of the tensors above."""
-        samples, maps = SourceSamples(*source[: self.samples]), source[self.samples :]
+        samples, maps = source[: self.samples], source[self.samples :]
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
-        frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, samples)
+        given = SourceSamples(*samples) if samples else None
+        frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, given)
         return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
 
 
@@ -212,12 +187,16 @@ class RendererRefiner(nn.Module):
         self.renderer = model.renderer
         self.refine = Refiner(model)
         self.levels = len(model.config.plane_sizes)
+        self.known = len(source_tensors(model.config))
 
     def forward(self, deformation: Tensor, camera: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
         """deformation [1, 3N, R, R], camera [1, 25], planes and maps → frame uint8 [S, S, 3], alpha [S, S]."""
-        if self.refine.aligned:
+        if self.known:
             face_sight, planes, rest = source[0], source[1 : 1 + self.levels], source[1 + self.levels :]
-            return self.refine(*_render_placed(self.renderer, deformation, camera, planes), face_sight, *rest)
+            rendered, rendered_alpha, place = _render_placed(self.renderer, deformation, camera, planes)
+            (projection, surface, *pictures), maps = rest[: self.known], rest[self.known :]
+            in_frame = align_source(place, rendered_alpha, projection, surface, face_sight, pictures, list(maps))
+            return self.refine(rendered, rendered_alpha, *in_frame)
         planes, rest = source[: self.levels], source[self.levels :]
         first, second = self.renderer.first, self.renderer.second
         rendered, rendered_alpha = triplane_render(
@@ -263,21 +242,19 @@ def frame_samples(config: ModelConfig) -> tuple[str, ...]:
 
 
 def source_in_frame(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the graph `refiner` of a model with alignment reads of the source, by name, computed by PyTorch.
+    """What the graph `refiner` of a model with alignment reads of the source, by name: AlignSource by PyTorch.
 
-    Backends that run that graph compute it in a kernel of their own.
     tensors: `place`, `rendered_alpha`, `face_sight` and what the graph `source_encoder` returns, by name; others are
         ignored.
     """
-    source = SourceView(tensors["source_projection"], tensors["source_surface"])
-    alignment = align(source, tensors["place"], tensors["rendered_alpha"], tensors[FACE_SIGHT])
+    view = SourceView(tensors["source_projection"], tensors["source_surface"])
     maps = {name: tensor for name, tensor in tensors.items() if name.startswith(MAPS)}
-    picture, small = tensors.get("source_pixels"), tensors.get("source_pixels_small")
-    pictures = [one for one in (picture, small) if one is not None]
-    sights = {size: alignment.at(size) for size in {one.shape[-1] for one in (*maps.values(), *pictures)}}
-    samples = source_samples(alignment, sights, picture, small)
+    pictures = [tensors[name] for name in ("source_pixels", "source_pixels_small") if name in tensors]
+    samples, sampled = refinement.align_source(
+        tensors["place"], tensors["rendered_alpha"], view, tensors[FACE_SIGHT], pictures, list(maps.values())
+    )
     found = {name: tensor for name, tensor in samples._asdict().items() if tensor is not None}
-    return found | {IN_FRAME + name: in_frame(tensor, sights[tensor.shape[-1]]) for name, tensor in maps.items()}
+    return found | {IN_FRAME + name: tensor for name, tensor in zip(maps, sampled, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -354,7 +331,7 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
 def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
     """The refiner alone, `refiner`: what follows the TriplaneRender of the graph `renderer_refiner`.
 
-    With alignment it begins after the sampling of the source: see `SampledRefiner`.
+    With alignment it also is what follows AlignSource.
     """
     module = renderer_refiner.module
     assert isinstance(module, RendererRefiner)
@@ -366,9 +343,9 @@ def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
         "rendered": torch.zeros(1, module.renderer.second.out_features - 1, size, size),
         "rendered_alpha": torch.zeros(1, 1, size, size),
     }
-    if not module.refine.aligned:
-        return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)
     known = source_tensors(config)
+    if not known:
+        return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)
     shapes = {
         "guides": (1, GUIDES, size, size),
         "own_small": (1, 3, size, size),
@@ -377,5 +354,4 @@ def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
     }
     samples = {name: torch.zeros(shapes[name]) for name in frame_samples(config)}
     maps = {IN_FRAME + name: t for name, t in source.items() if name not in known}
-    sampled = SampledRefiner(module.refine, config).eval()
-    return GraphModule("refiner", sampled, rendered | samples | maps, renderer_refiner.outputs)
+    return GraphModule("refiner", module.refine, rendered | samples | maps, renderer_refiner.outputs)

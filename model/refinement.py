@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hidenerf.model.alignment import GUIDES, Alignment, Sight, sample
+from hidenerf.model.alignment import GUIDES, Alignment, Sight, SourceView, align, sample
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
@@ -165,6 +165,30 @@ def source_samples(
     here, there = sights[size], sights[source_image.shape[-1]]
     own_small = here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0)
     return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
+
+
+def align_source(
+    place: Tensor,
+    alpha: Tensor,
+    source: SourceView,
+    face_sight: Tensor,
+    pictures: Sequence[Tensor],
+    maps: Sequence[Tensor],
+) -> tuple[SourceSamples, list[Tensor]]:
+    """All that a frame takes of its source: this function defines the custom op `hidenerf::AlignSource`.
+
+    place [B, 3, R, R], alpha [B, 1, R, R]: the frame's, of `triplane_render_placed`.
+    face_sight [B, FACE_SIGHT_CHANNELS, S, S]: the frame's.
+    pictures: the source picture [B, 3, S, S] and its means [B, 3, R, R]; none for a network without it.
+    maps: of `fold`, [B, C, h, h], in the source's coordinates.
+    Returns the samples and, in their order and types, the maps in the frame's coordinates. Arithmetic has the type of
+    `place`, whatever that of the maps is.
+    """
+    alignment = align(source, place, alpha, face_sight)
+    sights = {size: alignment.at(size) for size in sorted({one.shape[-1] for one in (*maps, *pictures)})}
+    picture, small = pictures or (None, None)
+    samples = source_samples(alignment, sights, picture, small)
+    return samples, [in_frame(one, sights[one.shape[-1]]).to(one.dtype) for one in maps]
 
 
 def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:

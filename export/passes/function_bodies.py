@@ -9,17 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from hidenerf.export.custom_ops import (
+    ALIGN_SOURCE,
     DOMAIN,
     FP32_INPUTS,
     GRID_SAMPLE_3D,
-    OUTPUTS,
+    MAPS,
+    PICTURE,
     PLACE,
     PLUGIN_ATTRIBUTES,
     TRIPLANE_RENDER,
+    has_picture,
     input_names,
+    output_names,
 )
 from hidenerf.export.onnx_export import OPSET, export_module
-from hidenerf.model import rendering
+from hidenerf.model import refinement, rendering
+from hidenerf.model.alignment import SourceView
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -49,7 +54,7 @@ def grid_sample_3d_body() -> ir.Function:
     typed = ir.node("CastLike", [volume, grid], outputs=[ir.Value(name="volume")])
     settings: dict[str, str | int] = {"mode": "linear", "padding_mode": "zeros", "align_corners": 0}
     sampled = ir.node("GridSample", [*typed.outputs, grid], settings, outputs=[ir.Value(name="sampled")])
-    result = ir.node("CastLike", [*sampled.outputs, volume], outputs=[ir.Value(name=OUTPUTS[GRID_SAMPLE_3D][0])])
+    result = ir.node("CastLike", [*sampled.outputs, volume], outputs=[ir.Value(name="sampled")])
     graph = ir.Graph([volume, grid], result.outputs, nodes=[typed, sampled, result], opset_imports={"": OPSET})
     return _function(GRID_SAMPLE_3D, graph)
 
@@ -63,16 +68,26 @@ def triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool 
     return _triplane_render_body(shapes, octaves, fp16, placed).clone()
 
 
+def align_source_body(shapes: Shapes, picture: bool, fp16: bool) -> ir.Function:
+    """The body of AlignSource, exported from `refinement.align_source`.
+
+    shapes: of the node's inputs, in order. picture: whether the source picture is among them. fp16: maps are FP16; they
+    are sampled in FP32.
+    """
+    return _align_source_body(shapes, picture, fp16).clone()
+
+
 def _body(node: ir.Node) -> ir.Function:
     if node.op_type == GRID_SAMPLE_3D:
         return grid_sample_3d_body()
-    if node.op_type != TRIPLANE_RENDER:
+    if node.op_type not in (TRIPLANE_RENDER, ALIGN_SOURCE):
         raise ValueError(f"Node {node.name}: the op {node.op_type} of the domain {DOMAIN} has no body.")
     shapes = tuple(_shape(node, value) for value in node.inputs)
     last = node.inputs[-1]
     fp16 = last is not None and last.dtype == ir.DataType.FLOAT16
-    placed = len(node.outputs) == len(OUTPUTS[TRIPLANE_RENDER])
-    return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16, placed)
+    if node.op_type == ALIGN_SOURCE:
+        return align_source_body(shapes, has_picture(node), fp16)
+    return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16, placed=PLACE in node.attributes)
 
 
 def _shape(node: ir.Node, value: ir.Value | None) -> tuple[int, ...]:
@@ -93,18 +108,51 @@ class _TriplaneRender(nn.Module):
         return rendering.triplane_render_placed(deformation, camera, planes, *mlp, self.octaves)[: self.outputs]
 
 
+class _AlignSource(nn.Module):
+    def __init__(self, pictures: int) -> None:
+        super().__init__()
+        self.pictures = pictures
+
+    def forward(
+        self, place: Tensor, alpha: Tensor, projection: Tensor, surface: Tensor, face_sight: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        pictures, maps = rest[: self.pictures], rest[self.pictures :]
+        view = SourceView(projection, surface)
+        samples, in_frame = refinement.align_source(place, alpha, view, face_sight, pictures, maps)
+        return (*(one for one in samples if one is not None), *in_frame)
+
+
 # The export takes seconds, and a search for a precision plan asks for the same body again and again.
 @functools.cache
 def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool) -> ir.Function:
-    fixed = FP32_INPUTS[TRIPLANE_RENDER]
-    inputs = {
-        name: torch.zeros(shape, dtype=torch.float16 if fp16 and name not in fixed else torch.float32)
-        for name, shape in zip(input_names(TRIPLANE_RENDER, len(shapes)), shapes, strict=True)
-    }
-    outputs = OUTPUTS[TRIPLANE_RENDER][: 3 if placed else 2]
-    graph = export_module(_TriplaneRender(octaves, len(outputs)), inputs, outputs).graph
+    outputs = output_names(TRIPLANE_RENDER, 3 if placed else 2)
+    inputs = _examples(TRIPLANE_RENDER, input_names(TRIPLANE_RENDER, len(shapes)), shapes, fp16)
+    attributes = ["octaves", PLACE] if placed else ["octaves"]
+    return _exported(TRIPLANE_RENDER, _TriplaneRender(octaves, len(outputs)), inputs, outputs, attributes)
+
+
+@functools.cache
+def _align_source_body(shapes: Shapes, picture: bool, fp16: bool) -> ir.Function:
+    names = input_names(ALIGN_SOURCE, len(shapes), picture)
+    maps, pictures = sum(name not in FP32_INPUTS[ALIGN_SOURCE] for name in names), 2 if picture else 0
+    outputs = output_names(ALIGN_SOURCE, 1 + maps + (3 if picture else 0), picture)
+    inputs = _examples(ALIGN_SOURCE, names, shapes, fp16)
+    return _exported(ALIGN_SOURCE, _AlignSource(pictures), inputs, outputs, [MAPS, PICTURE] if picture else [MAPS])
+
+
+def _examples(op: str, names: Sequence[str], shapes: Shapes, fp16: bool) -> dict[str, Tensor]:
+    """Inputs for an export, by name."""
+    halves = set(names) - set(FP32_INPUTS[op]) if fp16 else set()
+    types = [torch.float16 if name in halves else torch.float32 for name in names]
+    return {name: torch.zeros(shape, dtype=dtype) for name, shape, dtype in zip(names, shapes, types, strict=True)}
+
+
+def _exported(
+    op: str, module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str], attributes: Sequence[str]
+) -> ir.Function:
+    graph = export_module(module, inputs, outputs).graph
     _weights_to_constants(graph)
-    return _function(TRIPLANE_RENDER, graph, ["octaves", PLACE] if placed else ["octaves"])
+    return _function(op, graph, attributes)
 
 
 def _weights_to_constants(graph: ir.Graph) -> None:

@@ -39,7 +39,7 @@ INSTALL = "install it with: pip install 'hidenerf[cuda]'"
 FATAL_ONLY = 4
 # "align" is empty for models without an aligned identity path.
 STAGES = ("upload", "led", "triplane_render", "align", "refiner", "download")
-# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.SampledRefiner`).
+# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.Refiner`).
 GUIDES, OWN_SMALL, OWN, SHOWN = "guides", "own_small", "own", "shown"
 # In its place: the canonical points composited, which bundles of older exports align in the refiner's graph.
 PLACE = "place"

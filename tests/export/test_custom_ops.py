@@ -1,4 +1,4 @@
-"""The two custom ops: in PyTorch, as single ONNX nodes, and their bodies in ONNX Runtime against FP64 loops."""
+"""The three custom ops: in PyTorch, as single ONNX nodes, and their bodies in ONNX Runtime against FP64 loops."""
 
 from typing import Any
 
@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
 from hidenerf.export.custom_ops import (
+    ALIGN_SOURCE,
     TRIPLANE_RENDER,
+    align_source,
     grid_sample_3d,
     input_names,
+    output_names,
     triplane_render,
     triplane_render_placed,
 )
-from hidenerf.export.passes.function_bodies import FunctionBodies, grid_sample_3d_body, triplane_render_body
-from hidenerf.model import geometry, rendering
+from hidenerf.export.passes.function_bodies import (
+    FunctionBodies,
+    align_source_body,
+    grid_sample_3d_body,
+    triplane_render_body,
+)
+from hidenerf.model import geometry, refinement, rendering
+from hidenerf.model.alignment import SourceView
 from tests.support import reference
 from tests.support.exported import ALL_NAMES, PRECISIONS, is_real, passed, plain, run_onnx, value_types, whole
+from tests.support.kernels.align_scenes import scene
 from tests.support.reference import frontal_camera, general_camera
 from tests.support.tiny import TINY
 
@@ -52,9 +62,10 @@ def expected_render(inputs: Arrays, octaves: int) -> tuple[NDArray[Any], NDArray
     return picture[None], alpha[None, None]
 
 
-def one_node(op: str, function: ir.Function, inputs: Arrays, outputs: dict[str, tuple[int, list[int]]]) -> ModelProto:
+def one_node(
+    op: str, function: ir.Function, inputs: Arrays, outputs: dict[str, tuple[int, list[int]]], **attributes: int
+) -> ModelProto:
     """A model of a single custom node, written as another program would write it."""
-    attributes: dict[str, Any] = {"octaves": 2} if op == "TriplaneRender" else {}
     node = helper.make_node(op, list(inputs), list(outputs), domain="hidenerf", **attributes)
     graph = helper.make_graph(
         [node],
@@ -79,7 +90,34 @@ def render_model(inputs: Arrays, placed: bool = False) -> ModelProto:
     outputs = {"rendered": (TensorProto.FLOAT, [1, 5, size, size]), "alpha": (TensorProto.FLOAT, [1, 1, size, size])}
     if placed:
         outputs["place"] = (TensorProto.FLOAT, [1, 3, size, size])
-    return one_node("TriplaneRender", triplane_render_body(shapes, 2, fp16, placed), inputs, outputs)
+    return one_node("TriplaneRender", triplane_render_body(shapes, 2, fp16, placed), inputs, outputs, octaves=2)
+
+
+# Channels and side of AlignSource's maps: below, at and above the rendered picture's size.
+MAPS = ((3, 4), (5, 8), (4, 16), (2, 32))
+
+
+def source_of(kind: type[np.floating], picture: bool) -> Arrays:
+    """Inputs of AlignSource for R = 16 and S = 64. kind: of maps."""
+    shown, rng = scene(16, 64), np.random.default_rng(6)
+    tensors = [shown.place, shown.alpha, *shown.source, shown.face_sight]
+    if picture:
+        own = torch.from_numpy(rng.random((1, 3, 64, 64), np.float32))
+        tensors += [own, torch.nn.functional.avg_pool2d(own, 4)]
+    maps = [rng.standard_normal((1, channels, side, side)).astype(kind) for channels, side in MAPS]
+    arrays = [*(tensor.numpy() for tensor in tensors), *maps]
+    return dict(zip(input_names(ALIGN_SOURCE, len(arrays), picture), arrays, strict=True))
+
+
+def expected_source(inputs: Arrays) -> Arrays:
+    """`refinement.align_source` in FP64."""
+    place, alpha, projection, surface, face_sight, *rest = (torch.from_numpy(a).double() for a in inputs.values())
+    pictures, maps = rest[: -len(MAPS)], rest[-len(MAPS) :]
+    view = SourceView(projection, surface)
+    samples, in_frame = refinement.align_source(place, alpha, view, face_sight, pictures, maps)
+    found = [*(one for one in samples if one is not None), *in_frame]
+    names = output_names(ALIGN_SOURCE, len(found), bool(pictures))
+    return {name: tensor.numpy() for name, tensor in zip(names, found, strict=True)}
 
 
 def test_the_ops_are_good_citizens_of_pytorch() -> None:
@@ -88,6 +126,13 @@ def test_the_ops_are_good_citizens_of_pytorch() -> None:
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
+    for picture in (False, True):
+        torch.library.opcheck(align_source, align_arguments(source_of(np.float32, picture)))
+
+
+def align_arguments(inputs: Arrays) -> tuple[Any, ...]:
+    tensors = [torch.from_numpy(array) for array in inputs.values()]
+    return *tensors[:5], tensors[5 : -len(MAPS)], tensors[-len(MAPS) :]
 
 
 def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
@@ -97,6 +142,7 @@ def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
     arguments = (*inputs[:2], halves[:2], *halves[2:], 2)
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, arguments)
+    torch.library.opcheck(align_source, align_arguments(source_of(np.float16, picture=True)))
     with torch.device("meta"):
         assert grid_sample_3d(volume.to("meta"), grid.to("meta")).shape == (2, 3, 2, 3, 4)
 
@@ -166,6 +212,30 @@ def test_where_rays_end_is_composited_in_single(kind: type[np.floating]) -> None
         np.testing.assert_allclose(found[name], value, atol=1e-5 if kind == np.float32 else 3e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("picture", [False, True])
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_align_sources_body_against_double(kind: type[np.floating], picture: bool) -> None:
+    """FP16 maps are sampled in FP32 and rounded once; everything else is FP32."""
+    inputs = source_of(kind, picture)
+    expected = expected_source(inputs)
+    assert 0.1 < expected["guides"][0, 0].mean() < 0.9
+    body = align_source_body(tuple(a.shape for a in inputs.values()), picture, kind == np.float16)
+    halves = {name for name in expected if name.startswith("in_frame_")} if kind == np.float16 else set()
+    outputs = {
+        name: (TensorProto.FLOAT16 if name in halves else TensorProto.FLOAT, list(array.shape))
+        for name, array in expected.items()
+    }
+    attributes = {"maps": len(MAPS)} | ({"picture": 1} if picture else {})
+    found = run_onnx(one_node("AlignSource", body, inputs, outputs, **attributes), inputs)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == (kind if name.startswith("in_frame_") else np.float32)
+        # At 32 pixels FP32 places a sample to 4e-6 of one; its logistic function of depths is steep.
+        rounding = np.spacing(np.abs(array).astype(np.float16)) if name in halves else 0.0
+        assert (np.abs(found[name] - array) <= 2e-4 + rounding).all(), name
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
     rng = np.random.default_rng(4)
@@ -191,7 +261,7 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
         ("led", []),
         ("renderer_refiner", ["TriplaneRender"]),
         ("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"]),
-        ("aligned renderer_refiner", ["TriplaneRender"]),
+        ("aligned renderer_refiner", ["TriplaneRender", "AlignSource"]),
         ("aligned refiner", []),
     ],
 )
@@ -210,7 +280,9 @@ def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[
             assert len(node.output) == (3 if placed else 2)
             # Read by the TensorRT plugin, to which the parser does not tell the number of outputs.
             assert attributes.pop("place", 0) == placed
-        assert attributes == ({"octaves": TINY.encoding_octaves} if node.op_type == "TriplaneRender" else {})
+        # Two SPADE layers at each of three scales, gamma and beta.
+        counts = {"TriplaneRender": {"octaves": TINY.encoding_octaves}, "AlignSource": {"maps": 12, "picture": 1}}
+        assert attributes == counts.get(node.op_type, {})
     for function in model.functions:
         assert {"plugin_namespace", "plugin_version"} <= set(function.attribute)
 
@@ -223,6 +295,20 @@ def test_triplane_renders_inputs_stand_in_order(precision: str) -> None:
     shapes = {t.name: list(t.dims) for t in model.graph.initializer}
     assert [shapes[value] for value in node.input[4:]] == [[16, 26], [16], [8, 16], [8]]
     assert node.output[1] != node.output[0]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_align_source_reads_and_makes_stands_in_order(precision: str) -> None:
+    model = whole("aligned renderer_refiner", precision)
+    render, align = [node for node in model.graph.node if node.domain == "hidenerf"]
+    names = input_names(ALIGN_SOURCE, len(align.input), picture=True)
+    assert list(align.input[:2]) == [render.output[2], render.output[1]]
+    assert list(align.input[2:]) == names[2:]
+    types, half = value_types(model), TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
+    assert {types[value] for value in [*align.input[:7], *align.output[:4]]} == {TensorProto.FLOAT}
+    assert {types[value] for value in [*align.input[7:], *align.output[4:]]} == {half}
+    # Nothing samples the source outside of it.
+    assert not [node for node in model.graph.node if node.op_type == "GridSample"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
