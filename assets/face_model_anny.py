@@ -21,7 +21,7 @@ from hidenerf.assets.face_model_landmarks import (
     find_landmarks,
     mediapipe_detector,
 )
-from hidenerf.assets.face_model_teeth import with_teeth
+from hidenerf.assets.face_model_teeth import rounded, with_teeth
 from hidenerf.assets.portraits import PortraitPainter
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
@@ -140,10 +140,10 @@ def face_model_from_head(head: AnnyHead, landmarks: LandmarkMap) -> FaceModel:
     return FaceModel(
         name="anny",
         mean=mean.astype(np.float32),
-        identity_basis=_rounded(basis),
+        identity_basis=rounded(basis),
         identity_names=names,
         identity_prior=prior.astype(np.float32),
-        expression_basis=_rounded(np.stack(list(head.actions.values()))),
+        expression_basis=rounded(np.stack(list(head.actions.values()))),
         expression_names=tuple(head.actions),
         triangles=head.triangles,
         ncc=secc_colours(mean, head.triangles),
@@ -165,11 +165,6 @@ def secc_colours(mean: Array, triangles: NDArray[np.int32]) -> NDArray[np.float3
     for side in (mean[:, 0] > 0, mean[:, 0] < 0):
         colours[eye & side] = normalised_coordinates(mean[eye & side])
     return colours
-
-
-def _rounded(basis: Array) -> NDArray[np.float32]:
-    # At most 10 micrometres off at a coefficient of one, and half the file.
-    return basis.astype(np.float16).astype(np.float32)
 
 
 def bounding_box_centre(vertices: Array) -> Array:
