@@ -38,6 +38,10 @@ _SKIN_SHARE = 0.7
     type=click.IntRange(1),
     help="Scales that sample maps, from the coarsest on.  [default: the same, else all]",
 )
+@click.option(
+    "--networks",
+    help="Train these networks alone, such as refiner,id_encoder; the others stay.  [default: all]",
+)
 @click.option("--batch-size", type=int, help="Image pairs per step and GPU.")
 @click.option("--learning-rate", type=float, help="Highest learning rate of AdamW.")
 @click.option("--adversarial", type=float, help="Weight of the adversarial loss; above 0 its networks are made.")

@@ -64,6 +64,8 @@ class TrainingConfig:
     r1_weight: the R1 penalty has γ = r1_weight · pixels / batch, StyleGAN2-ADA's rule with its factor.
     r1_interval: steps from one R1 penalty to the next.
     seed: of weights, pairs and noise.
+    networks: names of the networks of `HideNerf` that are trained, such as "refiner,id_encoder"; "" for all. The others
+        stay as they are, their batch norms included.
     losses: weights of the loss terms.
     Errors: values outside their ranges.
     """
@@ -86,6 +88,7 @@ class TrainingConfig:
     r1_weight: float = 5e-5
     r1_interval: int = 16
     seed: int = 0
+    networks: str = ""
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:

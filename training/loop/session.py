@@ -121,7 +121,7 @@ class _Session:
             return
         began = time.monotonic()
         batches = (self.pairs.sample(trainer.config.batch_size) for _ in range(RECALIBRATION_BATCHES))
-        recalibrate(trainer.ema, batches, trainer.autocast())
+        recalibrate(trainer.ema, batches, trainer.autocast(), trainer.config.networks)
         # cuDNN's search for the fastest kernels takes longer than this single forward pass.
         with torch.no_grad(), trainer.autocast(), torch.backends.cudnn.flags(benchmark=False):
             output, _ = training_forward(trainer.ema, self.shown, None)

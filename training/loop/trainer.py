@@ -146,9 +146,12 @@ class Trainer:
         use_fast_volumes(model)
         use_fused_norms(model)
         memory = torch.channels_last if device.type == "cuda" else torch.preserve_format
-        self.model: HideNerf = model.to(device, memory_format=memory).train()  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.optimizer = optimizer_of(self.model.parameters(), config)
+        self.model: HideNerf = model.to(device, memory_format=memory).eval()  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).requires_grad_(False)
+        self.model.requires_grad_(False)
+        for network in named_networks(self.model, config.networks):
+            network.train().requires_grad_(True)
+        self.optimizer = optimizer_of((p for p in self.model.parameters() if p.requires_grad), config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.discriminators = (
@@ -389,6 +392,23 @@ def require_identity_or_none(weight: float, given: bool) -> None:
         )
 
 
+def named_networks(model: HideNerf, names: str) -> list[nn.Module]:
+    """The networks that `TrainingConfig.networks` names; the whole model for "".
+
+    Errors: the model has no such network.
+    """
+    chosen = []
+    for name in (part.strip() for part in names.split(",")) if names else ("",):
+        try:
+            chosen.append(model.get_submodule(name))
+        except AttributeError:
+            known = ", ".join(child for child, _ in model.named_children())
+            raise HideNerfError(
+                f"Training config: networks names {name!r}, which the model has not; choose among {known}."
+            ) from None
+    return chosen
+
+
 def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step: int) -> None:
     """Update the EMA with the network's weights. step: from 0; the decay rises with it up to config.ema_decay."""
     update = get_ema_multi_avg_fn(min(config.ema_decay, (1 + step) / (10 + step)))
@@ -396,34 +416,42 @@ def update_ema(ema: nn.Module, network: nn.Module, config: TrainingConfig, step:
 
 
 @torch.no_grad()
-def recalibrate(model: HideNerf, batches: Iterable[Batch], autocast: contextlib.AbstractContextManager[object]) -> None:
-    """Recompute the running statistics of all batch norms as plain means over batches.
+def recalibrate(
+    model: HideNerf,
+    batches: Iterable[Batch],
+    autocast: contextlib.AbstractContextManager[object],
+    networks: str = "",
+) -> None:
+    """Recompute the running statistics of the trained networks' batch norms as plain means over batches.
 
     The EMA of the weights makes no forward passes in training, so it has no statistics of its own.
     model: the EMA.
     autocast: context of the forward passes.
+    networks: see `TrainingConfig`.
     """
-    with new_statistics(model):
+    with new_statistics(*named_networks(model, networks)):
         for batch in batches:
             with autocast:
                 training_forward(model, batch, None)
 
 
 @contextlib.contextmanager
-def new_statistics(network: nn.Module) -> Iterator[None]:
+def new_statistics(*networks: nn.Module) -> Iterator[None]:
     """Context in which forward passes recompute all batch norms' running statistics; ends in evaluation mode."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for network in networks for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
-    network.train()
+    for network in networks:
+        network.train()
     try:
         yield
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        network.eval()
+        for network in networks:
+            network.eval()
 
 
 def learning_rate_factor(config: TrainingConfig, progress: float) -> float:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hidenerf.model.hidenerf import random_model
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
 from hidenerf.training.loop.network import training_forward
 from hidenerf.training.loop.trainer import PhaseClock, Trainer, learning_rate_factor, recalibrate
@@ -163,6 +164,21 @@ def test_recalibrated_statistics_are_those_of_the_batches() -> None:
     assert not trainer.ema.training
     with torch.no_grad():
         assert torch.isfinite(training_forward(trainer.ema, batches[0], None)[0].frame).all()
+
+
+def test_networks_that_are_not_named_stay_as_they_are() -> None:
+    trainer = tiny_trainer(networks="refiner, id_encoder")
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    run(trainer, Pairs(), 2)
+    recalibrate(trainer.ema, [tiny_batch(2, 1)], trainer.autocast(), trainer.config.networks)
+    for state in (trainer.model.state_dict(), trainer.ema.state_dict()):
+        changed = {name.split(".")[0] for name, tensor in state.items() if not torch.equal(tensor, before[name])}
+        assert changed == {"refiner", "id_encoder"}
+
+
+def test_a_network_that_is_not_there_is_named() -> None:
+    with pytest.raises(HideNerfError, match="networks names 'led', which the model has not; choose among appearance"):
+        tiny_trainer(networks="led")
 
 
 def test_the_clock_gives_means_a_step_and_leaves_pauses_out(monkeypatch: pytest.MonkeyPatch) -> None:
