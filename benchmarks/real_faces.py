@@ -92,7 +92,7 @@ def distance(one: Floats | None, other: Floats) -> float:
 class Subject:
     """A model with one source; what depends on the source alone is computed once.
 
-    picture: [S, S, 3].
+    picture: [S, S, 3]. A model of smaller frames sees it reduced, and its frames are enlarged (bicubic).
     camera: [25].
     identity: [K].
     expression: [E].
@@ -103,6 +103,8 @@ class Subject:
     @torch.no_grad()
     def __init__(self, model: HideNerf, picture: Picture, camera: Floats, identity: Floats, expression: Floats) -> None:
         self._model, self._identity = model, identity
+        self._size = len(picture)
+        picture = _resized(picture, model.config.image_size)
         self._picture = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         view = torch.from_numpy(camera.copy())[None]
         vertices = self._vertices(expression)
@@ -125,7 +127,7 @@ class Subject:
             drawn = face_sight(self.face, vertices, camera, self._colours, model.config.image_size)
             alignment = align(self._view, place, alpha, torch.from_numpy(drawn)[None])
         frame, _ = model.refiner.forward_folded(rendered, alpha, self._maps, alignment, self._picture)
-        return np.asarray(frame_to_uint8(frame).numpy(), np.uint8)
+        return _resized(np.asarray(frame_to_uint8(frame).numpy(), np.uint8), self._size)
 
     def _vertices(self, expression: Floats) -> Floats:
         """Of face and teeth."""
@@ -133,6 +135,13 @@ class Subject:
 
     def _secc(self, vertices: Floats) -> Tensor:
         return torch.from_numpy(secc(vertices[: len(self.face.mean)], self.face, self._model.config.secc_size))[None]
+
+
+def _resized(picture: Picture, size: int) -> Picture:
+    if len(picture) == size:
+        return picture
+    method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
 
 
 def turned(camera: Floats, degrees: float) -> Floats:

@@ -34,7 +34,11 @@ DEFAULT_PLAN = "precision.json"
 )
 @click.option("--int8", is_flag=True, help=f"The same with the plan ./{DEFAULT_PLAN}.")
 @click.option("--random-init", metavar="SEED", type=int, help="Untrained weights from this seed, no checkpoint.")
-@click.option("--preset", type=click.Choice(["demo", "base"]), help="Sizes of untrained weights.  [default: demo]")
+@click.option(
+    "--preset",
+    type=click.Choice(["demo", "demo512", "base"]),
+    help="Shipped weights, frames of 256² or 512²; base has untrained ones.  [default: demo]",
+)
 @click.option("--face-model", type=options.PATH, help="Face model (.npz) instead of the shipped one (Anny).")
 @click.option(
     "--backend",
@@ -62,8 +66,8 @@ def main(
 ) -> None:
     """Export CHECKPOINT (.safetensors) to a bundle: three ONNX graphs, the face model and a manifest.
 
-    Without CHECKPOINT the shipped one is exported: preset `demo` (docs/training.md). --random-init and
-    --preset give untrained weights instead, which show that the pipeline runs but not a face.
+    Without CHECKPOINT a shipped one is exported, of preset demo or demo512 (docs/training.md). --random-init and the
+    preset base give untrained weights instead, which show that the pipeline runs but not a face.
 
     CHECKPOINT can also be a bundle, with --backend: its engines are built, and nothing is exported.
 

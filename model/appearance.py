@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.geometry import cell_centres, grid_sample_3d, volume_grid
@@ -69,6 +70,7 @@ class AppearanceModule(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.halved = config.enlarger_width is not None
         levels = len(config.plane_sizes)
         channels = config.plane_channels
         self.extractor = UNet(5, config.extractor_channels, stem_stride=2)
@@ -86,6 +88,8 @@ class AppearanceModule(nn.Module):
 
     def forward(self, source_image: Tensor, source_camera: Tensor) -> list[Tensor]:
         """source_image [B, 3, S, S] in [0, 1], source_camera [B, 25] → planes per level [B, 3, C, r_l, r_l]."""
+        if self.halved:
+            source_image = F.avg_pool2d(source_image, 2)
         batch, _, size, _ = source_image.shape
         position = cell_centres(size, source_image.device)
         columns = position.reshape(1, 1, 1, size).expand(batch, 1, size, size)

@@ -13,6 +13,7 @@ KINDS: dict[Any, str] = {
     float: "a finite number above 0",
     str: "a text",
     tuple[int, ...]: "a list of whole numbers above 0",
+    int | None: "a whole number above 0, or null",
 }
 
 
@@ -38,6 +39,8 @@ class ModelConfig:
     alignment: "none": SPADE's maps lie in the source picture's coordinates, as in the paper; "maps": they are sampled
     where the source camera saw what a pixel shows; "maps and picture": the source picture is, too. aligned_scales: most
     scales of the decoder, from the coarsest on, that sample maps; the finer ones have constants instead.
+    enlarger_width: channels of the enlarger, which doubles the refined picture's side (`model/enlarger.py`). The other
+    networks then see and draw pictures of S/2, and S/2 takes the place of S above. None: there is none.
     """
 
     name: str
@@ -65,22 +68,24 @@ class ModelConfig:
     spade_width: int
     alignment: str = UNALIGNED
     aligned_scales: int = 8
+    enlarger_width: int | None = None
 
     def __post_init__(self) -> None:
         """Check the sizes."""
         scales = len(self.refiner_channels)
+        size = self.working_size
         rules = {
             "render_channels must be at least 3, the colours": self.render_channels >= 3,
             "secc_size must be twice render_size": self.secc_size == 2 * self.render_size,
             "plane_sizes must double from level to level and end at half of image_size": self.plane_sizes
-            == tuple(self.image_size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
+            == tuple(size >> (len(self.plane_sizes) - level) for level in range(len(self.plane_sizes))),
             "volume_depths and plane_samples must have one entry a level, and at least one": len(self.volume_depths)
             == len(self.plane_samples)
             == len(self.plane_sizes)
             > 0,
             "extractor_channels must have more entries than there are plane_sizes": len(self.extractor_channels)
             > len(self.plane_sizes),
-            "image_size must be divisible by 2 to the number of extractor_channels": self.image_size
+            "image_size must be divisible by 2 to the number of extractor_channels": size
             % (1 << len(self.extractor_channels))
             == 0,
             "samples_per_ray must be divisible by lookup_stride": self.lookup_stride > 0
@@ -91,12 +96,19 @@ class ModelConfig:
             < len(self.deformation_channels),
             "identity_channels must have as many entries as refiner_channels": len(self.identity_channels) == scales,
             "the refiner's coarsest scale must be a quarter of render_size": scales >= 3
-            and self.image_size << 2 == self.render_size << (scales - 1),
+            and size << 2 == self.render_size << (scales - 1),
+            "enlarger_width needs the alignment 'maps and picture' and an even image_size": self.enlarger_width is None
+            or (self.alignment == PICTURE and self.image_size % 2 == 0),
             f"alignment must be one of {', '.join(ALIGNMENTS)}": self.alignment in ALIGNMENTS,
         }
         for rule, holds in rules.items():
             if not holds:
                 raise HideNerfError(f"Model config '{self.name}': {rule}; correct the config.")
+
+    @property
+    def working_size(self) -> int:
+        """Side of the source picture and of the frame as all networks but the enlarger see them."""
+        return self.image_size if self.enlarger_width is None else self.image_size // 2
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""
@@ -122,6 +134,7 @@ class ModelConfig:
                 int: type(value) is int and value > 0,
                 float: type(value) in (int, float) and 0 < value < math.inf,
                 str: isinstance(value, str),
+                int | None: value is None or (type(value) is int and value > 0),
                 tuple[int, ...]: isinstance(value, (list, tuple)) and all(type(v) is int and v > 0 for v in value),
             }[kind]  # type: ignore[index]
             if not good:
@@ -130,58 +143,57 @@ class ModelConfig:
         return ModelConfig(**checked)
 
 
-PRESETS = {
-    config.name: config
-    for config in (
-        ModelConfig(
-            name="base",
-            image_size=512,
-            render_size=128,
-            secc_size=256,
-            samples_per_ray=48,
-            plane_sizes=(64, 128, 256),
-            plane_channels=32,
-            volume_terms=4,
-            volume_depths=(16, 32, 32),
-            plane_samples=(16, 32, 32),
-            mlp_width=64,
-            encoding_octaves=6,
-            render_channels=31,
-            extractor_channels=(64, 96, 160, 256, 256),
-            expression_channels=64,
-            position_channels=64,
-            lookup_channels=4,
-            lookup_stride=2,
-            deformation_channels=(96, 128, 160, 192),
-            maximum_deformation=0.3,
-            identity_channels=(32, 48, 64, 96, 128),
-            refiner_channels=(32, 64, 64, 128, 256),
-            spade_width=64,
-        ),
-        ModelConfig(
-            name="demo",
-            image_size=256,
-            render_size=64,
-            secc_size=128,
-            samples_per_ray=32,
-            plane_sizes=(32, 64, 128),
-            plane_channels=16,
-            volume_terms=4,
-            volume_depths=(16, 32, 32),
-            plane_samples=(16, 32, 32),
-            mlp_width=64,
-            encoding_octaves=4,
-            render_channels=31,
-            extractor_channels=(64, 96, 128, 176, 208),
-            expression_channels=48,
-            position_channels=48,
-            lookup_channels=4,
-            lookup_stride=1,
-            deformation_channels=(128, 128, 128, 160),
-            maximum_deformation=0.3,
-            identity_channels=(24, 32, 48, 64, 96),
-            refiner_channels=(24, 32, 48, 96, 128),
-            spade_width=48,
-        ),
-    )
-}
+_BASE = ModelConfig(
+    name="base",
+    image_size=512,
+    render_size=128,
+    secc_size=256,
+    samples_per_ray=48,
+    plane_sizes=(64, 128, 256),
+    plane_channels=32,
+    volume_terms=4,
+    volume_depths=(16, 32, 32),
+    plane_samples=(16, 32, 32),
+    mlp_width=64,
+    encoding_octaves=6,
+    render_channels=31,
+    extractor_channels=(64, 96, 160, 256, 256),
+    expression_channels=64,
+    position_channels=64,
+    lookup_channels=4,
+    lookup_stride=2,
+    deformation_channels=(96, 128, 160, 192),
+    maximum_deformation=0.3,
+    identity_channels=(32, 48, 64, 96, 128),
+    refiner_channels=(32, 64, 64, 128, 256),
+    spade_width=64,
+)
+_DEMO = ModelConfig(
+    name="demo",
+    image_size=256,
+    render_size=64,
+    secc_size=128,
+    samples_per_ray=32,
+    plane_sizes=(32, 64, 128),
+    plane_channels=16,
+    volume_terms=4,
+    volume_depths=(16, 32, 32),
+    plane_samples=(16, 32, 32),
+    mlp_width=64,
+    encoding_octaves=4,
+    render_channels=31,
+    extractor_channels=(64, 96, 128, 176, 208),
+    expression_channels=48,
+    position_channels=48,
+    lookup_channels=4,
+    lookup_stride=1,
+    deformation_channels=(128, 128, 128, 160),
+    maximum_deformation=0.3,
+    identity_channels=(24, 32, 48, 64, 96),
+    refiner_channels=(24, 32, 48, 96, 128),
+    spade_width=48,
+)
+# The networks of `demo`, and an enlarger.
+_DEMO512 = dataclasses.replace(_DEMO, name="demo512", image_size=512, alignment=PICTURE, enlarger_width=32)
+
+PRESETS = {config.name: config for config in (_BASE, _DEMO, _DEMO512)}

@@ -1,6 +1,6 @@
 """A model with parts that a checkpoint lacks, begun with what the checkpoint has."""
 
-import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,13 +18,11 @@ _WIDENED = ("refiner.stem.0.weight", "refiner.head.weight", "refiner.head.bias")
 def grown(model: HideNerf, config: ModelConfig, seed: int = 0) -> tuple[HideNerf, str]:
     """A model of `config` with the weights of `model`, in evaluation mode, and one line on what is new in it.
 
-    The configs may differ in their alignment (and name) only. New inputs of a layer start with weights of 0, so that
-    the model draws at first what `model` draws but for SPADE's maps, which are sampled elsewhere.
+    The configs may differ in their alignment (and name), and by an enlarger. New inputs of a layer start with weights
+    of 0, so that the model draws at first what `model` draws but for SPADE's maps, which are sampled elsewhere. With an
+    enlarger it draws that at twice the side, with the source's own pixels of that size.
     """
-    same = dataclasses.replace(
-        model.config, name=config.name, alignment=config.alignment, aligned_scales=config.aligned_scales
-    )
-    if same != config:
+    if _sizes_that_must_agree(model.config) != _sizes_that_must_agree(config):
         raise HideNerfError(
             f"The weights are of a model '{model.config.name}' of other sizes than '{config.name}'; choose the preset "
             "it was trained with."
@@ -51,6 +49,12 @@ def grown(model: HideNerf, config: ModelConfig, seed: int = 0) -> tuple[HideNerf
     said = [f"new: {', '.join(added)}"] if added else []
     said += [f"left out: {', '.join(left)}"] if left else []
     return whole.eval(), "; ".join(said) or "nothing new"
+
+
+def _sizes_that_must_agree(config: ModelConfig) -> dict[str, Any]:
+    others = "name", "alignment", "aligned_scales", "image_size", "enlarger_width"
+    sizes = {name: value for name, value in config.to_dict().items() if name not in others}
+    return sizes | {"working_size": config.working_size}
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from hidenerf.model.alignment import GUIDES, Alignment, Sight, SourceView, align, sample
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
+from hidenerf.model.enlarger import PICTURE_CHANNELS, Enlarger, Refined
 from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
 Normalise = Callable[[Tensor], Tensor]
@@ -36,15 +37,22 @@ INITIAL_BLEND_LOGIT = -2.0
 
 
 class IdEncoder(nn.Module):
-    """Source picture → multi-scale texture features, one map for each scale of the refiner's decoder."""
+    """Source picture → multi-scale texture features, one map for each scale of the refiner's decoder.
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    channels: of the maps, finest first.
+    halved: the finest map has half the picture's side.
+    """
+
+    def __init__(self, channels: Sequence[int], halved: bool = False) -> None:
         super().__init__()
+        self.halved = halved
         self.stem = ConvBlock(3, channels[0])
         self.down = nn.ModuleList(ConvBlock(fine, coarse, stride=2) for fine, coarse in itertools.pairwise(channels))
 
     def forward(self, source_image: Tensor) -> list[Tensor]:
-        """[B, 3, S, S] in [0, 1] → maps at S, S/2, …, finest first."""
+        """[B, 3, S, S] in [0, 1] → maps at S (or S/2), S/2, …, finest first."""
+        if self.halved:
+            source_image = F.avg_pool2d(source_image, 2)
         maps = [self.stem(source_image * 2.0 - 1.0)]
         for down in self.down:
             maps.append(down(maps[-1]))
@@ -233,6 +241,7 @@ class RefineNetwork(nn.Module):
 
     With alignment (see `ModelConfig`) it also sees the guides of `Alignment`; with the source picture, too, this
     picture as it lies in the frame, at R and before the last block, and it says per pixel how much of it to keep.
+    With an enlarger all but this works at S/2.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -259,7 +268,7 @@ class RefineNetwork(nn.Module):
             SpadeBlock(before, after, partial(norm, scale))
             for scale, (before, after) in enumerate(zip(inputs, coarse_to_fine, strict=True))
         )
-        self.head = nn.Conv2d(channels[0], 5 if self.with_picture else 4, 3, 1, 1)
+        self.head = nn.Conv2d(channels[0], PICTURE_CHANNELS if self.with_picture else 4, 3, 1, 1)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
         if self.with_picture:
@@ -269,6 +278,7 @@ class RefineNetwork(nn.Module):
             nn.init.zeros_(self.detail.bias)  # type: ignore[arg-type]
             nn.init.zeros_(self.head.weight[4:])
             nn.init.constant_(self.head.bias[4:], INITIAL_BLEND_LOGIT)
+        self.enlarger = None if config.enlarger_width is None else Enlarger(channels[0], config.enlarger_width)
 
     def forward(
         self,
@@ -368,7 +378,7 @@ class RefineNetwork(nn.Module):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             if self.with_picture and index == len(self.blocks) - 1:
-                own, shown = _given(samples)
+                own, shown = (F.avg_pool2d(one, 2) if self.enlarger else one for one in _given(samples))
                 x = x + self.detail(torch.cat([shown * (own * 2.0 - 1.0), shown], 1))
             x = block(x, norms[2 * index], norms[2 * index + 1])
             if index > 0 and skips:
@@ -376,12 +386,15 @@ class RefineNetwork(nn.Module):
         while picture.shape[-1] < x.shape[-1]:
             picture = upsample(picture)
         change = self.head(F.leaky_relu(x, LEAK))
-        refined = picture + change[:, :4]
-        frame = refined[:, :3]
-        if self.with_picture:
-            own, shown = _given(samples)
-            frame = frame + shown * torch.sigmoid(change[:, 4:]) * (own - frame)
-        return frame, refined[:, 3:]
+        refined = Refined(picture + change[:, :4], change[:, 4:])
+        if not self.with_picture:
+            return refined.picture[:, :3], refined.picture[:, 3:]
+        own, shown = _given(samples)
+        if self.enlarger is not None:
+            refined = self.enlarger(refined, x, own, shown)
+        frame = refined.picture[:, :3]
+        frame = frame + shown * torch.sigmoid(refined.own_logit) * (own - frame)
+        return frame, refined.picture[:, 3:]
 
     def _samples(
         self,
@@ -407,7 +420,7 @@ class RefineNetwork(nn.Module):
         firsts = [block.spades[0] for block in self.blocks]  # type: ignore[index]
         sizes = {size for size, spade in zip(scales, firsts, strict=True) if isinstance(spade, AlignedSpade)}
         if self.with_picture:
-            sizes |= {render_size, scales[-1]}
+            sizes |= {render_size, scales[-1] if self.enlarger is None else 2 * scales[-1]}
         return {size: alignment.at(size) for size in sorted(sizes)}
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
+from hidenerf.model.checkpoint import SHIPPED, load_checkpoint, shipped_checkpoint_path
 from hidenerf.model.config import ModelConfig
 from hidenerf.model.hidenerf import HideNerf, random_model
 from hidenerf.runtime.bundle import Bundle
@@ -23,8 +23,9 @@ def model_of(bundle: Bundle, checkpoint: Path | None) -> HideNerf:
             )
         return random_model(ModelConfig.from_dict(dict(bundle.manifest.model.config)), weights.seed)
     name, expected = weights.name or "a file", weights.sha256
-    if checkpoint is None and sha256_of(default_checkpoint_path()) == expected:
-        checkpoint = default_checkpoint_path()
+    if checkpoint is None:
+        shipped = (shipped_checkpoint_path(preset) for preset in SHIPPED)
+        checkpoint = next((path for path in shipped if sha256_of(path) == expected), None)
     if checkpoint is None:
         raise HideNerfError(
             f"{bundle.folder} was exported from {name} (SHA-256 {expected}); give its path with --checkpoint."

@@ -14,7 +14,7 @@ def convolution(inputs: int, outputs: int, kernel: int, size: int) -> int:
 
 
 def refiner(config: ModelConfig, hoisted: bool) -> int:
-    """Encoder from R to R/4, then two 3×3 convolutions a scale, a 1×1 where channels change, and the head."""
+    """Encoder from R to R/4, then two 3×3 convolutions a scale, a 1×1 where channels change, the head, the enlarger."""
     at_render_size = config.refiner_channels[-3:]
     size = config.render_size
     guides = {"none": 0, "maps": 4, "maps and picture": 4 + 3}[config.alignment]
@@ -37,8 +37,12 @@ def refiner(config: ModelConfig, hoisted: bool) -> int:
         size *= 2
     own_pixels = config.alignment == "maps and picture"
     if own_pixels:
-        total += convolution(4, config.refiner_channels[1], 3, config.image_size)
-    return total + convolution(config.refiner_channels[0], 5 if own_pixels else 4, 3, config.image_size)
+        total += convolution(4, config.refiner_channels[1], 3, config.working_size)
+    if config.enlarger_width is not None:
+        # Four pixels of four channels are seen, four of five are made.
+        channels = config.refiner_channels[0] + 16, config.enlarger_width, config.enlarger_width, 20
+        total += sum(convolution(*pair, 3, config.working_size) for pair in itertools.pairwise(channels))
+    return total + convolution(config.refiner_channels[0], 5 if own_pixels else 4, 3, config.working_size)
 
 
 def led(config: ModelConfig) -> int:

@@ -1,17 +1,29 @@
 """Checkpoints: what was saved comes back, and every misfit is named."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 
 import pytest
+import safetensors
 import safetensors.torch
 import torch
 
-from hidenerf.model.checkpoint import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, load_checkpoint, save_checkpoint
+from hidenerf.model.checkpoint import (
+    CHECKPOINT_FORMAT,
+    CHECKPOINT_VERSION,
+    SHIPPED,
+    load_checkpoint,
+    save_checkpoint,
+    shipped_checkpoint_path,
+)
+from hidenerf.model.config import PRESETS
+from hidenerf.model.growth import grown
+from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.full_disk import run_on_small_disk
-from tests.support.tiny import TINY, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, TINY_ENLARGED, aligned_model, tiny_inputs, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +173,51 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     message, files = result.stdout.splitlines()
     assert "disk is full" in message
     assert files == "[]"
+
+
+def enlarged(seed: int = 3) -> HideNerf:
+    """`aligned_model` with an enlarger whose every part shows."""
+    model, _ = grown(aligned_model("maps and picture", 3), TINY_ENLARGED, seed)
+    return model
+
+
+@pytest.fixture
+def extension(tmp_path: Path) -> Path:
+    save_checkpoint(aligned_model("maps and picture", 3), tmp_path / "small.safetensors")
+    save_checkpoint(enlarged(), tmp_path / "large.safetensors", tmp_path / "small.safetensors")
+    return tmp_path / "large.safetensors"
+
+
+def test_an_extension_holds_what_the_other_checkpoint_lacks(extension: Path) -> None:
+    with safetensors.safe_open(extension, framework="pt") as archive:
+        assert {name.rpartition(".")[0] for name in archive.keys()} == {  # noqa: SIM118 (not a dict)
+            f"refiner.enlarger.{layer}" for layer in ("first", "second", "change")
+        }
+    loaded = load_checkpoint(extension)
+    assert loaded.config == TINY_ENLARGED
+    expected = enlarged().state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_an_extension_needs_the_checkpoint_that_it_extends(extension: Path) -> None:
+    other = extension.with_name("small.safetensors")
+    content = other.read_bytes()
+    other.unlink()
+    assert "extends small.safetensors, which is not beside it" in refusal(extension)
+    other.write_bytes(content + b" ")
+    assert "extends another small.safetensors" in refusal(extension)
+    save_checkpoint(enlarged(), other, extends=write(other.with_name("whole.safetensors")))
+    save_checkpoint(enlarged(), extension, extends=other)
+    assert "which extends a checkpoint itself" in refusal(extension)
+
+
+@pytest.mark.parametrize("entry", ["", "[]", '{"name": "small.safetensors"}'])
+def test_an_entry_that_names_no_checkpoint_is_shown(tmp_path: Path, entry: str) -> None:
+    assert f"'extends' is {entry!r}" in refusal(write(tmp_path / "x.safetensors", metadata={"extends": entry}))
+
+
+def test_the_shipped_checkpoints_are_of_their_presets() -> None:
+    for name in SHIPPED:
+        config = load_checkpoint(shipped_checkpoint_path(name)).config
+        assert config.name == name
+        assert dataclasses.replace(config, alignment=PRESETS[name].alignment) == PRESETS[name]

@@ -81,7 +81,8 @@ def test_every_preset_fits_together(name: str) -> None:
         model = HideNerf(config).eval()
         secc = torch.empty(1, 3, config.secc_size, config.secc_size)
         image = torch.empty(1, 3, config.image_size, config.image_size)
-        output = model(image, torch.empty(1, 25), secc, secc, torch.empty(1, 25))
+        face_sight = torch.empty(1, 4, config.image_size, config.image_size)
+        output = model(image, torch.empty(1, 25), secc, secc, torch.empty(1, 25), face_sight)
     assert output.frame.shape == (1, 3, config.image_size, config.image_size)
     assert output.deformation.shape == (1, 3 * config.samples_per_ray, config.render_size, config.render_size)
 

@@ -39,6 +39,9 @@ TINY = ModelConfig(
 # The finest of its four scales has constants in the place of maps.
 TINY_ALIGNED = dataclasses.replace(TINY, alignment="maps and picture", aligned_scales=3)
 
+# The same with frames of twice the side.
+TINY_ENLARGED = dataclasses.replace(TINY_ALIGNED, name="tiny enlarged", image_size=64, enlarger_width=6)
+
 # For tests that look at a drawn face, which cannot be made out in the 32 pixels of `TINY`.
 SMALL_DEMO = dataclasses.replace(
     PRESETS["demo"],
@@ -96,7 +99,18 @@ def aligned_model(alignment: str, scales: int) -> HideNerf:
     return model.eval()
 
 
-def tiny_inputs(batch: int = 1, seed: int = 5) -> dict[str, Tensor]:
+def enlarged_model() -> HideNerf:
+    """`aligned_model` with an enlarger whose every part shows in the frame."""
+    model, _ = grown(aligned_model("maps and picture", 3), TINY_ENLARGED)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for name, parameter in model.refiner.named_parameters():
+            if name.startswith("enlarger"):
+                parameter.normal_(0, 0.3, generator=generator)
+    return model.eval()
+
+
+def tiny_inputs(batch: int = 1, seed: int = 5, image_size: int = TINY.image_size) -> dict[str, Tensor]:
     """Random pictures, SECCs and face sights, and two general cameras, as `HideNerf.forward` takes them."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -108,13 +122,13 @@ def tiny_inputs(batch: int = 1, seed: int = 5) -> dict[str, Tensor]:
     camera[:, 3] += 0.2
     camera[:, 16] *= 1.2
     inputs = {
-        "source_image": noise(TINY.image_size),
+        "source_image": noise(image_size),
         "source_camera": source_camera,
         "secc_canonical": noise(TINY.secc_size),
         "secc_driving": noise(TINY.secc_size),
         "camera": camera,
     }
-    weight, right, down, seen = torch.rand(4, batch, 1, TINY.image_size, TINY.image_size, generator=generator)
+    weight, right, down, seen = torch.rand(4, batch, 1, image_size, image_size, generator=generator)
     # A quarter of the pixels has no weight, and a quarter all of it.
     weight = (2.0 * weight - 0.5).clamp(0.0, 1.0)
     return inputs | {"face_sight": torch.cat([right * weight, down * weight, weight, seen * weight], 1)}
