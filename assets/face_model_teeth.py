@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 # The lower teeth follow these actions alone, the upper ones none.
 JAW_ACTIONS = ("jawOpen", "jawForward", "jawLeft", "jawRight")
-# Points across a row of teeth, and from the teeth's edge to the gums' end. These lie about a pixel of a face sight apart:
+# Points across a row of teeth, and from the teeth's edge to the gums' end. These lie about a face sight's pixel apart:
 # what a source shows of teeth, often a narrow strip, is known at the points.
 COLUMNS, HEIGHTS = 19, 11
 

@@ -165,6 +165,14 @@ class FaceModel:
         """expression_basis as [E, 3V]."""
         return np.ascontiguousarray(self.expression_basis).reshape(len(self.expression_names), -1)
 
+    def require_with_teeth(self, vertices: NDArray[np.floating]) -> None:
+        """Errors: an array that is not of the shape [V + T, 3] of `vertices_with_teeth`."""
+        if vertices.shape != self.mean_with_teeth.shape:
+            raise HideNerfError(
+                f"The face has shape {list(vertices.shape)}, but the face model {self.name} has with its teeth "
+                f"{list(self.mean_with_teeth.shape)}; make it with FaceModel.vertices_with_teeth."
+            )
+
     @cached_property
     def mean_with_teeth(self) -> Floats:
         """The mean shape of `vertices_with_teeth`, [V + T, 3]."""

@@ -74,7 +74,7 @@ def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Fl
     camera: [25], the source's.
     Errors: those of `region_weights`, or vertices of another number.
     """
-    _require_teeth(face_model, vertices)
+    face_model.require_with_teeth(vertices)
     place = project(vertices.astype(np.float64), camera)
     inside = ((place > 0) & (place < 1)).all(1)
     shown = inside * _shown(vertices, face_model.triangles_with_teeth, camera)
@@ -91,7 +91,7 @@ def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours:
     colours: [V + T, 4], of `sight_colours`, interpolated between vertices.
     Errors: vertices of another number.
     """
-    _require_teeth(face_model, vertices)
+    face_model.require_with_teeth(vertices)
     screen = screen_vertices(vertices, camera)
     # OpenCV draws three channels at a time.
     parts = [colours[:, :3], np.repeat(colours[:, 3:], 3, 1)]
@@ -103,14 +103,6 @@ def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours:
     drawn = np.clip(np.concatenate([first, second[..., :1]], 2), 0, 1)
     drawn[..., [0, 1, 3]] *= drawn[..., 2:3]
     return np.ascontiguousarray(drawn.transpose(2, 0, 1))
-
-
-def _require_teeth(face_model: FaceModel, vertices: Floats) -> None:
-    if vertices.shape != face_model.mean_with_teeth.shape:
-        raise HideNerfError(
-            f"The face has shape {list(vertices.shape)}, but the face model {face_model.name} has with its teeth "
-            f"{list(face_model.mean_with_teeth.shape)}; make it with FaceModel.vertices_with_teeth."
-        )
 
 
 def screen_vertices(vertices: Floats, camera: Floats) -> Floats:

@@ -94,8 +94,9 @@ class Backend(ABC):
         face_model: the bundle's face model.
         neutral: [V + T, 3], the source's face and teeth without expression (`FaceModel.vertices_with_teeth`).
         sight_colours: [V + T, 4], of `face_sight.sight_colours`, for a bundle that takes the face sight.
-        Errors: such a bundle without them.
+        Errors: such a bundle without them; a shape of another number of vertices.
         """
+        face_model.require_with_teeth(neutral)
         if self._bundle.takes_face_sight and sight_colours is None:
             raise HideNerfError("This bundle takes the face sight; set the face with the source's sight colours.")
         self._face_model, self._neutral, self._sight_colours = face_model, neutral, sight_colours

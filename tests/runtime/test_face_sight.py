@@ -29,10 +29,10 @@ def regions(model: FaceModel) -> Floats:
 
 @pytest.fixture(scope="module")
 def faces(model: FaceModel) -> list[Floats]:
-    """A person [V, 3] with two expressions."""
+    """A person [V + T, 3] with two expressions."""
     random = np.random.default_rng(0)
     identity = random.normal(0, 0.3, len(model.identity_names))
-    return [model.vertices(identity, random.uniform(0, 0.3, len(model.expression_names))) for _ in range(2)]
+    return [model.vertices_with_teeth(identity, random.uniform(0, 0.3, len(model.expression_names))) for _ in range(2)]
 
 
 def vertices_at(model: FaceModel, landmarks: tuple[int, ...]) -> NDArray[np.intp]:
@@ -80,7 +80,7 @@ def test_regions_are_eyes_and_mouth(model: FaceModel, regions: Floats) -> None:
     assert regions[vertices_at(model, EYES + LIPS)].min() == 1
     # Forehead, between the brows, nose: its tip and either side, cheeks, before the ears.
     assert regions[vertices_at(model, (10, 151, 6, 4, 48, 278, 50, 280, 234, 454))].max() == 0
-    assert regions[model.mean[:, 2] < -0.2].max() == 0
+    assert regions[: len(model.mean)][model.mean[:, 2] < -0.2].max() == 0
     # They fade out.
     assert 200 < ((regions > 0) & (regions < 1)).sum() < (regions == 1).sum()
 
@@ -95,22 +95,23 @@ def test_a_face_model_without_the_landmarks_is_refused(model: FaceModel) -> None
 
 def test_what_a_source_picture_shows(model: FaceModel, regions: Floats) -> None:
     camera = camera_of()
-    colours = sight_colours(model, model.mean, camera)
+    colours = sight_colours(model, model.mean_with_teeth, camera)
     lips = vertices_at(model, (0, 17, 61, 291))
     expected = np.column_stack([project(model.mean[lips].astype(np.float64), camera), np.ones((4, 2))])
     np.testing.assert_allclose(colours[lips], expected, atol=1e-6)
     # The mouth's cavity lies behind closed lips, but for what is seen through the gaps at its corners.
-    cavity = (regions == 1) & (model.mean[:, 2] < 0.4) & (model.mean[:, 1] < -0.3)
+    mean = model.mean_with_teeth
+    cavity = (regions == 1) & (mean[:, 2] < 0.4) & (mean[:, 1] < -0.3)
     assert (colours[cavity, 3] == 0).mean() > 0.9
-    from_behind = sight_colours(model, model.mean, camera_of(yaw=180))
+    from_behind = sight_colours(model, model.mean_with_teeth, camera_of(yaw=180))
     assert from_behind[vertices_at(model, EYES + LIPS), 3].max() == 0
     # Turned to its left, the head shows the corner of its right eye only.
-    from_the_side = sight_colours(model, model.mean, camera_of(yaw=75))
+    from_the_side = sight_colours(model, model.mean_with_teeth, camera_of(yaw=75))
     assert from_the_side[vertices_at(model, (33, 263)), 3].tolist() == [1, 0]
 
 
 def test_what_lies_beyond_the_source_picture_is_not_shown(model: FaceModel) -> None:
-    colours = sight_colours(model, model.mean, camera_of(shift=0.4))
+    colours = sight_colours(model, model.mean_with_teeth, camera_of(shift=0.4))
     eyes, lips = vertices_at(model, EYES), vertices_at(model, LIPS)
     assert colours[eyes, 3].min() > 0.9
     assert colours[lips, 3].max() == 0

@@ -53,7 +53,7 @@ def test_an_expression_is_rendered_by_its_secc(bundle: Bundle) -> None:
     camera = canonical_camera(10.0, 4.0, 0.0)[None]
     times = StageTimes()
     backend = Recording(bundle, times)
-    backend.set_face(face_model, face_model.vertices(identity, np.zeros_like(expression)))
+    backend.set_face(face_model, face_model.vertices_with_teeth(identity, np.zeros_like(expression)))
     backend.render(expression, camera)
     ((found, found_camera),) = backend.rendered
     expected = secc(face_model.vertices(identity, expression), face_model, bundle.secc_size)
@@ -66,6 +66,12 @@ def test_an_expression_is_rendered_by_its_secc(bundle: Bundle) -> None:
 def test_an_expression_without_a_face_is_refused(bundle: Bundle) -> None:
     with pytest.raises(HideNerfError, match="No face has been set"):
         Recording(bundle, StageTimes()).render(np.zeros(3, np.float32), canonical_camera()[None])
+
+
+def test_a_face_without_its_teeth_is_refused(bundle: Bundle) -> None:
+    face_model = load_face_model(bundle.face_model_path)
+    with pytest.raises(HideNerfError, match=r"shape \[4570, 3\].*with its teeth \[4988, 3\]"):
+        Recording(bundle, StageTimes()).set_face(face_model, face_model.mean)
 
 
 def test_frames_have_the_graphs_precision(bundle: Bundle) -> None:

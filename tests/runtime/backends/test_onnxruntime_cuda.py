@@ -366,7 +366,7 @@ def test_the_animator_lets_the_backend_draw_the_secc(bundle_fp16: Path) -> None:
         with pytest.raises(HideNerfError, match="No source has been set"):
             animator.render(expression, camera)
         size = animator.bundle.image_size
-        backend.set_face(other_face, np.zeros_like(face_model.mean))
+        backend.set_face(other_face, np.zeros_like(face_model.mean_with_teeth))
         animator.set_source(small_source(size, face_model.name, rng))
         found, _ = animator.render(expression, camera)
         expected, _ = backend.render_secc(animator.draw_secc(expression)[None], camera[None])
@@ -389,11 +389,11 @@ def test_the_face_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
     with pytest.raises(HideNerfError, match="takes the face sight"):
-        backend.set_face(face_model, face_model.mean)
+        backend.set_face(face_model, face_model.mean_with_teeth)
     frames = []
     for yaw in (0.0, 20.0):
-        colours = sight_colours(face_model, face_model.mean, canonical_camera(yaw))
-        backend.set_face(face_model, face_model.mean, colours)
+        colours = sight_colours(face_model, face_model.mean_with_teeth, canonical_camera(yaw))
+        backend.set_face(face_model, face_model.mean_with_teeth, colours)
         frames.append(backend.render(expression, camera[None])[0].astype(float))
     secc, sight = backend.draw_secc(expression)[None], backend.draw_face_sight(expression, camera)[None]
     expected = backend.render_secc(secc, camera[None], sight)[0]

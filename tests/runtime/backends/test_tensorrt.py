@@ -114,7 +114,7 @@ def test_the_secc_is_drawn_where_the_engine_reads_it(bundle: Bundle) -> None:
     backend = open_backend("tensorrt", bundle, StageTimes())
     assert isinstance(backend, GpuBackend)
     backend.encode_source(*source(bundle))
-    backend.set_face(face_model, face_model.mean)
+    backend.set_face(face_model, face_model.mean_with_teeth)
     _, found = backend.render(expression, camera)
     drawn = host_array(backend._addresses["secc_driving"], expected.shape, expected.dtype).copy()
     _, from_cpu = backend.render_secc(expected, camera)

@@ -97,12 +97,12 @@ def test_the_face_sight_is_the_cpus_picture() -> None:
     from tests.support.kernels.on_gpu import current_stream
 
     face, size = load_face_model(default_face_model_path()), 256
-    colours = sight_colours(face, face.mean, canonical_camera(10, 5, -3))
+    colours = sight_colours(face, face.mean_with_teeth, canonical_camera(10, 5, -3))
     camera = canonical_camera(-25, 8, 10)
     mesh, seen, sees = (
-        torch.from_numpy(np.ascontiguousarray(a, np.float32)).cuda() for a in (face.mean, colours, camera)
+        torch.from_numpy(np.ascontiguousarray(a, np.float32)).cuda() for a in (face.mean_with_teeth, colours, camera)
     )
-    triangles = torch.from_numpy(np.ascontiguousarray(face.triangles, np.int32)).cuda()
+    triangles = torch.from_numpy(np.ascontiguousarray(face.triangles_with_teeth, np.int32)).cuda()
     keys = torch.zeros(size, size, dtype=torch.int64, device="cuda")
     screen, found = torch.empty_like(mesh), torch.full((4, size, size), float("nan"), device="cuda")
     drawer = SeccDrawer(len(mesh), len(face.expression_names), len(triangles), size, face_sight=True)
@@ -111,7 +111,7 @@ def test_the_face_sight_is_the_cpus_picture() -> None:
     drawer.draw(*drawn, current_stream())
     torch.cuda.synchronize()
     assert not keys.any()
-    difference = np.abs(found.cpu().numpy() - face_sight(face, face.mean, camera, colours, size)).max(0)
+    difference = np.abs(found.cpu().numpy() - face_sight(face, face.mean_with_teeth, camera, colours, size)).max(0)
     assert (difference > 1e-3).sum() <= size // 16
 
 
