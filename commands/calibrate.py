@@ -52,6 +52,7 @@ DEFAULT_FILE = "precision.json"
     help="How ranges of activations are chosen; measured: max or percentile, whichever is better for the group.",
 )
 @options.face_landmarker
+@options.matting
 def main(
     model: Path | None,
     output: Path,
@@ -61,6 +62,7 @@ def main(
     min_psnr: float,
     ranges: str,
     face_landmarker: Path | None,
+    matting: Path | None,
 ) -> None:
     """Make a precision plan for an FP32 BUNDLE or a CHECKPOINT (.safetensors; without it the shipped one).
 
@@ -78,6 +80,7 @@ def main(
     from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
     from hidenerf.runtime.files import require_writable_parent
 
+    options.require_file("--matting", matting)
     require_writable_parent(output)
     sources, motions = sources or (demo_source_path(),), motions or (demo_motion_path(),)
     for option, paths in (("-s", sources), ("-d", motions)):
@@ -86,7 +89,7 @@ def main(
     with TemporaryDirectory() as scratch:
         bundle = fp32_bundle(model, Path(scratch) / "bundle")
         models = load_models(bundle)
-        with Animator(bundle, "onnxruntime-cpu", face_landmarker) as animator:
+        with Animator(bundle, "onnxruntime-cpu", face_landmarker, matting=matting) as animator:
             data = collect(animator, sources, motions, frames)
         with quiet_exporter():
             found = calibrate(models, data, min_psnr=min_psnr, method=ranges)

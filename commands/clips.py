@@ -22,6 +22,7 @@ from hidenerf.runtime.errors import HideNerfError
 @click.option("--face", type=click.IntRange(1), metavar="N", help="Which face of clips with several, from the left.")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, help="JPEG quality of prepared pictures.")
 @options.face_landmarker
+@options.matting
 def main(
     places: tuple[Path, ...],
     output: Path,
@@ -33,6 +34,7 @@ def main(
     face: int | None,
     quality: int,
     face_landmarker: Path | None,
+    matting: Path | None,
 ) -> None:
     """Prepare clips and pictures for hidenerf-train --clips.
 
@@ -40,8 +42,8 @@ def main(
     The face is tracked and fitted, the head cropped, the person cut out. Frames without a face are left out. A
     picture becomes a clip of one frame; with --person all pictures of a folder become one clip. A matte is a picture
     of the same size and stem, white on the person; the mattes of a folder's pictures lie in the same places below
-    --mattes. Without mattes people are cut out by colour. What is prepared already is skipped, so an interrupted
-    command goes on where it was.
+    --mattes. Without mattes people are cut out by a network (--matting). What is prepared already is skipped, so an
+    interrupted command goes on where it was.
     """
     # Frames are spread over the cores, so that threads of NumPy's own would only be in the way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -49,6 +51,7 @@ def main(
     from hidenerf.runtime.face_model import default_face_model_path, load_face_model
     from hidenerf.runtime.files import require_writable_parent
     from hidenerf.runtime.progress import progress_bar
+    from hidenerf.runtime.sources.matting_network import open_matting_network
     from hidenerf.runtime.tracking.landmarker import FaceLandmarker
     from hidenerf.training.data.clips.folder import Preparation, counted, items_in, people_in, prepare_items
     from hidenerf.training.data.clips.preparation import ClipOptions
@@ -58,6 +61,7 @@ def main(
         raise HideNerfError(f"--preset {preset}: no such preset; choose one of {', '.join(PRESETS)}.")
     if mattes is not None and not mattes.is_dir():
         raise HideNerfError(f"{mattes}: no such folder (--mattes); give the one that holds the pictures' mattes.")
+    options.require_file("--matting", matting)
     items = people_in(places) if person else items_in(places)
     size = PRESETS[preset].image_size
     clips, stills = ClipOptions(size, every, limit_frames, face), StillOptions(size, face, quality)
@@ -65,7 +69,7 @@ def main(
     began = time.monotonic()
     with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
         require_writable_parent(output / "clip")
-        how = Preparation(face_model, landmarker, clips, stills, mattes)
+        how = Preparation(face_model, landmarker, clips, stills, mattes, open_matting_network(matting))
         done = prepare_items(items, output, how, progress_bar)
     seconds = time.monotonic() - began
     print_result(

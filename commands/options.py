@@ -82,6 +82,9 @@ driving_face = click.option(
 face_landmarker = click.option(
     "--face-landmarker", type=PATH, help="MediaPipe's face_landmarker.task; found or downloaded if left out."
 )
+matting = click.option(
+    "--matting", type=PATH, help="Matting network (.onnx) that cuts the person out; a small one ships."
+)
 device = click.option("--device", type=click.Choice(["cuda", "cpu"]), help="[default: a GPU if there is one]")
 
 

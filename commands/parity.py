@@ -42,6 +42,7 @@ DEFAULT_REFERENCE_BACKEND = "onnxruntime-cpu"
 @options.face
 @options.driving_face
 @options.face_landmarker
+@options.matting
 def main(
     bundle: Path,
     reference: str,
@@ -55,6 +56,7 @@ def main(
     face: int | None,
     driving_face: int | None,
     face_landmarker: Path | None,
+    matting: Path | None,
 ) -> None:
     """Compare BUNDLE with the PyTorch model it was exported from: every graph tensor by tensor, whole frames, and
     flicker, what changes from frame to frame.
@@ -83,6 +85,7 @@ def main(
         raise HideNerfError(f"-o {output}: the file's name must end in .html.")
     clip = Clip(source or demo_source_path(), driving or demo_motion_path(), frames, face, driving_face)
     options.require_file("-s", clip.source)
+    options.require_file("--matting", matting)
     options.require_repeatable("-d", clip.driving)
     candidate = open_bundle(bundle)
     report = bundle / PARITY_REPORT
@@ -97,6 +100,7 @@ def main(
         else (open_bundle(Path(reference)), reference_backend or DEFAULT_REFERENCE_BACKEND),
         clip,
         face_landmarker=face_landmarker,
+        matting=matting,
         progress=progress_bar,
     )
     print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")

@@ -55,6 +55,7 @@ MOTION_SUFFIX = ".npz"
 )
 @click.option("--frames", type=click.IntRange(1), help="Stop after this many frames.")
 @options.face_landmarker
+@options.matting
 @click.option(
     "--allow-failed-parity",
     is_flag=True,
@@ -82,6 +83,7 @@ def main(
     smoothing: float,
     frames: int | None,
     face_landmarker: Path | None,
+    matting: Path | None,
     allow_failed_parity: bool,
     profile: bool,
 ) -> None:
@@ -98,6 +100,7 @@ def main(
     from hidenerf.runtime.sources.source import save_source as write_source
 
     options.require_file("-s", source)
+    options.require_file("--matting", matting)
     if driving is not None and not driving.startswith("camera:"):
         options.require_file("-d", Path(driving), folder=True)
     for option, path in (("--save-motion", save_motion), ("--save-source", save_source)):
@@ -107,7 +110,13 @@ def main(
         if given is not None and output.exists() and given.exists() and output.samefile(given):
             raise HideNerfError(f"-o {output}: this is the file of {option}; choose another output.")
     with ExitStack() as stack:
-        opened = Animator(bundle or default_bundle(), backend, face_landmarker, allow_failed_parity=allow_failed_parity)
+        opened = Animator(
+            bundle or default_bundle(),
+            backend,
+            face_landmarker,
+            matting=matting,
+            allow_failed_parity=allow_failed_parity,
+        )
         animator = stack.enter_context(opened)
         driver = animator.open_driver(driving or demo_motion_path(), face=driving_face, smoothing=smoothing)
         stack.callback(driver.close)

@@ -55,6 +55,7 @@ class Animator:
 
     bundle: folder or an opened bundle. backend: a name of `hidenerf.runtime.backends.BACKEND_NAMES`.
     face_landmarker: MediaPipe's model file, for portraits and clips; found as the README says where it is None.
+    matting: matting network (.onnx) that cuts the person out of a portrait; None takes the one that ships.
     allow_failed_parity: take also a bundle that failed parity with the PyTorch model, or was never compared with it.
     """
 
@@ -64,6 +65,7 @@ class Animator:
         backend: str = "auto",
         face_landmarker: Path | None = None,
         *,
+        matting: Path | None = None,
         allow_failed_parity: bool = False,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
@@ -73,6 +75,7 @@ class Animator:
         self.times = StageTimes()
         self.source: Source | None = None
         self._face_landmarker = face_landmarker
+        self._matting = matting
         self.backend = open_backend(backend, self.bundle, self.times)
 
     def __enter__(self) -> "Animator":
@@ -96,7 +99,14 @@ class Animator:
         """
         size = self.bundle.image_size
         if not isinstance(source, Source):
-            source = prepare_source(Path(source), self.face_model, size, landmarker=self._face_landmarker, face=face)
+            source = prepare_source(
+                Path(source),
+                self.face_model,
+                size,
+                landmarker=self._face_landmarker,
+                matting=self._matting,
+                face=face,
+            )
         if source.picture.shape != (size, size, 3):
             raise HideNerfError(
                 f"The source is {source.picture.shape[1]}×{source.picture.shape[0]}, this bundle needs {size}×{size}; "

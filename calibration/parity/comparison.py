@@ -56,18 +56,22 @@ def compare(
     clip: Clip,
     *,
     face_landmarker: Path | None,
+    matting: Path | None,
     progress: Progress,
 ) -> Comparison:
     """Compare `bundle` on `backend` with the PyTorch model, or with another bundle on a backend.
 
-    reference: the model, or a bundle and the name of its backend. face_landmarker: MediaPipe's model file, None for the
-    default. progress: makes the progress bars. Errors: a backend that cannot run here, a reference of another model or
-    face model, a source or motion that cannot be used.
+    reference: the model, or a bundle and the name of its backend. face_landmarker, matting: files of MediaPipe's model
+    and of the matting network, None for the defaults. progress: makes the progress bars.
+    Errors: a backend that cannot run here, a reference of another model or face model, a source or motion that cannot
+    be used.
     """
     if not isinstance(reference, HideNerf):
         _require_same_model(bundle, reference[0])
     with ExitStack() as stack:
-        animator = stack.enter_context(Animator(bundle, backend, face_landmarker, allow_failed_parity=True))
+        animator = stack.enter_context(
+            Animator(bundle, backend, face_landmarker, matting=matting, allow_failed_parity=True)
+        )
         source = animator.set_source(clip.source, clip.face)
         driver = animator.open_driver(clip.driving, face=clip.driving_face)
         with closing(driver), progress(driver.length) as advance:

@@ -29,6 +29,7 @@ def gate(folder: Path, checkpoint: Path | None) -> bool:
         model_of(bundle, checkpoint),
         Clip(demo_source_path(), demo_motion_path(), GATE_FRAMES),
         face_landmarker=None,
+        matting=None,
         progress=no_progress,
     )
     store_in_bundle(found)

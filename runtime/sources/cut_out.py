@@ -69,28 +69,35 @@ def triangle_mask(vertices: Array, triangles: NDArray[np.int32], size: int) -> M
 
 def grown(mask: Mask, share: float) -> Mask:
     """A mask dilated by a disc whose radius is this share of its side."""
-    return np.asarray(cv2.dilate(mask, _disc(share * len(mask))), np.uint8)
+    return np.asarray(cv2.dilate(mask, disc(share * len(mask))), np.uint8)
+
+
+def below_and_aside(head: Mask) -> tuple[Array, Array]:
+    """Where the pixels of a crop lie beside a head: [S, S] rows from the chin down, and columns from its middle.
+
+    In heights and widths of the head.
+    head: [S, S], above 0 on the fitted head, which includes the neck.
+    """
+    rows, columns = np.nonzero(head)
+    top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
+    y, x = np.mgrid[: len(head), : len(head)]
+    height, width = bottom - top, right - left
+    return (y - (bottom - 0.22 * height)) / height, np.abs(x - (left + right) / 2) / width
 
 
 def _seeds(head: Mask, inside: Mask) -> Mask:
     work = len(head)
-    rows, columns = np.nonzero(head)
-    top, bottom, left, right = rows.min(), rows.max(), columns.min(), columns.max()
-    middle, width, height = (left + right) / 2, right - left, bottom - top
-    y, x = np.mgrid[:work, :work]
-    # `below`: rows from the chin down, in heights of the head; the fitted head includes the neck. `aside`: columns from
-    # the head's middle, in widths of the head. Shoulders soon reach twice the head's width. The chest below the throat
-    # surely belongs to the person and gives GrabCut the colours of the clothes.
-    below = (y - (bottom - 0.22 * height)) / height
-    aside = np.abs(x - middle) / width
+    below, aside = below_and_aside(head)
+    # Shoulders soon reach twice the head's width. The chest below the throat surely belongs to the person and gives
+    # GrabCut the colours of the clothes.
     shoulders = (below > 0) & (aside < 0.4 + 4.0 * below)
     chest = (below > 0.17) & (aside < 0.25 + 0.8 * (below - 0.17))
     neck = (below > 0.07) & (aside < 0.2)
     # Hair is probable all around the skull; beside the jaw the colours alone decide.
-    upper = head * (y < top + 0.6 * height)
-    hair = (grown(upper.astype(np.uint8), HAIR_MARGIN) > 0) & (y < top + 0.65 * height)
+    upper = head * (below < -0.18)
+    hair = (grown(upper.astype(np.uint8), HAIR_MARGIN) > 0) & (below < -0.13)
     hair |= grown(head, SURE_MARGIN) > 0
-    sure = cv2.erode(head, _disc(SURE_MARGIN * work)) > 0
+    sure = cv2.erode(head, disc(SURE_MARGIN * work)) > 0
     seeds = np.full(head.shape, cv2.GC_PR_BGD, np.uint8)
     seeds[hair | shoulders] = cv2.GC_PR_FGD
     seeds[sure | neck | chest] = cv2.GC_FGD
@@ -98,16 +105,17 @@ def _seeds(head: Mask, inside: Mask) -> Mask:
     return seeds
 
 
-def _disc(radius: float) -> NDArray[np.uint8]:
+def disc(radius: float) -> NDArray[np.uint8]:
+    """A structuring element, round, radius in pixels and at least 1."""
     side = 2 * max(1, round(radius)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 
 
 def _one_piece(person: Mask, head: Mask) -> Mask:
     """The connected piece of a 0/1 mask that holds the head, with smoothed edges and its holes filled."""
-    disc = _disc(0.008 * len(person))
-    core = np.asarray(cv2.erode(head, disc), np.uint8)
-    person = np.asarray(cv2.morphologyEx(person, cv2.MORPH_OPEN, disc), np.uint8) | core
+    element = disc(0.008 * len(person))
+    core = np.asarray(cv2.erode(head, element), np.uint8)
+    person = np.asarray(cv2.morphologyEx(person, cv2.MORPH_OPEN, element), np.uint8) | core
     _, labels = cv2.connectedComponents(person, connectivity=4)
     label = np.bincount(labels[core > 0]).argmax()
     outlines, _ = cv2.findContours((labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

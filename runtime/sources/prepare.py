@@ -1,5 +1,6 @@
 """Preparing a source: find and fit the face, align the crop, cut the person out, paint the background."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.sources.alignment import Alignment, align, warp
 from hidenerf.runtime.sources.background import paint_background
-from hidenerf.runtime.sources.cut_out import over_black, person_mask
+from hidenerf.runtime.sources.cut_out import over_black
+from hidenerf.runtime.sources.matting import cut_out_person
+from hidenerf.runtime.sources.matting_network import MattingNetwork, open_matting_network
 from hidenerf.runtime.sources.source import Source, load_source
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
@@ -26,31 +29,50 @@ PREPARED_SUFFIX = ".npz"
 
 
 def prepare_source(
-    path: Path, face_model: FaceModel, size: int, *, landmarker: Path | None = None, face: int | None = None
+    path: Path,
+    face_model: FaceModel,
+    size: int,
+    *,
+    landmarker: Path | None = None,
+    matting: Path | None = None,
+    face: int | None = None,
 ) -> Source:
     """The source of a picture file, or of a prepared source's file (.npz), which is resized where needed.
 
     size: side S of the source's pictures, pixels.
     landmarker: MediaPipe's model file, see `find_landmarker_model`; a prepared source needs none.
+    matting: matting network (.onnx), see `open_matting_network`; a prepared source and a picture with alpha need none.
     face: which of several faces, from 1, counted from the left.
-    Errors: those of reading the picture and of finding its face; a prepared source of another face model.
+    Errors: those of reading the picture, of finding its face and of the matting network; a prepared source of another
+    face model.
     """
     if path.suffix.lower() == PREPARED_SUFFIX:
         return _adapted(load_source(path), face_model, size, path)
     picture, alpha = read_picture_with_alpha(path)
+    network = open_matting_network(matting) if alpha is None else None
     with FaceLandmarker(landmarker, face_model.expression_names) as finder:
-        observed = select_face(find_faces(finder, _over_grey(picture, alpha)), face, str(path))
-    return source_from_face(picture, alpha, observed, face_model, size)
+        faces = find_faces(finder, _over_grey(picture, alpha))
+    observed = select_face(faces, face, str(path))
+    others = [one for one in faces if one is not observed]
+    return source_from_face(picture, alpha, observed, face_model, size, network, others)
 
 
 def source_from_face(
-    picture: Picture, alpha: Alpha | None, observed: FaceObservation, face_model: FaceModel, size: int
+    picture: Picture,
+    alpha: Alpha | None,
+    observed: FaceObservation,
+    face_model: FaceModel,
+    size: int,
+    network: MattingNetwork | None,
+    others: Sequence[FaceObservation] = (),
 ) -> Source:
     """The source of one observed face in a picture.
 
     picture: [H, W, 3] uint8 RGB.
     alpha: [H, W] uint8, the picture's opacity, which then is the mask; None where it has none.
     size: side S of the source's pictures, pixels.
+    network: finds the mask where the picture has no alpha; None: by colour.
+    others: the other faces in the picture.
     """
     fit = fit_face(observed, face_model, *picture.shape[:2])
     alignment = align(fit.pose, fit.intrinsics, size)
@@ -59,7 +81,9 @@ def source_from_face(
     if alpha is not None:
         mask = warp(alpha, alignment.matrix, size, cv2.BORDER_CONSTANT)
     else:
-        mask = np.minimum(person_mask(crop, inside, _vertices_in_crop(fit, face_model, alignment), face_model), inside)
+        vertices = _vertices_in_crop(fit, face_model, alignment)
+        places = [other.landmarks for other in others]
+        mask = cut_out_person(picture, alignment.matrix, crop, inside, vertices, face_model, network, places)
     return Source(
         picture=over_black(crop, mask),
         mask=mask,

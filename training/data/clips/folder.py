@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.sources.matting_network import MattingNetwork
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.training.data.clips.file import CLIP_SUFFIX, open_clip, save_clip
 from hidenerf.training.data.clips.preparation import ClipOptions, PreparedClip, origin_of, prepare_clip
@@ -67,7 +68,8 @@ class Preparation:
     """Models and options with which items are prepared, and the failures so far.
 
     clips, stills: options of the two kinds.
-    mattes: folder with a matte for each picture, at the same relative path; None computes masks from colours.
+    mattes: folder with a matte for each picture, at the same relative path; None computes masks.
+    network: computes masks; None: from colours.
     failures: one sentence for each item or picture that could not be prepared; grows.
     """
 
@@ -76,14 +78,15 @@ class Preparation:
     clips: ClipOptions
     stills: StillOptions
     mattes: Path | None = None
+    network: MattingNetwork | None = None
     failures: list[str] = field(default_factory=list)
 
     def origin(self, item: Item) -> str:
         """`Clip.origin` of the item's prepared clip. Errors: a matte is missing."""
         if item.stills:
             mattes = [self._matte(item, path) for path in item.paths]
-            return origin_of_stills(item.paths, mattes, self.face_model, self.stills)
-        return origin_of(item.paths[0], self.face_model, self.clips)
+            return origin_of_stills(item.paths, mattes, self.face_model, self.stills, self.network)
+        return origin_of(item.paths[0], self.face_model, self.clips, self.network)
 
     def prepare(self, item: Item, frame_done: Callable[[], None]) -> PreparedClip:
         """Prepare one item.
@@ -93,7 +96,7 @@ class Preparation:
         Errors: no picture can be used; those of `prepare_clip`.
         """
         if not item.stills:
-            return prepare_clip(item.paths[0], self.face_model, self.landmarker, self.clips, frame_done)
+            return prepare_clip(item.paths[0], self.face_model, self.landmarker, self.clips, frame_done, self.network)
         fitted, wrong = [], []
         for path in item.paths:
             try:
@@ -106,7 +109,7 @@ class Preparation:
             self.failures.extend(str(error) for error in wrong[:-1])
             raise wrong[-1]
         self.failures.extend(map(str, wrong))
-        return prepare_stills(fitted, item.name.name, self.origin(item), self.face_model, self.stills)
+        return prepare_stills(fitted, item.name.name, self.origin(item), self.face_model, self.stills, self.network)
 
     def _matte(self, item: Item, path: Path) -> Path | None:
         """Path of a picture's matte, if mattes are used. Errors: it is missing."""

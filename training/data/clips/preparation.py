@@ -17,7 +17,9 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.sources.alignment import crop_camera, head_tilt, square_matrix, warp
-from hidenerf.runtime.sources.cut_out import over_black, person_mask
+from hidenerf.runtime.sources.cut_out import over_black
+from hidenerf.runtime.sources.matting import cut_out_person
+from hidenerf.runtime.sources.matting_network import MattingNetwork
 from hidenerf.runtime.tracking.face_tracker import FaceTracker
 from hidenerf.runtime.tracking.identity_fit import fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
@@ -88,9 +90,22 @@ class PreparedClip:
     error: float
 
 
-def origin_of(path: Path, face_model: FaceModel, options: ClipOptions) -> str:
-    """`Clip.origin` of a clip prepared from this file with these options, JSON."""
-    return json.dumps({"sha256": sha256_of(path), "face_model": face_model.name, "fit": FIT, **asdict(options)})
+def origin_of(path: Path, face_model: FaceModel, options: ClipOptions, network: MattingNetwork | None) -> str:
+    """`Clip.origin` of a clip prepared from this file with these options and this matting network, JSON."""
+    return json.dumps(
+        {
+            "sha256": sha256_of(path),
+            "face_model": face_model.name,
+            "fit": FIT,
+            "cut_out": name_of_cut_out(network),
+            **asdict(options),
+        }
+    )
+
+
+def name_of_cut_out(network: MattingNetwork | None) -> str:
+    """How people are cut out, in `Clip.origin`: by which network, or by colour."""
+    return "colour" if network is None else network.sha256
 
 
 def prepare_clip(
@@ -99,14 +114,16 @@ def prepare_clip(
     landmarker: FaceLandmarker,
     options: ClipOptions,
     frame_done: Callable[[], None] = lambda: None,
+    network: MattingNetwork | None = None,
 ) -> PreparedClip:
     """Prepare a clip of one person.
 
     The clip is decoded three times, so that only a few of its pictures are in memory at a time.
     frame_done: called after each frame that is cut out.
+    network: cuts the person out; None: by colour.
     Errors: those of `VideoReader` and `FaceTracker`; fewer than two usable frames.
     """
-    origin = origin_of(path, face_model, options)
+    origin = origin_of(path, face_model, options, network)
     with VideoReader(path) as reader:
         fps, (height, width) = reader.fps, reader.size
         seen, shown = _track(reader, FaceTracker(landmarker, options.face, str(path)), options)
@@ -127,7 +144,7 @@ def prepare_clip(
         crop_camera(pose, fit.intrinsics, matrix, options.size) for pose, matrix in zip(poses, matrices, strict=True)
     ]
     with VideoReader(path) as reader:
-        pictures = [grey(crop) for _, crop in _crops(reader, numbers, matrices, options.size)]
+        pictures = [grey(crop) for _, _, crop in _crops(reader, numbers, matrices, options.size)]
     inside = [warp(shown, matrix, options.size, cv2.BORDER_CONSTANT) for matrix in matrices]
     scores = np.array([seen[number].scores for number in numbers])
     camera, expression = refine_fit(pictures, inside, np.array(cameras), fit.identity, scores, face_model)
@@ -144,7 +161,7 @@ def prepare_clip(
         camera=camera,
     )
     with VideoReader(path) as reader:
-        frames = _cut_frames(reader, clip, matrices, inside, face_model, frame_done)
+        frames = _cut_frames(reader, clip, matrices, inside, face_model, network, frame_done)
     return PreparedClip(clip, frames, float(fit.errors[kept].mean()) * options.size)
 
 
@@ -271,15 +288,15 @@ def _calm_stretches(places: Array) -> Iterator[tuple[int, Array]]:
 
 def _crops(
     reader: VideoReader, numbers: NDArray[np.int64], matrices: Array, size: int
-) -> Iterator[tuple[int, Picture]]:
-    """Crops [S, S, 3] of the frames with these numbers, each with its index among them.
+) -> Iterator[tuple[int, Picture, Picture]]:
+    """Frames with these numbers: the index among them, the picture [H, W, 3], and its crop [S, S, 3].
 
     matrices: [T, 2, 3], see `still_squares`.
     """
     index_of = {number: index for index, number in enumerate(numbers.tolist())}
     pictures = ((index_of[number], item[0]) for number, item in enumerate(reader) if number in index_of)
     for index, picture in itertools.islice(pictures, len(numbers)):
-        yield index, warp(picture, matrices[index], size, cv2.BORDER_REPLICATE)
+        yield index, picture, warp(picture, matrices[index], size, cv2.BORDER_REPLICATE)
 
 
 def _cut_frames(
@@ -288,13 +305,17 @@ def _cut_frames(
     matrices: Array,
     inside: Sequence[NDArray[np.uint8]],
     face_model: FaceModel,
+    network: MattingNetwork | None,
     frame_done: Callable[[], None],
 ) -> list[tuple[bytes, int]]:
     """Cut out and encode the clip's frames, in threads, since OpenCV releases the GIL. inside: of `cut_frame`, each."""
 
-    def cut(index: int, crop: Picture) -> tuple[bytes, int]:
+    def cut(index: int, picture: Picture, crop: Picture) -> tuple[bytes, int]:
         vertices = face_model.vertices(clip.identity, clip.expression[index])
-        return encode_frame(cut_frame(crop, inside[index], clip.camera[index], vertices, face_model))
+        camera = clip.camera[index]
+        return encode_frame(
+            cut_frame(picture, matrices[index], crop, inside[index], camera, vertices, face_model, network)
+        )
 
     expected = _crops(reader, clip.number, matrices, clip.size)
     frames: list[tuple[bytes, int]] = []
@@ -308,22 +329,28 @@ def _cut_frames(
 
 
 def cut_frame(
+    picture: Picture,
+    matrix: Array,
     crop: Picture,
     inside: NDArray[np.uint8],
     camera: NDArray[np.float32],
     vertices: NDArray[np.float32],
     face_model: FaceModel,
+    network: MattingNetwork | None,
 ) -> ClipFrame:
     """Cut the person out of a crop.
 
+    picture: [H, W, 3] of the clip.
+    matrix: [2, 3], from its pixels to the crop's.
     crop: [S, S, 3].
     inside: [S, S], 255 where the crop is inside the clip's picture, 0 outside.
     camera: [25] of the crop.
     vertices: [V, 3] of the fitted head, world units.
+    network: finds the mask; None: by colour.
     """
     size = len(crop)
     pixels = project(vertices.astype(np.float64), camera) * size
-    mask = np.minimum(person_mask(crop, inside, pixels, face_model), inside)
+    mask = cut_out_person(picture, matrix, crop, inside, pixels, face_model, network)
     region = np.minimum(draw_region(vertices, camera, face_model, size), mask)
     return ClipFrame(over_black(crop, mask), mask, region)
 

@@ -15,7 +15,9 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.sources.alignment import align, warp
-from hidenerf.runtime.sources.cut_out import over_black, person_mask, triangle_mask
+from hidenerf.runtime.sources.cut_out import over_black, triangle_mask
+from hidenerf.runtime.sources.matting import cut_out_person
+from hidenerf.runtime.sources.matting_network import MattingNetwork
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import aligned_square, project_head, solve_head_pose
@@ -23,7 +25,7 @@ from hidenerf.runtime.tracking.search import find_faces, select_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
 from hidenerf.training.data.clips.file import JPEG_QUALITY, Clip, ClipFrame, encode_frame
 from hidenerf.training.data.clips.photometric_fit import grey, refine_fit
-from hidenerf.training.data.clips.preparation import FIT, LARGEST_ERROR, PreparedClip, draw_region
+from hidenerf.training.data.clips.preparation import FIT, LARGEST_ERROR, PreparedClip, draw_region, name_of_cut_out
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -58,6 +60,7 @@ class Still:
     mask: [H, W], of the person; None if it has to be computed.
     fit: the fitted face.
     observed: [M, 2], the face model's landmarks as tracked, pixels.
+    others: [N, 2] each, landmarks of other faces in the picture, pixels.
     """
 
     path: Path
@@ -65,18 +68,28 @@ class Still:
     mask: Mask | None
     fit: FaceFit
     observed: NDArray[np.floating]
+    others: Sequence[NDArray[np.float64]] = ()
 
 
 def origin_of_stills(
-    paths: Sequence[Path], mattes: Sequence[Path | None], face_model: FaceModel, options: StillOptions
+    paths: Sequence[Path],
+    mattes: Sequence[Path | None],
+    face_model: FaceModel,
+    options: StillOptions,
+    network: MattingNetwork | None,
 ) -> str:
-    """`Clip.origin` of a clip prepared from these pictures and mattes with these options, JSON."""
+    """`Clip.origin` of a clip prepared from these pictures and mattes with these options, JSON.
+
+    network: cuts people out where there is no matte; it enters only there.
+    """
+    cut_out = {"cut_out": name_of_cut_out(network)} if None in mattes else {}
     return json.dumps(
         {
             "sha256": [sha256_of(path) for path in paths],
             "mattes": [None if matte is None else sha256_of(matte) for matte in mattes],
             "face_model": face_model.name,
             "fit": FIT,
+            **cut_out,
             **asdict(options),
         }
     )
@@ -109,25 +122,32 @@ def fit_still(
                 f"{matte}: this matte has {mask.shape[1]} × {mask.shape[0]} pixels, but its picture "
                 f"{picture.shape[1]} × {picture.shape[0]}; make it anew."
             )
-    observed = select_face(find_faces(landmarker, picture), face, str(path))
+    faces = find_faces(landmarker, picture)
+    observed = select_face(faces, face, str(path))
     fit = fit_face(observed, face_model, *picture.shape[:2])
     _, side = aligned_square(fit.pose, fit.intrinsics)
     # Wrong landmarks may put the head behind the camera.
     if side <= 0 or fit.error / side > LARGEST_ERROR:
         raise HideNerfError(f"{path}: the face model does not fit the face in this picture; leave it out.")
-    return Still(path, picture, mask, fit, observed.landmarks[face_model.landmark_index])
+    others = [one.landmarks for one in faces if one is not observed]
+    return Still(path, picture, mask, fit, observed.landmarks[face_model.landmark_index], others)
 
 
 def prepare_stills(
-    stills: Sequence[Still], name: str, origin: str, face_model: FaceModel, options: StillOptions
+    stills: Sequence[Still],
+    name: str,
+    origin: str,
+    face_model: FaceModel,
+    options: StillOptions,
+    network: MattingNetwork | None = None,
 ) -> PreparedClip:
     """Make a clip of pictures of one person; its identity is the mean of the fitted ones.
 
     name: of the clip.
-    origin: see `origin_of_stills`.
+    origin, network: see `origin_of_stills`.
     """
     identity = np.mean([still.fit.identity for still in stills], axis=0).astype(np.float32)
-    crops, cameras, errors = [], [], []
+    crops, matrices, cameras, errors = [], [], [], []
     for still in stills:
         intrinsics, pose, expression = still.fit.intrinsics, still.fit.pose, still.fit.expression
         points = face_model.landmarks(identity, expression).astype(np.float64)
@@ -135,6 +155,7 @@ def prepare_stills(
             pose = solve_head_pose(points, still.observed, intrinsics)
         alignment = align(pose, intrinsics, options.size)
         crops.append(_crop(still, alignment.matrix, options.size))
+        matrices.append(alignment.matrix)
         cameras.append(alignment.camera)
         scale = float(np.hypot(alignment.matrix[0, 0], alignment.matrix[1, 0]))
         distance = np.linalg.norm(project_head(points, pose, intrinsics) - still.observed, axis=1).mean()
@@ -144,8 +165,11 @@ def prepare_stills(
     inside = [crop.inside for crop in crops]
     camera, expression = refine_fit(pictures, inside, np.array(cameras), identity, scores, face_model)
     frames = [
-        encode_frame(_cut_still(crop, seen, face_model.vertices(identity, shown), face_model), options.quality)
-        for crop, seen, shown in zip(crops, camera, expression, strict=True)
+        encode_frame(
+            _cut_still(still, matrix, crop, seen, face_model.vertices(identity, shown), face_model, network),
+            options.quality,
+        )
+        for still, matrix, crop, seen, shown in zip(stills, matrices, crops, camera, expression, strict=True)
     ]
     clip = Clip(
         source=name,
@@ -182,20 +206,28 @@ def _crop(still: Still, matrix: NDArray[np.float64], size: int) -> _StillCrop:
 
 
 def _cut_still(
-    crop: _StillCrop, camera: NDArray[np.float32], vertices: NDArray[np.float32], face_model: FaceModel
+    still: Still,
+    matrix: NDArray[np.float64],
+    crop: _StillCrop,
+    camera: NDArray[np.float32],
+    vertices: NDArray[np.float32],
+    face_model: FaceModel,
+    network: MattingNetwork | None,
 ) -> ClipFrame:
     """Cut the person out of a crop.
 
+    matrix: [2, 3], from the still's pixels to the crop's.
     camera: [25] of the crop.
     vertices: [V, 3] of the fitted head, world units.
     """
     size = len(crop.picture)
     pixels = project(vertices.astype(np.float64), camera) * size
     if crop.mask is not None:
-        mask = one_person(crop.mask, triangle_mask(pixels, face_model.triangles, size))
+        mask = np.minimum(one_person(crop.mask, triangle_mask(pixels, face_model.triangles, size)), crop.inside)
     else:
-        mask = person_mask(crop.picture, crop.inside, pixels, face_model)
-    mask = np.minimum(mask, crop.inside)
+        mask = cut_out_person(
+            still.picture, matrix, crop.picture, crop.inside, pixels, face_model, network, still.others
+        )
     region = np.minimum(draw_region(vertices, camera, face_model, size), mask)
     return ClipFrame(over_black(crop.picture, mask), mask, region)
 
