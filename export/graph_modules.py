@@ -165,9 +165,9 @@ class Refiner(nn.Module):
         self.refiner = model.refiner
         self.samples = len(frame_samples(model.config))
 
-    def forward(self, rendered: Tensor, rendered_alpha: Tensor, *source: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """Frame uint8 [S, S, 3] and alpha [S, S] of the tensors above."""
-        samples, maps = source[: self.samples], source[self.samples :]
+        samples, maps = maps[: self.samples], maps[self.samples :]
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
         given = SourceSamples(*samples) if samples else None
         frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, given)
