@@ -22,6 +22,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import read_verified, write_verified
 from hidenerf.runtime.kernels.compile import FOLDER, cache_folder
 from hidenerf.runtime.kernels.sizes import RendererSizes
+from hidenerf.runtime.tensorrt.messages import OUR_OPS
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +118,8 @@ def describe_plugin(path: Path) -> PluginDescription:
         said = json.loads(content[at + len(_MARK) - 1 : content.index(b"\0", at)])
         models = [RendererSizes(*map(int, sizes.split(","))) for sizes in said["renderers"].split()]
         sms = tuple(map(int, said["architectures"].split()))
+        if missing := set(OUR_OPS) - set(said["ops"].split()):
+            raise ValueError(missing)
         return PluginDescription(said["tensorrt"], said["cuda"], sms, tuple(models))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise HideNerfError(

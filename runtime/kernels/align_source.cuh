@@ -1,6 +1,6 @@
 // What a frame takes of its source (hidenerf.model.alignment and `in_frame` of hidenerf.model.refinement): where the
 // source picture shows what the rays met, how surely, and the source's maps and picture sampled there. FP32 arithmetic;
-// maps are FP16 or FP32. R: side of the rendered picture, S: of the frame.
+// maps are FP16 or FP32. R: side of the rendered picture, a multiple of 4; S: of the frame, R or twice it, and so on.
 #ifndef HIDENERF_ALIGN_SOURCE_CUH
 #define HIDENERF_ALIGN_SOURCE_CUH
 
@@ -8,8 +8,6 @@
 
 namespace hidenerf {
 
-// Macros: RENDER_SIZE, REACH_1, REACH_2, REACH_3 of the boxes and BAND, all in pixels.
-constexpr int kRender = RENDER_SIZE, kPixels = kRender * kRender;
 // As in hidenerf.model.alignment.
 constexpr float kTolerance = 0.08f, kSoftness = 0.03f, kLargestExcess = 0.5f;
 constexpr float kLeastAlpha = 1e-3f, kLeastDepth = 1e-3f, kLeastWeight = 1e-6f;
@@ -17,10 +15,27 @@ constexpr int kSurface = 4, kFaceSight = 4;
 // What a sight is mixed from: kMoved, kShown, kFace.
 constexpr int kMixed = 3 + kFaceSight;
 constexpr int kBoxes = 3, kBand = 3;
-// Side of the smallest map.
-constexpr int kSmallest = kRender / 4;
 
-// FP32 pictures [R, R] that the steps pass on, each by its place in `scratch`; SCRATCH_PICTURES in all.
+// Half width in pixels of a box, or of kBand, in a picture of R pixels: shares of it as in hidenerf.model.alignment,
+// rounded as Python rounds, to even.
+HIDENERF_INLINE constexpr int reach_in(int box, int render_size) {
+    const int share = box == 0 ? 1 : box == 1 ? 3 : box == 2 ? 8 : 4, pixels = render_size * share;
+    const int whole = pixels / 64, rest = pixels % 64;
+    const int rounded = whole + (rest > 32 || (rest == 32 && whole % 2 == 1) ? 1 : 0);
+    return box == kBand || rounded > 1 ? rounded : 1;
+}
+
+// Half width of a box, or of kBand.
+template <int R>
+HIDENERF_INLINE int reach_of(int box) {
+    constexpr int reaches[4] = {reach_in(0, R), reach_in(1, R), reach_in(2, R), reach_in(kBand, R)};
+    return box == 0 ? reaches[0] : box == 1 ? reaches[1] : box == 2 ? reaches[2] : reaches[3];
+}
+
+template <int R>
+constexpr int kPixels = R * R;
+
+// FP32 pictures [R, R] that the steps pass on, each by its place in `scratch`; kPictures in all.
 enum Picture {
     kWeighted = 0,     // head times how far each point moved, 2
     kHead = 2,         // alpha within [0, 1]
@@ -41,28 +56,29 @@ HIDENERF_INLINE float centre_of(int pixel, int size) { return (float(pixel) + 0.
 HIDENERF_INLINE void store(float value, float* to) { *to = value; }
 HIDENERF_INLINE void store(float value, unsigned short* to) { *to = half_bits(value); }
 
-// Of a box, or of kBand.
-HIDENERF_INLINE int reach_of(int box) { return box == 0 ? REACH_1 : box == 1 ? REACH_2 : box == 2 ? REACH_3 : BAND; }
 HIDENERF_INLINE float factor_of(int box) { return box == 0 ? 0.05f : box == 1 ? 0.005f : 0.0005f; }
 
 // Sum of the 2 · reach + 1 values around a place on a line of R values that are `stride` apart; beyond it there is 0.
+template <int R>
 HIDENERF_INLINE float line_sum(const float* line, int place, int stride, int reach) {
     const int first = place - reach < 0 ? 0 : place - reach;
-    const int last = place + reach < kRender ? place + reach : kRender - 1;
+    const int last = place + reach < R ? place + reach : R - 1;
     float sum = 0.0f;
     for (int i = first; i <= last; ++i) sum += line[i * stride];
     return sum;
 }
 
 // Mean over a box around a pixel, of sums along rows [R, R].
+template <int R>
 HIDENERF_INLINE float box_mean(const float* row_sums, int row, int column, int box) {
-    const int reach = reach_of(box);
-    return line_sum(row_sums + column, row, kRender, reach) / float((2 * reach + 1) * (2 * reach + 1));
+    const int reach = reach_of<R>(box);
+    return line_sum<R>(row_sums + column, row, R, reach) / float((2 * reach + 1) * (2 * reach + 1));
 }
 
 // Numerator or denominator of `continued`. row_sums: [3, R, R], of the values' boxes.
+template <int R>
 HIDENERF_INLINE float with_boxes(float value, const float* row_sums, int row, int column) {
-    for (int i = 0; i < kBoxes; ++i) value += factor_of(i) * box_mean(row_sums + i * kPixels, row, column, i);
+    for (int i = 0; i < kBoxes; ++i) value += factor_of(i) * box_mean<R>(row_sums + i * kPixels<R>, row, column, i);
     return value;
 }
 
@@ -81,86 +97,88 @@ HIDENERF_INLINE void means_at(const float* pictures, int row, int column, int si
 
 // place [3, R, R] and alpha [R, R] of a frame, projection [3, 4] → kWeighted, kHead, kDepth and the sums along their
 // rows: a block per row. face_sight [4, S, S] → kFace: the blocks after these, a thread per mean.
+template <int R>
 __device__ __forceinline__ void align_project(const float* place, const float* alpha, const float* projection,
                                               const float* face_sight, float* scratch, int image_size) {
-    if (blockIdx.x >= kRender) {
-        const int mean = (blockIdx.x - kRender) * blockDim.x + threadIdx.x;
-        const int channel = mean / kPixels, pixel = mean % kPixels;
+    if (blockIdx.x >= R) {
+        const int mean = (blockIdx.x - R) * blockDim.x + threadIdx.x;
+        const int channel = mean / kPixels<R>, pixel = mean % kPixels<R>;
         if (channel >= kFaceSight) return;
         float found[1];
-        means_at<1>(face_sight + channel * image_size * image_size, pixel / kRender, pixel % kRender, kRender,
-                    image_size / kRender, found);
-        scratch[kFace * kPixels + mean] = found[0];
+        means_at<1>(face_sight + channel * image_size * image_size, pixel / R, pixel % R, R,
+                    image_size / R, found);
+        scratch[kFace * kPixels<R> + mean] = found[0];
         return;
     }
-    __shared__ float fields[3][kRender];
+    __shared__ float fields[3][R];
     const int row = blockIdx.x;
-    for (int column = threadIdx.x; column < kRender; column += blockDim.x) {
-        const int pixel = row * kRender + column;
+    for (int column = threadIdx.x; column < R; column += blockDim.x) {
+        const int pixel = row * R + column;
         float image[3];
         for (int k = 0; k < 3; ++k) {
             const float* line = projection + 4 * k;
-            image[k] = line[0] * place[pixel] + line[1] * place[kPixels + pixel] + line[2] * place[2 * kPixels + pixel] +
-                       line[3] * alpha[pixel];
+            image[k] = line[0] * place[pixel] + line[1] * place[kPixels<R> + pixel] +
+                       line[2] * place[2 * kPixels<R> + pixel] + line[3] * alpha[pixel];
         }
         const float inside = clamped(alpha[pixel], 0.0f, 1.0f), ahead = fmaxf(image[2], kLeastDepth);
-        fields[0][column] = inside * (clamped(image[0] / ahead, -2.0f, 2.0f) - centre_of(column, kRender));
-        fields[1][column] = inside * (clamped(image[1] / ahead, -2.0f, 2.0f) - centre_of(row, kRender));
+        fields[0][column] = inside * (clamped(image[0] / ahead, -2.0f, 2.0f) - centre_of(column, R));
+        fields[1][column] = inside * (clamped(image[1] / ahead, -2.0f, 2.0f) - centre_of(row, R));
         fields[2][column] = inside;
-        for (int k = 0; k < 3; ++k) scratch[(kWeighted + k) * kPixels + pixel] = fields[k][column];
-        scratch[kDepth * kPixels + pixel] = image[2] / fmaxf(alpha[pixel], kLeastAlpha);
+        for (int k = 0; k < 3; ++k) scratch[(kWeighted + k) * kPixels<R> + pixel] = fields[k][column];
+        scratch[kDepth * kPixels<R> + pixel] = image[2] / fmaxf(alpha[pixel], kLeastAlpha);
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < (3 * kBoxes + 1) * kRender; i += blockDim.x) {
-        const int sum = i / kRender, column = i % kRender;
+    for (int i = threadIdx.x; i < (3 * kBoxes + 1) * R; i += blockDim.x) {
+        const int sum = i / R, column = i % R;
         const bool band = sum == 3 * kBoxes;
-        scratch[(kRowSums + sum) * kPixels + row * kRender + column] =
-            line_sum(fields[band ? 2 : sum / kBoxes], column, 1, reach_of(band ? kBand : sum % kBoxes));
+        scratch[(kRowSums + sum) * kPixels<R> + row * R + column] =
+            line_sum<R>(fields[band ? 2 : sum / kBoxes], column, 1, reach_of<R>(band ? kBand : sum % kBoxes));
     }
 }
 
 // → kMoved, kWeights, kSeen, the sums along its rows, and guides [1:2, R, R]. surface [4, R, R]: see `SourceView`. A
 // block per row.
+template <int R>
 __device__ __forceinline__ void align_see(const float* surface, float* scratch, float* guides) {
-    __shared__ float continued[3][kRender];
-    __shared__ float seen[kRender];
+    __shared__ float continued[3][R];
+    __shared__ float seen[R];
     const int row = blockIdx.x;
-    for (int i = threadIdx.x; i < 3 * kRender; i += blockDim.x) {
-        const int field = i / kRender, column = i % kRender;
+    for (int i = threadIdx.x; i < 3 * R; i += blockDim.x) {
+        const int field = i / R, column = i % R;
         continued[field][column] =
-            with_boxes(scratch[(kWeighted + field) * kPixels + row * kRender + column],
-                       scratch + (kRowSums + field * kBoxes) * kPixels, row, column);
+            with_boxes<R>(scratch[(kWeighted + field) * kPixels<R> + row * R + column],
+                       scratch + (kRowSums + field * kBoxes) * kPixels<R>, row, column);
     }
     __syncthreads();
-    for (int column = threadIdx.x; column < kRender; column += blockDim.x) {
-        const int pixel = row * kRender + column;
-        const float weights = continued[2][column] + kLeastWeight, head = scratch[kHead * kPixels + pixel];
+    for (int column = threadIdx.x; column < R; column += blockDim.x) {
+        const int pixel = row * R + column;
+        const float weights = continued[2][column] + kLeastWeight, head = scratch[kHead * kPixels<R> + pixel];
         float right = continued[0][column] / weights, down = continued[1][column] / weights;
         // Bilinear, with zeros beyond the picture.
-        const float x = (right + centre_of(column, kRender) + 1.0f) * 0.5f * float(kRender) - 0.5f;
-        const float y = (down + centre_of(row, kRender) + 1.0f) * 0.5f * float(kRender) - 0.5f;
+        const float x = (right + centre_of(column, R) + 1.0f) * 0.5f * float(R) - 0.5f;
+        const float y = (down + centre_of(row, R) + 1.0f) * 0.5f * float(R) - 0.5f;
         const float left = floorf(x), top = floorf(y);
         float found[kSurface] = {};
         for (int corner = 0; corner < 4; ++corner) {
             const float across = left + float(corner & 1), along = top + float(corner >> 1);
-            if (!(across >= 0.0f && across < float(kRender) && along >= 0.0f && along < float(kRender))) continue;
+            if (!(across >= 0.0f && across < float(R) && along >= 0.0f && along < float(R))) continue;
             const float weight = (1.0f - fabsf(x - across)) * (1.0f - fabsf(y - along));
             for (int k = 0; k < kSurface; ++k)
-                found[k] += weight * surface[k * kPixels + int(along) * kRender + int(across)];
+                found[k] += weight * surface[k * kPixels<R> + int(along) * R + int(across)];
         }
-        scratch[kMoved * kPixels + pixel] = right - found[2];
-        scratch[(kMoved + 1) * kPixels + pixel] = down - found[3];
-        scratch[kWeights * kPixels + pixel] = weights;
-        const float excess = scratch[kDepth * kPixels + pixel] - found[0], covered = found[1];
+        scratch[kMoved * kPixels<R> + pixel] = right - found[2];
+        scratch[(kMoved + 1) * kPixels<R> + pixel] = down - found[3];
+        scratch[kWeights * kPixels<R> + pixel] = weights;
+        const float excess = scratch[kDepth * kPixels<R> + pixel] - found[0], covered = found[1];
         const float facing = 1.0f / (1.0f + expf(-(kTolerance - excess) / kSoftness));
-        seen[column] = scratch[kSeen * kPixels + pixel] = head * facing * clamped(2.0f * covered, 0.0f, 1.0f);
+        seen[column] = scratch[kSeen * kPixels<R> + pixel] = head * facing * clamped(2.0f * covered, 0.0f, 1.0f);
         const float far = clamped(excess, -kLargestExcess, kLargestExcess) / kLargestExcess;
-        guides[kPixels + pixel] = head * clamped(covered, 0.0f, 1.0f) * far;
+        guides[kPixels<R> + pixel] = head * clamped(covered, 0.0f, 1.0f) * far;
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < kBoxes * kRender; i += blockDim.x) {
-        const int box = i / kRender, column = i % kRender;
-        scratch[(kSeenSums + box) * kPixels + row * kRender + column] = line_sum(seen, column, 1, reach_of(box));
+    for (int i = threadIdx.x; i < kBoxes * R; i += blockDim.x) {
+        const int box = i / R, column = i % R;
+        scratch[(kSeenSums + box) * kPixels<R> + row * R + column] = line_sum<R>(seen, column, 1, reach_of<R>(box));
     }
 }
 
@@ -177,21 +195,23 @@ HIDENERF_INLINE Sight mixed(const float values[kMixed], int row, int column, int
 }
 
 // → kShown and guides [0:1] and [2:4, R, R]. A thread per pixel.
+template <int R>
 __device__ __forceinline__ void align_show(float* scratch, float* guides) {
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
-    if (pixel >= kPixels) return;
-    const int row = pixel / kRender, column = pixel % kRender;
-    const float near = clamped(4.0f * box_mean(scratch + kBandSums * kPixels, row, column, kBand), 0.0f, 1.0f);
-    const float total = with_boxes(scratch[kSeen * kPixels + pixel], scratch + kSeenSums * kPixels, row, column);
-    const float shown = near * (total / scratch[kWeights * kPixels + pixel]);
-    scratch[kShown * kPixels + pixel] = shown;
+    if (pixel >= kPixels<R>) return;
+    const int row = pixel / R, column = pixel % R;
+    const float near = clamped(4.0f * box_mean<R>(scratch + kBandSums * kPixels<R>, row, column, kBand), 0.0f, 1.0f);
+    const float total =
+        with_boxes<R>(scratch[kSeen * kPixels<R> + pixel], scratch + kSeenSums * kPixels<R>, row, column);
+    const float shown = near * (total / scratch[kWeights * kPixels<R> + pixel]);
+    scratch[kShown * kPixels<R> + pixel] = shown;
     float values[kMixed];
-    for (int k = 0; k < kMixed; ++k) values[k] = k == 2 ? shown : scratch[(kMoved + k) * kPixels + pixel];
-    const Sight sight = mixed(values, row, column, kRender);
-    const float head = scratch[kHead * kPixels + pixel];
+    for (int k = 0; k < kMixed; ++k) values[k] = k == 2 ? shown : scratch[(kMoved + k) * kPixels<R> + pixel];
+    const Sight sight = mixed(values, row, column, R);
+    const float head = scratch[kHead * kPixels<R> + pixel];
     guides[pixel] = sight.shown;
-    guides[2 * kPixels + pixel] = head * (sight.right - centre_of(column, kRender));
-    guides[3 * kPixels + pixel] = head * (sight.down - centre_of(row, kRender));
+    guides[2 * kPixels<R> + pixel] = head * (sight.right - centre_of(column, R));
+    guides[3 * kPixels<R> + pixel] = head * (sight.down - centre_of(row, R));
 }
 
 // A position in a picture as its four neighbours and their weights.
@@ -218,31 +238,33 @@ HIDENERF_INLINE float sample_at(const Number* map, const Corners& at) {
     return sum;
 }
 
-// Where the sight of a size begins in `sights`, floats. Sizes double from kSmallest on, and each holds 3 numbers a pixel:
-// 3 · (kSmallest² + … + (size / 2)²) = size² - kSmallest².
-HIDENERF_INLINE int sight_of(int size) { return size * size - kSmallest * kSmallest; }
+// Where the sight of a size begins in `sights`, floats. Sizes double from R/4 on, and each holds 3 numbers a pixel:
+// 3 · ((R/4)² + … + (size / 2)²) = size² - (R/4)².
+template <int R>
+HIDENERF_INLINE int sight_of(int size) { return size * size - (R / 4) * (R / 4); }
 
-// kMoved, kShown, kFace and face_sight [4, S, S] → sights: `Alignment.at` of every size from kSmallest to S, each
+// kMoved, kShown, kFace and face_sight [4, S, S] → sights: `Alignment.at` of every size from R/4 to S, each
 // [3, size, size]: column and row in a picture of that size, and shown. A thread per pixel.
+template <int R>
 __device__ __forceinline__ void align_sights(const float* scratch, const float* face_sight, float* sights,
                                              int image_size) {
-    int size = kSmallest, pixel = blockIdx.x * blockDim.x + threadIdx.x;
+    int size = R / 4, pixel = blockIdx.x * blockDim.x + threadIdx.x;
     for (; pixel >= size * size; size *= 2) pixel -= size * size;
     if (size > image_size) return;
     const int row = pixel / size, column = pixel % size;
-    const float* fields = scratch + kMoved * kPixels;
+    const float* fields = scratch + kMoved * kPixels<R>;
     float values[kMixed];
-    if (size > kRender) {
-        const float scale = float(kRender) / float(size);
+    if (size > R) {
+        const float scale = float(R) / float(size);
         const Corners at =
-            corners_of((float(column) + 0.5f) * scale - 0.5f, (float(row) + 0.5f) * scale - 0.5f, kRender);
-        for (int k = 0; k < 3; ++k) values[k] = sample_at(fields + k * kPixels, at);
+            corners_of((float(column) + 0.5f) * scale - 0.5f, (float(row) + 0.5f) * scale - 0.5f, R);
+        for (int k = 0; k < 3; ++k) values[k] = sample_at(fields + k * kPixels<R>, at);
         means_at<kFaceSight>(face_sight, row, column, size, image_size / size, values + 3);
     } else {
-        means_at<kMixed>(fields, row, column, size, kRender / size, values);
+        means_at<kMixed>(fields, row, column, size, R / size, values);
     }
     const Sight sight = mixed(values, row, column, size);
-    float* to = sights + sight_of(size) + pixel;
+    float* to = sights + sight_of<R>(size) + pixel;
     to[0] = (sight.right + 1.0f) * 0.5f * float(size) - 0.5f;
     to[size * size] = (sight.down + 1.0f) * 0.5f * float(size) - 0.5f;
     to[2 * size * size] = sight.shown;
@@ -254,8 +276,9 @@ struct SourcePixel {
     float shown;
 };
 
+template <int R>
 HIDENERF_INLINE SourcePixel source_pixel(const float* sights, int pixel, int size) {
-    const float* sight = sights + sight_of(size) + pixel;
+    const float* sight = sights + sight_of<R>(size) + pixel;
     return {corners_of(sight[0], sight[size * size], size), sight[2 * size * size]};
 }
 
@@ -270,34 +293,65 @@ struct MapBlock {
     int part, pixel;
 };
 
+// Channels of a map and their samples, both [channels, size, size], at one pixel.
+template <int R, class Number>
+__device__ __forceinline__ void sample_channels(const Number* map, Number* sampled, int channels, int size, int pixel,
+                                                const float* sights) {
+    const SourcePixel seen = source_pixel<R>(sights, pixel, size);
+    const int pixels = size * size;
+#pragma unroll 4
+    for (int c = 0; c < channels; ++c)
+        store(seen.shown * sample_at(map + c * pixels, seen.at), sampled + pixel + c * pixels);
+}
+
 // Maps [C, h, h] → in_frame(maps) [C, h, h], for all maps in one launch. A thread per pixel of a part.
-template <class Number>
+template <int R, class Number>
 __device__ __forceinline__ void sample_maps(const MapPart* parts, const MapBlock* blocks, const float* sights) {
     const MapBlock block = blocks[blockIdx.x];
     const MapPart part = parts[block.part];
-    const int pixel = block.pixel + threadIdx.x, pixels = part.size * part.size;
+    const int pixel = block.pixel + threadIdx.x;
+    if (pixel >= part.size * part.size) return;
+    sample_channels<R>((const Number*)part.source, (Number*)part.sampled, part.channels, part.size, pixel, sights);
+}
+
+// Maps as arguments of the launch, for a caller that has no tables in device memory. Map i has the blocks from first[i]
+// on, a part of `at_once[i]` channels after the other.
+constexpr int kMostListedMaps = 48;
+struct MapList {
+    MapPart maps[kMostListedMaps];
+    int first[kMostListedMaps], at_once[kMostListedMaps];
+    int count;
+};
+
+// The same as sample_maps, of a list.
+template <int R, class Number>
+__device__ __forceinline__ void sample_listed_maps(const MapList& list, const float* sights) {
+    int i = 0;
+    while (i + 1 < list.count && int(blockIdx.x) >= list.first[i + 1]) ++i;
+    const MapPart& map = list.maps[i];
+    const int pixels = map.size * map.size, blocks_a_part = (pixels + blockDim.x - 1) / blockDim.x;
+    const int block = blockIdx.x - list.first[i], channel = block / blocks_a_part * list.at_once[i];
+    const int pixel = block % blocks_a_part * blockDim.x + threadIdx.x, left = map.channels - channel;
     if (pixel >= pixels) return;
-    const SourcePixel seen = source_pixel(sights, pixel, part.size);
-    const Number* source = (const Number*)part.source;
-    Number* sampled = (Number*)part.sampled + pixel;
-#pragma unroll 4
-    for (int c = 0; c < part.channels; ++c) store(seen.shown * sample_at(source + c * pixels, seen.at), sampled + c * pixels);
+    sample_channels<R>((const Number*)map.source + channel * pixels, (Number*)map.sampled + channel * pixels,
+                       left < list.at_once[i] ? left : list.at_once[i], map.size, pixel, sights);
 }
 
 // The source picture [3, S, S] and its means [3, R, R] → own [3, S, S] and shown [S, S] at its size, and own_small
 // [3, R, R]: 2x - 1 times shown. A thread per pixel of both, the larger first.
+template <int R>
 __device__ __forceinline__ void sample_pictures(const float* picture, const float* small, const float* sights,
                                                 float* own, float* own_shown, float* own_small, int size) {
     const int thread = blockIdx.x * blockDim.x + threadIdx.x, pixels = size * size;
     if (thread < pixels) {
-        const SourcePixel seen = source_pixel(sights, thread, size);
+        const SourcePixel seen = source_pixel<R>(sights, thread, size);
         for (int c = 0; c < 3; ++c) own[c * pixels + thread] = sample_at(picture + c * pixels, seen.at);
         own_shown[thread] = seen.shown;
-    } else if (thread < pixels + kPixels) {
+    } else if (thread < pixels + kPixels<R>) {
         const int pixel = thread - pixels;
-        const SourcePixel seen = source_pixel(sights, pixel, kRender);
+        const SourcePixel seen = source_pixel<R>(sights, pixel, R);
         for (int c = 0; c < 3; ++c)
-            own_small[c * kPixels + pixel] = seen.shown * (2.0f * sample_at(small + c * kPixels, seen.at) - 1.0f);
+            own_small[c * kPixels<R> + pixel] = seen.shown * (2.0f * sample_at(small + c * kPixels<R>, seen.at) - 1.0f);
     }
 }
 

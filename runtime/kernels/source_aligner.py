@@ -15,9 +15,6 @@ PIXELS_A_CHANNEL = 2048
 THREADS = 128
 # Of the steps with a block per row.
 ROW_THREADS = 256
-# Half widths of the boxes and of the band, shares of R, as in hidenerf.model.alignment.
-BOX_SHARES = (1 / 64, 3 / 64, 8 / 64)
-BAND_SHARE = 4 / 64
 # Channels of the source's surface, as in hidenerf.model.alignment.
 SURFACE = 4
 # FP32 pictures [R, R] that the steps pass on (`Picture` in align_source.cuh).
@@ -62,9 +59,7 @@ def sampling_table(maps: Sequence[SourceMap], number_bytes: int) -> tuple[NDArra
 
 def aligner_definitions(render_size: int) -> tuple[tuple[str, int], ...]:
     """Macros of align_source.cu for a rendered picture of this side, with their values."""
-    reaches = [max(1, round(render_size * share)) for share in BOX_SHARES]
-    named = [(f"REACH_{number}", reach) for number, reach in enumerate(reaches, start=1)]
-    return (("RENDER_SIZE", render_size), *named, ("BAND", round(render_size * BAND_SHARE)))
+    return (("RENDER_SIZE", render_size),)
 
 
 def scratch_numbers(render_size: int, image_size: int) -> int:

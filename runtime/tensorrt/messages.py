@@ -9,6 +9,8 @@ EXPORT_AGAIN = "export the bundle again with this hidenerf, or use another versi
 
 WITHOUT_PLUGIN = "set HIDENERF_PLUGIN=none to build the engines without it"
 
+# Operators of our nodes that our plugin library takes.
+OUR_OPS = ("TriplaneRender", "GridSample3d", "AlignSource")
 
 # On a machine without a GPU driver TensorRT-RTX reports this after every other error.
 _NO_DRIVER = "cudaError 35"
@@ -111,6 +113,6 @@ def plugin_refusal(graph: str, lines: Iterable[str]) -> str | None:
         stderr where TensorRT gives it no logger, as during parsing.
     """
     for line in lines:
-        if line.startswith(("TriplaneRender: ", "GridSample3d: ")):
+        if line.startswith(tuple(f"{op}: " for op in OUR_OPS)):
             return f"{graph}: the TensorRT plugin refuses a node, {line.strip()}; {WITHOUT_PLUGIN}."
     return None

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include "align_source.cuh"
 #include "grid_sample_3d.cuh"
 #include "pack_mlp.cuh"
 #include "triplane_render_direct.cuh"
@@ -41,6 +42,41 @@ template <class Number>
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(const Number* volume, const float* grid, Number* sampled, VolumeShape shape, long long points) {
     grid_sample_3d(volume, grid, sampled, shape, points, false, false);
+}
+
+template <int R>
+__global__ void __launch_bounds__(kThreads)
+    project_kernel(const float* place, const float* alpha, const float* projection, const float* face_sight,
+                   float* scratch, int image_size) {
+    align_project<R>(place, alpha, projection, face_sight, scratch, image_size);
+}
+
+template <int R>
+__global__ void __launch_bounds__(kThreads) see_kernel(const float* surface, float* scratch, float* guides) {
+    align_see<R>(surface, scratch, guides);
+}
+
+template <int R>
+__global__ void __launch_bounds__(kThreads) show_kernel(float* scratch, float* guides) {
+    align_show<R>(scratch, guides);
+}
+
+template <int R>
+__global__ void __launch_bounds__(kThreads)
+    sights_kernel(const float* scratch, const float* face_sight, float* sights, int image_size) {
+    align_sights<R>(scratch, face_sight, sights, image_size);
+}
+
+template <int R, class Number>
+__global__ void __launch_bounds__(kThreads) maps_kernel(const MapList list, const float* sights) {
+    sample_listed_maps<R, Number>(list, sights);
+}
+
+template <int R>
+__global__ void __launch_bounds__(kThreads)
+    pictures_kernel(const float* picture, const float* small, const float* sights, float* own, float* own_shown,
+                    float* own_small, int size) {
+    sample_pictures<R>(picture, small, sights, own, own_shown, own_small, size);
 }
 
 template <class... Parameters, class... Arguments>
@@ -147,9 +183,94 @@ constexpr Renderer renderer_of() {
     return {S::sizes, Workspace<S>::bytes, load_renderer<S>, render<S>};
 }
 
+// As source_aligner.py has them.
+constexpr unsigned int kPixelThreads = 128;
+constexpr int kChannelsAThread = 8, kPixelsAChannel = 2048;
+
+constexpr int blocks_of(int threads, unsigned int block) { return (threads + int(block) - 1) / int(block); }
+
+// Pictures of the steps, then the sights of all sizes.
+template <int R>
+std::size_t align_workspace(int image_size) noexcept {
+    const std::size_t sights = 4 * std::size_t(image_size) * std::size_t(image_size) - (R / 4) * (R / 4);
+    return whole(sizeof(float) * (std::size_t(kPictures) * R * R + sights));
+}
+
+template <int R>
+Status load_aligner() noexcept {
+    return first_failure([] { return load_kernel(project_kernel<R>); }, [] { return load_kernel(see_kernel<R>); },
+                         [] { return load_kernel(show_kernel<R>); }, [] { return load_kernel(sights_kernel<R>); },
+                         [] { return load_kernel(maps_kernel<R, float>); },
+                         [] { return load_kernel(maps_kernel<R, unsigned short>); },
+                         [] { return load_kernel(pictures_kernel<R>); });
+}
+
+static_assert(kMostMaps == kMostListedMaps, "a launch lists all maps of a node");
+
+// The maps as the launch's argument, and how many blocks they take.
+int list_maps(AlignTensors const& t, MapList& list) {
+    int blocks = 0;
+    list.count = t.count;
+    for (int i = 0; i < t.count; ++i) {
+        MapTensors const& map = t.maps[i];
+        const int pixels = map.size * map.size, most = pixels / kPixelsAChannel;
+        list.maps[i] = {(unsigned long long)map.source, (unsigned long long)map.sampled, map.channels, map.size};
+        list.first[i] = blocks;
+        list.at_once[i] = most < 1 ? 1 : most < kChannelsAThread ? most : kChannelsAThread;
+        blocks += (map.channels + list.at_once[i] - 1) / list.at_once[i] * blocks_of(pixels, kPixelThreads);
+    }
+    return blocks;
+}
+
+template <int R>
+Status align(AlignTensors const& t, void* workspace, CUstream_st* stream) noexcept {
+    float *scratch = (float*)workspace, *sights = scratch + kPictures * R * R;
+    const int size = t.image_size, pixels = R * R;
+    MapList list = {};
+    const int map_blocks = list_maps(t, list);
+    const auto sample = [&] {
+        return t.half ? launch(maps_kernel<R, unsigned short>, dim3(map_blocks), kPixelThreads, stream, list, sights)
+                      : launch(maps_kernel<R, float>, dim3(map_blocks), kPixelThreads, stream, list, sights);
+    };
+    const auto pictures = [&] {
+        if (t.picture == nullptr) return cudaSuccess;
+        return launch(pictures_kernel<R>, dim3(blocks_of(size * size + pixels, kPixelThreads)), kPixelThreads, stream,
+                      t.picture, t.small, sights, t.own, t.shown, t.own_small, size);
+    };
+    return first_failure(
+        [&] {
+            return launch(project_kernel<R>, dim3(R + blocks_of(4 * pixels, kThreads)), kThreads, stream, t.place,
+                          t.alpha, t.projection, t.face_sight, scratch, size);
+        },
+        [&] { return launch(see_kernel<R>, dim3(R), kThreads, stream, t.surface, scratch, t.guides); },
+        [&] {
+            return launch(show_kernel<R>, dim3(blocks_of(pixels, kPixelThreads)), kPixelThreads, stream, scratch,
+                          t.guides);
+        },
+        [&] {
+            const int all = (4 * size * size - (R / 4) * (R / 4)) / 3;
+            return launch(sights_kernel<R>, dim3(blocks_of(all, kPixelThreads)), kPixelThreads, stream, scratch,
+                          t.face_sight, sights, size);
+        },
+        sample, pictures);
+}
+
+// Models without place have none, and those whose smallest map would not have whole pixels.
+template <class S>
+constexpr Aligner aligner_of() {
+    if constexpr (S::place && S::render_size % 4 == 0)
+        return {S::render_size, align_workspace<S::render_size>, load_aligner<S::render_size>, align<S::render_size>};
+    return {0, nullptr, nullptr, nullptr};
+}
+
 // One line a model, written by CMake.
 #define HIDENERF_RENDERER(...) renderer_of<Model<__VA_ARGS__>>(),
 constexpr Renderer kRenderers[] = {
+#include "renderers.inc"
+};
+#undef HIDENERF_RENDERER
+#define HIDENERF_RENDERER(...) aligner_of<Model<__VA_ARGS__>>(),
+constexpr Aligner kAligners[] = {
 #include "renderers.inc"
 };
 #undef HIDENERF_RENDERER
@@ -174,6 +295,12 @@ char const* status_text(Status status) noexcept { return cudaGetErrorString(cuda
 Renderer const* find_renderer(RendererSizes const& sizes) noexcept {
     for (Renderer const& renderer : kRenderers)
         if (same(renderer.sizes, sizes)) return &renderer;
+    return nullptr;
+}
+
+Aligner const* find_aligner(int render_size) noexcept {
+    for (Aligner const& aligner : kAligners)
+        if (render_size > 0 && aligner.render_size == render_size) return &aligner;
     return nullptr;
 }
 

@@ -41,6 +41,36 @@ struct Renderer {
 // The one for these sizes; nullptr if the library was built without it.
 Renderer const* find_renderer(RendererSizes const& sizes) noexcept;
 
+constexpr int kMostMaps = 48;
+
+// A map of the source [channels, size, size] and its samples in the frame, FP32, or FP16 if half.
+struct MapTensors {
+    void const* source;
+    void* sampled;
+    int channels, size;
+};
+
+// Device addresses of one picture's tensors, FP32 but for the maps. picture, small, own_small, own, shown: nullptr for
+// a model without the source picture. image_size: S.
+struct AlignTensors {
+    float const *place, *alpha, *projection, *surface, *face_sight, *picture, *small;
+    float *guides, *own_small, *own, *shown;
+    MapTensors const* maps;
+    int count, image_size;
+    bool half;
+};
+
+// AlignSource compiled for one R; load and workspace as of a Renderer.
+struct Aligner {
+    int render_size;
+    std::size_t (*workspace_bytes)(int image_size) noexcept;
+    Status (*load)() noexcept;
+    Status (*align)(AlignTensors const& tensors, void* workspace, CUstream_st* stream) noexcept;
+};
+
+// The one for this R; nullptr if the library was built for no model with place that has it.
+Aligner const* find_aligner(int render_size) noexcept;
+
 // volume [B, C, D, H, W], grid FP32 [B, points, 3] → sampled [B, C, points]; volume and sampled are FP16 if half.
 struct SampleTensors {
     void const* volume;

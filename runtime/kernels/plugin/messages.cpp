@@ -4,6 +4,8 @@
 #include <cstdarg>
 #include <cstdio>
 
+#include "face.hpp"
+
 namespace hidenerf {
 namespace {
 

@@ -72,7 +72,9 @@ def test_a_file_that_is_no_library_of_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.so").write_bytes(b"\x7fELF and nothing")
     with pytest.raises(HideNerfError, match=r"other\.so is no plugin library of this hidenerf"):
         describe_plugin(tmp_path / "other.so")
-    for garbled in (b'{"renderers": "1,2,3"}\0', b'{"renderers": 5}\0', b"{]\0", b'{"tensorrt": "10.12"'):
+    # Of a version before AlignSource, and no description at all.
+    older = b'{"tensorrt": "10.12.0", "cuda": "13.0", "architectures": "86", "renderers": "9,6,5,2,16,16,24,3"}\0'
+    for garbled in (older, b'{"renderers": "1,2,3"}\0', b'{"renderers": 5}\0', b"{]\0", b'{"tensorrt": "10.12"'):
         (tmp_path / "other.so").write_bytes(b"\x7fELF hidenerf-plugin " + garbled)
         with pytest.raises(HideNerfError, match=r"other\.so is no plugin library of this hidenerf"):
             describe_plugin(tmp_path / "other.so")

@@ -64,7 +64,8 @@ def tensorrt() -> Library:
 def library_file(path: Path, **changes: Any) -> Path:
     """What describe_plugin reads of a library for the preset demo; no code."""
     sizes = ",".join(str(value) for value in dataclasses.astuple(DEMO))
-    said = {"tensorrt": "10.12.0", "cuda": "13.0", "architectures": "86", "renderers": sizes} | changes
+    said = {"tensorrt": "10.12.0", "cuda": "13.0", "architectures": "86", "renderers": sizes}
+    said |= {"ops": "TriplaneRender GridSample3d AlignSource"} | changes
     path.write_bytes(b"\x7fELF hidenerf-plugin " + json.dumps(said).encode() + b"\0")
     return path
 
@@ -187,12 +188,15 @@ def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
     for registry in (first, second):
         assert registry.load_library(str(library)) is not None
         found = {(c.name, c.plugin_version, c.plugin_namespace): c for c in registry.all_creators}
-        assert {("TriplaneRender", "1", "hidenerf"), ("GridSample3d", "1", "hidenerf")} <= found.keys()
+        ours = "TriplaneRender", "GridSample3d", "AlignSource"
+        assert {(name, "1", "hidenerf") for name in ours} <= found.keys()
     logger.errors.clear()
     assert first.load_library(str(library)) is None
     assert "creator of TriplaneRender exists already" in rtx().reason()
     creator = found["TriplaneRender", "1", "hidenerf"]
     assert [field.name for field in creator.field_names] == ["octaves", "place"]
+    align = found["AlignSource", "1", "hidenerf"]
+    assert [field.name for field in align.field_names] == ["maps", "picture"]
     assert creator.create_plugin("node", trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD) is None
     said = capfd.readouterr().err.splitlines() + logger.errors
     assert plugin_refusal("led", said) == (

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hidenerf.model import alignment
 from hidenerf.model.alignment import SURFACE, Alignment, SourceView, align, sample, source_projection
 from hidenerf.model.refinement import in_frame
 from hidenerf.runtime.camera import canonical_camera
@@ -133,11 +134,12 @@ def test_a_table_by_hand() -> None:
     assert (PARTS.itemsize, BLOCKS.itemsize) == (24, 8)
 
 
-def test_reaches_are_those_of_the_model() -> None:
-    reaches = (("REACH_1", 1), ("REACH_2", 3), ("REACH_3", 8), ("BAND", 4))
-    assert aligner_definitions(64) == (("RENDER_SIZE", 64), *reaches)
-    reaches = (("REACH_1", 2), ("REACH_2", 6), ("REACH_3", 16), ("BAND", 8))
-    assert aligner_definitions(128) == (("RENDER_SIZE", 128), *reaches)
+@pytest.mark.parametrize("size", [8, 16, 24, 32, 64, 96, 128])
+def test_reaches_are_those_of_the_model(size: int, emulated_kernels: Path) -> None:
+    """Of the three boxes and the band: shares of R as `model.alignment` rounds them, halves to even."""
+    library = build("kernels/align_source_emulated.cpp", emulated_kernels, *aligner_definitions(size))
+    boxes = [max(1, round(size * share)) for _, share in alignment._BOXES]
+    assert [library.reach(box) for box in range(4)] == [*boxes, round(size * alignment._BAND)]
 
 
 def test_scratch_is_as_large_as_the_kernels_need(emulated_kernels: Path) -> None:

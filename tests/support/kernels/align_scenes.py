@@ -30,9 +30,12 @@ def sight_of_a_face(image_size: int) -> Tensor:
     return torch.stack([place[0] * weight, place[1] * weight, weight, shown])[None]
 
 
-def scene(size: int, image_size: int) -> Scene:
-    """Points on a ball's front with a step in depth, alpha fading out at its edge; the frame's are moved a little."""
-    generator = torch.Generator().manual_seed(size)
+def scene(size: int, image_size: int, seed: int | None = None) -> Scene:
+    """Points on a ball's front with a step in depth, alpha fading out at its edge; the frame's are moved a little.
+
+    size, image_size: R and S. seed: of the points' noise; R where it is None.
+    """
+    generator = torch.Generator().manual_seed(size if seed is None else seed)
     line = (torch.arange(size) + 0.5) * 2 / size - 1
     x, y = line.expand(size, size), -line[:, None].expand(size, size)
     radius = (x**2 + y**2).sqrt()

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 from hidenerf.export.engines import plugin
+from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.scenes import ODD
 
 HERE = Path(__file__).parent
+# The model with `place` whose R AlignSource is compiled for.
+ALIGNED = RendererSizes(16, samples=2, rendered=3, levels=1, channels=16, finest=8, width=8, octaves=1, place=1)
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined"
 
 
@@ -58,36 +61,31 @@ class PluginBuild(NamedTuple):
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def enqueue(
-        self, op: str, inputs: list[Tensor], folder: Path, device: bool, place: int = 0
+        self, op: str, inputs: list[Tensor], folder: Path, device: bool, **fields: int
     ) -> dict[str, np.ndarray]:
-        """Flat outputs by file name, "output_0" and so on, FP32 but where the op has the data's type.
-
-        place: this field of TriplaneRender.
-        """
+        """Bytes of the outputs by file name, "output_0" and so on. fields: of the op."""
         names = {torch.float32: "fp32", torch.float16: "fp16"}
         lines = [f"{names[t.dtype]} {' '.join(map(str, t.shape))}\n" for t in inputs]
         (folder / "inputs.txt").write_text("".join(lines))
         for index, tensor in enumerate(inputs):
             tensor.contiguous().numpy().tofile(folder / f"input_{index}.bin")
         library, where = (self.library, "device") if device else (self.emulated, "host")
-        done = self.run_harness(
-            "run", str(library), op, str(ODD.octaves), str(place), where, str(folder), leaks=not device
-        )
+        values = ",".join(f"{name}={value}" for name, value in fields.items()) or "-"
+        done = self.run_harness("run", str(library), op, values, where, str(folder), leaks=not device)
         assert done.returncode == 0, done.stderr
-        kind = np.float16 if op == "GridSample3d" and inputs[0].dtype == torch.float16 else np.float32
         written = [*folder.glob("output_*.bin"), *folder.glob("replayed_*.bin")]
-        return {path.stem: np.fromfile(path, kind) for path in written}
+        return {path.stem: np.fromfile(path, np.uint8) for path in written}
 
 
 def build_plugin(version: str, folder: Path) -> PluginBuild:
-    """Everything for ODD, with and without `place`; skips where a tool or header is missing.
+    """Everything for ODD, with and without `place`, and ALIGNED; skips where a tool or header is missing.
 
     Warnings are errors. Our C++ is built with sanitizers.
     """
     for tool in ("cmake", "nvcc", "g++"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed: the plugin cannot be built")
-    models = (ODD, dataclasses.replace(ODD, place=1))
+    models = (ODD, dataclasses.replace(ODD, place=1), ALIGNED)
     sizes = ";".join(",".join(str(value) for _, value in model.definitions()) for model in models)
     configure = [
         "cmake",

@@ -1,4 +1,4 @@
-"""The plugin library against the real headers of TensorRT 10 and 11: compiled, driven through its life, compared.
+"""The plugin library against the real headers of TensorRT 8.6, 10 and 11: compiled, driven through its life, compared.
 
 What calls it is our harness, not TensorRT. Without a GPU the kernels run emulated on the host.
 """
@@ -13,6 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hidenerf.model.alignment import SourceView
+from hidenerf.model.refinement import align_source
+from tests.support.kernels.align_scenes import scene
 from tests.support.kernels.scenes import ODD, placed_reference, random_scene
 from tests.support.plugin.library import PluginBuild, build_plugin, sms
 
@@ -24,7 +27,7 @@ LARGEST = 6e-3
 FARTHEST = 2.0
 
 
-@pytest.fixture(scope="module", params=["installed", "10.12.0", "11.1.0"])
+@pytest.fixture(scope="module", params=["installed", "8.6.1", "10.12.0", "11.1.0"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PluginBuild:
     return build_plugin(request.param, tmp_path_factory.mktemp("plugin"))
 
@@ -55,7 +58,9 @@ def test_exports_the_two_entry_points_alone(built: PluginBuild) -> None:
         pytest.skip("nm is not installed")
     command = ["nm", "-D", "--defined-only", str(built.library)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert sorted(line.split()[1:] for line in lines) == [["T", "getCreators"], ["T", "setLoggerFinder"]]
+    # Of TensorRT 8.6, and of 10 and newer.
+    creators = "getPluginCreators" if b'"tensorrt": "8.' in built.library.read_bytes() else "getCreators"
+    assert sorted(line.split()[1:] for line in lines) == [["T", creators], ["T", "setLoggerFinder"]]
 
 
 def test_needs_no_library_of_cuda(built: PluginBuild) -> None:
@@ -103,7 +108,9 @@ def render_inputs(kind: torch.dtype) -> tuple[list[Tensor], list[tuple[Tensor, T
 
 def check_render(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, place: int = 0) -> None:
     inputs, expected = render_inputs(kind)
-    found = built.enqueue("TriplaneRender", inputs, folder, device, place)
+    fields = {"octaves": ODD.octaves} | ({"place": 1} if place else {})
+    written = built.enqueue("TriplaneRender", inputs, folder, device, **fields)
+    found = {name: values.view(np.float32) for name, values in written.items()}
     size = ODD.render_size
     for name in ["output", "replayed"] if device else ["output"]:
         rendered = found[f"{name}_0"].reshape(2, ODD.rendered, size, size)
@@ -125,7 +132,51 @@ def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bo
     found = built.enqueue("GridSample3d", [volume, grid], folder, device)
     for name in ["output_0", "replayed_0"] if device else ["output_0"]:
         tolerance = 2e-6 if kind == torch.float32 else 2e-3
-        np.testing.assert_allclose(found[name].astype(np.float64), right, rtol=tolerance, atol=tolerance)
+        values = found[name].view(np.float32 if kind == torch.float32 else np.float16)
+        np.testing.assert_allclose(values.astype(np.float64), right, rtol=tolerance, atol=tolerance)
+
+
+# Channels and side of AlignSource's maps: below, at and above the rendered picture's size, the last in parts of two and
+# one channels.
+MAPS = ((3, 4), (5, 8), (4, 16), (3, 64))
+
+
+def check_align(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, picture: int) -> None:
+    """A batch of two frames against `refinement.align_source` in FP64."""
+    generator = torch.Generator().manual_seed(3)
+    shown = [scene(16, 64, seed) for seed in (1, 2)]
+    tensors = [(one.place, one.alpha, *one.source, one.face_sight) for one in shown]
+    inputs = [torch.cat(pair) for pair in zip(*tensors, strict=True)]
+    own = torch.rand(2, 3, 64, 64, generator=generator)
+    pictures = [own, torch.nn.functional.avg_pool2d(own, 4)] if picture else []
+    maps = [torch.randn(2, channels, side, side, generator=generator).to(kind) for channels, side in MAPS]
+    fields = {"maps": len(maps)} | ({"picture": 1} if picture else {})
+    found = built.enqueue("AlignSource", [*inputs, *pictures, *maps], folder, device, **fields)
+    place, alpha, projection, surface, face_sight = (tensor.double() for tensor in inputs)
+    samples, in_frame = align_source(
+        place,
+        alpha,
+        SourceView(projection, surface),
+        face_sight,
+        [one.double() for one in pictures],
+        [one.double() for one in maps],
+    )
+    singles = [one for one in samples if one is not None]
+    expected = [*singles, *in_frame]
+    for name in ["output", "replayed"] if device else ["output"]:
+        assert sum(key.startswith(name) for key in found) == len(expected)
+        for index, right in enumerate(expected):
+            half = index >= len(singles) and kind == torch.float16
+            values = found[f"{name}_{index}"].view(np.float16 if half else np.float32).reshape(right.shape)
+            np.testing.assert_allclose(values.astype(np.float64), right, atol=4e-3 if half else 2e-3)
+
+
+@pytest.mark.parametrize("picture", [0, 1])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_what_is_aligned_with_emulated_kernels_is_pytorchs(
+    built: PluginBuild, kind: torch.dtype, picture: int, tmp_path: Path
+) -> None:
+    check_align(built, kind, tmp_path, device=False, picture=picture)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -154,3 +205,11 @@ def test_render_on_a_gpu_is_pytorchs(built: PluginBuild, kind: torch.dtype, plac
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
 def test_samples_on_a_gpu_are_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
     check_sample(built, kind, tmp_path, device=True)
+
+
+@pytest.mark.parametrize("picture", [0, 1])
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
+def test_what_is_aligned_on_a_gpu_is_pytorchs(
+    built: PluginBuild, kind: torch.dtype, picture: int, tmp_path: Path
+) -> None:
+    check_align(built, kind, tmp_path, device=True, picture=picture)

@@ -3,151 +3,17 @@
 //
 //   harness life LIBRARY gpu|no-gpu
 //       Every method in the order of its life, with refusals; a library whose kernels cannot run must say so.
-//   harness run LIBRARY OP OCTAVES PLACE host|device FOLDER
+//   harness run LIBRARY OP FIELDS host|device FOLDER
 //       OP's outputs of FOLDER's inputs: inputs.txt has a line "fp32 1 3 4" for each of input_0.bin, input_1.bin, …;
 //       written are output_0.bin, … On a device once as it is (output_) and once out of a CUDA graph (replayed_).
-#include <NvInferRuntime.h>
-#include <cuda_runtime_api.h>
-#include <dlfcn.h>
-
-#include <climits>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <fstream>
-#include <functional>
-#include <memory>
-#include <sstream>
-#include <string>
-#include <vector>
-
-using namespace nvinfer1;
+#include "harness_support.hpp"
 
 namespace {
-
-int failures = 0;
-
-void check(bool right, char const* what, int line) {
-    if (right) return;
-    ++failures;
-    std::fprintf(stderr, "line %d: not so: %s\n", line, what);
-}
-#define CHECK(...) check((__VA_ARGS__), #__VA_ARGS__, __LINE__)
-
-[[noreturn]] void stop(std::string const& why) {
-    std::fprintf(stderr, "%s\n", why.c_str());
-    std::exit(2);
-}
-
-class RecordingLogger final : public ILogger {
-public:
-    void log(Severity severity, AsciiChar const* message) noexcept override {
-        CHECK(severity == Severity::kERROR);
-        messages.emplace_back(message);
-    }
-    std::vector<std::string> messages;
-};
-
-class LoggerFinder final : public ILoggerFinder {
-public:
-    ILogger* findLogger() override { return &logger; }
-    RecordingLogger logger;
-};
-
-class ThrowingFinder final : public ILoggerFinder {
-public:
-    ILogger* findLogger() override { throw 1; }
-};
-
-LoggerFinder finder;
-
-// Whether `action` ended in one message, which has `words` in it.
-bool says(std::string const& words, std::function<void()> const& action) {
-    finder.logger.messages.clear();
-    action();
-    std::vector<std::string> const& said = finder.logger.messages;
-    const bool right = said.size() == 1 && said[0].find(words) != std::string::npos;
-    if (!right) {
-        std::fprintf(stderr, "%zu messages instead of one with \"%s\"\n", said.size(), words.c_str());
-        for (std::string const& message : said) std::fprintf(stderr, "  %s\n", message.c_str());
-    }
-    return right;
-}
-
-// A size that is a number or a name, or an operation on such.
-class Size final : public IDimensionExpr, public apiv::VDimensionExpr {
-public:
-    Size(bool known, int64_t value, std::string text) : known(known), value(value), text(std::move(text)) {
-        mImpl = this;
-    }
-    ~Size() noexcept override = default;
-    bool isConstant() const override { return known; }
-    int64_t getConstantValue() const override { return known ? value : INT64_MIN; }
-    bool isSizeTensor() const override { return false; }
-
-    bool known;
-    int64_t value;
-    std::string text;
-};
-
-// Owns the sizes it makes, as TensorRT does until getOutputShapes returns.
-class Sizes final : public IExprBuilder, public apiv::VExprBuilder {
-public:
-    Sizes() { mImpl = this; }
-    ~Sizes() noexcept override = default;
-
-    IDimensionExpr const* constant(int64_t value) override { return keep(true, value, std::to_string(value)); }
-    IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& first,
-                                    IDimensionExpr const& second) override {
-        CHECK(op == DimensionOperation::kSUB);
-        Size const &a = static_cast<Size const&>(first), &b = static_cast<Size const&>(second);
-        return keep(a.known && b.known, a.value - b.value, a.text + "-" + b.text);
-    }
-    IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override {
-        CHECK(!"a size tensor");
-        return nullptr;
-    }
-    IDimensionExpr const* named(std::string const& name) { return keep(false, 0, name); }
-
-    // -1 becomes a name: "b0", "b1", … of its input.
-    DimsExprs of(Dims const& shape, int input) {
-        DimsExprs sizes{};
-        sizes.nbDims = shape.nbDims;
-        for (int i = 0; i < shape.nbDims; ++i)
-            sizes.d[i] = shape.d[i] < 0 ? named("b" + std::to_string(input)) : constant(shape.d[i]);
-        return sizes;
-    }
-
-private:
-    IDimensionExpr const* keep(bool known, int64_t value, std::string text) {
-        kept.push_back(std::make_unique<Size>(known, value, std::move(text)));
-        return kept.back().get();
-    }
-    std::vector<std::unique_ptr<Size>> kept;
-};
-
-std::string text_of(DimsExprs const& sizes) {
-    std::string text;
-    for (int i = 0; i < sizes.nbDims; ++i) text += (i ? " " : "") + static_cast<Size const*>(sizes.d[i])->text;
-    return text;
-}
 
 class ResourceContext final : public IPluginResourceContext {
 public:
     IGpuAllocator* getGpuAllocator() const noexcept override { return nullptr; }
     IErrorRecorder* getErrorRecorder() const noexcept override { return nullptr; }
-};
-
-Dims shape_of(std::vector<int64_t> const& sizes) {
-    Dims shape{};
-    shape.nbDims = int32_t(sizes.size());
-    for (std::size_t i = 0; i < sizes.size(); ++i) shape.d[i] = sizes[i];
-    return shape;
-}
-
-struct Tensor {
-    Dims shape;
-    DataType type;
 };
 
 // A plugin and its three capabilities.
@@ -208,7 +74,7 @@ struct Serialised {
 
 struct Library {
     void* handle;
-    IPluginCreatorV3One *triplane_render = nullptr, *grid_sample_3d = nullptr;
+    IPluginCreatorV3One *triplane_render = nullptr, *grid_sample_3d = nullptr, *align_source = nullptr;
     void (*set_logger_finder)(ILoggerFinder*);
 
     explicit Library(char const* path) : handle(dlopen(path, RTLD_NOW | RTLD_LOCAL)) {
@@ -219,7 +85,7 @@ struct Library {
         if (get_creators == nullptr || set_logger_finder == nullptr) stop("an entry point is missing");
         int32_t count = 0;
         IPluginCreatorInterface* const* creators = get_creators(count);
-        CHECK(count == 2);
+        CHECK(count == 3);
         for (int i = 0; i < count; ++i) {
             CHECK(std::strcmp(creators[i]->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") == 0);
             auto* creator = static_cast<IPluginCreatorV3One*>(creators[i]);
@@ -228,11 +94,17 @@ struct Library {
             const std::string name = creator->getPluginName();
             if (name == "TriplaneRender") triplane_render = creator;
             if (name == "GridSample3d") grid_sample_3d = creator;
+            if (name == "AlignSource") align_source = creator;
         }
-        if (triplane_render == nullptr || grid_sample_3d == nullptr) stop("a creator is missing");
+        if (triplane_render == nullptr || grid_sample_3d == nullptr || align_source == nullptr)
+            stop("a creator is missing");
         set_logger_finder(&finder);
     }
     ~Library() { dlclose(handle); }
+
+    IPluginCreatorV3One* creator(std::string const& op) const {
+        return op == "TriplaneRender" ? triplane_render : op == "AlignSource" ? align_source : grid_sample_3d;
+    }
 };
 
 IPluginV3* create(IPluginCreatorV3One* creator, std::vector<PluginField> const& fields) {
@@ -244,6 +116,11 @@ Handle create_triplane_render(Library const& library, int32_t octaves, int32_t p
     std::vector<PluginField> fields = {{"octaves", &octaves, PluginFieldType::kINT32, 1}};
     if (place != 0) fields.emplace_back("place", &place, PluginFieldType::kINT32, 1);
     return Handle(create(library.triplane_render, fields));
+}
+
+Handle create_align_source(Library const& library, bool picture) {
+    const Given fields(Given::parsed(picture ? "maps=2,picture=1" : "maps=2"));
+    return Handle(library.align_source->createPlugin("layer", fields.collection(), TensorRTPhase::kBUILD));
 }
 
 std::vector<DynamicPluginTensorDesc> dynamic(std::vector<Tensor> const& tensors) {
@@ -293,30 +170,6 @@ bool supported(Handle const& h, std::vector<DynamicPluginTensorDesc> const& all,
     return true;
 }
 
-constexpr DataType kSingle = DataType::kFLOAT, kHalf = DataType::kHALF;
-
-// The models "9,6,5,2,16,16,24,3" and "9,6,5,2,16,16,24,3,1".
-std::vector<Tensor> render_inputs(int64_t batch, DataType data) {
-    return {{shape_of({batch, 18, 9, 9}), kSingle},     {shape_of({batch, 25}), kSingle},
-            {shape_of({batch, 3, 16, 8, 8}), data},     {shape_of({batch, 3, 16, 16, 16}), data},
-            {shape_of({24, 2 * 16 + 6 * 3}), data},     {shape_of({24}), data},
-            {shape_of({6, 24}), data},                  {shape_of({6}), data}};
-}
-std::vector<Tensor> render_outputs(int64_t batch, bool place = false) {
-    std::vector<Tensor> outputs = {{shape_of({batch, 5, 9, 9}), kSingle}, {shape_of({batch, 1, 9, 9}), kSingle}};
-    if (place) outputs.push_back({shape_of({batch, 3, 9, 9}), kSingle});
-    return outputs;
-}
-std::vector<Tensor> sample_inputs(int64_t batch, DataType data) {
-    return {{shape_of({batch, 4, 5, 6, 7}), data}, {shape_of({batch, 2, 3, 4, 3}), kSingle}};
-}
-std::vector<Tensor> sample_outputs(int64_t batch, DataType data) { return {{shape_of({batch, 4, 2, 3, 4}), data}}; }
-
-std::vector<Tensor> with(std::vector<Tensor> tensors, std::size_t index, Tensor changed) {
-    tensors.at(index) = changed;
-    return tensors;
-}
-
 void refused_fields(Library const& library) {
     int32_t one = 1, two = 2, three = 3, none = 0, many = 17, less = -1;
     float real = 3.0f;
@@ -344,13 +197,24 @@ void refused_fields(Library const& library) {
     CHECK(std::string(two_outputs.build->getTimingCacheID()) == "octaves 3");
     const Handle three_outputs = create_triplane_render(library, 3, 1);
     CHECK(three_outputs.build->getNbOutputs() == 3);
-    CHECK(std::string(three_outputs.build->getTimingCacheID()) == "octaves 3, place");
+    CHECK(std::string(three_outputs.build->getTimingCacheID()) == "octaves 3, place 1");
     CHECK(refused("not one 32-bit integer", render, {{"octaves", &real, PluginFieldType::kFLOAT32, 1}}));
     CHECK(refused("not one 32-bit integer", render, {{"octaves", &three, kInt, 2}}));
     CHECK(refused("not one 32-bit integer", render, {{"octaves", nullptr, kInt, 1}}));
     CHECK(refused("octaves is 0, not 1 to 16", render, {{"octaves", &none, kInt, 1}}));
     CHECK(refused("octaves is 17, not 1 to 16", render, {{"octaves", &many, kInt, 1}}));
     CHECK(refused("takes no fields, and there is mode", library.grid_sample_3d, {{"mode", &three, kInt, 1}}));
+    IPluginCreatorV3One* align = library.align_source;
+    CHECK(refused("the field maps is missing", align, {{"picture", &one, kInt, 1}}));
+    CHECK(refused("maps is 0, not 1 to 48", align, {{"maps", &none, kInt, 1}}));
+    CHECK(refused("picture is 2, not 0 or 1", align, {{"maps", &two, kInt, 1}, {"picture", &two, kInt, 1}}));
+    CHECK(refused("takes the fields maps and picture, each once, and there is another place", align,
+                  {{"maps", &two, kInt, 1}, {"picture", &one, kInt, 1}, {"place", &one, kInt, 1}}));
+    CHECK(create_align_source(library, false).build->getNbOutputs() == 3);
+    const Handle pictured = create_align_source(library, true);
+    CHECK(pictured.build->getNbOutputs() == 6);
+    CHECK(Serialised(pictured.runtime->getFieldsToSerialize()).fields.size() == 2);
+    CHECK(std::string(pictured.build->getTimingCacheID()) == "maps 2, picture 1");
     CHECK(says("octaves is missing", [&] { CHECK(!render->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME)); }));
     delete library.grid_sample_3d->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME);
 
@@ -382,13 +246,33 @@ void negotiated_types(Library const& library) {
     CHECK(refused_type(sample, sample_inputs(1, kHalf), 1, kHalf, "GridSample3d: input 1 is FP16; coordinates are"));
     CHECK(refused_type(sample, sample_inputs(1, kHalf), 0, DataType::kBF16, "input 0 is BF16"));
 
-    // Every position in turn is asked for another type or format; exactly the two combinations above are supported.
+    const Handle align = create_align_source(library, false), pictured = create_align_source(library, true);
     for (DataType data : {kSingle, kHalf}) {
-        for (Handle const* h : {&render, &placed, &sample}) {
-            std::vector<Tensor> tensors = h == &sample ? sample_inputs(1, data) : render_inputs(1, data);
+        CHECK(output_types(align, align_inputs(1, data, false)) == std::vector<DataType>{kSingle, data, data});
+        const std::vector<DataType> all = {kSingle, kSingle, kSingle, kSingle, data, data};
+        CHECK(output_types(pictured, align_inputs(1, data, true)) == all);
+    }
+    for (std::size_t i = 0; i < 7; ++i)
+        CHECK(refused_type(pictured, align_inputs(1, kHalf, true), i, kHalf, "is FP16; coordinates are FP32"));
+    CHECK(refused_type(align, align_inputs(1, kHalf, false), 6, kSingle, "AlignSource: input 6 is FP32"));
+
+    // Every position in turn is asked for another type or format; exactly the two combinations above are supported.
+    struct Case {
+        Handle const& handle;
+        std::vector<Tensor> inputs, outputs;
+    };
+    for (DataType data : {kSingle, kHalf}) {
+        const std::vector<Case> cases = {
+            {render, render_inputs(1, data), render_outputs(1)},
+            {placed, render_inputs(1, data), render_outputs(1, true)},
+            {sample, sample_inputs(1, data), sample_outputs(1, data)},
+            {align, align_inputs(1, data, false), align_outputs(1, data, false)},
+            {pictured, align_inputs(1, data, true), align_outputs(1, data, true)}};
+        for (Case const& one : cases) {
+            Handle const* h = &one.handle;
+            std::vector<Tensor> tensors = one.inputs;
             const std::size_t inputs = tensors.size();
-            for (Tensor const& output : h == &sample ? sample_outputs(1, data) : render_outputs(1, h == &placed))
-                tensors.push_back(output);
+            tensors.insert(tensors.end(), one.outputs.begin(), one.outputs.end());
             const std::vector<DynamicPluginTensorDesc> all = dynamic(tensors);
             CHECK(supported(*h, all, inputs));
             for (std::size_t i = 0; i < all.size(); ++i) {
@@ -445,8 +329,38 @@ void negotiated_shapes(Library const& library) {
     CHECK(refused(placed, with(changed(6, {8, 24}), 7, {shape_of({8}), kHalf}),
                   "build it with -DHIDENERF_RENDERERS=9,6,7,2,16,16,24,3,1"));
     CHECK(refused(render, {good.begin(), good.begin() + 6}, "has 6 inputs, not deformation"));
-    CHECK(refused(render, std::vector<Tensor>(17, good[0]), "has 17 inputs, and this plugin takes up to 16"));
+    CHECK(refused(render, std::vector<Tensor>(65, good[0]), "has 65 inputs, and this plugin takes up to 64"));
     CHECK(says("has 1 shape inputs, not 0", [&] { CHECK(output_shapes(render, good, 1) == Texts{"refused"}); }));
+
+    const Handle align = create_align_source(library, false), pictured = create_align_source(library, true);
+    CHECK(output_shapes(align, align_inputs(1, kHalf, false)) == Texts{"1 4 16 16", "1 5 4 4", "1 20 32 32"});
+    CHECK(output_shapes(pictured, align_inputs(1, kHalf, true)) ==
+          Texts{"1 4 16 16", "1 3 16 16", "1 3 64 64", "1 1 64 64", "1 5 4 4", "1 20 32 32"});
+    CHECK(output_shapes(align, align_inputs(-1, kHalf, false)) == Texts{"b3 4 16 16", "b5 5 4 4", "b6 20 32 32"});
+    const std::vector<Tensor> whole = align_inputs(1, kHalf, true);
+    const auto other = [&](std::size_t i, std::vector<int64_t> const& sizes) {
+        return with(whole, i, {shape_of(sizes), whole[i].type});
+    };
+    CHECK(refused(align, whole, "has 9 inputs, not place, alpha, source_projection, source_surface, face_sight, and 2"));
+    CHECK(refused(pictured, align_inputs(1, kHalf, false), "face_sight, source_pixels, source_pixels_small, and 2"));
+    CHECK(refused(pictured, other(0, {1, 3, 16, 15}), "input 0 has shape [1, 3, 16, 15], not [?, 3, 16, 16]"));
+    CHECK(refused(pictured, other(0, {1, 3, -1, -1}), "sizes must be known when the engine is built"));
+    CHECK(refused(pictured, other(1, {1, 2, 16, 16}), "input 1 has shape [1, 2, 16, 16], not [1, 1, 16, 16]"));
+    CHECK(refused(pictured, other(2, {1, 4, 4}), "input 2 has shape [1, 4, 4], not [1, 3, 4]"));
+    CHECK(refused(pictured, other(3, {2, 4, 16, 16}), "input 3 has shape [2, 4, 16, 16], not [1, 4, 16, 16]"));
+    CHECK(refused(pictured, other(4, {1, 4, 64}), "input 4 has 3 dimensions, not 4"));
+    CHECK(refused(align, with(align_inputs(1, kHalf, false), 4, {shape_of({1, 4, 48, 48}), kSingle}),
+                  "a frame of 48 pixels is not 16, twice that, and so on up to 8192"));
+    CHECK(refused(pictured, other(5, {1, 3, 32, 32}), "input 5 has shape [1, 3, 32, 32], not [1, 3, 64, 64]"));
+    CHECK(refused(pictured, other(6, {1, 3, 32, 32}), "input 6 has shape [1, 3, 32, 32], not [1, 3, 16, 16]"));
+    CHECK(refused(pictured, other(7, {1, 5, 4, 8}), "input 7 has shape [1, 5, 4, 8], not [1, ?, 8, 8]"));
+    CHECK(refused(pictured, other(7, {1, 5, 2, 2}), "a map has channels, and a side of 4, twice that, and so on up to"));
+    CHECK(refused(pictured, other(8, {1, 5, 128, 128}), "input 8 has shape [1, 5, 128, 128]; a map"));
+    std::vector<Tensor> odd = align_inputs(1, kHalf, false);
+    odd[0].shape = shape_of({1, 3, 8, 8});
+    odd[1].shape = shape_of({1, 1, 8, 8});
+    odd[3].shape = shape_of({1, 4, 8, 8});
+    CHECK(refused(align, odd, "this library was built for no model with place that renders 8 pixels"));
 
     const std::vector<Tensor> pair = sample_inputs(1, kSingle);
     CHECK(refused(sample, {pair[0]}, "has 1 inputs, not volume and grid"));
@@ -527,6 +441,9 @@ int life(char const* path, bool runs) {
         for (const int32_t place : {0, 1})
             whole_life(library.triplane_render, create_triplane_render(library, 3, place), render_inputs(2, data),
                        render_outputs(2, place != 0), workspace, runs);
+        for (const bool picture : {false, true})
+            whole_life(library.align_source, create_align_source(library, picture), align_inputs(2, data, picture),
+                       align_outputs(2, data, picture), kAlignWorkspace, runs);
         whole_life(library.grid_sample_3d, Handle(create(library.grid_sample_3d, {})), sample_inputs(2, data),
                    sample_outputs(2, data), 0, runs);
     }
@@ -546,85 +463,11 @@ int life(char const* path, bool runs) {
     return failures == 0 ? 0 : 1;
 }
 
-std::size_t bytes_of(Tensor const& tensor) {
-    std::size_t bytes = tensor.type == kHalf ? 2 : 4;
-    for (int i = 0; i < tensor.shape.nbDims; ++i) bytes *= std::size_t(tensor.shape.d[i]);
-    return bytes;
-}
-
-void checked(cudaError_t status) {
-    if (status != cudaSuccess) stop(cudaGetErrorString(status));
-}
-
-// Memory that the kernels see: a GPU's, or the host's for emulated kernels.
-class Memory {
-public:
-    Memory(std::size_t bytes, bool device) : bytes_(bytes), device_(device) {
-        if (device)
-            checked(cudaMalloc(&at, bytes));
-        else if (posix_memalign(&at, 256, bytes) != 0)
-            stop("out of memory");
-    }
-    ~Memory() {
-        if (device_)
-            cudaFree(at);
-        else
-            std::free(at);
-    }
-    Memory(Memory const&) = delete;
-
-    // NaN in FP32 and in FP16.
-    void poison() {
-        if (device_)
-            checked(cudaMemset(at, 0xff, bytes_));
-        else
-            std::memset(at, 0xff, bytes_);
-    }
-    void read(std::string const& path) {
-        std::vector<char> host(bytes_);
-        std::ifstream file(path, std::ios::binary);
-        if (!file.read(host.data(), std::streamsize(bytes_))) stop("cannot read " + path);
-        if (device_)
-            checked(cudaMemcpy(at, host.data(), bytes_, cudaMemcpyHostToDevice));
-        else
-            std::memcpy(at, host.data(), bytes_);
-    }
-    void write(std::string const& path) {
-        std::vector<char> host(bytes_);
-        if (device_)
-            checked(cudaMemcpy(host.data(), at, bytes_, cudaMemcpyDeviceToHost));
-        else
-            std::memcpy(host.data(), at, bytes_);
-        std::ofstream(path, std::ios::binary).write(host.data(), std::streamsize(bytes_));
-    }
-
-    void* at = nullptr;
-
-private:
-    std::size_t bytes_;
-    bool device_;
-};
-
-std::vector<Tensor> read_inputs(std::string const& path) {
-    std::ifstream file(path);
-    std::vector<Tensor> inputs;
-    for (std::string line; std::getline(file, line);) {
-        std::istringstream words(line);
-        std::string type;
-        words >> type;
-        std::vector<int64_t> sizes;
-        for (int64_t size; words >> size;) sizes.push_back(size);
-        inputs.push_back({shape_of(sizes), type == "fp16" ? kHalf : kSingle});
-    }
-    return inputs;
-}
-
-int run(char const* path, std::string const& op, int32_t octaves, int32_t place, bool device,
-        std::string const& folder) {
+int run(char const* path, std::string const& op, std::string const& values, bool device, std::string const& folder) {
     const Library library(path);
-    const bool renders = op == "TriplaneRender";
-    IPluginCreatorV3One* creator = renders ? library.triplane_render : library.grid_sample_3d;
-    const Handle built = renders ? create_triplane_render(library, octaves, place) : Handle(create(creator, {}));
+    IPluginCreatorV3One* creator = library.creator(op);
+    const Given fields(Given::parsed(values));
+    const Handle built(creator->createPlugin("layer", fields.collection(), TensorRTPhase::kBUILD));
     const std::vector<Tensor> inputs = read_inputs(folder + "/inputs.txt");
 
     const std::vector<DataType> types = output_types(built, inputs);
@@ -710,8 +553,7 @@ int run(char const* path, std::string const& op, int32_t octaves, int32_t place,
 int main(int count, char** words) {
     const std::string command = count > 1 ? words[1] : "";
     if (command == "life" && count == 4) return life(words[2], std::strcmp(words[3], "gpu") == 0);
-    if (command == "run" && count == 8)
-        return run(words[2], words[3], std::atoi(words[4]), std::atoi(words[5]), std::strcmp(words[6], "device") == 0,
-                   words[7]);
-    stop("harness life LIBRARY gpu|no-gpu, or harness run LIBRARY OP OCTAVES PLACE host|device FOLDER");
+    if (command == "run" && count == 7)
+        return run(words[2], words[3], words[4], std::strcmp(words[5], "device") == 0, words[6]);
+    stop("harness life LIBRARY gpu|no-gpu, or harness run LIBRARY OP FIELDS host|device FOLDER");
 }
