@@ -30,8 +30,11 @@ _FULL = 0.7
 # Points that lie deeper than this behind the eyes, in the same distances, are behind the mouth's cavity.
 _DEEPEST = 1.1
 # Side of the depth picture of the source, pixels. A vertex that lies up to TOLERANCE world units behind one of the
-# 5 × 5 pixels around it is seen; over SOFTNESS more that fades out. An eyelid is about 0.02 thick.
+# pixels around it is seen; over SOFTNESS more that fades out. An eyelid is about 0.02 thick. Pixels around: a square of
+# this side. Teeth have a smaller one: the slit between closed lips would show rows of them.
 _DEPTH_SIZE = 256
+_AROUND = 5
+_AROUND_TEETH = 3
 _TOLERANCE = 0.006
 _SOFTNESS = 0.006
 # Cosines of the angle between a surface and the line of sight from which on the surface counts as seen, and fully.
@@ -77,7 +80,7 @@ def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Fl
     face_model.require_with_teeth(vertices)
     place = project(vertices.astype(np.float64), camera)
     inside = ((place > 0) & (place < 1)).all(1)
-    shown = inside * _shown(vertices, face_model.triangles_with_teeth, camera)
+    shown = inside * _shown(face_model, vertices, camera)
     return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), region_weights(face_model), shown]), np.float32)
 
 
@@ -120,21 +123,30 @@ def smooth_step(values: NDArray[np.floating], low: float, high: float) -> NDArra
     return t * t * (3 - 2 * t)
 
 
-def _shown(vertices: Floats, triangles: NDArray[np.int32], camera: Floats) -> NDArray[np.floating]:
-    """How surely the picture of a camera [25] shows each vertex [V, 3] of a mesh: [V] in [0, 1]."""
-    screen = screen_vertices(vertices, camera)
-    size = _DEPTH_SIZE
+def _shown(face_model: FaceModel, vertices: Floats, camera: Floats) -> NDArray[np.floating]:
+    """How surely the picture of a camera [25] shows each vertex [V + T, 3] of face and teeth: [V + T] in [0, 1]."""
+    screen, triangles = screen_vertices(vertices, camera), face_model.triangles_with_teeth
+    size, face = _DEPTH_SIZE, len(face_model.mean)
     canvas = np.full((size, size, 3), -_FAR, np.float32)
     nearness = draw_frontal(screen, triangles, np.repeat(screen[:, 2:], 3, 1), canvas)[..., 0]
-    farthest = cv2.erode(nearness, np.ones((5, 5)))
-    pixel = (screen[:, :2] * (0.5, -0.5) + 0.5) * size - 0.5
-    column, row = (np.ascontiguousarray(pixel[:, k : k + 1], np.float32) for k in (0, 1))
-    found = cv2.remap(farthest, column, row, cv2.INTER_NEAREST, borderValue=_FAR)[:, 0]
+    pixel = ((screen[:, :2] * (0.5, -0.5) + 0.5) * size - 0.5).astype(np.float32)
+    found = np.concatenate(
+        [_farthest(nearness, pixel[:face], _AROUND), _farthest(nearness, pixel[face:], _AROUND_TEETH)]
+    )
     unhidden = 1 - np.clip((found - screen[:, 2] - _TOLERANCE) / _SOFTNESS, 0, 1)
     to_camera = unpack_camera(camera)[0][:3, 3] - vertices
     cosine = (vertex_normals(vertices, triangles) * to_camera).sum(1) / np.linalg.norm(to_camera, axis=1)
     # Inside the mouth the mesh is seen from either side.
     return unhidden * smooth_step(np.abs(cosine), *_GRAZING)
+
+
+def _farthest(nearness: Floats, pixel: Floats, around: int) -> Floats:
+    """The least of a picture [S, S] in a square of pixels around points [n, 2], column and row: [n]."""
+    if not len(pixel):
+        return np.zeros(0, np.float32)
+    least = cv2.erode(nearness, np.ones((around, around)))
+    column, row = (np.ascontiguousarray(pixel[:, k : k + 1]) for k in (0, 1))
+    return np.asarray(cv2.remap(least, column, row, cv2.INTER_NEAREST, borderValue=_FAR)[:, 0], np.float32)
 
 
 def vertex_normals(vertices: Floats, triangles: NDArray[np.int32]) -> NDArray[np.floating]:

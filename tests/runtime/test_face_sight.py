@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.face_model import FaceModel, Floats, default_face_model_path, load_face_model
+from hidenerf.runtime.face_model import FaceModel, Floats, Teeth, default_face_model_path, load_face_model
 from hidenerf.runtime.face_sight import face_sight, region_weights, screen_vertices, sight_colours
+from hidenerf.runtime.secc import draw_frontal
 
 # MediaPipe's numbers: the eyes' corners and lids, then the lips' corners and edges.
 EYES = (33, 133, 159, 145, 263, 362, 386, 374)
@@ -156,3 +157,134 @@ def test_a_turned_face_points_to_where_the_source_shows_it(
     assert np.quantile(off * size, 0.5) < 0.6
     assert np.quantile(off * size, 0.75) < 1
     assert np.quantile(found[:, 3], 0.1) > 0.99
+
+
+def slit_mouth() -> FaceModel:
+    """A plane with a slit below y = -0.3 that the expression opens by 0.3, and a tooth 0.1 behind it: by hand.
+
+    Vertices: the plane above the slit, the plane below it, then points that have landmarks alone.
+    """
+    width = 0.8
+    plane = [[x, y, 0.2] for y in (0.9, -0.3, -0.3, -0.9) for x in (-width, width)]
+    eyes = [[side * x, 0.1 + y, 0.2] for side in (-1, 1) for x, y in ((0.45, 0), (0.15, 0), (0.3, 0.02), (0.3, -0.02))]
+    mean = np.array([*plane, *eyes, [-0.2, -0.4, 0.2], [0.2, -0.4, 0.2]], np.float32)
+    opened = np.zeros((1, len(mean), 3), np.float32)
+    opened[0, 4:8, 1] = -0.3
+    landmarks = np.array([*EYES, 61, 291], np.int32)
+    tooth = np.array([[x, y, 0.1] for y in (-0.35, -0.55) for x in (-0.2, 0.2)], np.float32)
+    square = [[0, 2, 1], [1, 2, 3]]
+    return FaceModel(
+        name="slit",
+        mean=mean,
+        identity_basis=np.zeros((1, len(mean), 3), np.float32),
+        identity_names=("none",),
+        identity_prior=np.ones(1, np.float32),
+        expression_basis=opened,
+        expression_names=("open",),
+        triangles=np.array([*square, *(np.array(square) + 4)], np.int32),
+        ncc=np.zeros_like(mean),
+        landmark_index=landmarks,
+        landmark_vertices=np.repeat(np.arange(8, 18, dtype=np.int32)[:, None], 3, 1),
+        landmark_barycentric=np.repeat(np.array([[1, 0, 0]], np.float32), 10, 0),
+        landmark_weight=np.ones(10, np.float32),
+        teeth=Teeth(
+            tooth, np.zeros((1, 4, 3), np.float32), np.zeros((1, 4, 3), np.float32), np.array(square, np.int32)
+        ),
+    )
+
+
+@pytest.mark.parametrize("opened", [0.0, 1.0])
+def test_a_closed_mouth_hides_teeth_and_an_open_one_shows_them(opened: float) -> None:
+    model, source, camera, size = slit_mouth(), camera_of(), camera_of(yaw=10), 128
+    closed_or_open, wide = (model.vertices_with_teeth(np.zeros(1), np.array([k])) for k in (opened, 1.0))
+    colours = sight_colours(model, closed_or_open, source)
+    assert model.teeth is not None
+    expected = project(model.teeth.mean.astype(np.float64), source)
+    np.testing.assert_allclose(colours[-4:, :2], expected, atol=1e-6)
+    assert colours[-4:, 2:].tolist() == [[1, opened]] * 4
+    # An open mouth in another pose: the tooth's middle, and what lies behind it.
+    drawn = face_sight(model, wide, camera, colours, size)
+    middle = np.array([[0, -0.45, 0.1]])
+    column, row = np.floor(project(middle, camera) * size).astype(int)[0]
+    np.testing.assert_allclose(drawn[:2, row, column], project(middle, source)[0], atol=1 / size)
+    np.testing.assert_allclose(drawn[2:, row, column], [1, opened], atol=1e-6)
+    beside = np.floor(project(np.array([[0.3, -0.45, 0.1]]), camera) * size).astype(int)[0]
+    assert not drawn[:, beside[1], beside[0]].any()
+
+
+def test_a_face_model_without_teeth_draws_the_face_alone() -> None:
+    model = replace(slit_mouth(), teeth=None)
+    mouth = model.vertices_with_teeth(np.zeros(1), np.ones(1))
+    np.testing.assert_array_equal(mouth, model.vertices(np.zeros(1), np.ones(1)))
+    colours = sight_colours(model, mouth, camera_of())
+    with_teeth = slit_mouth()
+    same = sight_colours(with_teeth, with_teeth.vertices_with_teeth(np.zeros(1), np.ones(1)), camera_of())
+    np.testing.assert_array_equal(colours, same[:-4])
+    drawn = face_sight(model, mouth, camera_of(), colours, 64)
+    column, row = np.floor(project(np.array([[0, -0.45, 0.1]]), camera_of()) * 64).astype(int)[0]
+    assert not drawn[:, row, column].any()
+
+
+def test_vertices_without_their_teeth_are_refused(model: FaceModel) -> None:
+    with pytest.raises(HideNerfError, match=r"shape \[4570, 3\].*with its teeth \[4988, 3\]"):
+        sight_colours(model, model.mean, camera_of())
+    with pytest.raises(HideNerfError, match=r"shape \[4570, 3\].*with its teeth \[4988, 3\]"):
+        face_sight(model, model.mean, camera_of(), np.zeros((4988, 4), np.float32), 64)
+
+
+def shares_of_teeth(model: FaceModel, yaw: float, **actions: float) -> tuple[float, float]:
+    """Share of the upper and of the lower teeth's points that a source with these actions shows."""
+    expression = np.array([actions.get(name, 0.0) for name in model.expression_names])
+    mouth = model.vertices_with_teeth(np.zeros(len(model.identity_names)), expression)
+    upper, lower = np.split(sight_colours(model, mouth, camera_of(yaw))[len(model.mean) :, 3], 2)
+    return float(upper.mean()), float(lower.mean())
+
+
+@pytest.mark.parametrize("yaw", [-45.0, 0.0, 45.0])
+def test_the_shipped_teeth_lie_behind_closed_lips(model: FaceModel, yaw: float) -> None:
+    upper, lower = shares_of_teeth(model, yaw)
+    # The mean face's lips leave a slit.
+    assert upper < 0.12
+    assert lower < 0.05
+    smiles = {f"mouth{part}{side}": 0.6 for part in ("Smile", "UpperUp") for side in ("Left", "Right")}
+    upper, lower = shares_of_teeth(model, yaw, jawOpen=0.2, **smiles)
+    assert upper > 0.25
+    assert lower < 0.1
+    _, lower = shares_of_teeth(model, yaw, jawOpen=0.9)
+    assert lower > 0.2
+    assert all(region_weights(model)[len(model.mean) :] == 1)
+
+
+def test_no_tooth_lies_before_the_lips(model: FaceModel) -> None:
+    """Of 30 faces with strong expressions, from in front and from the side."""
+    teeth, size = np.arange(len(model.mean_with_teeth)) >= len(model.mean), 256
+    outside = model.mean_with_teeth[:, 2] > 0.3
+    outside[: len(model.mean)] &= seen_from_in_front(model)
+    random = np.random.default_rng(0)
+    shown = 0
+    for turn in range(30):
+        identity = random.normal(0, 0.2, len(model.identity_names))
+        expression = random.uniform(0, 0.8, len(model.expression_names))
+        expression *= random.random(len(expression)) < 0.15
+        screen = screen_vertices(
+            model.vertices_with_teeth(identity, expression), camera_of((0.0, 45.0, -45.0)[turn % 3])
+        )
+        colours = np.zeros((len(teeth), 3), np.float32)
+        colours[:, 0], colours[:, 1] = teeth, outside & ~teeth
+        whole, face = (
+            draw_frontal(screen, triangles, colours, np.zeros((size, size, 3), np.float32))
+            for triangles in (model.triangles_with_teeth, model.triangles)
+        )
+        shown += (whole[..., 0] > 0.5).sum()
+        assert not ((whole[..., 0] > 0.5) & (face[..., 1] > 0.95)).any()
+    assert shown > 200
+
+
+def seen_from_in_front(model: FaceModel) -> NDArray[np.bool_]:
+    """Which vertices of the mean shape are its outside, as a frontal view shows it: [V]."""
+    size = 512
+    nearest = draw_frontal(
+        model.mean, model.triangles, np.repeat(model.mean[:, 2:], 3, 1), np.full((size, size, 3), -1, np.float32)
+    )[..., 0]
+    column, row = np.floor((model.mean[:, :2] * (1, -1) + 1) * size / 2).astype(int).T
+    return np.asarray(nearest[row, column] - model.mean[:, 2] < 0.012)
