@@ -1,5 +1,6 @@
 """`hidenerf-facemodel`: files that can be loaded, errors in one sentence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from hidenerf.commands.facemodel import main
+from hidenerf.runtime.face_model import default_face_model_path, load_face_model, save_face_model
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.sources.source import load_source
 
@@ -23,6 +25,28 @@ def test_bake_without_the_trackers_model(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
     absent, output = tmp_path / "absent.task", tmp_path / "out.npz"
     result = CliRunner().invoke(main, ["bake", "--face-landmarker", str(absent), "--output", str(output)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {absent}: no such file")
+    assert not output.exists()
+
+
+def test_teeth_are_added(tmp_path: Path) -> None:
+    bare, output = tmp_path / "bare.npz", tmp_path / "out.npz"
+    shipped = load_face_model(default_face_model_path())
+    save_face_model(replace(shipped, teeth=None), bare)
+    result = CliRunner().invoke(main, ["teeth", str(bare), "--output", str(output)])
+    assert result.exit_code == 0, result.output
+    assert "landmarks, with teeth" in result.output
+    found = load_face_model(output)
+    assert found.teeth is not None
+    assert shipped.teeth is not None
+    assert found.teeth.mean.tolist() == shipped.teeth.mean.tolist()
+    assert found.mean.tolist() == shipped.mean.tolist()
+
+
+def test_teeth_without_a_file(tmp_path: Path) -> None:
+    absent, output = tmp_path / "absent.npz", tmp_path / "out.npz"
+    result = CliRunner().invoke(main, ["teeth", str(absent), "--output", str(output)])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: {absent}: no such file")
     assert not output.exists()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import (
     FaceModel,
+    Teeth,
     default_face_model_path,
     load_face_model,
     normalised_coordinates,
@@ -45,6 +46,16 @@ def tetrahedron() -> FaceModel:
     )
 
 
+def with_a_tooth() -> FaceModel:
+    """The same with a tooth of three vertices, which goes right by half as much and is lifted twice as far."""
+    identity = np.zeros((2, 3, 3), np.float32)
+    identity[0, :, 0] = 0.5
+    expression = np.zeros((1, 3, 3), np.float32)
+    expression[0, :, 1] = 6
+    mean = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1]], np.float32)
+    return dataclasses.replace(tetrahedron(), teeth=Teeth(mean, identity, expression, np.array([[0, 1, 2]], np.int32)))
+
+
 @pytest.fixture(scope="module")
 def shipped() -> FaceModel:
     return load_face_model(default_face_model_path())
@@ -54,6 +65,31 @@ def test_vertices_by_hand() -> None:
     vertices = tetrahedron().vertices(np.array([2.0, 0.5]), np.array([1.0]))
     assert vertices.dtype == np.float32
     assert vertices.tolist() == [[2, 0, 0], [3, 3, 0], [2, 2, 0], [2, 0, 3.5]]
+
+
+def test_teeth_follow_the_vertices_by_hand() -> None:
+    model = with_a_tooth()
+    identity, expression = np.array([2.0, 0.5]), np.array([1.0])
+    whole = model.vertices_with_teeth(identity, expression)
+    assert whole.dtype == np.float32
+    assert whole[:4].tolist() == model.vertices(identity, expression).tolist()
+    assert whole[4:].tolist() == [[1, 6, 1], [2, 6, 1], [1, 7, 1]]
+    at_rest = model.vertices_with_teeth(identity, np.zeros(1))
+    moved = model.offsets_with_teeth(np.ones(1, np.float32))
+    assert (at_rest + moved).tolist() == whole.tolist()
+    assert model.expression_basis_with_teeth.tolist() == [moved.ravel().tolist()]
+    assert model.mean_with_teeth.tolist() == model.vertices_with_teeth(np.zeros(2), np.zeros(1)).tolist()
+    assert model.triangles_with_teeth.tolist() == [*model.triangles.tolist(), [4, 5, 6]]
+
+
+def test_a_model_without_teeth_is_its_face_alone() -> None:
+    model = tetrahedron()
+    identity, expression = np.array([2.0, 0.5]), np.array([1.0])
+    assert model.vertices_with_teeth(identity, expression).tolist() == model.vertices(identity, expression).tolist()
+    assert model.offsets_with_teeth(np.ones(1, np.float32)).tolist() == model.expression_basis[0].tolist()
+    assert model.expression_basis_with_teeth is model.flat_expression_basis
+    assert model.mean_with_teeth is model.mean
+    assert model.triangles_with_teeth is model.triangles
 
 
 def test_landmarks_by_hand() -> None:
@@ -98,6 +134,37 @@ def test_shapes_must_agree(key: str) -> None:
 def test_triangles_must_name_vertices() -> None:
     with pytest.raises(HideNerfError, match="triangles name vertices outside its 4"):
         dataclasses.replace(tetrahedron(), triangles=np.array([[0, 1, 4]], np.int32))
+
+
+@pytest.mark.parametrize("key", ["mean", "identity_basis", "expression_basis", "triangles"])
+def test_shapes_of_teeth_must_agree(key: str) -> None:
+    model = with_a_tooth()
+    assert model.teeth is not None
+    teeth = dataclasses.replace(model.teeth, **{key: getattr(model.teeth, key)[..., :2]})
+    with pytest.raises(HideNerfError, match=f"teeth's {key} has shape"):
+        dataclasses.replace(model, teeth=teeth)
+
+
+def test_triangles_of_teeth_must_name_vertices() -> None:
+    model = with_a_tooth()
+    assert model.teeth is not None
+    teeth = dataclasses.replace(model.teeth, triangles=np.array([[0, 1, 3]], np.int32))
+    with pytest.raises(HideNerfError, match="teeth's triangles name vertices outside their 3"):
+        dataclasses.replace(model, teeth=teeth)
+
+
+def test_teeth_come_back_from_the_file(tmp_path: Path) -> None:
+    model = with_a_tooth()
+    save_face_model(model, tmp_path / "model.npz")
+    found = load_face_model(tmp_path / "model.npz").teeth
+    assert found is not None
+    assert model.teeth is not None
+    for field in dataclasses.fields(Teeth):
+        before, after = getattr(model.teeth, field.name), getattr(found, field.name)
+        assert before.dtype == after.dtype
+        assert before.tolist() == after.tolist()
+    save_face_model(tetrahedron(), tmp_path / "bare.npz")
+    assert load_face_model(tmp_path / "bare.npz").teeth is None
 
 
 def test_file_round_trip_is_exact(tmp_path: Path) -> None:

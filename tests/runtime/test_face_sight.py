@@ -252,7 +252,8 @@ def test_the_shipped_teeth_lie_behind_closed_lips(model: FaceModel, yaw: float) 
     assert lower < 0.1
     _, lower = shares_of_teeth(model, yaw, jawOpen=0.9)
     assert lower > 0.2
-    assert all(region_weights(model)[len(model.mean) :] == 1)
+    # The ends of the gums lie where the mouth's region fades out.
+    assert region_weights(model)[len(model.mean) :].min() > 0.85
 
 
 def test_no_tooth_lies_before_the_lips(model: FaceModel) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.synthetic.heads import (
     BODY,
     CURTAIN,
@@ -15,6 +16,7 @@ from hidenerf.training.data.synthetic.heads import (
     Style,
     connected_pieces,
     load_head_mesh,
+    make_head_mesh,
     parts_of,
 )
 
@@ -66,6 +68,23 @@ def test_lower_teeth_follow_the_jaw_and_upper_teeth_do_not(mesh: HeadMesh) -> No
     assert (moved[upper] == 0).all()
     assert moved[lower, 1].mean() == pytest.approx(moved[chin, 1], abs=0.08)
     assert (_head(mesh, BALD, mouthSmileLeft=1.0)[teeth] == _head(mesh, BALD)[teeth]).all()
+
+
+def test_the_teeth_are_the_face_models(mesh: HeadMesh) -> None:
+    model = mesh.face_model
+    random = np.random.default_rng(0)
+    identity = random.uniform(-1, 1, len(model.identity_names)).astype(np.float32)
+    head = _head(mesh, BALD, identity, jawOpen=0.7, mouthSmileLeft=0.5)
+    expression = np.array([{"jawOpen": 0.7, "mouthSmileLeft": 0.5}.get(name, 0) for name in model.expression_names])
+    whole = model.vertices_with_teeth(identity, expression)
+    np.testing.assert_allclose(head[: len(whole)], whole, atol=1e-5)
+    assert model.teeth is not None
+    assert (mesh.part == TEETH).sum() == len(model.teeth.mean)
+
+
+def test_a_face_model_without_teeth_makes_no_head(mesh: HeadMesh) -> None:
+    with pytest.raises(HideNerfError, match="anny has no teeth; add them with hidenerf-facemodel teeth"):
+        make_head_mesh(replace(mesh.face_model, teeth=None))
 
 
 @pytest.mark.parametrize("body", [True, False])
