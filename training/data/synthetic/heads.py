@@ -272,7 +272,7 @@ class _Piece:
     """
 
     part: int
-    points: Array
+    points: NDArray[np.floating]
     identity: NDArray[np.floating]
     expression: NDArray[np.floating] | None = None
     sheet: Array | None = None
