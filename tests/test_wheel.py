@@ -112,7 +112,7 @@ def test_nothing_but_the_product_is_inside(wheel: Path) -> None:
     assert not any("/tests/" in name or "__pycache__" in name for name in zipfile.ZipFile(wheel).namelist())
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".cu", ".cuh", "py.typed"])
+@pytest.mark.parametrize("suffix", [".npz", ".onnx", ".cu", ".cuh", "py.typed"])
 def test_data_sources_and_type_marks_are_inside(wheel: Path, suffix: str) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     files = product_files(suffix)

@@ -1,12 +1,15 @@
 """Sources: from a portrait to what the source encoder needs.
 
-| module       | what it offers                                                                             |
-|--------------|--------------------------------------------------------------------------------------------|
-| `source`     | `Source`, the prepared portrait, and its file                                              |
-| `prepare`    | `prepare_source`: the steps below in order; what `Animator.set_source` calls               |
-| `alignment`  | the aligned crop of a head: its matrix, its camera, and warping a picture with it          |
-| `cut_out`    | `person_mask`: which pixels of an aligned crop belong to the person                        |
-| `background` | `paint_background`: the crop without the person                                            |
+| module            | what it offers                                                                    |
+|-------------------|-----------------------------------------------------------------------------------|
+| `source`          | `Source`, the prepared portrait, and its file                                     |
+| `prepare`         | `prepare_source`: the steps below in order; what `Animator.set_source` calls      |
+| `alignment`       | the aligned crop of a head: its matrix, its camera, and warping a picture with it |
+| `matting`         | `cut_out_person`: which pixels of an aligned crop belong to the person            |
+| `matting_network` | the network that `matting` asks, and its file                                     |
+| `guided_filter`   | smooths what the network finds along the picture's edges                          |
+| `cut_out`         | `person_mask`: the same without a network, by colour                              |
+| `background`      | `paint_background`: the crop without the person                                   |
 
-`hidenerf.training.data.clips.preparation` uses `alignment` and `cut_out` for every frame of a clip.
+`hidenerf.training.data.clips.preparation` uses `alignment` and `matting` for every frame of a clip.
 """

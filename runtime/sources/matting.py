@@ -27,19 +27,23 @@ logger = logging.getLogger(__name__)
 # The network sees the crop's surroundings, so many times as wide as the crop, as far as the picture goes.
 VIEW = 1.6
 # Heads that lean further are turned upright for the network, radians.
-LARGEST_TILT = np.radians(35)
+LARGEST_TILT = np.radians(30)
+# Where less than this share of what the network sees is brighter than DARK, it sees the brightest of it as BRIGHT.
+BRIGHTEST = 0.02
+DARK = 200
+BRIGHT = 235
 # The opacity is refined in crops up to this side, pixels.
 LARGEST_CROP = 1024
 # From this opacity on a pixel surely belongs to a person. Flags and chairs behind them often get less.
-SURE = 0.75
+SURE = 0.8
 # What is thinner than twice this, a share of the crop's side, connects nobody with the person.
 BRIDGE = 0.015
 # Hair and edges reach this far from what is sure, a share of the crop's side, and end at twice this.
-REACH = 0.02
+REACH = 0.015
 # The inner part of the fitted head: without a margin, a share of the crop's side.
 CORE_MARGIN = 0.02
 # Of the guided filter: radius in pixels of the network, and smoothness in squared colours from 0 to 1.
-GUIDED_RADIUS = 1.25
+GUIDED_RADIUS = 3
 GUIDED_SMOOTHNESS = 1e-4
 GUIDED_SIDE = 512
 # Opacities this near to 0 or 1 after filtering become 0 or 1.
@@ -60,7 +64,7 @@ def cut_out_person(
     network: MattingNetwork | None,
     others: Sequence[Array] = (),
 ) -> Mask:
-    """The opacity [S, S] uint8 of the person in an aligned crop, 0 outside the picture.
+    """The mask [S, S] uint8 of the person in an aligned crop, 0 outside the picture.
 
     GrabCut finds it where there is no network, or where that does not see the head.
     picture: [H, W, 3] uint8 RGB.
@@ -69,13 +73,15 @@ def cut_out_person(
     vertices: [V, 2] float64, the fitted head in the crop's pixels.
     others: [N, 2] float64 each, landmarks of other people's faces in the picture's pixels.
     """
-    matte = None if network is None else person_matte(network, picture, matrix, len(crop), vertices, face_model, others)
-    if matte is None:
-        matte = person_mask(crop, inside, vertices, face_model)
-    return np.minimum(matte, inside)
+    mask = None
+    if network is not None:
+        mask = mask_by_network(network, picture, matrix, len(crop), vertices, face_model, others)
+    if mask is None:
+        mask = person_mask(crop, inside, vertices, face_model)
+    return np.minimum(mask, inside)
 
 
-def person_matte(
+def mask_by_network(
     network: MattingNetwork,
     picture: Picture,
     matrix: Array,
@@ -84,7 +90,7 @@ def person_matte(
     face_model: FaceModel,
     others: Sequence[Array] = (),
 ) -> Mask | None:
-    """The opacity [S, S] uint8 that the network finds; None, which is logged, if it does not see the head.
+    """The mask [S, S] uint8 that the network finds; None, which is logged, if it does not see the head.
 
     size: S. The others: see `cut_out_person`.
     """
@@ -94,7 +100,7 @@ def person_matte(
     crop = warp(picture, fine, side, cv2.BORDER_REPLICATE)
     head = triangle_mask(vertices * enlarged, face_model.triangles, side)
     core = np.asarray(cv2.erode(head, disc(CORE_MARGIN * side)), np.uint8)
-    opacity, pixel = _opacity(network, picture, fine, side)
+    opacity, pixel = seen_opacity(network, picture, fine, side)
     if not core.any() or opacity[core > 0].mean() < SEEN:
         logger.warning("The matting network does not see the person; the person is cut out by colour.")
         return None
@@ -102,7 +108,7 @@ def person_matte(
     if places:
         opacity = opacity * (1 - _of_others(crop, opacity, head, core, places))
     opacity = _connected(opacity, head, core)
-    guide, radius = crop.astype(np.float32) / 255, max(1, round(GUIDED_RADIUS * pixel))
+    guide, radius = np.asarray(crop / np.float32(255), np.float32), max(1, round(GUIDED_RADIUS * pixel))
     step = max(1, min(radius, side // GUIDED_SIDE))
     refined = guided_filter(guide, opacity, radius, GUIDED_SMOOTHNESS, step)
     sharp = ((refined - HAZE) / (1 - 2 * HAZE)).clip(0, 1)
@@ -115,10 +121,10 @@ def _scale(matrix: Array) -> float:
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
-def _opacity(network: MattingNetwork, picture: Picture, matrix: Array, side: int) -> tuple[Float, float]:
+def seen_opacity(network: MattingNetwork, picture: Picture, matrix: Array, side: int) -> tuple[Float, float]:
     """The network's opacity [side, side] float32 in a crop, and how many of the crop's pixels one of its pixels is."""
     seen, to_crop = _view(picture, matrix, side)
-    opacity = network.opacity(seen)
+    opacity = network.opacity(_brightened(seen))
     to_crop = to_crop @ np.diag([seen.shape[1] / network.size, seen.shape[0] / network.size, 1.0])
     pixel = float(np.sqrt(abs(np.linalg.det(to_crop[:, :2]))))
     # OpenCV puts pixel centres at integers: add half a pixel before the matrix and subtract it after.
@@ -144,6 +150,14 @@ def _view(picture: Picture, matrix: Array, side: int) -> tuple[Picture, Array]:
     high = np.clip(np.ceil(middle + reach), low + 1, end).astype(int)
     seen = picture[low[1] : high[1], low[0] : high[0]]
     return seen, np.column_stack([matrix[:, :2], matrix[:, :2] @ low + matrix[:, 2]])
+
+
+def _brightened(picture: Picture) -> Picture:
+    """A dark picture [H, W, 3] as if it had been exposed for longer; others as they are."""
+    brightest = float(np.quantile(picture.max(axis=2), 1 - BRIGHTEST))
+    if brightest >= DARK:
+        return picture
+    return np.asarray((picture * (BRIGHT / max(brightest, 1.0))).clip(0, 255).round(), np.uint8)
 
 
 def _of_others(crop: Picture, opacity: Float, head: Mask, core: Mask, places: Sequence[Array]) -> Float:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from hidenerf.training.data.clips.file import open_clip
+from tests.support.matting_files import write_red_network
 from tests.support.media import read_bgr, write_clip
 
 CLIPS = [sys.executable, "-m", "hidenerf.commands.clips"]
@@ -97,6 +98,25 @@ def test_nothing_prepared_is_an_error(face_landmarker: Path, tmp_path: Path) -> 
     )
     assert "--preset huge: no such preset" in refuse(tmp_path, "--output", out, "--preset", "huge")
     assert "no such file (--face-landmarker)" in refuse(tmp_path, "--output", out, "--face-landmarker", "nowhere.task")
+
+
+@pytest.mark.slow
+def test_the_matting_network_is_part_of_what_was_prepared(
+    shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(shared_data / "src_obama.jpg", folder / "a.jpg")
+    network = write_red_network(tmp_path / "red.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    options = (folder, "--output", out, "--face-landmarker", face_landmarker)
+    assert "bad.onnx: ONNX Runtime does not load it" in refuse(*options, "--matting", tmp_path / "bad.onnx")
+    assert "--matting nowhere.onnx: no such file" in refuse(*options, "--matting", "nowhere.onnx")
+    assert "0 before; 1 frames in" in run(*options).stdout
+    assert "1 before; 0 frames in" in run(*options).stdout
+    before = open_clip(out / "a.jpg.npz").frame(0).read().mask
+    assert "0 before; 1 frames in" in run(*options, "--matting", network).stdout
+    assert (open_clip(out / "a.jpg.npz").frame(0).read().mask != before).any()
 
 
 @pytest.mark.slow

@@ -143,6 +143,7 @@ def test_profile_names_every_stage(bundle_fp32: Path, tmp_path: Path) -> None:
     [
         (["-s", "missing.png"], "missing.png"),
         (["-d", "missing.mp4"], "missing.mp4"),
+        (["--matting", "missing.onnx"], "--matting missing.onnx: no such file"),
         (["-d", "camera:front"], "camera"),
         (["--drivng", "x.mp4"], "--drivng"),
         (["--bundle", "missing"], "missing"),
@@ -231,6 +232,9 @@ def test_pictures_without_a_face_and_with_two(
     cv2.imwrite(str(tmp_path / "two.png"), np.concatenate([astronaut, astronaut[:, ::-1]], 1))
     common = ["--bundle", bundle_fp32, "--face-landmarker", face_landmarker, "-d", still_motion(tmp_path)]
     assert "face" in refuse(*common, "-s", tmp_path / "noise.png", "-o", tmp_path / "o.png")
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    bad = refuse(*common, "-s", tmp_path / "two.png", "--matting", tmp_path / "bad.onnx", "-o", tmp_path / "o.png")
+    assert "bad.onnx: ONNX Runtime does not load it as a network" in bad
     assert "--face" in refuse(*common, "-s", tmp_path / "two.png", "-o", tmp_path / "o.png")
     assert "2" in refuse(*common, "-s", tmp_path / "two.png", "--face", 3, "-o", tmp_path / "o.png")
     succeed(*common, "-s", tmp_path / "two.png", "--face", 2, "-o", tmp_path / "o.png")
