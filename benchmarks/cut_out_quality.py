@@ -1,10 +1,14 @@
 """How well people are cut out of portraits, against mattes of the same pictures, and how long it takes.
 
     python benchmarks/cut_out_quality.py PICTURES MATTES --face-landmarker face_landmarker.task [--matting isnet.onnx]
+    python benchmarks/cut_out_quality.py --clip CLIP --face-landmarker face_landmarker.task
 
-Prints a table in Markdown. Errors are those inside of the aligned crop, where the picture has pixels: the mean absolute
-error of the opacity, the intersection over union at one half, and, near to the matte's edge above the chin, the mean
-absolute error of the length of its gradient (Rhemann et al., CVPR 2009; of a Gaussian, sigma 1.4 pixels).
+The first prints a table in Markdown, the second how much the mask flickers in a clip as it is prepared for training:
+the mean over pixels of its change from frame to frame, and of its second difference, which steady motion leaves small.
+
+Errors of portraits are those inside of the aligned crop, where the picture has pixels: the mean absolute error of the
+mask, the intersection over union at one half, and, near to the matte's edge above the chin, the mean absolute error of
+the length of its gradient (Rhemann et al., CVPR 2009; of a Gaussian, sigma 1.4 pixels).
 """
 
 import argparse
@@ -13,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -29,6 +34,8 @@ from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import project_head
 from hidenerf.runtime.tracking.search import find_faces, select_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
+from hidenerf.training.data.clips.file import open_clip, save_clip
+from hidenerf.training.data.clips.preparation import ClipOptions, prepare_clip
 
 Mask = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -111,10 +118,24 @@ def ways(
     return found if other is None else found | {f"{other.path.name}, refined": by(other)}
 
 
+def flicker(
+    clip: Path, landmarker: FaceLandmarker, model: FaceModel, network: MattingNetwork | None
+) -> tuple[float, float]:
+    """Mean absolute change and second difference of a prepared clip's masks, shares of 1."""
+    prepared = prepare_clip(clip, model, landmarker, ClipOptions(256), network=network)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.npz"
+        save_clip(prepared.clip, prepared.frames, path)
+        file = open_clip(path)
+        masks = np.array([file.frame(index).read().mask for index in range(len(file.clip))]) / 255
+    return float(np.abs(np.diff(masks, axis=0)).mean()), float(np.abs(np.diff(masks, 2, axis=0)).mean())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
-    parser.add_argument("mattes", type=Path, help="a matte of the same stem, .png, for each picture")
+    parser.add_argument("pictures", type=Path, nargs="?")
+    parser.add_argument("mattes", type=Path, nargs="?", help="a matte of the same stem, .png, for each picture")
+    parser.add_argument("--clip", type=Path)
     parser.add_argument("--face-landmarker", type=Path)
     parser.add_argument("--matting", type=Path, help="another network to compare")
     parser.add_argument("--every", type=int, default=7, help="take every N-th picture")
@@ -125,6 +146,12 @@ def main() -> None:
     shipped = open_matting_network()
     if shipped is None:
         raise SystemExit("onnxruntime is not installed")
+    if arguments.clip is not None:
+        with FaceLandmarker(arguments.face_landmarker, model.expression_names) as landmarker:
+            for name, network in (("GrabCut", None), ("shipped network", shipped)):
+                change, second = flicker(arguments.clip, landmarker, model, network)
+                print(f"{name}: changes by {100 * change:.3f} %, second difference {100 * second:.3f} %")
+        return
     other = open_matting_network(arguments.matting) if arguments.matting else None
     measured: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways(shipped, other, model)}
     with FaceLandmarker(arguments.face_landmarker, model.expression_names) as landmarker:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER, import_onnxruntime
 from hidenerf.runtime.backends.onnxruntime_session import new_session
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
@@ -32,7 +33,6 @@ MIRRORED_UP_TO = 256
 # By how much the first output may leave [0, 1].
 TOLERANCE = 0.01
 
-_PROVIDER = "CPUExecutionProvider"
 _MAKE = "make one with: python -m hidenerf.assets.matting_network"
 
 
@@ -95,8 +95,8 @@ def open_matting_network(path: Path | None = None) -> MattingNetwork | None:
     if path is not None and not path.is_file():
         raise HideNerfError(f"{path}: no such file (--matting); give a matting network (.onnx), or leave it out.")
     try:
-        import onnxruntime
-    except ModuleNotFoundError:
+        onnxruntime = import_onnxruntime()
+    except HideNerfError:
         if path is not None:
             raise HideNerfError(
                 f"{path}: a matting network needs onnxruntime; install it with: pip install 'hidenerf[cpu]'"
@@ -116,7 +116,7 @@ def shipped_matting_path() -> Path:
 
 def _open(onnxruntime: Any, path: Path) -> MattingNetwork:
     try:
-        session = new_session(onnxruntime, str(path), _PROVIDER)
+        session = new_session(onnxruntime, str(path), PROVIDER)
     except Exception as error:  # ONNX Runtime raises its own types, one for each status code
         raise HideNerfError(f"{path}: ONNX Runtime does not load it as a network ({error}); {_MAKE}.") from None
     inputs = session.get_inputs()
