@@ -36,6 +36,8 @@ BRIGHT = 235
 LARGEST_CROP = 1024
 # From this opacity on a pixel surely belongs to a person. Flags and chairs behind them often get less.
 SURE = 0.8
+# Within the fitted head it does so from the second opacity on, and below the first it does not.
+LIKELY = (0.1, 0.3)
 # What is thinner than twice this, a share of the crop's side, connects nobody with the person.
 BRIDGE = 0.015
 # Hair and edges reach this far from what is sure, a share of the crop's side, and end at twice this.
@@ -107,13 +109,18 @@ def mask_by_network(
     places = [place @ fine[:, :2].T + fine[:, 2] for place in others]
     if places:
         opacity = opacity * (1 - _of_others(crop, opacity, head, core, places))
-    opacity = _connected(opacity, head, core)
+    opacity = np.maximum(_connected(opacity, head, core), head * _at_least_likely(opacity))
     guide, radius = np.asarray(crop / np.float32(255), np.float32), max(1, round(GUIDED_RADIUS * pixel))
     step = max(1, min(radius, side // GUIDED_SIDE))
     refined = guided_filter(guide, opacity, radius, GUIDED_SMOOTHNESS, step)
     sharp = ((refined - HAZE) / (1 - 2 * HAZE)).clip(0, 1)
     sharp[core > 0] = 1
     return np.asarray(cv2.resize(sharp * 255, (size, size), interpolation=cv2.INTER_AREA).round(), np.uint8)
+
+
+def _at_least_likely(opacity: Float) -> Float:
+    """1 where the network does not rule a person out: rims of ears get little of it, and the fitted head says more."""
+    return np.asarray(((opacity - LIKELY[0]) / (LIKELY[1] - LIKELY[0])).clip(0, 1), np.float32)
 
 
 def _scale(matrix: Array) -> float:
