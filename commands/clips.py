@@ -14,7 +14,7 @@ from hidenerf.runtime.errors import HideNerfError
 @options.command(extra="export,track")
 @click.argument("places", metavar="PLACE...", nargs=-1, required=True, type=options.PATH)
 @options.output("Folder for the prepared clips, one .npz each.")
-@options.preset("Preset of the networks to train on them: demo or base.")
+@options.preset("Preset of the networks to train on them: demo, demo512 or base.")
 @click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Use every N-th frame.")
 @click.option("--limit-frames", type=click.IntRange(2), help="Use no more frames of a clip, from its beginning.")
 @click.option("--person", is_flag=True, help="Each PLACE is a folder with pictures of one person: one .npz each.")

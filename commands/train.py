@@ -15,7 +15,7 @@ _SKIN_SHARE = 0.7
 
 @options.command(extra="export")
 @options.output("Folder for the run.")
-@options.preset("Sizes of the networks: demo or base.")
+@options.preset("Sizes of the networks: demo, demo512 or base.")
 @click.option("--config", "config_path", type=options.PATH, help="JSON with entries of TrainingConfig.")
 @click.option("--seconds", type=float, help="Length of the whole run in seconds of training, all sessions together.")
 @click.option("--steps", type=int, help="Length of the whole run in steps instead.")

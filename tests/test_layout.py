@@ -27,7 +27,6 @@ TESTED_BY = {
     "export/engines/recipe.py": "export/engines/test_writer.py",
     "export/engines/worker.py": "export/engines/test_process.py",
     "export/passes/function_bodies.py": "export/test_custom_ops.py",
-    "export/weights.py": "export/passes/test_fp16.py",
     "runtime/animator.py": "commands/test_run.py",
     "runtime/backends/gpu.py": "runtime/backends/test_backends.py",
     "runtime/backends/onnxruntime_cpu.py": "runtime/backends/test_backends.py",

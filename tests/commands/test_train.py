@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--steps", "1", "--preset", "huge"], "--preset huge: no such preset; choose one of base, demo."),
+        (["--steps", "1", "--preset", "huge"], "--preset huge: no such preset; choose one of base, demo, demo512."),
         (["--preset", "demo"], "either seconds or steps"),
         (["--steps", "1", "--seconds", "5"], "either seconds or steps"),
         (["--steps", "1", "--resume", "nowhere"], "no run to resume"),

@@ -40,8 +40,8 @@ def refiner(config: ModelConfig, hoisted: bool) -> int:
         total += convolution(4, config.refiner_channels[1], 3, config.working_size)
     if config.enlarger_width is not None:
         # Four pixels of four channels are seen, four of five are made.
-        channels = config.refiner_channels[0] + 16, config.enlarger_width, config.enlarger_width, 20
-        total += sum(convolution(*pair, 3, config.working_size) for pair in itertools.pairwise(channels))
+        enlarger = config.refiner_channels[0] + 16, config.enlarger_width, config.enlarger_width, 20
+        total += sum(convolution(*pair, 3, config.working_size) for pair in itertools.pairwise(enlarger))
     return total + convolution(config.refiner_channels[0], 5 if own_pixels else 4, 3, config.working_size)
 
 

@@ -21,7 +21,7 @@ from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
 from hidenerf.runtime.bundle import IN_FRAME
 from tests.support.exported import reference_values, tiny_graphs
-from tests.support.tiny import TINY, aligned_model, randomise_norms, tiny_inputs, tiny_model
+from tests.support.tiny import TINY, aligned_model, enlarged_model, randomise_norms, tiny_inputs, tiny_model
 
 
 def test_hoisted_and_unhoisted_models_agree() -> None:
@@ -65,10 +65,15 @@ def test_the_refiners_biases_move_into_the_norms_that_follow() -> None:
             torch.testing.assert_close(found, same, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3), ("maps and picture", 8)])
-def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: int) -> None:
+@pytest.mark.parametrize(
+    ("alignment", "scales", "enlarged"),
+    [("maps", 2, False), ("maps and picture", 3, False), ("maps and picture", 8, False), ("maps and picture", 3, True)],
+)
+def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: int, enlarged: bool) -> None:
     """The source's own view, maps less their constants and folded norms, against the model with nothing hoisted."""
-    model, values = aligned_model(alignment, scales), tiny_inputs(seed=2)
+    model = enlarged_model() if enlarged else aligned_model(alignment, scales)
+    inputs = tiny_inputs(seed=2, image_size=model.config.image_size)
+    values = dict(inputs)
     with torch.no_grad():
         whole = model(**values)
     graphs = graph_modules(model)
@@ -81,7 +86,7 @@ def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: in
     rendered = whole._asdict()
     alone = refiner.run(source_in_frame(values | rendered) | rendered)
     assert whole.frame.std() > 0.05
-    assert (whole.frame - model(**tiny_inputs(seed=2) | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
+    assert (whole.frame - model(**inputs | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
     for found in (values, alone):
         torch.testing.assert_close(found["alpha"], whole.alpha[0, 0].clamp(0, 1), atol=1e-4, rtol=0)
         assert (found["frame"].int() - frame_to_uint8(whole.frame).int()).abs().max() <= 1

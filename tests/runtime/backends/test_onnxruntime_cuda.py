@@ -547,8 +547,8 @@ def least_psnr_to_pytorch(bundle: Bundle, model: Any) -> float:
         still = [torch.from_numpy(a[None]) for a in (source_.camera, animator.draw_secc(source_.expression))]
         for expression, camera in zip(motion_.expression[::40], motion_.camera[::40], strict=True):
             found, _ = animator.render(expression, camera)
-            driving = torch.from_numpy(animator.draw_secc(expression)[None])
-            result = model(picture, *still, driving, torch.from_numpy(camera[None].copy()))
+            drawn = animator.frame_inputs(expression, camera)
+            result = model(picture, *still, *(torch.from_numpy(array.copy()) for array in drawn.values()))
             error = np.square(found.astype(float) - frame_to_uint8(result.frame).numpy()).mean()
             worst = min(worst, 10 * np.log10(255**2 / max(error, 1e-9)))
     return float(worst)
