@@ -15,8 +15,8 @@ import onnx_ir as ir
 from onnx import helper
 
 from hidenerf.export.convolutions import graph_digest
-from hidenerf.export.custom_ops import TRANSLATIONS
-from hidenerf.export.graph_modules import GraphModule, graph_modules, refiner_module
+from hidenerf.export.custom_ops import ABSENT, TRANSLATIONS
+from hidenerf.export.graph_modules import GraphModule, RendererRefiner, graph_modules, refiner_module
 from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.fp16 import island_counts
@@ -24,7 +24,6 @@ from hidenerf.export.precision import FloatPrecision, Precision, passes_for
 from hidenerf.export.precision_plan import PrecisionPlan
 from hidenerf.export.versions import versions
 from hidenerf.model.hidenerf import HideNerf
-from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
@@ -47,7 +46,7 @@ from hidenerf.runtime.tensorrt.engine_set import ENGINES_FOLDER
 logger = logging.getLogger(__name__)
 
 FACE_MODEL_FILE = "face_model.npz"
-MLP_FILE = "renderer_mlp.npz"
+KERNEL_WEIGHTS_FILE = "kernel_weights.npz"
 PLAN_FILE = "precision.json"
 
 
@@ -87,7 +86,7 @@ def write_bundle(
             took = time.perf_counter() - start
             logger.info("%s  %.1f MB  %.1f s", path.name, path.stat().st_size / 1e6, took)
         save_face_model(face_model, partial / FACE_MODEL_FILE)
-        _save_mlp(model.renderer, partial / MLP_FILE)
+        _save_kernel_weights(modules[-1], partial / KERNEL_WEIGHTS_FILE)
         if isinstance(precision, PrecisionPlan):
             (partial / PLAN_FILE).write_bytes(precision.text)
         refiner = graphs.pop("refiner")
@@ -97,7 +96,7 @@ def write_bundle(
             checkpoint=checkpoint,
             precision=_precision_entry(precision, islands),
             graphs=graphs,
-            kernel_parts=KernelPartsEntry(refiner, MLP_FILE),
+            kernel_parts=KernelPartsEntry(refiner, KERNEL_WEIGHTS_FILE),
             face_model=FaceModelEntry(FACE_MODEL_FILE, face_model.name),
             files={path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             parity_waived=parity_waived,
@@ -180,10 +179,14 @@ def describe_checkpoint(path: Path | None, seed: int | None) -> Weights:
     return Weights(sha256=sha256_of(path), name=path.name) if path is not None else Weights(seed=seed)
 
 
-def _save_mlp(renderer: Renderer, path: Path) -> None:
-    layers = {1: renderer.first, 2: renderer.second}
+def _save_kernel_weights(renderer_refiner: GraphModule, path: Path) -> None:
+    module = renderer_refiner.module
+    assert isinstance(module, RendererRefiner)
+    layers = {1: module.renderer.first, 2: module.renderer.second}
     tensors = {f"weight_{number}": layer.weight for number, layer in layers.items()}
     tensors |= {f"bias_{number}": layer.bias for number, layer in layers.items()}
+    if module.refine.refiner.aligned:
+        tensors[ABSENT] = module.absent
     arrays: dict[str, Any] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
     with path.open("wb") as stream:
         np.savez(stream, **arrays)

@@ -19,6 +19,7 @@ from torch import Tensor
 from hidenerf.export.engines.plugin import NAMESPACE
 from hidenerf.model import geometry, refinement, rendering
 from hidenerf.model.alignment import GUIDES, SourceView
+from hidenerf.model.refinement import CHANNEL_MULTIPLE, RefinerInputs
 from hidenerf.runtime.bundle import IN_FRAME
 
 # The nodes' domain is also where TensorRT looks for their plugins.
@@ -31,21 +32,24 @@ GRID_SAMPLE_3D, TRIPLANE_RENDER, ALIGN_SOURCE = "GridSample3d", "TriplaneRender"
 # Attributes by which a node says how many outputs it has, since TensorRT's parser tells a plugin attributes only.
 # Of a TriplaneRender with all three outputs, 1.
 PLACE = "place"
-# Of an AlignSource: how many maps it samples; and, with the source picture, 1.
-MAPS, PICTURE = "maps", "picture"
-_PIXELS, _OWN = ("source_pixels", "source_pixels_small"), ("own_small", "own", "shown")
-_VIEW = ("place", "alpha", "source_projection", "source_surface", "face_sight")
+# Of an AlignSource: how many maps it samples; with the source picture, 1; and for a model with an enlarger, 1.
+MAPS, PICTURE, ENLARGED = "maps", "picture", "enlarged"
+_PIXELS, ABSENT = ("source_pixels", "source_pixels_small"), "absent"
+_VIEW = ("place", "alpha", "rendered", "source_projection", "source_surface", "face_sight")
+# In order those that every AlignSource makes, with the source picture, and for an enlarger.
+_STEM, _OWN, _ENLARGER = RefinerInputs._fields[:1], RefinerInputs._fields[1:4], RefinerInputs._fields[4:]
 # Inputs that stay FP32 in an FP16 graph; every other floating-point input may be FP16.
 FP32_INPUTS = {
     GRID_SAMPLE_3D: ("grid",),
     TRIPLANE_RENDER: ("deformation", "camera"),
-    ALIGN_SOURCE: (*_VIEW, *_PIXELS),
+    ALIGN_SOURCE: (*_VIEW, *_PIXELS, ABSENT),
 }
 # Outputs that are FP32 in an FP16 graph; every other floating-point output has the data's type.
 FP32_OUTPUTS: dict[str, tuple[str, ...]] = {
     GRID_SAMPLE_3D: (),
     TRIPLANE_RENDER: ("rendered", "alpha", "place"),
-    ALIGN_SOURCE: ("guides", *_OWN),
+    # The frame is made of these.
+    ALIGN_SOURCE: ("own", "shown"),
 }
 
 
@@ -125,38 +129,65 @@ def _(
 def align_source(
     place: Tensor,
     alpha: Tensor,
+    rendered: Tensor,
     projection: Tensor,
     surface: Tensor,
     face_sight: Tensor,
     pictures: Sequence[Tensor],
+    absent: Tensor,
     maps: Sequence[Tensor],
+    enlarged: bool,
 ) -> list[Tensor]:
-    """`refinement.align_source` as one op → guides, with pictures own_small, own and shown, and the maps in the frame.
+    """`refinement.align_source` as one op → the fields of `RefinerInputs` that there are, and the maps in the frame.
 
     projection, surface: the fields of `SourceView`.
     """
     view = SourceView(projection, surface)
-    samples, in_frame = refinement.align_source(place, alpha, view, face_sight, pictures, maps)
-    return [*(one for one in samples if one is not None), *in_frame]
+    inputs, in_frame = refinement.align_source(
+        place, alpha, rendered, view, face_sight, pictures, absent, maps, enlarged
+    )
+    return [*(one for one in inputs if one is not None), *in_frame]
 
 
 @align_source.register_fake
 def _(
     place: Tensor,
-    alpha: Tensor,  # noqa: ARG001
+    alpha: Tensor,
+    rendered: Tensor,
     projection: Tensor,  # noqa: ARG001
     surface: Tensor,  # noqa: ARG001
     face_sight: Tensor,
     pictures: Sequence[Tensor],
+    absent: Tensor,  # noqa: ARG001
     maps: Sequence[Tensor],
+    enlarged: bool,
 ) -> list[Tensor]:
-    batch, _, *size = place.shape
-    guides = place.new_empty(batch, GUIDES, *size)
-    own = [*map(torch.empty_like, pictures[::-1]), torch.empty_like(face_sight[:, :1])] if pictures else []
-    return [guides, *own, *map(torch.empty_like, maps)]
+    shapes = align_source_shapes(tuple(rendered.shape), face_sight.shape[-1], picture=bool(pictures), enlarged=enlarged)
+    kinds = {name: alpha.dtype if name in FP32_OUTPUTS[ALIGN_SOURCE] else maps[0].dtype for name in shapes}
+    return [*(place.new_empty(shapes[name], dtype=kinds[name]) for name in shapes), *map(torch.empty_like, maps)]
 
 
-def input_names(op: str, count: int, picture: bool = False) -> list[str]:
+def align_source_shapes(
+    rendered: Sequence[int], image_size: int, *, picture: bool, enlarged: bool
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of AlignSource's outputs but the maps, by name in order.
+
+    rendered: shape of this input. image_size: S. picture, enlarged: whether the model has the source picture, and an
+    enlarger.
+    """
+    batch, channels, size, _ = rendered
+    seen = channels + 1 + GUIDES + (3 if picture else 0)
+    shapes: dict[str, tuple[int, ...]] = {"stem_input": (batch, seen + -seen % CHANNEL_MULTIPLE, size, size)}
+    if picture:
+        side = image_size // 2 if enlarged else image_size
+        shapes["detail_input"] = batch, 4, side, side
+        shapes |= {name: (batch, n, image_size, image_size) for name, n in (("own", 3), ("shown", 1))}
+    if enlarged:
+        shapes["enlarger_input"] = batch, 16, image_size // 2, image_size // 2
+    return shapes
+
+
+def input_names(op: str, count: int, *, picture: bool = False) -> list[str]:
     """Names of an op's inputs in order, as its signature calls them.
 
     op: `GRID_SAMPLE_3D`, `TRIPLANE_RENDER` or `ALIGN_SOURCE`. count: how many inputs the node has; TriplaneRender has
@@ -166,37 +197,41 @@ def input_names(op: str, count: int, picture: bool = False) -> list[str]:
     if op == GRID_SAMPLE_3D:
         return ["volume", "grid"]
     if op == ALIGN_SOURCE:
-        before = [*_VIEW, *(_PIXELS if picture else ())]
+        before = [*_VIEW, *(_PIXELS if picture else ()), ABSENT]
         return [*before, *_map_names(count - len(before))]
     before, after = ["deformation", "camera"], ["weight_1", "bias_1", "weight_2", "bias_2"]
     levels = count - len(before) - len(after)
     return [*before, *(f"planes_{level}" for level in range(levels)), *after]
 
 
-def output_names(op: str, count: int, picture: bool = False) -> list[str]:
-    """Names of an op's outputs in order; arguments: see `input_names`. TriplaneRender's last may be left out."""
+def output_names(op: str, count: int, *, picture: bool = False, enlarged: bool = False) -> list[str]:
+    """Names of an op's outputs in order; arguments: see `input_names`. TriplaneRender's last may be left out.
+
+    enlarged: of an AlignSource, whether its model has an enlarger.
+    """
     if op == GRID_SAMPLE_3D:
         return ["sampled"]
     if op == ALIGN_SOURCE:
-        before = ["guides", *(_OWN if picture else ())]
+        before = [*_STEM, *(_OWN if picture else ()), *(_ENLARGER if enlarged else ())]
         return [*before, *(IN_FRAME + name for name in _map_names(count - len(before)))]
     return ["rendered", "alpha", "place"][:count]
 
 
-def has_picture(node: ir.Node) -> bool:
-    """Whether a custom node is an AlignSource with the source picture."""
-    return PICTURE in node.attributes and node.attributes[PICTURE].as_int() == 1
+def is_set(node: ir.Node, attribute: str) -> bool:
+    """Whether a custom node has `PLACE`, `PICTURE` or `ENLARGED` = 1."""
+    return attribute in node.attributes and node.attributes[attribute].as_int() == 1
 
 
 def fp32_inputs(node: ir.Node) -> list[bool]:
     """For each input of a custom node: whether it stays FP32 in an FP16 graph."""
-    names = input_names(node.op_type, len(node.inputs), has_picture(node))
+    names = input_names(node.op_type, len(node.inputs), picture=is_set(node, PICTURE))
     return [name in FP32_INPUTS[node.op_type] for name in names]
 
 
 def fp32_outputs(node: ir.Node) -> list[bool]:
     """For each output of a custom node: whether it stays FP32 in an FP16 graph."""
-    names = output_names(node.op_type, len(node.outputs), has_picture(node))
+    chosen = {"picture": is_set(node, PICTURE), "enlarged": is_set(node, ENLARGED)}
+    names = output_names(node.op_type, len(node.outputs), **chosen)
     return [name in FP32_OUTPUTS[node.op_type] for name in names]
 
 
@@ -206,7 +241,7 @@ def _map_names(count: int) -> list[str]:
 
 def _node(op: str, outputs: int, inputs: Sequence[Any], **integers: int) -> Any:
     """An op's node with this many outputs, as onnxscript makes it; integers: its attributes besides the plugin's."""
-    picture = integers.get(PICTURE) == 1
+    picture, enlarged = (integers.get(name) == 1 for name in (PICTURE, ENLARGED))
     data, real = "T", ["tensor(float)", "tensor(float16)"]
     fp32 = {*FP32_INPUTS[op], *FP32_OUTPUTS[op]}
     parameter = onnx.defs.OpSchema.FormalParameter
@@ -214,7 +249,8 @@ def _node(op: str, outputs: int, inputs: Sequence[Any], **integers: int) -> Any:
         onnx.defs.OpSchema.Attribute(key, helper.make_attribute(key, value)) for key, value in PLUGIN_ATTRIBUTES.items()
     ]
     attributes += [onnx.defs.OpSchema.Attribute(key, onnx.defs.OpSchema.AttrType.INT) for key in integers]
-    taken, made = input_names(op, len(inputs), picture), output_names(op, outputs, picture)
+    taken = input_names(op, len(inputs), picture=picture)
+    made = output_names(op, outputs, picture=picture, enlarged=enlarged)
     schema = onnx.defs.OpSchema(
         op,
         DOMAIN,
@@ -244,10 +280,11 @@ def _triplane_render_placed_node(deformation, camera, planes, weight_1, bias_1, 
     return _node(TRIPLANE_RENDER, 3, inputs, octaves=octaves, **{PLACE: 1})
 
 
-def _align_source_node(place, alpha, projection, surface, face_sight, pictures, maps):  # type: ignore[no-untyped-def]
-    inputs = [place, alpha, projection, surface, face_sight, *pictures, *maps]
-    outputs = 1 + len(maps) + (len(_OWN) if pictures else 0)
-    return _node(ALIGN_SOURCE, outputs, inputs, **{MAPS: len(maps)}, **({PICTURE: 1} if pictures else {}))
+def _align_source_node(place, alpha, rendered, projection, surface, face_sight, pictures, absent, maps, enlarged):  # type: ignore[no-untyped-def]
+    inputs = [place, alpha, rendered, projection, surface, face_sight, *pictures, absent, *maps]
+    outputs = len(_STEM) + (len(_OWN) if pictures else 0) + (len(_ENLARGER) if enlarged else 0) + len(maps)
+    flags = ({PICTURE: 1} if pictures else {}) | ({ENLARGED: 1} if enlarged else {})
+    return _node(ALIGN_SOURCE, outputs, inputs, **{MAPS: len(maps)}, **flags)
 
 
 # PyTorch op → function that makes its ONNX node, for `torch.onnx.export`.

@@ -18,14 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hidenerf.export.custom_ops import align_source, grid_sample_3d, triplane_render, triplane_render_placed
+from hidenerf.export.custom_ops import (
+    align_source,
+    align_source_shapes,
+    grid_sample_3d,
+    triplane_render,
+    triplane_render_placed,
+)
 from hidenerf.model import refinement
-from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, GUIDES, SourceView, source_view
+from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, SourceView, source_view
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
-from hidenerf.model.refinement import ConstantNorm, SourceSamples, Spade, SpadeBlock
+from hidenerf.model.refinement import CHANNEL_MULTIPLE, ConstantNorm, RefinerInputs, Spade, SpadeBlock
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, MAPS
 from hidenerf.runtime.camera import canonical_camera
@@ -84,6 +90,16 @@ def fold_constant_norms(model: HideNerf) -> None:
                 block.first.weight.mul_(gamma[..., None])
                 block.first.bias = nn.Parameter(bias)
                 block.spades[1] = nn.Identity()
+
+
+def pad_stem(model: HideNerf) -> None:
+    """Give the stem of an aligned refiner weights of zero for the channels that AlignSource fills up, in place."""
+    stem = model.refiner.stem[0]
+    assert isinstance(stem, nn.Conv2d)
+    missing = -stem.in_channels % CHANNEL_MULTIPLE
+    if model.refiner.aligned and missing:
+        stem.weight = nn.Parameter(F.pad(stem.weight.detach(), (0, 0, 0, 0, 0, missing)))
+        stem.in_channels += missing
 
 
 class SourceEncoder(nn.Module):
@@ -156,20 +172,21 @@ class Led(nn.Module):
 class Refiner(nn.Module):
     """The graph `refiner`, run per frame by backends that render and align with kernels of their own.
 
-    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], what `frame_samples` names, SPADE's maps, with alignment in the
-    frame's coordinates (`model.refinement.in_frame`) → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
+    rendered [1, K, R, R], rendered_alpha [1, 1, R, R], with alignment the fields of `RefinerInputs` that there are,
+    SPADE's maps, with alignment in the frame's coordinates (`model.refinement.in_frame`) → frame uint8 [S, S, 3], alpha
+    [S, S] in [0, 1].
     """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.refiner = model.refiner
-        self.samples = len(frame_samples(model.config))
+        self.inputs = refiner_input_names(model.config)
 
     def forward(self, rendered: Tensor, rendered_alpha: Tensor, *maps: Tensor) -> tuple[Tensor, Tensor]:
         """Frame uint8 [S, S, 3] and alpha [S, S] of the tensors above."""
-        samples, maps = maps[: self.samples], maps[self.samples :]
+        inputs, maps = maps[: len(self.inputs)], maps[len(self.inputs) :]
         modulation = list(zip(maps[0::2], maps[1::2], strict=True))
-        given = SourceSamples(*samples) if samples else None
+        given = RefinerInputs(**dict(zip(self.inputs, inputs, strict=True))) if inputs else None
         frame, alpha = self.refiner.forward_sampled(rendered, rendered_alpha, modulation, given)
         return frame_to_uint8(frame), alpha[0, 0].clamp(0.0, 1.0)
 
@@ -179,11 +196,17 @@ class RendererRefiner(nn.Module):
 
     deformation [1, 3N, R, R], camera [1, 25], planes, SPADE's maps → frame uint8 [S, S, 3], alpha [S, S] in [0, 1].
     With alignment the face sight [1, 4, S, S] stands before the planes, and what `source_tensors` names after them.
+
+    absent: with alignment, of `RefineNetwork.fold_absent`.
     """
+
+    absent: Tensor
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.config = model.config
+        if model.refiner.aligned:
+            self.register_buffer("absent", model.refiner.fold_absent().detach())
         self.renderer = model.renderer
         self.refine = Refiner(model)
         self.levels = len(model.config.plane_sizes)
@@ -195,7 +218,9 @@ class RendererRefiner(nn.Module):
             face_sight, planes, rest = source[0], source[1 : 1 + self.levels], source[1 + self.levels :]
             rendered, rendered_alpha, place = _render_placed(self.renderer, deformation, camera, planes)
             (projection, surface, *pictures), maps = rest[: self.known], rest[self.known :]
-            in_frame = align_source(place, rendered_alpha, projection, surface, face_sight, pictures, list(maps))
+            view = place, rendered_alpha, rendered, projection, surface, face_sight
+            enlarged = self.config.enlarger_width is not None
+            in_frame = align_source(*view, pictures, self.absent, list(maps), enlarged)
             return self.refine(rendered, rendered_alpha, *in_frame)
         planes, rest = source[: self.levels], source[self.levels :]
         first, second = self.renderer.first, self.renderer.second
@@ -234,26 +259,34 @@ def source_tensors(config: ModelConfig) -> tuple[str, ...]:
     return ("source_projection", "source_surface", *pixels)
 
 
-def frame_samples(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the fields of `SourceSamples` that a model takes; none without alignment."""
+def refiner_input_names(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the fields of `RefinerInputs` that AlignSource makes for a model; none without alignment."""
     if config.alignment == UNALIGNED:
         return ()
-    return SourceSamples._fields if config.alignment == PICTURE else SourceSamples._fields[:1]
+    return tuple(_refiner_input_shapes(config))
 
 
-def source_in_frame(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _refiner_input_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    rendered = 1, config.render_channels, config.render_size, config.render_size
+    picture, enlarged = config.alignment == PICTURE, config.enlarger_width is not None
+    return align_source_shapes(rendered, config.image_size, picture=picture, enlarged=enlarged)
+
+
+def source_in_frame(tensors: Mapping[str, Tensor], absent: Tensor, *, enlarged: bool) -> dict[str, Tensor]:
     """What the graph `refiner` of a model with alignment reads of the source, by name: AlignSource by PyTorch.
 
-    tensors: `place`, `rendered_alpha`, `face_sight` and what the graph `source_encoder` returns, by name; others are
-        ignored.
+    tensors: `place`, `rendered_alpha`, `rendered`, `face_sight` and what the graph `source_encoder` returns, by name;
+        others are ignored.
+    absent: of `RefineNetwork.fold_absent`. enlarged: whether the model has an enlarger.
     """
     view = SourceView(tensors["source_projection"], tensors["source_surface"])
     maps = {name: tensor for name, tensor in tensors.items() if name.startswith(MAPS)}
     pictures = [tensors[name] for name in ("source_pixels", "source_pixels_small") if name in tensors]
-    samples, sampled = refinement.align_source(
-        tensors["place"], tensors["rendered_alpha"], view, tensors[FACE_SIGHT], pictures, list(maps.values())
+    frame = tensors["place"], tensors["rendered_alpha"], tensors["rendered"]
+    inputs, sampled = refinement.align_source(
+        *frame, view, tensors[FACE_SIGHT], pictures, absent, list(maps.values()), enlarged
     )
-    found = {name: tensor for name, tensor in samples._asdict().items() if tensor is not None}
+    found = {name: tensor for name, tensor in inputs._asdict().items() if tensor is not None}
     return found | {IN_FRAME + name: tensor for name, tensor in zip(maps, sampled, strict=True)}
 
 
@@ -283,6 +316,7 @@ def graph_modules(model: HideNerf) -> Sequence[GraphModule]:
     folded = fold_batch_norms(model)
     fold_refiner_biases(folded)
     fold_constant_norms(folded)
+    pad_stem(folded)
     config = model.config
     size, secc = config.image_size, config.secc_size
     camera = torch.from_numpy(canonical_camera(10.0, -5.0, 3.0))[None]
@@ -346,12 +380,6 @@ def refiner_module(renderer_refiner: GraphModule) -> GraphModule:
     known = source_tensors(config)
     if not known:
         return GraphModule("refiner", module.refine, rendered | source, renderer_refiner.outputs)
-    shapes = {
-        "guides": (1, GUIDES, size, size),
-        "own_small": (1, 3, size, size),
-        "own": (1, 3, config.image_size, config.image_size),
-        "shown": (1, 1, config.image_size, config.image_size),
-    }
-    samples = {name: torch.zeros(shapes[name]) for name in frame_samples(config)}
+    inputs = {name: torch.zeros(shape) for name, shape in _refiner_input_shapes(config).items()}
     maps = {IN_FRAME + name: t for name, t in source.items() if name not in known}
-    return GraphModule("refiner", module.refine, rendered | samples | maps, renderer_refiner.outputs)
+    return GraphModule("refiner", module.refine, rendered | inputs | maps, renderer_refiner.outputs)

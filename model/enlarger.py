@@ -28,6 +28,22 @@ class Refined(NamedTuple):
     own_logit: Tensor
 
 
+def detail_channels(own: Tensor, shown: Tensor) -> Tensor:
+    """The source's own pixels as convolutions read them: 2x - 1, times `shown`; and `shown`: [B, 4, H, W].
+
+    own [B, 3, H, W], shown [B, 1, H, W]: see `SourceSamples`.
+    """
+    return torch.cat([shown * (own * 2.0 - 1.0), shown], 1)
+
+
+def enlarger_input(own: Tensor, shown: Tensor) -> Tensor:
+    """What an enlarger reads of the source's own pixels [B, 3, 2H, 2W] and [B, 1, 2H, 2W]: [B, 16, H, W].
+
+    Four pixels of `detail_channels` are channels of one: channel 4c + 2 row + column.
+    """
+    return F.pixel_unshuffle(detail_channels(own, shown), 2)
+
+
 class Enlarger(nn.Module):
     """The refined picture at twice its side.
 
@@ -44,14 +60,13 @@ class Enlarger(nn.Module):
         nn.init.zeros_(self.change.weight)
         nn.init.zeros_(self.change.bias)  # type: ignore[arg-type]
 
-    def forward(self, refined: Refined, features: Tensor, own: Tensor, shown: Tensor) -> Refined:
+    def forward(self, refined: Refined, features: Tensor, pixels: Tensor) -> Refined:
         """The refined picture at H × W → at 2H × 2W.
 
         features [B, F, H, W]: of the decoder's last block.
-        own [B, 3, 2H, 2W], shown [B, 1, 2H, 2W]: see `SourceSamples`.
+        pixels [B, 16, H, W]: of `enlarger_input`.
         """
-        detail = torch.cat([shown * (own * 2.0 - 1.0), shown], 1)
-        x = torch.cat([F.leaky_relu(features, LEAK), F.pixel_unshuffle(detail, 2)], 1)
+        x = torch.cat([F.leaky_relu(features, LEAK), pixels], 1)
         x = F.leaky_relu(self.first(x), LEAK)
         x = F.leaky_relu(self.second(x), LEAK)
         larger = upsample(torch.cat(refined, 1)) + F.pixel_shuffle(self.change(x), 2)

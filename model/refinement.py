@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from hidenerf.model.alignment import GUIDES, Alignment, Sight, SourceView, align, sample
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
-from hidenerf.model.enlarger import PICTURE_CHANNELS, Enlarger, Refined
+from hidenerf.model.enlarger import PICTURE_CHANNELS, Enlarger, Refined, detail_channels, enlarger_input
 from hidenerf.model.layers import LEAK, ConvBlock, running_statistics, upsample
 
 Normalise = Callable[[Tensor], Tensor]
@@ -32,6 +32,25 @@ class SourceSamples(NamedTuple):
     shown: Tensor | None = None
 
 
+class RefinerInputs(NamedTuple):
+    """What the layers of a refine network read, each as it reads it; SPADE's maps and the rendered colours come beside.
+
+    stem_input [B, C, R, R]: the rendered channels, 2x - 1, and alpha; with alignment then `Alignment.guides`; with the
+        source picture then `SourceSamples.own_small`.
+    detail_input [B, 4, s, s]: with the source picture: `detail_channels` at S, or with an enlarger of means at S/2.
+    own, shown: with the source picture: see `SourceSamples`; for the frame.
+    enlarger_input [B, 16, S/2, S/2]: with an enlarger: see there.
+    """
+
+    stem_input: Tensor
+    detail_input: Tensor | None = None
+    own: Tensor | None = None
+    shown: Tensor | None = None
+    enlarger_input: Tensor | None = None
+
+
+# Tensor cores read so many FP16 channels of a pixel at once: AlignSource fills its stem inputs up with zeros.
+CHANNEL_MULTIPLE = 8
 # Of the share of the source's own pixels in the frame where the network has learned nothing yet.
 INITIAL_BLEND_LOGIT = -2.0
 
@@ -85,7 +104,7 @@ class Spade(nn.Module):
         return folded(self.norm, self.gamma(shared), self.beta(shared))
 
     def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """`forward` with the maps of `fold`."""
+        """`forward` with the maps of `fold`; of an `AlignedSpade`, as `in_frame` gives them."""
         return multiply_add(x, gamma, beta)
 
 
@@ -112,7 +131,7 @@ class AlignedSpade(Spade):
         return blended(gamma, absent[0], sight), blended(beta, absent[1], sight)
 
     def fold(self, identity: Tensor) -> tuple[Tensor, Tensor]:
-        """`Spade.fold` less what it is with the constants `absent`; for `multiply_add`."""
+        """`Spade.fold` less what it is with the constants `absent`; `in_frame` adds that again."""
         shared = self.shared(identity)
         # Without the constants and 1 from the start: in FP16 a difference of folded maps would have lost bits.
         gamma = self.gamma(shared) - self.absent[0, :, None, None]
@@ -121,10 +140,10 @@ class AlignedSpade(Spade):
         inside = gamma * torch.rsqrt(variance + self.norm.eps)[:, None, None]
         return inside, beta - inside * mean[:, None, None]
 
-    def multiply_add(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """`forward` with the maps of `fold` as `in_frame` gives them, [B, C, h, w]."""
-        gamma_absent, beta_absent = folded_constants(self.norm, self.absent)
-        return x * (gamma_absent + gamma) + (beta_absent + beta)
+    def fold_absent(self) -> tuple[Tensor, Tensor]:
+        """`Spade.fold` with the constants `absent`: gamma, beta [C]."""
+        gamma, beta = folded_constants(self.norm, self.absent)
+        return gamma[:, 0, 0], beta[:, 0, 0]
 
 
 class ConstantNorm(nn.Module):
@@ -150,9 +169,12 @@ def blended(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
     return absent + sight.shown * (sample(maps, sight.grid.detach()) - absent)
 
 
-def in_frame(maps: Tensor, sight: Sight) -> Tensor:
-    """Maps [B, C, H, W] in the source's coordinates → in the frame's [B, C, h, w]; 0 where the source shows nothing."""
-    return sight.shown * sample(maps, sight.grid.detach())
+def in_frame(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
+    """Maps of `AlignedSpade.fold` [B, C, H, W] → in the frame's coordinates [B, C, h, w], ready for `multiply_add`.
+
+    absent [C]: of `AlignedSpade.fold_absent`, what they are where the source shows nothing.
+    """
+    return absent[:, None, None] + sight.shown * sample(maps, sight.grid.detach())
 
 
 def source_samples(
@@ -175,28 +197,67 @@ def source_samples(
     return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
 
 
+def refiner_inputs(
+    rendered: Tensor, alpha: Tensor, samples: SourceSamples | None = None, *, enlarged: bool = False, multiple: int = 1
+) -> RefinerInputs:
+    """`RefinerInputs` of a frame.
+
+    rendered [B, K, R, R], alpha [B, 1, R, R]: the frame's.
+    samples: for a network with alignment.
+    enlarged: whether the network has an enlarger.
+    multiple: the stem input gets channels of zeros until their number is a multiple of this.
+    """
+    seen = [rendered * 2.0 - 1.0, alpha]
+    if samples is not None:
+        seen += [one for one in samples[:2] if one is not None]
+    if missing := -sum(one.shape[1] for one in seen) % multiple:
+        seen.append(alpha.new_zeros(1, missing, 1, 1).expand(len(alpha), -1, *alpha.shape[2:]))
+    stem_input = torch.cat(seen, 1)
+    if samples is None or samples.own is None:
+        return RefinerInputs(stem_input)
+    assert samples.shown is not None, "a network that keeps the source's own pixels is given them"
+    own, shown = samples.own, samples.shown
+    if not enlarged:
+        return RefinerInputs(stem_input, detail_channels(own, shown), own, shown)
+    means = detail_channels(F.avg_pool2d(own, 2), F.avg_pool2d(shown, 2))
+    return RefinerInputs(stem_input, means, own, shown, enlarger_input(own, shown))
+
+
 def align_source(
     place: Tensor,
     alpha: Tensor,
+    rendered: Tensor,
     source: SourceView,
     face_sight: Tensor,
     pictures: Sequence[Tensor],
+    absent: Tensor,
     maps: Sequence[Tensor],
-) -> tuple[SourceSamples, list[Tensor]]:
+    enlarged: bool = False,
+) -> tuple[RefinerInputs, list[Tensor]]:
     """All that a frame takes of its source: this function defines the custom op `hidenerf::AlignSource`.
 
-    place [B, 3, R, R], alpha [B, 1, R, R]: the frame's, of `triplane_render_placed`.
+    place [B, 3, R, R], alpha [B, 1, R, R], rendered [B, K, R, R]: the frame's, of `triplane_render_placed`.
     face_sight [B, FACE_SIGHT_CHANNELS, S, S]: the frame's.
     pictures: the source picture [B, 3, S, S] and its means [B, 3, R, R]; none for a network without it.
+    absent: of all maps' channels, one map after the other (`RefineNetwork.fold_absent`).
     maps: of `fold`, [B, C, h, h], in the source's coordinates.
-    Returns the samples and, in their order and types, the maps in the frame's coordinates. Arithmetic has the type of
-    `place`, whatever that of the maps is.
+    enlarged: whether the network has an enlarger.
+    Returns the refiner's inputs, the stem's with a multiple of CHANNEL_MULTIPLE channels, and the maps in their order
+    in the frame's coordinates. Arithmetic has the type of `place`, and what is returned that of the maps, but for `own`
+    and `shown`.
     """
     alignment = align(source, place, alpha, face_sight)
     sights = {size: alignment.at(size) for size in sorted({one.shape[-1] for one in (*maps, *pictures)})}
     picture, small = pictures or (None, None)
     samples = source_samples(alignment, sights, picture, small)
-    return samples, [in_frame(one, sights[one.shape[-1]]).to(one.dtype) for one in maps]
+    inputs = refiner_inputs(rendered, alpha, samples, enlarged=enlarged, multiple=CHANNEL_MULTIPLE)
+    kind = maps[0].dtype
+    typed = inputs._replace(
+        **{name: one.to(kind) for name, one in inputs._asdict().items() if name.endswith("_input") and one is not None}
+    )
+    constants = absent.split([one.shape[1] for one in maps])
+    found = [in_frame(one, constant, sights[one.shape[-1]]) for one, constant in zip(maps, constants, strict=True)]
+    return typed, [one.to(kind) for one in found]
 
 
 def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -300,7 +361,8 @@ class RefineNetwork(nn.Module):
                     norms.append(partial(spade, identity=feature, sight=sights[feature.shape[-1]]))
                 else:
                     norms.append(partial(spade, identity=feature) if isinstance(spade, Spade) else spade)
-        return self.refine(rendered, alpha, norms, self._samples(alignment, sights, source_image))
+        samples = self._samples(alignment, sights, source_image)
+        return self.refine(rendered, alpha, norms, self._inputs(rendered, alpha, samples))
 
     def fold(self, identity: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """ID maps finest first → (gamma, beta) of every SPADE layer in the order in which they run."""
@@ -310,6 +372,14 @@ class RefineNetwork(nn.Module):
             for spade in block.spades  # type: ignore[union-attr]
             if isinstance(spade, Spade)
         ]
+
+    def fold_absent(self) -> Tensor:
+        """What the maps of `fold` are where the source shows nothing: [C + C + …], one map after the other.
+
+        For a network with alignment.
+        """
+        layers = [spade for spade in self.modules() if isinstance(spade, AlignedSpade)]
+        return torch.cat([constant for layer in layers for constant in layer.fold_absent()])
 
     def forward_folded(
         self,
@@ -326,24 +396,25 @@ class RefineNetwork(nn.Module):
         """
         sights = self._sights(alignment, rendered.shape[-1])
         if self.aligned:
-            modulation = [
-                (in_frame(gamma, sights[gamma.shape[-1]]), in_frame(beta, sights[gamma.shape[-1]]))
-                for gamma, beta in modulation
-            ]
+            maps = [one for pair in modulation for one in pair]
+            constants = self.fold_absent().split([one.shape[1] for one in maps])
+            found = [in_frame(one, absent, sights[one.shape[-1]]) for one, absent in zip(maps, constants, strict=True)]
+            modulation = list(zip(found[0::2], found[1::2], strict=True))
         samples = self._samples(alignment, sights, source_image, source_image_small)
-        return self.forward_sampled(rendered, alpha, modulation, samples)
+        return self.forward_sampled(rendered, alpha, modulation, self._inputs(rendered, alpha, samples))
 
     def forward_sampled(
         self,
         rendered: Tensor,
         alpha: Tensor,
         modulation: Sequence[tuple[Tensor, Tensor]],
-        samples: SourceSamples | None = None,
+        inputs: RefinerInputs | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The same with the maps of `fold` already in the frame's coordinates, as `in_frame` gives them.
 
-        samples: for a network with alignment.
+        inputs: for a network with alignment, else made here.
         """
+        inputs = inputs or self._inputs(rendered, alpha, None)
         norms: list[Normalise] = []
         maps = iter(modulation)
         for block in self.blocks:
@@ -357,19 +428,13 @@ class RefineNetwork(nn.Module):
                 else:
                     # A norm that the convolution before it has taken in.
                     norms.append(spade)
-        return self.refine(rendered, alpha, norms, samples)
+        return self.refine(rendered, alpha, norms, inputs)
 
     def refine(
-        self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise], samples: SourceSamples | None
+        self, rendered: Tensor, alpha: Tensor, norms: Sequence[Normalise], inputs: RefinerInputs
     ) -> tuple[Tensor, Tensor]:
         """The network itself, with one normalisation per SPADE layer."""
-        seen = [rendered * 2.0 - 1.0, alpha]
-        if self.aligned:
-            assert samples is not None, "a network with alignment is given what it takes of the source"
-            seen.append(samples.guides)
-            if samples.own_small is not None:
-                seen.append(samples.own_small)
-        skips = [self.stem(torch.cat(seen, 1))]
+        skips = [self.stem(inputs.stem_input)]
         for down in self.down:
             skips.append(down(skips[-1]))
         x = skips.pop()
@@ -378,8 +443,7 @@ class RefineNetwork(nn.Module):
             if index > 0:
                 x = F.interpolate(x, scale_factor=2.0, mode="nearest")
             if self.with_picture and index == len(self.blocks) - 1:
-                own, shown = (F.avg_pool2d(one, 2) if self.enlarger else one for one in _given(samples))
-                x = x + self.detail(torch.cat([shown * (own * 2.0 - 1.0), shown], 1))
+                x = x + self.detail(_given(inputs.detail_input))
             x = block(x, norms[2 * index], norms[2 * index + 1])
             if index > 0 and skips:
                 x = x + skips.pop()
@@ -389,12 +453,16 @@ class RefineNetwork(nn.Module):
         refined = Refined(picture + change[:, :4], change[:, 4:])
         if not self.with_picture:
             return refined.picture[:, :3], refined.picture[:, 3:]
-        own, shown = _given(samples)
         if self.enlarger is not None:
-            refined = self.enlarger(refined, x, own, shown)
+            refined = self.enlarger(refined, x, _given(inputs.enlarger_input))
+        own, shown = _given(inputs.own), _given(inputs.shown)
         frame = refined.picture[:, :3]
         frame = frame + shown * torch.sigmoid(refined.own_logit) * (own - frame)
         return frame, refined.picture[:, 3:]
+
+    def _inputs(self, rendered: Tensor, alpha: Tensor, samples: SourceSamples | None) -> RefinerInputs:
+        assert samples is not None or not self.aligned, "a network with alignment is given what it takes of the source"
+        return refiner_inputs(rendered, alpha, samples, enlarged=self.enlarger is not None)
 
     def _samples(
         self,
@@ -424,8 +492,6 @@ class RefineNetwork(nn.Module):
         return {size: alignment.at(size) for size in sorted(sizes)}
 
 
-def _given(samples: SourceSamples | None) -> tuple[Tensor, Tensor]:
-    assert samples is not None
-    assert samples.own is not None
-    assert samples.shown is not None, "a network that keeps the source's own pixels is given them"
-    return samples.own, samples.shown
+def _given(value: Tensor | None) -> Tensor:
+    assert value is not None, "a network that keeps the source's own pixels is given them"
+    return value

@@ -31,10 +31,10 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class KernelParts:
-    """What replaces `renderer_refiner` in a backend whose kernel renders: the refiner's graph, and the MLP's file."""
+    """What replaces `renderer_refiner` where our kernels render: the refiner's graph, and the kernels' weights."""
 
     refiner: GraphSpec
-    mlp_path: Path
+    weights_path: Path
 
 
 class ParityState(enum.Enum):
@@ -133,11 +133,11 @@ def open_bundle(folder: Path) -> Bundle:
     parts = None
     if manifest.kernel_parts is not None:
         refiner = _graph(folder, "refiner", manifest.kernel_parts.refiner)
-        parts = KernelParts(refiner, folder / manifest.kernel_parts.renderer_mlp)
+        parts = KernelParts(refiner, folder / manifest.kernel_parts.weights)
     bundle = Bundle(folder, manifest, graphs, parts)
     hashed = {folder / name for name in manifest.files}
     used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]
-    used += [parts.refiner.path, parts.mlp_path] if parts is not None else []
+    used += [parts.refiner.path, parts.weights_path] if parts is not None else []
     for path in used:
         if path not in hashed:
             raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")

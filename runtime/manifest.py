@@ -14,8 +14,9 @@ Schema version 1:
 |                 | `file` and `sha256` of the `plan`                                                              |
 | `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
 | `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
-|                 | described as the graphs are, and `renderer_mlp`, the file of the MLP's FP32 weights (NumPy     |
-|                 | archive: `weight_1`, `bias_1`, `weight_2`, `bias_2`); older bundles lack it                    |
+|                 | described as the graphs are, and `weights`, the file of the kernels' FP32 weights (NumPy        |
+|                 | archive: the MLP's `weight_1`, `bias_1`, `weight_2`, `bias_2`; with an aligned identity path   |
+|                 | `absent`, an input of AlignSource). Older bundles have it as `renderer_mlp`, or lack it        |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest and the engines                           |
 | `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |
@@ -190,19 +191,20 @@ class GraphEntry:
 
 @dataclass(frozen=True)
 class KernelPartsEntry:
-    """What replaces `renderer_refiner` where our kernel renders: the refiner's graph and the MLP's file."""
+    """What replaces `renderer_refiner` where our kernel renders: the refiner's graph and the file of its weights."""
 
     refiner: GraphEntry
-    renderer_mlp: str
+    weights: str
 
     @staticmethod
     def from_json(entry: Json) -> "KernelPartsEntry":
-        """Parse the entry `kernel_parts`."""
-        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(entry["renderer_mlp"]))
+        """Parse the entry `kernel_parts`, also of older bundles, which call the weights `renderer_mlp`."""
+        weights = entry["renderer_mlp"] if "renderer_mlp" in entry else entry["weights"]
+        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights))
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
-        return {"refiner": self.refiner.to_json(), "renderer_mlp": self.renderer_mlp}
+        return {"refiner": self.refiner.to_json(), "weights": self.weights}
 
 
 @dataclass(frozen=True)

@@ -134,9 +134,10 @@ def calibrate(models: Models, data: CalibrationData, *, min_psnr: float, method:
     """
     feeds = _graph_inputs(models, data)
     graphs = {name: _examine(models[name], name, feeds[name]) for name in GRAPH_NAMES}
-    renderer = Session(renderer_alone(models["renderer_refiner"]))
+    whole = models["renderer_refiner"]
+    renderer = Session(renderer_alone(whole))
     # One by one: with alignment each frame has samples of all the source's maps.
-    of_refiner = (refiner_inputs(tensors, renderer.run(tensors)) for tensors in feeds["renderer_refiner"])
+    of_refiner = (refiner_inputs(whole, tensors, renderer.run(tensors)) for tensors in feeds["renderer_refiner"])
     refiner_guard = guard(models["refiner"], "refiner", of_refiner)
     del feeds, of_refiner
     reference = whole_frames(models, data)

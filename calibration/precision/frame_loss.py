@@ -69,8 +69,9 @@ class Int8Frames:
         encoded = self._state(("encoded", keys[0]), lambda: self._encode(encoder))
         rendered = self._state(("rendered", *keys), lambda: self._render(encoded, led))
         session = self._session("refiner", refiner)
+        whole = self._models["renderer_refiner"]
         return [
-            session.run(refiner_inputs(encoded[sample.source] | sample.tensors, tensors))["frame"]
+            session.run(refiner_inputs(whole, encoded[sample.source] | sample.tensors, tensors))["frame"]
             for sample, tensors in zip(self._samples, rendered, strict=True)
         ]
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER
+from hidenerf.export.custom_ops import ABSENT, ALIGN_SOURCE, DOMAIN, ENLARGED, TRIPLANE_RENDER, is_set
 from hidenerf.export.graph_modules import source_in_frame
 from hidenerf.runtime.backends.onnxruntime_cpu import PROVIDER
 from hidenerf.runtime.backends.onnxruntime_session import new_session
@@ -70,16 +70,22 @@ def _return(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: 
     graph.outputs.append(output)
 
 
-def refiner_inputs(source: Tensors, rendered: Tensors) -> Tensors:
+def refiner_inputs(renderer_refiner: ir.Model, source: Tensors, rendered: Tensors) -> Tensors:
     """All that the graph `refiner` reads, and more.
 
+    renderer_refiner: whose AlignSource knows what maps are where the source shows nothing.
     source: what the source encoder returns, with what the frame takes (`Animator.frame_inputs`).
     rendered: what `renderer_alone` returns of a frame.
     """
     tensors = source | rendered
     if "place" not in rendered:
         return tensors
-    sampled = source_in_frame({name: torch.from_numpy(array) for name, array in tensors.items()})
+    (node,) = [node for node in renderer_refiner.graph if node.domain == DOMAIN and node.op_type == ALIGN_SOURCE]
+    (constants,) = [value.const_value for value in node.inputs if value is not None and value.name == ABSENT]
+    assert constants is not None
+    absent = torch.from_numpy(np.array(constants.numpy()))
+    given = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    sampled = source_in_frame(given, absent, enlarged=is_set(node, ENLARGED))
     return tensors | {name: tensor.numpy() for name, tensor in sampled.items()}
 
 

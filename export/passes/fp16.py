@@ -28,7 +28,7 @@ FP32_TENSORS = {
     *("deformation", "rendered", "alpha", "frame"),
     *ALIGNMENT,
     *("source_pixels", "source_pixels_small"),
-    *("guides", "own_small", "own", "shown"),
+    *("own", "shown"),
 }
 # Suffix of a graph output's name while it still has the type of its node.
 BEFORE_CAST = "_before_cast"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hidenerf.export.custom_ops import (
     ALIGN_SOURCE,
     DOMAIN,
+    ENLARGED,
     FP32_INPUTS,
     GRID_SAMPLE_3D,
     MAPS,
@@ -18,8 +19,8 @@ from hidenerf.export.custom_ops import (
     PLACE,
     PLUGIN_ATTRIBUTES,
     TRIPLANE_RENDER,
-    has_picture,
     input_names,
+    is_set,
     output_names,
 )
 from hidenerf.export.onnx_export import OPSET, export_module
@@ -68,13 +69,13 @@ def triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool 
     return _triplane_render_body(shapes, octaves, fp16, placed).clone()
 
 
-def align_source_body(shapes: Shapes, picture: bool, fp16: bool) -> ir.Function:
+def align_source_body(shapes: Shapes, picture: bool, enlarged: bool, fp16: bool) -> ir.Function:
     """The body of AlignSource, exported from `refinement.align_source`.
 
-    shapes: of the node's inputs, in order. picture: whether the source picture is among them. fp16: maps are FP16; they
-    are sampled in FP32.
+    shapes: of the node's inputs, in order. picture: whether the source picture is among them. enlarged: whether the
+    model has an enlarger. fp16: maps are FP16, and so is what convolutions read; they are computed in FP32.
     """
-    return _align_source_body(shapes, picture, fp16).clone()
+    return _align_source_body(shapes, picture, enlarged, fp16).clone()
 
 
 def _body(node: ir.Node) -> ir.Function:
@@ -86,7 +87,7 @@ def _body(node: ir.Node) -> ir.Function:
     last = node.inputs[-1]
     fp16 = last is not None and last.dtype == ir.DataType.FLOAT16
     if node.op_type == ALIGN_SOURCE:
-        return align_source_body(shapes, has_picture(node), fp16)
+        return align_source_body(shapes, is_set(node, PICTURE), is_set(node, ENLARGED), fp16)
     return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16, placed=PLACE in node.attributes)
 
 
@@ -109,17 +110,27 @@ class _TriplaneRender(nn.Module):
 
 
 class _AlignSource(nn.Module):
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, pictures: int, enlarged: bool) -> None:
         super().__init__()
         self.pictures = pictures
+        self.enlarged = enlarged
 
     def forward(
-        self, place: Tensor, alpha: Tensor, projection: Tensor, surface: Tensor, face_sight: Tensor, *rest: Tensor
+        self,
+        place: Tensor,
+        alpha: Tensor,
+        rendered: Tensor,
+        projection: Tensor,
+        surface: Tensor,
+        face_sight: Tensor,
+        *rest: Tensor,
     ) -> tuple[Tensor, ...]:
-        pictures, maps = rest[: self.pictures], rest[self.pictures :]
+        pictures, (absent, *maps) = rest[: self.pictures], rest[self.pictures :]
         view = SourceView(projection, surface)
-        samples, in_frame = refinement.align_source(place, alpha, view, face_sight, pictures, maps)
-        return (*(one for one in samples if one is not None), *in_frame)
+        inputs, in_frame = refinement.align_source(
+            place, alpha, rendered, view, face_sight, pictures, absent, maps, self.enlarged
+        )
+        return (*(one for one in inputs if one is not None), *in_frame)
 
 
 # The export takes seconds, and a search for a precision plan asks for the same body again and again.
@@ -132,12 +143,14 @@ def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool
 
 
 @functools.cache
-def _align_source_body(shapes: Shapes, picture: bool, fp16: bool) -> ir.Function:
-    names = input_names(ALIGN_SOURCE, len(shapes), picture)
+def _align_source_body(shapes: Shapes, picture: bool, enlarged: bool, fp16: bool) -> ir.Function:
+    names = input_names(ALIGN_SOURCE, len(shapes), picture=picture)
     maps, pictures = sum(name not in FP32_INPUTS[ALIGN_SOURCE] for name in names), 2 if picture else 0
-    outputs = output_names(ALIGN_SOURCE, 1 + maps + (3 if picture else 0), picture)
+    made = 1 + (3 if picture else 0) + (1 if enlarged else 0)
+    outputs = output_names(ALIGN_SOURCE, made + maps, picture=picture, enlarged=enlarged)
     inputs = _examples(ALIGN_SOURCE, names, shapes, fp16)
-    return _exported(ALIGN_SOURCE, _AlignSource(pictures), inputs, outputs, [MAPS, PICTURE] if picture else [MAPS])
+    attributes = [MAPS, *([PICTURE] if picture else []), *([ENLARGED] if enlarged else [])]
+    return _exported(ALIGN_SOURCE, _AlignSource(pictures, enlarged), inputs, outputs, attributes)
 
 
 def _examples(op: str, names: Sequence[str], shapes: Shapes, fp16: bool) -> dict[str, Tensor]:

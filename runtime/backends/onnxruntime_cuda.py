@@ -12,6 +12,7 @@ frames differ from those of the launches, the sessions are opened again, each wi
 import contextlib
 import io
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,15 @@ from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_O
 from hidenerf.runtime.kernels.packing import pack_mlp
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
-from hidenerf.runtime.kernels.source_aligner import SURFACE, SourceAligner, SourceMap, sampling_table, scratch_numbers
+from hidenerf.runtime.kernels.source_aligner import (
+    SURFACE,
+    OwnPixels,
+    SourceAligner,
+    SourceMap,
+    StemInput,
+    sampling_table,
+    scratch_numbers,
+)
 from hidenerf.runtime.manifest import EXPORT_AGAIN
 from hidenerf.runtime.profiling import StageTimes
 
@@ -39,11 +48,13 @@ INSTALL = "install it with: pip install 'hidenerf[cuda]'"
 FATAL_ONLY = 4
 # "align" is empty for models without an aligned identity path.
 STAGES = ("upload", "led", "triplane_render", "align", "refiner", "download")
-# Inputs of the refiner of a model with an aligned identity path (`export.graph_modules.Refiner`).
-GUIDES, OWN_SMALL, OWN, SHOWN = "guides", "own_small", "own", "shown"
-# In its place: the canonical points composited, which bundles of older exports align in the refiner's graph.
+# Inputs of the refiner of a model with an aligned identity path (`model.refinement.RefinerInputs`).
+STEM_INPUT, DETAIL_INPUT, ENLARGER_INPUT, OWN, SHOWN = "stem_input", "detail_input", "enlarger_input", "own", "shown"
+# The canonical points composited.
 PLACE = "place"
+# Arrays of the kernels' weights: the renderer's MLP, and the aligner's.
 MLP_NAMES = ("weight_1", "bias_1", "weight_2", "bias_2")
+ABSENT = "absent"
 
 # Provider options. The sessions of a frame run thousands of times, so cuDNN tries every algorithm; the encoder runs
 # once per source.
@@ -164,9 +175,9 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._aligned = bool(sizes.place)
         if self._aligned:
-            self._open_aligner(parts.refiner, encoder)
+            self._open_aligner(parts, encoder)
         self._renderer = TriplaneRenderer(sizes)
-        packed = pack_mlp(sizes, *_mlp(parts))
+        packed = pack_mlp(sizes, *_weights(parts, MLP_NAMES))
         self._operands = self._device.allocate_copy(packed.operands)
         self._feature_weight = self._device.allocate_copy(packed.feature_weight)
         self._merged = self._device.allocate(sizes.merged_bytes)
@@ -176,23 +187,26 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._downloads.append((self._host_flags, self._flags))
         self._warm_up()
 
-    def _open_aligner(self, refiner: GraphSpec, encoder: GraphSpec) -> None:
+    def _open_aligner(self, parts: KernelParts, encoder: GraphSpec) -> None:
         """Compile the kernels that sample the source, and list the maps that they sample."""
         device, at = self._device, self._addresses
         size, image_size = self._specs["rendered"].shape[-1], self._specs["frame"].shape[0]
         at[PLACE] = device.allocate(12 * size * size)
         scratch = device.allocate(4 * scratch_numbers(size, image_size))
         self._aligner = SourceAligner(size, image_size, scratch)
-        names = [name.removeprefix(IN_FRAME) for name in refiner.inputs if name.startswith(IN_FRAME)]
-        specs = [encoder.outputs[name] for name in names]
-        self._fp16_maps = specs[0].dtype == np.float16
-        maps = [
-            SourceMap(at[name], at[IN_FRAME + name], spec.shape[1], spec.shape[-1])
-            for name, spec in zip(names, specs, strict=True)
-        ]
-        parts, blocks = sampling_table(maps, specs[0].dtype.itemsize)
+        number_bytes = self._specs[STEM_INPUT].dtype.itemsize
+        self._stem = StemInput(at[STEM_INPUT], self._specs["rendered"].shape[1], OWN in at, number_bytes)
+        names = [name.removeprefix(IN_FRAME) for name in parts.refiner.inputs if name.startswith(IN_FRAME)]
+        (constants,) = _weights(parts, [ABSENT])
+        absent = device.allocate_copy(np.asarray(constants, np.float32))
+        maps = []
+        for name in names:
+            channels, _, side = encoder.outputs[name].shape[1:]
+            maps.append(SourceMap(at[name], at[IN_FRAME + name], absent, channels, side))
+            absent += 4 * channels
+        table, blocks = sampling_table(maps, number_bytes)
         self._map_blocks = len(blocks)
-        self._map_tables = device.allocate_copy(parts.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
+        self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """Open a graph's session in place of the current one, and bind it to the tensors' addresses."""
@@ -274,12 +288,13 @@ class OnnxRuntimeCudaBackend(GpuBackend):
     def _align(self) -> None:
         """Enqueue the sampling of the source where its picture shows what the rays met."""
         at, stream = self._addresses, self._device.stream
+        frame = at[PLACE], at["rendered_alpha"], at["rendered"]
         known = at["source_projection"], at["source_surface"], at[FACE_SIGHT]
-        self._aligner.align(at[PLACE], at["rendered_alpha"], *known, at[GUIDES], stream)
-        self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._fp16_maps, stream)
-        if OWN in at:
-            pictures = at["source_pixels"], at["source_pixels_small"]
-            self._aligner.sample_pictures(*pictures, at[OWN], at[SHOWN], at[OWN_SMALL], stream)
+        self._aligner.align(*frame, *known, self._stem, stream)
+        self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._stem.number_bytes, stream)
+        if self._stem.pictured:
+            to = OwnPixels(at[OWN], at[SHOWN], at[DETAIL_INPUT], at.get(ENLARGER_INPUT, 0))
+            self._aligner.sample_pictures(at["source_pixels"], at["source_pixels_small"], to, self._stem, stream)
 
     def _prepare_uncaptured(self) -> bool:
         for graph in self._frame_graphs:
@@ -307,17 +322,19 @@ def _require_parts(bundle: Bundle) -> KernelParts:
             f"{bundle.folder}: this bundle was made before the CUDA backend and lacks its parts; {EXPORT_AGAIN}."
         )
     surface = bundle.graphs["source_encoder"].outputs.get("source_surface")
-    older = surface is not None and (surface.shape[1] != SURFACE or not bundle.takes_face_sight)
-    if PLACE in bundle.kernel_parts.refiner.inputs or older:
+    refiner = bundle.kernel_parts.refiner.inputs
+    if surface is not None and (
+        surface.shape[1] != SURFACE or not bundle.takes_face_sight or STEM_INPUT not in refiner
+    ):
         raise HideNerfError(
             f"{bundle.folder}: this bundle is older than the way the CUDA backend samples the source; {EXPORT_AGAIN}."
         )
     return bundle.kernel_parts
 
 
-def _mlp(parts: KernelParts) -> list[NDArray[Any]]:
+def _weights(parts: KernelParts, names: Sequence[str]) -> list[NDArray[Any]]:
     try:
-        with np.load(parts.mlp_path, allow_pickle=False) as archive:
-            return [archive[name] for name in MLP_NAMES]
+        with np.load(parts.weights_path, allow_pickle=False) as archive:
+            return [archive[name] for name in names]
     except (OSError, ValueError, KeyError) as error:
-        raise HideNerfError(f"{parts.mlp_path}: not the renderer's weights ({error}); {EXPORT_AGAIN}.") from None
+        raise HideNerfError(f"{parts.weights_path}: not the kernels' weights ({error}); {EXPORT_AGAIN}.") from None

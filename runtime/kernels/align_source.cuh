@@ -1,6 +1,7 @@
-// What a frame takes of its source (hidenerf.model.alignment and `in_frame` of hidenerf.model.refinement): where the
-// source picture shows what the rays met, how surely, and the source's maps and picture sampled there. FP32 arithmetic;
-// maps are FP16 or FP32. R: side of the rendered picture, a multiple of 4; S: of the frame, R or twice it, and so on.
+// What a frame takes of its source (`align_source` of hidenerf.model.refinement): where the source picture shows what
+// the rays met, how surely, and the source's maps and picture sampled there, each as the refiner's layers read it. FP32
+// arithmetic; maps and what convolutions read are FP16 or FP32, both called Number. R: side of the rendered picture, a
+// multiple of 4; S: of the frame, R or twice it, and so on.
 #ifndef HIDENERF_ALIGN_SOURCE_CUH
 #define HIDENERF_ALIGN_SOURCE_CUH
 
@@ -11,7 +12,9 @@ namespace hidenerf {
 // As in hidenerf.model.alignment.
 constexpr float kTolerance = 0.08f, kSoftness = 0.03f, kLargestExcess = 0.5f;
 constexpr float kLeastAlpha = 1e-3f, kLeastDepth = 1e-3f, kLeastWeight = 1e-6f;
-constexpr int kSurface = 4, kFaceSight = 4;
+constexpr int kSurface = 4, kFaceSight = 4, kGuides = 4;
+// As in hidenerf.model.refinement.
+constexpr int kChannelMultiple = 8;
 // What a sight is mixed from: kMoved, kShown, kFace.
 constexpr int kMixed = 3 + kFaceSight;
 constexpr int kBoxes = 3, kBand = 3;
@@ -95,15 +98,39 @@ HIDENERF_INLINE void means_at(const float* pictures, int row, int column, int si
     for (int k = 0; k < count; ++k) means[k] /= float(step * step);
 }
 
+// Channels of the stem input: `rendered` of the picture, alpha, kGuides, with the source picture (pictured is 1, not 0)
+// its three colours, and zeros.
+HIDENERF_INLINE constexpr int stem_used(int rendered, int pictured) { return rendered + 1 + kGuides + 3 * pictured; }
+HIDENERF_INLINE constexpr int stem_channels(int rendered, int pictured) {
+    return (stem_used(rendered, pictured) + kChannelMultiple - 1) / kChannelMultiple * kChannelMultiple;
+}
+
+// A value of the stem input that no other step writes: channel `channel` of these, the zeros last.
+template <int R, class Number>
+HIDENERF_INLINE void copy_to_stem(const float* rendered, const float* alpha, Number* stem_input, int channels,
+                                  int pictured, int channel, int pixel) {
+    const int to = channel > channels ? channel - channels - 1 + stem_used(channels, pictured) : channel;
+    if (to >= stem_channels(channels, pictured)) return;
+    const float value = channel < channels    ? 2.0f * rendered[channel * kPixels<R> + pixel] - 1.0f
+                        : channel == channels ? alpha[pixel]
+                                              : 0.0f;
+    store(value, stem_input + to * kPixels<R> + pixel);
+}
+
 // place [3, R, R] and alpha [R, R] of a frame, projection [3, 4] → kWeighted, kHead, kDepth and the sums along their
-// rows: a block per row. face_sight [4, S, S] → kFace: the blocks after these, a thread per mean.
-template <int R>
-__device__ __forceinline__ void align_project(const float* place, const float* alpha, const float* projection,
-                                              const float* face_sight, float* scratch, int image_size) {
+// rows: a block per row. face_sight [4, S, S] → kFace: the blocks after these, a thread per mean. rendered
+// [channels, R, R] and alpha → theirs of stem_input, and its zeros: the threads after these, one per value.
+template <int R, class Number>
+__device__ __forceinline__ void align_project(const float* place, const float* alpha, const float* rendered,
+                                              const float* projection, const float* face_sight, float* scratch,
+                                              Number* stem_input, int channels, int pictured, int image_size) {
     if (blockIdx.x >= R) {
         const int mean = (blockIdx.x - R) * blockDim.x + threadIdx.x;
         const int channel = mean / kPixels<R>, pixel = mean % kPixels<R>;
-        if (channel >= kFaceSight) return;
+        if (channel >= kFaceSight) {
+            copy_to_stem<R>(rendered, alpha, stem_input, channels, pictured, channel - kFaceSight, pixel);
+            return;
+        }
         float found[1];
         means_at<1>(face_sight + channel * image_size * image_size, pixel / R, pixel % R, R,
                     image_size / R, found);
@@ -136,10 +163,10 @@ __device__ __forceinline__ void align_project(const float* place, const float* a
     }
 }
 
-// → kMoved, kWeights, kSeen, the sums along its rows, and guides [1:2, R, R]. surface [4, R, R]: see `SourceView`. A
-// block per row.
-template <int R>
-__device__ __forceinline__ void align_see(const float* surface, float* scratch, float* guides) {
+// → kMoved, kWeights, kSeen, the sums along its rows, and guides [1:2, R, R] of the stem input. surface [4, R, R]: see
+// `SourceView`. A block per row.
+template <int R, class Number>
+__device__ __forceinline__ void align_see(const float* surface, float* scratch, Number* guides) {
     __shared__ float continued[3][R];
     __shared__ float seen[R];
     const int row = blockIdx.x;
@@ -173,7 +200,7 @@ __device__ __forceinline__ void align_see(const float* surface, float* scratch, 
         const float facing = 1.0f / (1.0f + expf(-(kTolerance - excess) / kSoftness));
         seen[column] = scratch[kSeen * kPixels<R> + pixel] = head * facing * clamped(2.0f * covered, 0.0f, 1.0f);
         const float far = clamped(excess, -kLargestExcess, kLargestExcess) / kLargestExcess;
-        guides[kPixels<R> + pixel] = head * clamped(covered, 0.0f, 1.0f) * far;
+        store(head * clamped(covered, 0.0f, 1.0f) * far, guides + kPixels<R> + pixel);
     }
     __syncthreads();
     for (int i = threadIdx.x; i < kBoxes * R; i += blockDim.x) {
@@ -194,9 +221,9 @@ HIDENERF_INLINE Sight mixed(const float values[kMixed], int row, int column, int
             rest * (rays[1] + centre_of(row, size)) + (2.0f * face[1] - face[2]), rest * rays[2] + face[3]};
 }
 
-// → kShown and guides [0:1] and [2:4, R, R]. A thread per pixel.
-template <int R>
-__device__ __forceinline__ void align_show(float* scratch, float* guides) {
+// → kShown and guides [0:1] and [2:4, R, R] of the stem input. A thread per pixel.
+template <int R, class Number>
+__device__ __forceinline__ void align_show(float* scratch, Number* guides) {
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
     if (pixel >= kPixels<R>) return;
     const int row = pixel / R, column = pixel % R;
@@ -209,9 +236,9 @@ __device__ __forceinline__ void align_show(float* scratch, float* guides) {
     for (int k = 0; k < kMixed; ++k) values[k] = k == 2 ? shown : scratch[(kMoved + k) * kPixels<R> + pixel];
     const Sight sight = mixed(values, row, column, R);
     const float head = scratch[kHead * kPixels<R> + pixel];
-    guides[pixel] = sight.shown;
-    guides[2 * kPixels<R> + pixel] = head * (sight.right - centre_of(column, R));
-    guides[3 * kPixels<R> + pixel] = head * (sight.down - centre_of(row, R));
+    store(sight.shown, guides + pixel);
+    store(head * (sight.right - centre_of(column, R)), guides + 2 * kPixels<R> + pixel);
+    store(head * (sight.down - centre_of(row, R)), guides + 3 * kPixels<R> + pixel);
 }
 
 // A position in a picture as its four neighbours and their weights.
@@ -282,9 +309,9 @@ HIDENERF_INLINE SourcePixel source_pixel(const float* sights, int pixel, int siz
     return {corners_of(sight[0], sight[size * size], size), sight[2 * size * size]};
 }
 
-// Some channels of a map of the source, and where their samples go.
+// Some channels of a map of the source, where their samples go, and what these are where the source shows nothing, FP32.
 struct MapPart {
-    unsigned long long source, sampled;
+    unsigned long long source, sampled, absent;
     int channels, size;
 };
 
@@ -293,15 +320,15 @@ struct MapBlock {
     int part, pixel;
 };
 
-// Channels of a map and their samples, both [channels, size, size], at one pixel.
+// Channels of a map and of what is `in_frame`, both [channels, size, size], at one pixel. absent [channels].
 template <int R, class Number>
-__device__ __forceinline__ void sample_channels(const Number* map, Number* sampled, int channels, int size, int pixel,
-                                                const float* sights) {
+__device__ __forceinline__ void sample_channels(const Number* map, Number* sampled, const float* absent, int channels,
+                                                int size, int pixel, const float* sights) {
     const SourcePixel seen = source_pixel<R>(sights, pixel, size);
     const int pixels = size * size;
 #pragma unroll 4
     for (int c = 0; c < channels; ++c)
-        store(seen.shown * sample_at(map + c * pixels, seen.at), sampled + pixel + c * pixels);
+        store(__ldg(absent + c) + seen.shown * sample_at(map + c * pixels, seen.at), sampled + pixel + c * pixels);
 }
 
 // Maps [C, h, h] → in_frame(maps) [C, h, h], for all maps in one launch. A thread per pixel of a part.
@@ -311,7 +338,8 @@ __device__ __forceinline__ void sample_maps(const MapPart* parts, const MapBlock
     const MapPart part = parts[block.part];
     const int pixel = block.pixel + threadIdx.x;
     if (pixel >= part.size * part.size) return;
-    sample_channels<R>((const Number*)part.source, (Number*)part.sampled, part.channels, part.size, pixel, sights);
+    sample_channels<R>((const Number*)part.source, (Number*)part.sampled, (const float*)part.absent, part.channels,
+                       part.size, pixel, sights);
 }
 
 // Maps as arguments of the launch, for a caller that has no tables in device memory. Map i has the blocks from first[i]
@@ -334,25 +362,56 @@ __device__ __forceinline__ void sample_listed_maps(const MapList& list, const fl
     const int pixel = block % blocks_a_part * blockDim.x + threadIdx.x, left = map.channels - channel;
     if (pixel >= pixels) return;
     sample_channels<R>((const Number*)map.source + channel * pixels, (Number*)map.sampled + channel * pixels,
-                       left < list.at_once[i] ? left : list.at_once[i], map.size, pixel, sights);
+                       (const float*)map.absent + channel, left < list.at_once[i] ? left : list.at_once[i], map.size,
+                       pixel, sights);
 }
 
-// The source picture [3, S, S] and its means [3, R, R] → own [3, S, S] and shown [S, S] at its size, and own_small
-// [3, R, R]: 2x - 1 times shown. A thread per pixel of both, the larger first.
-template <int R>
+// Where the source picture goes; FP32 but for Number. Of a frame of S pixels `own` [3, S, S] and `shown` [S, S]; the
+// detail convolution's input [4, s, s], s being S, or S/2 before an enlarger; this one's input [16, S/2, S/2], nullptr
+// without it; and the three channels of the stem input [3, R, R].
+template <class Number>
+struct OwnPixels {
+    float *own, *shown;
+    Number *detail_input, *enlarger_input, *stem_channels;
+};
+
+// The source picture [3, S, S] and its means [3, R, R] → the above. A thread per pixel of the detail convolution, then
+// one per pixel of the stem.
+template <int R, class Number>
 __device__ __forceinline__ void sample_pictures(const float* picture, const float* small, const float* sights,
-                                                float* own, float* own_shown, float* own_small, int size) {
-    const int thread = blockIdx.x * blockDim.x + threadIdx.x, pixels = size * size;
-    if (thread < pixels) {
-        const SourcePixel seen = source_pixel<R>(sights, thread, size);
-        for (int c = 0; c < 3; ++c) own[c * pixels + thread] = sample_at(picture + c * pixels, seen.at);
-        own_shown[thread] = seen.shown;
-    } else if (thread < pixels + kPixels<R>) {
-        const int pixel = thread - pixels;
+                                                const OwnPixels<Number>& to, int size) {
+    const int step = to.enlarger_input == nullptr ? 1 : 2, side = size / step;
+    const int thread = blockIdx.x * blockDim.x + threadIdx.x, detail_pixels = side * side, pixels = size * size;
+    if (thread >= detail_pixels) {
+        const int pixel = thread - detail_pixels;
+        if (pixel >= kPixels<R>) return;
         const SourcePixel seen = source_pixel<R>(sights, pixel, R);
         for (int c = 0; c < 3; ++c)
-            own_small[c * kPixels<R> + pixel] = seen.shown * (2.0f * sample_at(small + c * kPixels<R>, seen.at) - 1.0f);
+            store(seen.shown * (2.0f * sample_at(small + c * kPixels<R>, seen.at) - 1.0f),
+                  to.stem_channels + c * kPixels<R> + pixel);
+        return;
     }
+    // Sums over the frame's pixels of the thread's own: the three colours and shown.
+    float sums[4] = {};
+    for (int part = 0; part < step * step; ++part) {
+        const int row = thread / side * step + part / step, column = thread % side * step + part % step;
+        const int pixel = row * size + column;
+        const SourcePixel seen = source_pixel<R>(sights, pixel, size);
+        for (int c = 0; c < 3; ++c) {
+            const float colour = sample_at(picture + c * pixels, seen.at);
+            to.own[c * pixels + pixel] = colour;
+            sums[c] += colour;
+            if (step == 2)
+                store(seen.shown * (2.0f * colour - 1.0f), to.enlarger_input + (4 * c + part) * detail_pixels + thread);
+        }
+        to.shown[pixel] = seen.shown;
+        sums[3] += seen.shown;
+        if (step == 2) store(seen.shown, to.enlarger_input + (12 + part) * detail_pixels + thread);
+    }
+    const float share = 1.0f / float(step * step), shown = share * sums[3];
+    for (int c = 0; c < 3; ++c)
+        store(shown * (2.0f * (share * sums[c]) - 1.0f), to.detail_input + c * detail_pixels + thread);
+    store(shown, to.detail_input + 3 * detail_pixels + thread);
 }
 
 }  // namespace hidenerf

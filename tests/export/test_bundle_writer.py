@@ -72,7 +72,7 @@ def test_a_bundle_opens_and_says_what_it_is(
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
-        ["manifest.json", "face_model.npz", "renderer_mlp.npz", *(f"{name}.onnx" for name in ALL_GRAPHS)]
+        ["manifest.json", "face_model.npz", "kernel_weights.npz", *(f"{name}.onnx" for name in ALL_GRAPHS)]
     )
     content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
     assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
@@ -117,7 +117,7 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
     assert all(parts.refiner.inputs[name] == whole_graph.inputs[name] for name in maps)
     assert parts.refiner.outputs == whole_graph.outputs
     renderer = tiny_model().renderer
-    with np.load(parts.mlp_path, allow_pickle=False) as weights:
+    with np.load(parts.weights_path, allow_pickle=False) as weights:
         assert set(weights) == {"weight_1", "bias_1", "weight_2", "bias_2"}
         np.testing.assert_array_equal(weights["weight_1"], renderer.first.weight.detach())
         np.testing.assert_array_equal(weights["bias_2"], renderer.second.bias.detach())
@@ -127,7 +127,7 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
 def test_an_aligned_models_refiner_takes_the_source_as_it_lies_in_the_frame(
     bundle_aligned: Path, tmp_path: Path, fp16: bool
 ) -> None:
-    """What becomes of pixels, and what the source encoder says of its own view, are FP32 in every bundle."""
+    """The source's pixels for the frame, and what the source encoder says of its own view, are FP32 in every bundle."""
     precision = FloatPrecision.FP16 if fp16 else FloatPrecision.FP32
     with graphs_of(bundle_aligned):
         bundle = open_bundle(write_untrained(TINY_ALIGNED, tmp_path / "bundle", precision=precision))
@@ -135,12 +135,15 @@ def test_an_aligned_models_refiner_takes_the_source_as_it_lies_in_the_frame(
     refiner, encoder = bundle.kernel_parts.refiner, bundle.graphs["source_encoder"]
     size, whole_size = TINY_ALIGNED.render_size, TINY_ALIGNED.image_size
     in_frame = {
-        "guides": ((1, 4, size, size), np.float32),
-        "own_small": ((1, 3, size, size), np.float32),
+        "stem_input": ((1, 16, size, size), np.float16 if fp16 else np.float32),
+        "detail_input": ((1, 4, whole_size, whole_size), np.float16 if fp16 else np.float32),
         "own": ((1, 3, whole_size, whole_size), np.float32),
         "shown": ((1, 1, whole_size, whole_size), np.float32),
     }
     assert {name: (refiner.inputs[name].shape, refiner.inputs[name].dtype) for name in in_frame} == in_frame
+    with np.load(bundle.kernel_parts.weights_path, allow_pickle=False) as weights:
+        channels = [spec.shape[1] for name, spec in encoder.outputs.items() if name.startswith(("gamma_", "beta_"))]
+        assert (weights["absent"].shape, weights["absent"].dtype) == ((sum(channels),), np.float32)
     known = {
         "source_projection": (1, 3, 4),
         "source_surface": (1, 4, size, size),

@@ -15,6 +15,7 @@ from hidenerf.export.custom_ops import (
     ALIGN_SOURCE,
     TRIPLANE_RENDER,
     align_source,
+    align_source_shapes,
     grid_sample_3d,
     input_names,
     output_names,
@@ -97,26 +98,37 @@ def render_model(inputs: Arrays, placed: bool = False) -> ModelProto:
 MAPS = ((3, 4), (5, 8), (4, 16), (2, 32))
 
 
+# Whether the model has the source picture, and an enlarger.
+KINDS_OF_MODEL = ((False, False), (True, False), (True, True))
+# Of FP16 graphs, the outputs that are FP32.
+SINGLE = ("own", "shown")
+
+
 def source_of(kind: type[np.floating], picture: bool) -> Arrays:
-    """Inputs of AlignSource for R = 16 and S = 64. kind: of maps."""
+    """Inputs of AlignSource for R = 16 and S = 64, three rendered channels. kind: of maps."""
     shown, rng = scene(16, 64), np.random.default_rng(6)
-    tensors = [shown.place, shown.alpha, *shown.source, shown.face_sight]
+    rendered = torch.from_numpy(rng.random((1, 3, 16, 16), np.float32))
+    tensors = [shown.place, shown.alpha, rendered, *shown.source, shown.face_sight]
     if picture:
         own = torch.from_numpy(rng.random((1, 3, 64, 64), np.float32))
         tensors += [own, torch.nn.functional.avg_pool2d(own, 4)]
+    absent = rng.standard_normal(sum(channels for channels, _ in MAPS)).astype(np.float32)
     maps = [rng.standard_normal((1, channels, side, side)).astype(kind) for channels, side in MAPS]
-    arrays = [*(tensor.numpy() for tensor in tensors), *maps]
-    return dict(zip(input_names(ALIGN_SOURCE, len(arrays), picture), arrays, strict=True))
+    arrays = [*(tensor.numpy() for tensor in tensors), absent, *maps]
+    return dict(zip(input_names(ALIGN_SOURCE, len(arrays), picture=picture), arrays, strict=True))
 
 
-def expected_source(inputs: Arrays) -> Arrays:
+def expected_source(inputs: Arrays, enlarged: bool) -> Arrays:
     """`refinement.align_source` in FP64."""
-    place, alpha, projection, surface, face_sight, *rest = (torch.from_numpy(a).double() for a in inputs.values())
-    pictures, maps = rest[: -len(MAPS)], rest[-len(MAPS) :]
+    tensors = [torch.from_numpy(a).double() for a in inputs.values()]
+    place, alpha, rendered, projection, surface, face_sight, *rest = tensors
+    *pictures, absent = rest[: -len(MAPS)]
     view = SourceView(projection, surface)
-    samples, in_frame = refinement.align_source(place, alpha, view, face_sight, pictures, maps)
-    found = [*(one for one in samples if one is not None), *in_frame]
-    names = output_names(ALIGN_SOURCE, len(found), bool(pictures))
+    read, in_frame = refinement.align_source(
+        place, alpha, rendered, view, face_sight, pictures, absent, rest[-len(MAPS) :], enlarged
+    )
+    found = [*(one for one in read if one is not None), *in_frame]
+    names = output_names(ALIGN_SOURCE, len(found), picture=bool(pictures), enlarged=enlarged)
     return {name: tensor.numpy() for name, tensor in zip(names, found, strict=True)}
 
 
@@ -126,13 +138,14 @@ def test_the_ops_are_good_citizens_of_pytorch() -> None:
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
-    for picture in (False, True):
-        torch.library.opcheck(align_source, align_arguments(source_of(np.float32, picture)))
+    for picture, enlarged in KINDS_OF_MODEL:
+        torch.library.opcheck(align_source, align_arguments(source_of(np.float32, picture), enlarged))
 
 
-def align_arguments(inputs: Arrays) -> tuple[Any, ...]:
+def align_arguments(inputs: Arrays, enlarged: bool) -> tuple[Any, ...]:
     tensors = [torch.from_numpy(array) for array in inputs.values()]
-    return *tensors[:5], tensors[5 : -len(MAPS)], tensors[-len(MAPS) :]
+    maps = len(tensors) - len(MAPS)
+    return *tensors[:6], tensors[6 : maps - 1], tensors[maps - 1], tensors[maps:], enlarged
 
 
 def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
@@ -142,7 +155,8 @@ def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
     arguments = (*inputs[:2], halves[:2], *halves[2:], 2)
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, arguments)
-    torch.library.opcheck(align_source, align_arguments(source_of(np.float16, picture=True)))
+    for picture, enlarged in KINDS_OF_MODEL:
+        torch.library.opcheck(align_source, align_arguments(source_of(np.float16, picture), enlarged))
     with torch.device("meta"):
         assert grid_sample_3d(volume.to("meta"), grid.to("meta")).shape == (2, 3, 2, 3, 4)
 
@@ -213,27 +227,35 @@ def test_where_rays_end_is_composited_in_single(kind: type[np.floating]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("picture", [False, True])
+@pytest.mark.parametrize(("picture", "enlarged"), KINDS_OF_MODEL)
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_align_sources_body_against_double(kind: type[np.floating], picture: bool) -> None:
-    """FP16 maps are sampled in FP32 and rounded once; everything else is FP32."""
+def test_align_sources_body_against_double(kind: type[np.floating], picture: bool, enlarged: bool) -> None:
+    """What convolutions read and FP16 maps are computed in FP32 and rounded once; everything else is FP32."""
     inputs = source_of(kind, picture)
-    expected = expected_source(inputs)
-    assert 0.1 < expected["guides"][0, 0].mean() < 0.9
-    body = align_source_body(tuple(a.shape for a in inputs.values()), picture, kind == np.float16)
-    halves = {name for name in expected if name.startswith("in_frame_")} if kind == np.float16 else set()
+    expected = expected_source(inputs, enlarged)
+    # Three rendered channels and alpha come before the guides.
+    assert 0.1 < expected["stem_input"][0, 4].mean() < 0.9
+    body = align_source_body(tuple(a.shape for a in inputs.values()), picture, enlarged, kind == np.float16)
+    halves = {name for name in expected if name not in SINGLE} if kind == np.float16 else set()
     outputs = {
         name: (TensorProto.FLOAT16 if name in halves else TensorProto.FLOAT, list(array.shape))
         for name, array in expected.items()
     }
-    attributes = {"maps": len(MAPS)} | ({"picture": 1} if picture else {})
+    attributes = {"maps": len(MAPS)} | ({"picture": 1} if picture else {}) | ({"enlarged": 1} if enlarged else {})
     found = run_onnx(one_node("AlignSource", body, inputs, outputs, **attributes), inputs)
     assert list(found) == list(expected)
     for name, array in expected.items():
-        assert found[name].dtype == (kind if name.startswith("in_frame_") else np.float32)
+        assert found[name].dtype == (np.float32 if name in SINGLE else kind)
         # At 32 pixels FP32 places a sample to 4e-6 of one; its logistic function of depths is steep.
         rounding = np.spacing(np.abs(array).astype(np.float16)) if name in halves else 0.0
         assert (np.abs(found[name] - array) <= 2e-4 + rounding).all(), name
+
+
+@pytest.mark.parametrize(("picture", "enlarged"), KINDS_OF_MODEL)
+def test_what_align_source_makes_has_the_shapes_that_are_said(picture: bool, enlarged: bool) -> None:
+    shapes = align_source_shapes((1, 3, 16, 16), 64, picture=picture, enlarged=enlarged)
+    found = expected_source(source_of(np.float32, picture), enlarged)
+    assert shapes == {name: array.shape for name, array in found.items() if not name.startswith("in_frame_")}
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
@@ -302,11 +324,13 @@ def test_what_align_source_reads_and_makes_stands_in_order(precision: str) -> No
     model = whole("aligned renderer_refiner", precision)
     render, align = [node for node in model.graph.node if node.domain == "hidenerf"]
     names = input_names(ALIGN_SOURCE, len(align.input), picture=True)
-    assert list(align.input[:2]) == [render.output[2], render.output[1]]
-    assert list(align.input[2:]) == names[2:]
+    assert list(align.input[:3]) == [render.output[2], render.output[1], render.output[0]]
+    assert list(align.input[3:]) == names[3:]
+    # A weight of the model.
+    assert "absent" in {tensor.name for tensor in model.graph.initializer}
     types, half = value_types(model), TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
-    assert {types[value] for value in [*align.input[:7], *align.output[:4]]} == {TensorProto.FLOAT}
-    assert {types[value] for value in [*align.input[7:], *align.output[4:]]} == {half}
+    assert {types[value] for value in [*align.input[:9], *align.output[2:4]]} == {TensorProto.FLOAT}
+    assert {types[value] for value in [*align.input[9:], *align.output[:2], *align.output[4:]]} == {half}
     # Nothing samples the source outside of it.
     assert not [node for node in model.graph.node if node.op_type == "GridSample"]
 

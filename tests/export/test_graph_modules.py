@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from hidenerf.export.graph_modules import (
     RendererRefiner,
@@ -12,6 +13,7 @@ from hidenerf.export.graph_modules import (
     fold_constant_norms,
     fold_refiner_biases,
     graph_modules,
+    pad_stem,
     refiner_module,
     source_in_frame,
 )
@@ -19,6 +21,7 @@ from hidenerf.model import geometry
 from hidenerf.model.alignment import align
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.hidenerf import frame_to_uint8
+from hidenerf.model.refinement import align_source
 from hidenerf.runtime.bundle import IN_FRAME
 from tests.support.exported import reference_values, tiny_graphs
 from tests.support.tiny import TINY, aligned_model, enlarged_model, randomise_norms, tiny_inputs, tiny_model
@@ -80,11 +83,16 @@ def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: in
     for graph in graphs:
         values |= graph.run(values)
     refiner = refiner_module(graphs[-1])
-    samples = ["guides", "own_small", "own", "shown"] if alignment == "maps and picture" else ["guides"]
-    assert list(refiner.inputs)[2 : 2 + len(samples)] == samples
+    read = ["stem_input", *(["detail_input", "own", "shown"] if alignment == "maps and picture" else [])]
+    read += ["enlarger_input"] if enlarged else []
+    assert list(refiner.inputs)[2 : 2 + len(read)] == read
     assert sum(name.startswith(IN_FRAME) for name in refiner.inputs) == 4 * min(scales, 4)
     rendered = whole._asdict()
-    alone = refiner.run(source_in_frame(values | rendered) | rendered)
+    module = graphs[-1].module
+    assert isinstance(module, RendererRefiner)
+    sampled = source_in_frame(values | rendered, module.absent, enlarged=enlarged)
+    assert sampled["stem_input"].shape[1] % 8 == 0
+    alone = refiner.run(sampled | rendered)
     assert whole.frame.std() > 0.05
     assert (whole.frame - model(**inputs | {"camera": values["source_camera"]}).frame).abs().max() > 0.05
     for found in (values, alone):
@@ -92,11 +100,18 @@ def test_the_graphs_of_an_aligned_model_are_the_model(alignment: str, scales: in
         assert (found["frame"].int() - frame_to_uint8(whole.frame).int()).abs().max() <= 1
 
 
-@pytest.mark.parametrize(("alignment", "scales"), [("maps", 2), ("maps and picture", 3)])
-def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int) -> None:
-    """In FP64: biases go into norms whose γ and β are sampled or constant, constant norms into convolutions."""
-    model = aligned_model(alignment, scales).double()
-    inputs = {name: tensor.double() for name, tensor in tiny_inputs(seed=2).items()}
+@pytest.mark.parametrize(
+    ("alignment", "scales", "enlarged"),
+    [("maps", 2, False), ("maps and picture", 3, False), ("maps and picture", 3, True)],
+)
+def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int, enlarged: bool) -> None:
+    """In FP64: biases go into norms whose γ and β are sampled or constant, constant norms into convolutions.
+
+    And what a SPADE layer is where the source shows nothing goes into the maps in the frame, as AlignSource makes them.
+    """
+    model = (enlarged_model() if enlarged else aligned_model(alignment, scales)).double()
+    size = model.config.image_size
+    inputs = {name: tensor.double() for name, tensor in tiny_inputs(seed=2, image_size=size).items()}
     moved = copy.deepcopy(model)
     fold_refiner_biases(moved)
     fold_constant_norms(moved)
@@ -116,7 +131,25 @@ def test_folding_an_aligned_refiner_is_exact(alignment: str, scales: int) -> Non
         maps = moved.refiner.fold(model.id_encoder(inputs["source_image"]))
         rendered = expected.rendered, expected.rendered_alpha
         found = moved.refiner.forward_folded(*rendered, maps, alignment_found, inputs["source_image"])
-    torch.testing.assert_close(found, (expected.frame, expected.alpha), atol=1e-11, rtol=0)
+        pictured = model.refiner.with_picture
+        small = F.avg_pool2d(inputs["source_image"], size // model.config.render_size)
+        read, in_frame = align_source(
+            expected.place,
+            expected.rendered_alpha,
+            expected.rendered,
+            view,
+            inputs["face_sight"],
+            [inputs["source_image"], small] if pictured else [],
+            moved.refiner.fold_absent(),
+            [one for pair in maps for one in pair],
+            enlarged,
+        )
+        pad_stem(moved)
+        assert read.stem_input.shape[1] == moved.refiner.stem[0].in_channels
+        whole = list(zip(in_frame[0::2], in_frame[1::2], strict=True))
+        alone = moved.refiner.forward_sampled(*rendered, whole, read)
+    for one in (found, alone):
+        torch.testing.assert_close(one, (expected.frame, expected.alpha), atol=1e-11, rtol=0)
 
 
 def test_planes_are_those_of_the_appearance_module() -> None:

@@ -6,13 +6,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hidenerf.model.enlarger import Enlarger, Refined
+from hidenerf.model.enlarger import Enlarger, Refined, enlarger_input
 from hidenerf.model.growth import grown
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.tiny import TINY, TINY_ENLARGED, aligned_model, enlarged_model, tiny_inputs
 
 
-def some_refined(seed: int = 0) -> tuple[Refined, torch.Tensor, torch.Tensor, torch.Tensor]:
+def some_refined(seed: int = 0) -> tuple[Refined, torch.Tensor, torch.Tensor]:
+    refined, features, own, shown = some_pixels(seed)
+    return refined, features, enlarger_input(own, shown)
+
+
+def some_pixels(seed: int = 0) -> tuple[Refined, torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     picture, logit, features = (torch.rand(1, channels, 4, 4, generator=generator) for channels in (4, 1, 3))
     own, shown = (torch.rand(1, channels, 8, 8, generator=generator) for channels in (3, 1))
@@ -41,10 +46,10 @@ def test_channels_become_the_four_pixels_row_by_row() -> None:
 def test_what_the_source_does_not_show_is_not_seen() -> None:
     enlarger = Enlarger(3, 6)
     torch.nn.init.normal_(enlarger.change.weight)
-    refined, features, own, shown = some_refined()
+    refined, features, own, shown = some_pixels()
     hidden = torch.zeros_like(shown)
     for seen, same in ((hidden, True), (shown, False)):
-        one, other = (enlarger(refined, features, pixels, seen).picture for pixels in (own, 1 - own))
+        one, other = (enlarger(refined, features, enlarger_input(pixels, seen)).picture for pixels in (own, 1 - own))
         assert torch.equal(one, other) == same
 
 

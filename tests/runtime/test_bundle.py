@@ -51,35 +51,35 @@ def write(folder: Path, change: Callable[[Manifest], Any] | None = None) -> Path
 
 def with_kernel_parts(manifest: Manifest) -> None:
     described = {key: manifest["graphs"]["led"][key] for key in ("inputs", "outputs")}
-    manifest["kernel_parts"] = {"refiner": {"file": "refiner.onnx", **described}, "renderer_mlp": "renderer_mlp.npz"}
-    for name in ("refiner.onnx", "renderer_mlp.npz"):
+    manifest["kernel_parts"] = {"refiner": {"file": "refiner.onnx", **described}, "weights": "kernel_weights.npz"}
+    for name in ("refiner.onnx", "kernel_weights.npz"):
         manifest["files"][name] = hashlib.sha256(name.encode()).hexdigest()
 
 
 def test_kernel_parts_are_read_and_may_be_missing(tmp_path: Path) -> None:
     assert open_bundle(write(tmp_path / "before")).kernel_parts is None
     folder = write(tmp_path / "now", with_kernel_parts)
-    for name in ("refiner.onnx", "renderer_mlp.npz"):
+    for name in ("refiner.onnx", "kernel_weights.npz"):
         (folder / name).write_bytes(name.encode())
     parts = open_bundle(folder).kernel_parts
     assert parts is not None
-    assert parts.mlp_path == folder / "renderer_mlp.npz"
+    assert parts.weights_path == folder / "kernel_weights.npz"
     assert (parts.refiner.name, parts.refiner.path) == ("refiner", folder / "refiner.onnx")
     assert parts.refiner.inputs["camera"].shape == (1, 25)
 
 
-@pytest.mark.parametrize("name", ["refiner.onnx", "renderer_mlp.npz"])
+@pytest.mark.parametrize("name", ["refiner.onnx", "kernel_weights.npz"])
 def test_kernel_parts_without_a_hash_or_a_file_are_refused(tmp_path: Path, name: str) -> None:
     def unhashed(manifest: Manifest) -> None:
         with_kernel_parts(manifest)
         manifest["files"] = {
-            key: value for key, value in manifest["files"].items() if key not in ("refiner.onnx", "renderer_mlp.npz")
+            key: value for key, value in manifest["files"].items() if key not in ("refiner.onnx", "kernel_weights.npz")
         }
-        other = {"refiner.onnx", "renderer_mlp.npz"} - {name}
+        other = {"refiner.onnx", "kernel_weights.npz"} - {name}
         manifest["files"][other.pop()] = hashlib.sha256(b"x").hexdigest()
 
     folder = write(tmp_path / "unhashed", unhashed)
-    for file in ("refiner.onnx", "renderer_mlp.npz"):
+    for file in ("refiner.onnx", "kernel_weights.npz"):
         (folder / file).write_bytes(b"x")
     assert f"no hash of its file {name}" in refusal(folder)
     assert "is missing" in refusal(write(tmp_path / "missing", with_kernel_parts))

@@ -38,7 +38,7 @@ CONTENT: dict[str, Any] = {
         "plan": {"file": "precision.json", "sha256": "1" * 64},
     },
     "graphs": {"led": GRAPH},
-    "kernel_parts": {"refiner": GRAPH | {"file": "refiner.onnx"}, "renderer_mlp": "renderer_mlp.npz"},
+    "kernel_parts": {"refiner": GRAPH | {"file": "refiner.onnx"}, "weights": "kernel_weights.npz"},
     "face_model": {"file": "face_model.npz", "name": "anny"},
     "files": {"led.onnx": "2" * 64},
     "parity": {
@@ -95,6 +95,13 @@ def test_a_bundle_without_kernel_parts_has_none() -> None:
     manifest = Manifest.from_json(content)
     assert manifest.kernel_parts is None
     assert "kernel_parts" not in manifest.to_json()
+
+
+def test_the_weights_of_kernel_parts_had_another_name() -> None:
+    older = {key: value for key, value in CONTENT["kernel_parts"].items() if key != "weights"}
+    manifest = Manifest.from_json(CONTENT | {"kernel_parts": older | {"renderer_mlp": "renderer_mlp.npz"}})
+    assert manifest.kernel_parts is not None
+    assert manifest.kernel_parts.weights == "renderer_mlp.npz"
 
 
 def test_numbers_that_json_lacks_are_words() -> None:

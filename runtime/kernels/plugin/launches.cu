@@ -44,20 +44,22 @@ __global__ void __launch_bounds__(kThreads)
     grid_sample_3d(volume, grid, sampled, shape, points, false, false);
 }
 
-template <int R>
+template <int R, class Number>
 __global__ void __launch_bounds__(kThreads)
-    project_kernel(const float* place, const float* alpha, const float* projection, const float* face_sight,
-                   float* scratch, int image_size) {
-    align_project<R>(place, alpha, projection, face_sight, scratch, image_size);
+    project_kernel(const float* place, const float* alpha, const float* rendered, const float* projection,
+                   const float* face_sight, float* scratch, Number* stem_input, int channels, int pictured,
+                   int image_size) {
+    align_project<R>(place, alpha, rendered, projection, face_sight, scratch, stem_input, channels, pictured,
+                     image_size);
 }
 
-template <int R>
-__global__ void __launch_bounds__(kThreads) see_kernel(const float* surface, float* scratch, float* guides) {
+template <int R, class Number>
+__global__ void __launch_bounds__(kThreads) see_kernel(const float* surface, float* scratch, Number* guides) {
     align_see<R>(surface, scratch, guides);
 }
 
-template <int R>
-__global__ void __launch_bounds__(kThreads) show_kernel(float* scratch, float* guides) {
+template <int R, class Number>
+__global__ void __launch_bounds__(kThreads) show_kernel(float* scratch, Number* guides) {
     align_show<R>(scratch, guides);
 }
 
@@ -72,11 +74,11 @@ __global__ void __launch_bounds__(kThreads) maps_kernel(const MapList list, cons
     sample_listed_maps<R, Number>(list, sights);
 }
 
-template <int R>
+template <int R, class Number>
 __global__ void __launch_bounds__(kThreads)
-    pictures_kernel(const float* picture, const float* small, const float* sights, float* own, float* own_shown,
-                    float* own_small, int size) {
-    sample_pictures<R>(picture, small, sights, own, own_shown, own_small, size);
+    pictures_kernel(const float* picture, const float* small, const float* sights, const OwnPixels<Number> to,
+                    int size) {
+    sample_pictures<R, Number>(picture, small, sights, to, size);
 }
 
 template <class... Parameters, class... Arguments>
@@ -196,13 +198,20 @@ std::size_t align_workspace(int image_size) noexcept {
     return whole(sizeof(float) * (std::size_t(kPictures) * R * R + sights));
 }
 
+template <int R, class Number>
+Status load_aligner_of() noexcept {
+    return first_failure([] { return load_kernel(project_kernel<R, Number>); },
+                         [] { return load_kernel(see_kernel<R, Number>); },
+                         [] { return load_kernel(show_kernel<R, Number>); },
+                         [] { return load_kernel(sights_kernel<R>); },
+                         [] { return load_kernel(maps_kernel<R, Number>); },
+                         [] { return load_kernel(pictures_kernel<R, Number>); });
+}
+
 template <int R>
 Status load_aligner() noexcept {
-    return first_failure([] { return load_kernel(project_kernel<R>); }, [] { return load_kernel(see_kernel<R>); },
-                         [] { return load_kernel(show_kernel<R>); }, [] { return load_kernel(sights_kernel<R>); },
-                         [] { return load_kernel(maps_kernel<R, float>); },
-                         [] { return load_kernel(maps_kernel<R, unsigned short>); },
-                         [] { return load_kernel(pictures_kernel<R>); });
+    const Status status = load_aligner_of<R, float>();
+    return status != 0 ? status : load_aligner_of<R, unsigned short>();
 }
 
 static_assert(kMostMaps == kMostListedMaps, "a launch lists all maps of a node");
@@ -214,7 +223,8 @@ int list_maps(AlignTensors const& t, MapList& list) {
     for (int i = 0; i < t.count; ++i) {
         MapTensors const& map = t.maps[i];
         const int pixels = map.size * map.size, most = pixels / kPixelsAChannel;
-        list.maps[i] = {(unsigned long long)map.source, (unsigned long long)map.sampled, map.channels, map.size};
+        list.maps[i] = {(unsigned long long)map.source, (unsigned long long)map.sampled,
+                        (unsigned long long)map.absent, map.channels, map.size};
         list.first[i] = blocks;
         list.at_once[i] = most < 1 ? 1 : most < kChannelsAThread ? most : kChannelsAThread;
         blocks += (map.channels + list.at_once[i] - 1) / list.at_once[i] * blocks_of(pixels, kPixelThreads);
@@ -222,37 +232,47 @@ int list_maps(AlignTensors const& t, MapList& list) {
     return blocks;
 }
 
-template <int R>
-Status align(AlignTensors const& t, void* workspace, CUstream_st* stream) noexcept {
+template <int R, class Number>
+Status align_as(AlignTensors const& t, void* workspace, CUstream_st* stream) noexcept {
     float *scratch = (float*)workspace, *sights = scratch + kPictures * R * R;
-    const int size = t.image_size, pixels = R * R;
+    Number* stem_input = (Number*)t.stem_input;
+    Number* guides = stem_input + (t.channels + 1) * R * R;
+    const int size = t.image_size, pixels = R * R, pictured = t.picture != nullptr;
     MapList list = {};
     const int map_blocks = list_maps(t, list);
-    const auto sample = [&] {
-        return t.half ? launch(maps_kernel<R, unsigned short>, dim3(map_blocks), kPixelThreads, stream, list, sights)
-                      : launch(maps_kernel<R, float>, dim3(map_blocks), kPixelThreads, stream, list, sights);
-    };
     const auto pictures = [&] {
-        if (t.picture == nullptr) return cudaSuccess;
-        return launch(pictures_kernel<R>, dim3(blocks_of(size * size + pixels, kPixelThreads)), kPixelThreads, stream,
-                      t.picture, t.small, sights, t.own, t.shown, t.own_small, size);
+        if (!pictured) return cudaSuccess;
+        const int side = t.enlarger_input == nullptr ? size : size / 2;
+        const OwnPixels<Number> to = {t.own, t.shown, (Number*)t.detail_input, (Number*)t.enlarger_input,
+                                      guides + kGuides * pixels};
+        return launch(pictures_kernel<R, Number>, dim3(blocks_of(side * side + pixels, kPixelThreads)), kPixelThreads,
+                      stream, t.picture, t.small, sights, to, size);
     };
     return first_failure(
         [&] {
-            return launch(project_kernel<R>, dim3(R + blocks_of(4 * pixels, kThreads)), kThreads, stream, t.place,
-                          t.alpha, t.projection, t.face_sight, scratch, size);
+            // A block per row, and a thread per mean of the face sight and per value that is copied or 0.
+            const int zeros = stem_channels(t.channels, pictured) - stem_used(t.channels, pictured);
+            const int blocks = R + blocks_of((kFaceSight + t.channels + 1 + zeros) * pixels, kThreads);
+            return launch(project_kernel<R, Number>, dim3(blocks), kThreads, stream, t.place, t.alpha, t.rendered,
+                          t.projection, t.face_sight, scratch, stem_input, t.channels, pictured, size);
         },
-        [&] { return launch(see_kernel<R>, dim3(R), kThreads, stream, t.surface, scratch, t.guides); },
+        [&] { return launch(see_kernel<R, Number>, dim3(R), kThreads, stream, t.surface, scratch, guides); },
         [&] {
-            return launch(show_kernel<R>, dim3(blocks_of(pixels, kPixelThreads)), kPixelThreads, stream, scratch,
-                          t.guides);
+            return launch(show_kernel<R, Number>, dim3(blocks_of(pixels, kPixelThreads)), kPixelThreads, stream,
+                          scratch, guides);
         },
         [&] {
             const int all = (4 * size * size - (R / 4) * (R / 4)) / 3;
             return launch(sights_kernel<R>, dim3(blocks_of(all, kPixelThreads)), kPixelThreads, stream, scratch,
                           t.face_sight, sights, size);
         },
-        sample, pictures);
+        [&] { return launch(maps_kernel<R, Number>, dim3(map_blocks), kPixelThreads, stream, list, sights); },
+        pictures);
+}
+
+template <int R>
+Status align(AlignTensors const& t, void* workspace, CUstream_st* stream) noexcept {
+    return t.half ? align_as<R, unsigned short>(t, workspace, stream) : align_as<R, float>(t, workspace, stream);
 }
 
 // Models without place have none, and those whose smallest map would not have whole pixels.
@@ -303,6 +323,8 @@ Aligner const* find_aligner(int render_size) noexcept {
         if (render_size > 0 && aligner.render_size == render_size) return &aligner;
     return nullptr;
 }
+
+int aligned_stem_channels(int rendered, bool picture) noexcept { return stem_channels(rendered, picture ? 1 : 0); }
 
 Status load_grid_sampler() noexcept {
     return first_failure([] { return load_kernel(sample_kernel<float>); },

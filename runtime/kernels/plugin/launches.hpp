@@ -43,22 +43,30 @@ Renderer const* find_renderer(RendererSizes const& sizes) noexcept;
 
 constexpr int kMostMaps = 48;
 
-// A map of the source [channels, size, size] and its samples in the frame, FP32, or FP16 if half.
+// A map of the source [channels, size, size] and its samples in the frame, FP32, or FP16 if half. absent: FP32
+// [channels], what they are where the source shows nothing.
 struct MapTensors {
     void const* source;
     void* sampled;
+    float const* absent;
     int channels, size;
 };
 
-// Device addresses of one picture's tensors, FP32 but for the maps. picture, small, own_small, own, shown: nullptr for
-// a model without the source picture. image_size: S.
+// Device addresses of one picture's tensors, FP32; maps and inputs of layers are FP16 if half. picture, small, own,
+// shown, detail_input: nullptr for a model without the source picture; enlarger_input: for one without enlarger.
+// channels: of the rendered picture. image_size: S.
 struct AlignTensors {
-    float const *place, *alpha, *projection, *surface, *face_sight, *picture, *small;
-    float *guides, *own_small, *own, *shown;
+    float const *place, *alpha, *rendered, *projection, *surface, *face_sight, *picture, *small;
+    void *stem_input, *detail_input;
+    float *own, *shown;
+    void* enlarger_input;
     MapTensors const* maps;
-    int count, image_size;
+    int count, channels, image_size;
     bool half;
 };
+
+// Channels of the stem input for so many of the rendered picture.
+int aligned_stem_channels(int rendered, bool picture) noexcept;
 
 // AlignSource compiled for one R; load and workspace as of a Renderer.
 struct Aligner {

@@ -12,7 +12,7 @@ namespace hidenerf {
 constexpr char kNamespace[] = "hidenerf";
 constexpr char kVersion[] = "1";
 constexpr int kMostInputs = 64, kMostOutputs = 64;
-constexpr int kMostFields = 2;
+constexpr int kMostFields = 3;
 constexpr int kMostRank = 8;
 
 enum class Type { kFp32, kFp16, kInt8, kBf16, kFp8, kOther };

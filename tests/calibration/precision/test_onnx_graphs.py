@@ -23,7 +23,9 @@ def test_the_refiner_alone_gives_the_frame_of_the_whole(request: pytest.FixtureR
     expected = Session(models["renderer_refiner"]).run(tensors)
     rendered = Session(renderer_alone(models["renderer_refiner"])).run(tensors)
     assert ("place" in rendered) == (fixture == "bundle_aligned")
-    found = Session(ir.load(bundle.kernel_parts.refiner.path)).run(refiner_inputs(tensors, rendered))
+    found = Session(ir.load(bundle.kernel_parts.refiner.path)).run(
+        refiner_inputs(models["renderer_refiner"], tensors, rendered)
+    )
     assert expected["frame"].std() > 1
     assert np.abs(found["frame"].astype(int) - expected["frame"]).max() <= 1
     np.testing.assert_allclose(found["alpha"], expected["alpha"], atol=1e-3)

@@ -196,7 +196,7 @@ def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
     creator = found["TriplaneRender", "1", "hidenerf"]
     assert [field.name for field in creator.field_names] == ["octaves", "place"]
     align = found["AlignSource", "1", "hidenerf"]
-    assert [field.name for field in align.field_names] == ["maps", "picture"]
+    assert [field.name for field in align.field_names] == ["maps", "picture", "enlarged"]
     assert creator.create_plugin("node", trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD) is None
     said = capfd.readouterr().err.splitlines() + logger.errors
     assert plugin_refusal("led", said) == (

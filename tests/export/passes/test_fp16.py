@@ -394,7 +394,7 @@ def test_boundaries_of_an_aligned_models_graphs() -> None:
     coordinates = {"deformation": FP32, "camera": FP32, "face_sight": FP32}
     assert boundary_types("aligned renderer_refiner") == coordinates | planes | known | maps | frame
     rendered = {"rendered": FP32, "rendered_alpha": FP32}
-    in_frame = dict.fromkeys(("guides", "own_small", "own", "shown"), FP32)
+    in_frame = {"stem_input": FP16, "detail_input": FP16, "own": FP32, "shown": FP32}
     aligned = {f"in_frame_{name}": kind for name, kind in maps.items()}
     assert boundary_types("aligned refiner") == rendered | in_frame | aligned | frame
 

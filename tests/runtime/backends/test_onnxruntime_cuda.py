@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hidenerf.model.config import ModelConfig
 from hidenerf.runtime.backends import onnxruntime_cuda
 from hidenerf.runtime.backends import open as backend_choice
 from hidenerf.runtime.backends.base import Backend
@@ -40,6 +41,7 @@ from hidenerf.runtime.profiling import StageTimes
 from tests.support.host_gpu import EmulatedTriplaneRenderer, HostDevice, open_cpu_session, use_host_gpu
 from tests.support.log_lines import log_lines
 from tests.support.model_inputs import motion, source
+from tests.support.tiny import TINY_ALIGNED, TINY_ENLARGED
 
 CUDA = "onnxruntime-cuda"
 
@@ -122,10 +124,10 @@ def test_no_driver_and_an_old_gpu_are_reasons(
 @pytest.mark.usefixtures("host_gpu")
 def test_weights_that_are_not_there_are_the_reason(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.kernel_parts is not None
-    path = tmp_path / "renderer_mlp.npz"
+    path = tmp_path / "kernel_weights.npz"
     np.savez(path, weight_1=np.zeros((1, 1), np.float32))
-    parts = dataclasses.replace(bundle.kernel_parts, mlp_path=path)
-    assert f"{path}: not the renderer's weights" in refusal(dataclasses.replace(bundle, kernel_parts=parts))
+    parts = dataclasses.replace(bundle.kernel_parts, weights_path=path)
+    assert f"{path}: not the kernels' weights" in refusal(dataclasses.replace(bundle, kernel_parts=parts))
 
 
 @pytest.mark.usefixtures("host_gpu")
@@ -250,11 +252,19 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
 
 @pytest.fixture(scope="module")
 def aligned_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(TINY_ALIGNED, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def enlarged_fp16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(TINY_ENLARGED, tmp_path_factory)
+
+
+def written(config: ModelConfig, folders: pytest.TempPathFactory) -> Path:
     from hidenerf.export.precision import FloatPrecision
     from tests.support.bundles import write_untrained
-    from tests.support.tiny import TINY_ALIGNED
 
-    return write_untrained(TINY_ALIGNED, tmp_path_factory.mktemp("aligned") / "bundle", precision=FloatPrecision.FP16)
+    return write_untrained(config, folders.mktemp("aligned") / "bundle", precision=FloatPrecision.FP16)
 
 
 def frame_of(backend: Backend, bundle: Bundle) -> np.ndarray:
@@ -265,12 +275,12 @@ def frame_of(backend: Backend, bundle: Bundle) -> np.ndarray:
     return frame.astype(float)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("fixture", ["bundle_aligned", "aligned_fp16", "enlarged_fp16"])
 @pytest.mark.usefixtures("host_gpu")
-def test_an_aligned_model_s_refiner_reads_the_place_that_the_kernel_writes(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, precision: str
+def test_an_aligned_model_s_refiner_reads_what_the_kernels_write(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str
 ) -> None:
-    bundle = open_bundle(request.getfixturevalue("bundle_aligned" if precision == "fp32" else "aligned_fp16"))
+    bundle = open_bundle(request.getfixturevalue(fixture))
     expected = frame_of(open_backend("onnxruntime-cpu", bundle, StageTimes()), bundle)
     found = frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle)
     assert expected.std() > 1
@@ -294,8 +304,9 @@ def test_a_bundle_that_samples_the_source_in_another_way_is_to_be_exported_again
     bundle = open_bundle(bundle_aligned)
     parts = bundle.kernel_parts
     assert parts is not None
-    place = dataclasses.replace(parts.refiner.inputs["guides"], name="place")
-    refiner = dataclasses.replace(parts.refiner, inputs={**parts.refiner.inputs, "place": place})
+    guides = dataclasses.replace(parts.refiner.inputs["stem_input"], name="guides")
+    others = {name: spec for name, spec in parts.refiner.inputs.items() if name != "stem_input"}
+    refiner = dataclasses.replace(parts.refiner, inputs=others | {"guides": guides})
     encoder = bundle.graphs["source_encoder"]
     surface = encoder.outputs["source_surface"]
     without_drift = dataclasses.replace(surface, shape=(1, 2, *surface.shape[2:]))

@@ -169,27 +169,34 @@ inline std::vector<Tensor> sample_outputs(int64_t batch, DataType data) {
 }
 
 // AlignSource for R = 16 and S = 64, which the model with place "16,2,3,1,16,8,8,1,1" has; two maps.
-inline std::vector<Tensor> align_inputs(int64_t batch, DataType data, bool picture) {
-    std::vector<Tensor> inputs = {{shape_of({batch, 3, 16, 16}), kSingle},
-                                  {shape_of({batch, 1, 16, 16}), kSingle},
-                                  {shape_of({batch, 3, 4}), kSingle},
-                                  {shape_of({batch, 4, 16, 16}), kSingle},
-                                  {shape_of({batch, 4, 64, 64}), kSingle}};
-    if (picture) {
+enum class Own { kNone, kPicture, kEnlarged };
+inline std::string align_fields(Own own) {
+    return own == Own::kNone ? "maps=2" : own == Own::kPicture ? "maps=2,picture=1" : "maps=2,picture=1,enlarged=1";
+}
+inline std::vector<Tensor> align_inputs(int64_t batch, DataType data, Own own) {
+    std::vector<Tensor> inputs = {
+        {shape_of({batch, 3, 16, 16}), kSingle}, {shape_of({batch, 1, 16, 16}), kSingle},
+        {shape_of({batch, 3, 16, 16}), kSingle}, {shape_of({batch, 3, 4}), kSingle},
+        {shape_of({batch, 4, 16, 16}), kSingle}, {shape_of({batch, 4, 64, 64}), kSingle}};
+    if (own != Own::kNone) {
         inputs.push_back({shape_of({batch, 3, 64, 64}), kSingle});
         inputs.push_back({shape_of({batch, 3, 16, 16}), kSingle});
     }
+    inputs.push_back({shape_of({25}), kSingle});
     inputs.push_back({shape_of({batch, 5, 4, 4}), data});
     inputs.push_back({shape_of({batch, 20, 32, 32}), data});
     return inputs;
 }
-inline std::vector<Tensor> align_outputs(int64_t batch, DataType data, bool picture) {
-    std::vector<Tensor> outputs = {{shape_of({batch, 4, 16, 16}), kSingle}};
-    if (picture) {
-        outputs.push_back({shape_of({batch, 3, 16, 16}), kSingle});
+// The stem reads 3 + 1 + 4 channels, or 3 + 1 + 4 + 3, filled up to 16.
+inline std::vector<Tensor> align_outputs(int64_t batch, DataType data, Own own) {
+    std::vector<Tensor> outputs = {{shape_of({batch, own == Own::kNone ? 8 : 16, 16, 16}), data}};
+    if (own != Own::kNone) {
+        const int64_t side = own == Own::kEnlarged ? 32 : 64;
+        outputs.push_back({shape_of({batch, 4, side, side}), data});
         outputs.push_back({shape_of({batch, 3, 64, 64}), kSingle});
         outputs.push_back({shape_of({batch, 1, 64, 64}), kSingle});
     }
+    if (own == Own::kEnlarged) outputs.push_back({shape_of({batch, 16, 32, 32}), data});
     outputs.push_back({shape_of({batch, 5, 4, 4}), data});
     outputs.push_back({shape_of({batch, 20, 32, 32}), data});
     return outputs;

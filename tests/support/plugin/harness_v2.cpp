@@ -169,12 +169,12 @@ int life(char const* path, bool runs) {
     CHECK(says("a plan has 3 bytes of it", [&] {
         CHECK(library.creator("AlignSource")->deserializePlugin("layer", "abc", 3) == nullptr);
     }));
-    const int32_t none[] = {0, 0, 0};
+    const int32_t none[] = {0, 0, 0, 0};
     CHECK(says("maps is 0, not 1 to 48", [&] {
         CHECK(library.creator("AlignSource")->deserializePlugin("layer", none, sizeof none) == nullptr);
     }));
     PluginFieldCollection const* names = library.creator("AlignSource")->getFieldNames();
-    CHECK(names->nbFields == 2 && std::strcmp(names->fields[0].name, "maps") == 0);
+    CHECK(names->nbFields == 3 && std::strcmp(names->fields[0].name, "maps") == 0);
     // As in harness_v3.cpp.
     const std::size_t operands = 16 * (2 * 2 * 32 + 2 * 2 * 32 + 2 * 32) + 64;
     const auto whole = [](std::size_t bytes) { return (bytes + 255) / 256 * 256; };
@@ -183,10 +183,9 @@ int life(char const* path, bool runs) {
         whole_life(library, "TriplaneRender", "octaves=3", render_inputs(2, data), render_outputs(2), workspace, runs);
         whole_life(library, "TriplaneRender", "octaves=3,place=1", render_inputs(2, data), render_outputs(2, true),
                    workspace, runs);
-        whole_life(library, "AlignSource", "maps=2", align_inputs(2, data, false), align_outputs(2, data, false),
-                   kAlignWorkspace, runs);
-        whole_life(library, "AlignSource", "maps=2,picture=1", align_inputs(2, data, true),
-                   align_outputs(2, data, true), kAlignWorkspace, runs);
+        for (const Own own : {Own::kNone, Own::kPicture, Own::kEnlarged})
+            whole_life(library, "AlignSource", align_fields(own).c_str(), align_inputs(2, data, own),
+                       align_outputs(2, data, own), kAlignWorkspace, runs);
         whole_life(library, "GridSample3d", "-", sample_inputs(2, data), sample_outputs(2, data), 0, runs);
     }
     ThrowingFinder throwing;

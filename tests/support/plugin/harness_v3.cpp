@@ -118,8 +118,8 @@ Handle create_triplane_render(Library const& library, int32_t octaves, int32_t p
     return Handle(create(library.triplane_render, fields));
 }
 
-Handle create_align_source(Library const& library, bool picture) {
-    const Given fields(Given::parsed(picture ? "maps=2,picture=1" : "maps=2"));
+Handle create_align_source(Library const& library, Own own) {
+    const Given fields(Given::parsed(align_fields(own)));
     return Handle(library.align_source->createPlugin("layer", fields.collection(), TensorRTPhase::kBUILD));
 }
 
@@ -208,10 +208,12 @@ void refused_fields(Library const& library) {
     CHECK(refused("the field maps is missing", align, {{"picture", &one, kInt, 1}}));
     CHECK(refused("maps is 0, not 1 to 48", align, {{"maps", &none, kInt, 1}}));
     CHECK(refused("picture is 2, not 0 or 1", align, {{"maps", &two, kInt, 1}, {"picture", &two, kInt, 1}}));
-    CHECK(refused("takes the fields maps and picture, each once, and there is another place", align,
+    CHECK(refused("enlarged is 2, not 0 or 1", align, {{"maps", &two, kInt, 1}, {"enlarged", &two, kInt, 1}}));
+    CHECK(refused("each once, and there is another place", align,
                   {{"maps", &two, kInt, 1}, {"picture", &one, kInt, 1}, {"place", &one, kInt, 1}}));
-    CHECK(create_align_source(library, false).build->getNbOutputs() == 3);
-    const Handle pictured = create_align_source(library, true);
+    CHECK(create_align_source(library, Own::kNone).build->getNbOutputs() == 3);
+    CHECK(create_align_source(library, Own::kEnlarged).build->getNbOutputs() == 7);
+    const Handle pictured = create_align_source(library, Own::kPicture);
     CHECK(pictured.build->getNbOutputs() == 6);
     CHECK(Serialised(pictured.runtime->getFieldsToSerialize()).fields.size() == 2);
     CHECK(std::string(pictured.build->getTimingCacheID()) == "maps 2, picture 1");
@@ -246,15 +248,20 @@ void negotiated_types(Library const& library) {
     CHECK(refused_type(sample, sample_inputs(1, kHalf), 1, kHalf, "GridSample3d: input 1 is FP16; coordinates are"));
     CHECK(refused_type(sample, sample_inputs(1, kHalf), 0, DataType::kBF16, "input 0 is BF16"));
 
-    const Handle align = create_align_source(library, false), pictured = create_align_source(library, true);
+    const Handle align = create_align_source(library, Own::kNone);
+    const Handle pictured = create_align_source(library, Own::kPicture);
+    const Handle enlarged = create_align_source(library, Own::kEnlarged);
     for (DataType data : {kSingle, kHalf}) {
-        CHECK(output_types(align, align_inputs(1, data, false)) == std::vector<DataType>{kSingle, data, data});
-        const std::vector<DataType> all = {kSingle, kSingle, kSingle, kSingle, data, data};
-        CHECK(output_types(pictured, align_inputs(1, data, true)) == all);
+        using Types = std::vector<DataType>;
+        CHECK(output_types(align, align_inputs(1, data, Own::kNone)) == Types{data, data, data});
+        CHECK(output_types(pictured, align_inputs(1, data, Own::kPicture)) ==
+              Types{data, data, kSingle, kSingle, data, data});
+        CHECK(output_types(enlarged, align_inputs(1, data, Own::kEnlarged)) ==
+              Types{data, data, kSingle, kSingle, data, data, data});
     }
-    for (std::size_t i = 0; i < 7; ++i)
-        CHECK(refused_type(pictured, align_inputs(1, kHalf, true), i, kHalf, "is FP16; coordinates are FP32"));
-    CHECK(refused_type(align, align_inputs(1, kHalf, false), 6, kSingle, "AlignSource: input 6 is FP32"));
+    for (std::size_t i = 0; i < 9; ++i)
+        CHECK(refused_type(pictured, align_inputs(1, kHalf, Own::kPicture), i, kHalf, "is FP16; coordinates are FP32"));
+    CHECK(refused_type(align, align_inputs(1, kHalf, Own::kNone), 8, kSingle, "AlignSource: input 8 is FP32"));
 
     // Every position in turn is asked for another type or format; exactly the two combinations above are supported.
     struct Case {
@@ -266,8 +273,9 @@ void negotiated_types(Library const& library) {
             {render, render_inputs(1, data), render_outputs(1)},
             {placed, render_inputs(1, data), render_outputs(1, true)},
             {sample, sample_inputs(1, data), sample_outputs(1, data)},
-            {align, align_inputs(1, data, false), align_outputs(1, data, false)},
-            {pictured, align_inputs(1, data, true), align_outputs(1, data, true)}};
+            {align, align_inputs(1, data, Own::kNone), align_outputs(1, data, Own::kNone)},
+            {pictured, align_inputs(1, data, Own::kPicture), align_outputs(1, data, Own::kPicture)},
+            {enlarged, align_inputs(1, data, Own::kEnlarged), align_outputs(1, data, Own::kEnlarged)}};
         for (Case const& one : cases) {
             Handle const* h = &one.handle;
             std::vector<Tensor> tensors = one.inputs;
@@ -332,34 +340,48 @@ void negotiated_shapes(Library const& library) {
     CHECK(refused(render, std::vector<Tensor>(65, good[0]), "has 65 inputs, and this plugin takes up to 64"));
     CHECK(says("has 1 shape inputs, not 0", [&] { CHECK(output_shapes(render, good, 1) == Texts{"refused"}); }));
 
-    const Handle align = create_align_source(library, false), pictured = create_align_source(library, true);
-    CHECK(output_shapes(align, align_inputs(1, kHalf, false)) == Texts{"1 4 16 16", "1 5 4 4", "1 20 32 32"});
-    CHECK(output_shapes(pictured, align_inputs(1, kHalf, true)) ==
-          Texts{"1 4 16 16", "1 3 16 16", "1 3 64 64", "1 1 64 64", "1 5 4 4", "1 20 32 32"});
-    CHECK(output_shapes(align, align_inputs(-1, kHalf, false)) == Texts{"b3 4 16 16", "b5 5 4 4", "b6 20 32 32"});
-    const std::vector<Tensor> whole = align_inputs(1, kHalf, true);
+    const Handle align = create_align_source(library, Own::kNone);
+    const Handle pictured = create_align_source(library, Own::kPicture);
+    const Handle enlarged = create_align_source(library, Own::kEnlarged);
+    const std::vector<Tensor> alone = align_inputs(1, kHalf, Own::kNone), whole = align_inputs(1, kHalf, Own::kPicture);
+    const std::vector<Tensor> larger = align_inputs(1, kHalf, Own::kEnlarged);
+    CHECK(output_shapes(align, alone) == Texts{"1 8 16 16", "1 5 4 4", "1 20 32 32"});
+    CHECK(output_shapes(pictured, whole) ==
+          Texts{"1 16 16 16", "1 4 64 64", "1 3 64 64", "1 1 64 64", "1 5 4 4", "1 20 32 32"});
+    CHECK(output_shapes(enlarged, larger) == Texts{"1 16 16 16", "1 4 32 32", "1 3 64 64", "1 1 64 64", "1 16 32 32",
+                                                   "1 5 4 4", "1 20 32 32"});
+    CHECK(output_shapes(align, align_inputs(-1, kHalf, Own::kNone)) == Texts{"b1 8 16 16", "b7 5 4 4", "b8 20 32 32"});
     const auto other = [&](std::size_t i, std::vector<int64_t> const& sizes) {
         return with(whole, i, {shape_of(sizes), whole[i].type});
     };
-    CHECK(refused(align, whole, "has 9 inputs, not place, alpha, source_projection, source_surface, face_sight, and 2"));
-    CHECK(refused(pictured, align_inputs(1, kHalf, false), "face_sight, source_pixels, source_pixels_small, and 2"));
+    CHECK(refused(align, whole,
+                  "has 11 inputs, not place, alpha, rendered, source_projection, source_surface, face_sight, absent and"));
+    CHECK(refused(pictured, alone, "face_sight, source_pixels, source_pixels_small, absent and 2"));
     CHECK(refused(pictured, other(0, {1, 3, 16, 15}), "input 0 has shape [1, 3, 16, 15], not [?, 3, 16, 16]"));
     CHECK(refused(pictured, other(0, {1, 3, -1, -1}), "sizes must be known when the engine is built"));
     CHECK(refused(pictured, other(1, {1, 2, 16, 16}), "input 1 has shape [1, 2, 16, 16], not [1, 1, 16, 16]"));
-    CHECK(refused(pictured, other(2, {1, 4, 4}), "input 2 has shape [1, 4, 4], not [1, 3, 4]"));
-    CHECK(refused(pictured, other(3, {2, 4, 16, 16}), "input 3 has shape [2, 4, 16, 16], not [1, 4, 16, 16]"));
-    CHECK(refused(pictured, other(4, {1, 4, 64}), "input 4 has 3 dimensions, not 4"));
-    CHECK(refused(align, with(align_inputs(1, kHalf, false), 4, {shape_of({1, 4, 48, 48}), kSingle}),
+    CHECK(refused(pictured, other(2, {1, 3, 16, 8}), "input 2 has shape [1, 3, 16, 8], not [1, ?, 16, 16]"));
+    CHECK(refused(pictured, other(2, {1, -1, 16, 16}), "a rendered picture has 1 to 1024 channels"));
+    CHECK(refused(pictured, other(3, {1, 4, 4}), "input 3 has shape [1, 4, 4], not [1, 3, 4]"));
+    CHECK(refused(pictured, other(4, {2, 4, 16, 16}), "input 4 has shape [2, 4, 16, 16], not [1, 4, 16, 16]"));
+    CHECK(refused(pictured, other(5, {1, 4, 64}), "input 5 has 3 dimensions, not 4"));
+    CHECK(refused(align, with(alone, 5, {shape_of({1, 4, 48, 48}), kSingle}),
                   "a frame of 48 pixels is not 16, twice that, and so on up to 8192"));
-    CHECK(refused(pictured, other(5, {1, 3, 32, 32}), "input 5 has shape [1, 3, 32, 32], not [1, 3, 64, 64]"));
-    CHECK(refused(pictured, other(6, {1, 3, 32, 32}), "input 6 has shape [1, 3, 32, 32], not [1, 3, 16, 16]"));
-    CHECK(refused(pictured, other(7, {1, 5, 4, 8}), "input 7 has shape [1, 5, 4, 8], not [1, ?, 8, 8]"));
-    CHECK(refused(pictured, other(7, {1, 5, 2, 2}), "a map has channels, and a side of 4, twice that, and so on up to"));
-    CHECK(refused(pictured, other(8, {1, 5, 128, 128}), "input 8 has shape [1, 5, 128, 128]; a map"));
-    std::vector<Tensor> odd = align_inputs(1, kHalf, false);
-    odd[0].shape = shape_of({1, 3, 8, 8});
-    odd[1].shape = shape_of({1, 1, 8, 8});
-    odd[3].shape = shape_of({1, 4, 8, 8});
+    CHECK(refused(pictured, other(6, {1, 3, 32, 32}), "input 6 has shape [1, 3, 32, 32], not [1, 3, 64, 64]"));
+    CHECK(refused(pictured, other(7, {1, 3, 32, 32}), "input 7 has shape [1, 3, 32, 32], not [1, 3, 16, 16]"));
+    CHECK(refused(pictured, other(8, {24}), "input 8 has shape [24], not [25]"));
+    CHECK(refused(pictured, other(9, {1, 5, 4, 8}), "input 9 has shape [1, 5, 4, 8], not [1, ?, 8, 8]"));
+    CHECK(refused(pictured, other(9, {1, 5, 2, 2}), "a map has channels, and a side of 4, twice that, and so on"));
+    CHECK(refused(pictured, other(10, {1, 5, 128, 128}), "input 10 has shape [1, 5, 128, 128]; a map"));
+    std::vector<Tensor> small = larger;
+    small[5].shape = shape_of({1, 4, 16, 16});
+    small[6].shape = shape_of({1, 3, 16, 16});
+    CHECK(refused(enlarged, small, "a frame of an enlarger is larger than 16 pixels"));
+    const Given bare(Given::parsed("maps=2,enlarged=1"));
+    const Handle without(library.align_source->createPlugin("layer", bare.collection(), TensorRTPhase::kBUILD));
+    CHECK(refused(without, alone, "enlarged is 1 and picture is not"));
+    std::vector<Tensor> odd = alone;
+    for (const std::size_t i : {0, 1, 2, 4}) odd[i].shape.d[2] = odd[i].shape.d[3] = 8;
     CHECK(refused(align, odd, "this library was built for no model with place that renders 8 pixels"));
 
     const std::vector<Tensor> pair = sample_inputs(1, kSingle);
@@ -441,9 +463,9 @@ int life(char const* path, bool runs) {
         for (const int32_t place : {0, 1})
             whole_life(library.triplane_render, create_triplane_render(library, 3, place), render_inputs(2, data),
                        render_outputs(2, place != 0), workspace, runs);
-        for (const bool picture : {false, true})
-            whole_life(library.align_source, create_align_source(library, picture), align_inputs(2, data, picture),
-                       align_outputs(2, data, picture), kAlignWorkspace, runs);
+        for (const Own own : {Own::kNone, Own::kPicture, Own::kEnlarged})
+            whole_life(library.align_source, create_align_source(library, own), align_inputs(2, data, own),
+                       align_outputs(2, data, own), kAlignWorkspace, runs);
         whole_life(library.grid_sample_3d, Handle(create(library.grid_sample_3d, {})), sample_inputs(2, data),
                    sample_outputs(2, data), 0, runs);
     }

@@ -141,42 +141,52 @@ def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bo
 MAPS = ((3, 4), (5, 8), (4, 16), (3, 64))
 
 
-def check_align(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, picture: int) -> None:
+# Whether the model has the source picture, and an enlarger: fields of AlignSource.
+PICTURES: tuple[dict[str, int], ...] = ({}, {"picture": 1}, {"picture": 1, "enlarged": 1})
+aligned = pytest.mark.parametrize("pictured", PICTURES, ids=["no picture", "picture", "enlarger"])
+
+
+def check_align(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool, pictured: dict[str, int]) -> None:
     """A batch of two frames against `refinement.align_source` in FP64."""
     generator = torch.Generator().manual_seed(3)
     shown = [scene(16, 64, seed) for seed in (1, 2)]
     tensors = [(one.place, one.alpha, *one.source, one.face_sight) for one in shown]
-    inputs = [torch.cat(pair) for pair in zip(*tensors, strict=True)]
+    place, alpha, *known = (torch.cat(pair) for pair in zip(*tensors, strict=True))
+    rendered = torch.rand(2, 5, 16, 16, generator=generator)
     own = torch.rand(2, 3, 64, 64, generator=generator)
-    pictures = [own, torch.nn.functional.avg_pool2d(own, 4)] if picture else []
+    pictures = [own, torch.nn.functional.avg_pool2d(own, 4)] if pictured else []
+    absent = torch.randn(sum(channels for channels, _ in MAPS), generator=generator)
     maps = [torch.randn(2, channels, side, side, generator=generator).to(kind) for channels, side in MAPS]
-    fields = {"maps": len(maps)} | ({"picture": 1} if picture else {})
-    found = built.enqueue("AlignSource", [*inputs, *pictures, *maps], folder, device, **fields)
-    place, alpha, projection, surface, face_sight = (tensor.double() for tensor in inputs)
-    samples, in_frame = align_source(
-        place,
-        alpha,
+    inputs = [place, alpha, rendered, *known, *pictures, absent, *maps]
+    found = built.enqueue("AlignSource", inputs, folder, device, maps=len(maps), **pictured)
+    projection, surface, face_sight = (one.double() for one in known)
+    read, in_frame = align_source(
+        place.double(),
+        alpha.double(),
+        rendered.double(),
         SourceView(projection, surface),
         face_sight,
         [one.double() for one in pictures],
+        absent.double(),
         [one.double() for one in maps],
+        "enlarged" in pictured,
     )
-    singles = [one for one in samples if one is not None]
-    expected = [*singles, *in_frame]
+    expected = {name: one for name, one in read._asdict().items() if one is not None}
+    expected |= {f"map {index}": one for index, one in enumerate(in_frame)}
     for name in ["output", "replayed"] if device else ["output"]:
         assert sum(key.startswith(name) for key in found) == len(expected)
-        for index, right in enumerate(expected):
-            half = index >= len(singles) and kind == torch.float16
+        for index, (what, right) in enumerate(expected.items()):
+            half = what not in ("own", "shown") and kind == torch.float16
             values = found[f"{name}_{index}"].view(np.float16 if half else np.float32).reshape(right.shape)
-            np.testing.assert_allclose(values.astype(np.float64), right, atol=4e-3 if half else 2e-3)
+            np.testing.assert_allclose(values.astype(np.float64), right, atol=4e-3 if half else 2e-3, err_msg=what)
 
 
-@pytest.mark.parametrize("picture", [0, 1])
+@aligned
 @pytest.mark.parametrize("kind", [torch.float32, torch.float16])
 def test_what_is_aligned_with_emulated_kernels_is_pytorchs(
-    built: PluginBuild, kind: torch.dtype, picture: int, tmp_path: Path
+    built: PluginBuild, kind: torch.dtype, pictured: dict[str, int], tmp_path: Path
 ) -> None:
-    check_align(built, kind, tmp_path, device=False, picture=picture)
+    check_align(built, kind, tmp_path, device=False, pictured=pictured)
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -207,9 +217,9 @@ def test_samples_on_a_gpu_are_pytorchs(built: PluginBuild, kind: torch.dtype, tm
     check_sample(built, kind, tmp_path, device=True)
 
 
-@pytest.mark.parametrize("picture", [0, 1])
+@aligned
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
 def test_what_is_aligned_on_a_gpu_is_pytorchs(
-    built: PluginBuild, kind: torch.dtype, picture: int, tmp_path: Path
+    built: PluginBuild, kind: torch.dtype, pictured: dict[str, int], tmp_path: Path
 ) -> None:
-    check_align(built, kind, tmp_path, device=True, picture=picture)
+    check_align(built, kind, tmp_path, device=True, pictured=pictured)
