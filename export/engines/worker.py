@@ -23,7 +23,7 @@ from hidenerf.export.engines.audit import audit_layers, summary, uses
 from hidenerf.export.engines.build import TargetError, build_plan
 from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.network import network_from_onnx
-from hidenerf.export.passes.fp16 import nodes_of_maps
+from hidenerf.export.passes.map_nodes import nodes_of_maps
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write

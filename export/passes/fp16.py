@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from hidenerf.export.custom_ops import DOMAIN, TRIPLANE_RENDER, fp32_inputs, fp32_outputs
 from hidenerf.export.passes.base import FP16, FP32, constant, remove_unused_weights
-from hidenerf.runtime.bundle import MAPS
+from hidenerf.export.passes.map_nodes import nodes_of_maps
 from hidenerf.runtime.errors import HideNerfError
 
 LARGEST_FP16 = 65504.0
@@ -94,18 +94,6 @@ def _alignment(graph: ir.Graph) -> set[ir.Node]:
             if read and known.issuperset(read):
                 chosen.add(node)
                 known.update(node.outputs)
-    return chosen
-
-
-def nodes_of_maps(graph: ir.Graph) -> set[ir.Node]:
-    """Nodes that SPADE's maps, outputs of the source encoder, are computed by."""
-    pending = [output.producer() for output in graph.outputs if (output.name or "").startswith(MAPS)]
-    chosen: set[ir.Node] = set()
-    while pending:
-        node = pending.pop()
-        if node is not None and node not in chosen:
-            chosen.add(node)
-            pending += [value.producer() for value in node.inputs if value is not None]
     return chosen
 
 

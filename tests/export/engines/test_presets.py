@@ -19,7 +19,7 @@ from hidenerf.export.convolutions import convolutions, graph_digest, output_laye
 from hidenerf.export.engines.audit import CONVOLUTIONS
 from hidenerf.export.engines.targets import choose_targets
 from hidenerf.export.engines.writer import write_engines
-from hidenerf.export.passes.fp16 import nodes_of_maps
+from hidenerf.export.passes.map_nodes import nodes_of_maps
 from hidenerf.export.precision import FloatPrecision
 from hidenerf.export.precision_plan import SCHEMA, SCHEMA_VERSION, read_plan
 from hidenerf.model.config import PRESETS

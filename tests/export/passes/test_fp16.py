@@ -7,7 +7,8 @@ import onnx_ir as ir
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from hidenerf.export.passes.fp16 import ISLAND_RULES, RANGE_GUARD, Fp16, find_islands, nodes_of_maps
+from hidenerf.export.passes.fp16 import ISLAND_RULES, RANGE_GUARD, Fp16, find_islands
+from hidenerf.export.passes.map_nodes import nodes_of_maps
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.exported import (
     ALL_NAMES,
