@@ -1,11 +1,15 @@
-"""`network_from_onnx`: from an ONNX graph to a strongly typed TensorRT network, whose precisions are the file's."""
+"""`network_from_onnx`: from an ONNX graph to a TensorRT network whose precisions are the file's.
+
+The network is strongly typed, or, in TensorRT 8.6, each of its layers is held to the type that it has in the file.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hidenerf.export.engines.onnx_file import without_functions
-from hidenerf.export.engines.recipe import RECIPES
+from hidenerf.export.engines.onnx_file import for_parser, node_names
+from hidenerf.export.engines.precision_limits import limit_precisions
+from hidenerf.export.engines.recipe import recipe_of
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.library import Library
@@ -36,22 +40,25 @@ def network_from_onnx(library: Library, graph: GraphSpec, content: bytes, plugin
     trt = library.trt
     library.logger.errors.clear()
     builder = trt.Builder(library.logger)
-    if plugin is not None:
-        # The parsers of TensorRT 10.0 and 10.1 prefer a node's function body to a plugin.
-        content = without_functions(content)
-        if builder.get_plugin_registry().load_library(str(plugin)) is None:
-            raise HideNerfError(
-                f"{plugin}: {library.title} does not load this plugin ({library.reason()}); build it for this TensorRT "
-                f"as docs/plugin.md says and name it in HIDENERF_PLUGIN, or {WITHOUT_PLUGIN}."
-            )
-    network = builder.create_network(RECIPES[library.backend].network_bits(trt))
+    generation = library.generation
+    content = for_parser(content, graph.name, generation, plugin is not None)
+    if plugin is not None and builder.get_plugin_registry().load_library(str(plugin)) is None:
+        raise HideNerfError(
+            f"{plugin}: {library.title} does not load this plugin ({library.reason()}); build it for this TensorRT "
+            f"as docs/plugin.md says and name it in HIDENERF_PLUGIN, or {WITHOUT_PLUGIN}."
+        )
+    network = builder.create_network(recipe_of(library).network_bits(trt))
     parser = trt.OnnxParser(network, library.logger)
     if not parser.parse(content):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         if refused := plugin_refusal(graph.name, library.logger.errors):
             raise HideNerfError(refused)
-        raise HideNerfError(f"{graph.name}: {library.title} cannot read the graph: {parser_refusal(errors)}")
+        nodes = [] if generation.parser_names_nodes else node_names(content)
+        refusal = parser_refusal(errors, lambda error: generation.failing_node(error, nodes))
+        raise HideNerfError(f"{graph.name}: {library.title} cannot read the graph: {refusal}")
     _require_tensors(graph, network)
+    if not generation.strongly_typed:
+        limit_precisions(network, trt)
     return ParsedNetwork(builder, network, parser)
 
 

@@ -1,8 +1,12 @@
-"""Questions of the builder about the bytes of an ONNX file."""
+"""Questions of the builder about the bytes of an ONNX file, and the graph as a library's parser reads it."""
 
 import onnx
+import onnx_ir as ir
 
 from hidenerf.export.engines.plugin import NAMESPACE
+from hidenerf.export.passes.opset17 import OPSET, Opset17
+from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt.generations import Generation
 
 
 def has_plugin_nodes(content: bytes) -> bool:
@@ -15,3 +19,30 @@ def without_functions(content: bytes) -> bytes:
     model = onnx.load_model_from_string(content)
     del model.functions[:]
     return bytes(model.SerializeToString())
+
+
+def for_parser(content: bytes, graph: str, generation: Generation, plugin: bool) -> bytes:
+    """The bytes that a generation's parser reads of a graph.
+
+    content: of the bundle's file.
+    graph: its name, for errors.
+    plugin: whether our plugin takes its nodes, which then have no body: the parsers of TensorRT 10.0 and 10.1 prefer a
+        body to a plugin.
+    Errors: a graph that the generation's opset cannot express.
+    """
+    if generation.newest_opset is None:
+        return without_functions(content) if plugin else content
+    assert generation.newest_opset == OPSET
+    try:
+        model = ir.from_proto(onnx.load_model_from_string(content))
+    except Exception:  # protobuf's own
+        raise HideNerfError(f"{graph}: the file is damaged; export the bundle again.") from None
+    try:
+        return bytes(ir.to_proto(Opset17(plugin)(model)).SerializeToString())
+    except HideNerfError as error:
+        raise HideNerfError(f"{graph}: {error}") from None
+
+
+def node_names(content: bytes) -> list[tuple[str, str]]:
+    """Name and operator of every node of a graph, in order."""
+    return [(node.name, node.op_type) for node in onnx.load_model_from_string(content).graph.node]

@@ -16,7 +16,7 @@ from hidenerf.export.engines.progress import build_bar
 from hidenerf.export.engines.worker import BuildResult, Job
 from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import cannot_write
+from hidenerf.runtime.files import atomic_path, cannot_write
 from hidenerf.runtime.tensorrt.messages import plugin_refusal
 
 # From <sys/personality.h>: no address randomisation.
@@ -39,8 +39,11 @@ def build_engine(job: Job) -> BuildResult:
     ):
         # Paths of one length for every caller: they are in memory among what the library orders by address.
         graph = dataclasses.replace(job.graph, path=Path(folder, "graph.onnx"))
-        inner = dataclasses.replace(job, graph=graph, plan=Path(folder, "graph.plan"))
+        timings = None if job.timing_cache is None else Path(folder, "graph.timing")
+        inner = dataclasses.replace(job, graph=graph, plan=Path(folder, "graph.plan"), timing_cache=timings)
         _copy(job.graph.path, inner.graph.path)
+        if job.timing_cache is not None and timings is not None and job.timing_cache.is_file():
+            _copy(job.timing_cache, timings)
         with subprocess.Popen(
             WORKER,
             stdin=subprocess.PIPE,
@@ -60,6 +63,9 @@ def build_engine(job: Job) -> BuildResult:
                 raise
         if "result" in answer:
             _copy(inner.plan, job.plan)
+            if job.timing_cache is not None and timings is not None and timings.is_file():
+                with atomic_path(job.timing_cache) as partial:
+                    _copy(timings, partial)
             return BuildResult.from_dict(answer["result"])
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines()

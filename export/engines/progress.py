@@ -1,7 +1,13 @@
-"""Progress of a build, from TensorRT's progress monitor, which can also cancel the build."""
+"""Progress of a build, from TensorRT's progress monitor, which can also cancel the build.
+
+TensorRT 8.6 has none. There the bar follows the log: it shows for which part of the network's layers kernels have been
+timed.
+"""
 
 import contextlib
 import logging
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,6 +79,60 @@ def progress_monitor(trt: Any, cancelled: Callable[[], bool], advance: Callable[
             phases.finish(phase_name)
 
     return Monitor()
+
+
+# TensorRT's log, at its most verbose: "--------------- Timing Runner: conv1 + relu1 (CaskConvolution[0x80000009])".
+_TIMING = re.compile(r"-{5,} Timing Runner: (?P<layer>.+) \([^()]*\)\s*$")
+# Between layers of a fused one.
+_FUSED = re.compile(r" \+ |\.\.\.|, ")
+
+
+class TimedLayers:
+    """Which layers the log of a build has named as being timed."""
+
+    def __init__(self, layers: int) -> None:
+        """layers: of the network. The log names those that are left after fusing, as "a + b"."""
+        self._layers = max(layers, 1)
+        self._named: set[str] = set()
+
+    def read(self, message: str) -> bool:
+        """Read a message; whether it names a layer for the first time."""
+        found = _TIMING.search(message)
+        if found is None or "Reformat" in found["layer"]:
+            return False
+        before = len(self._named)
+        self._named.update(_FUSED.split(found["layer"]))
+        return len(self._named) > before
+
+    def done(self) -> float:
+        """The part of the layers that was timed, from 0 to 1; never falls."""
+        return min(len(self._named) / self._layers, 1.0)
+
+
+@contextlib.contextmanager
+def following_log(
+    logger: Any, layers: int, cancelled: Callable[[], bool], advance: Callable[[float], None]
+) -> Iterator[None]:
+    """Meanwhile, follow a build by TensorRT's log, for a TensorRT without a progress monitor.
+
+    logger: of `error_logger`.
+    layers: how many the network has.
+    cancelled: once it returns True, this process ends at the next message: nothing else ends such a build.
+    advance: is called with the part done, from 0 to 1.
+    """
+    timed = TimedLayers(layers)
+
+    def listen(message: str) -> None:
+        if cancelled():
+            os._exit(1)
+        if timed.read(message):
+            advance(timed.done())
+
+    logger.listener = listen
+    try:
+        yield
+    finally:
+        logger.listener = None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ The job comes as a line of JSON on stdin. Answers go to stdout as lines of JSON:
 writing the next line ends this process.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 
 import onnx_ir as ir
 
-from hidenerf.export.engines.audit import audit_layers, summary, uses
+from hidenerf.export.engines.audit import audit_layers, inspected_layers, lowered, summary, uses
 from hidenerf.export.engines.build import TargetError, build_plan
 from hidenerf.export.engines.builder_library import load_builder_library
 from hidenerf.export.engines.network import network_from_onnx
@@ -27,9 +28,12 @@ from hidenerf.export.passes.map_nodes import nodes_of_maps
 from hidenerf.runtime.bundle import GraphSpec
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import cannot_write
+from hidenerf.runtime.tensorrt.library import Library
 from hidenerf.runtime.tensorrt.sidecar import Layer, PrecisionSummary, tensor_specs
 
 FIRST_SM_WITH_FP8 = 89
+# Fields of a job that are paths.
+_PATHS = ("plan", "plugin", "timing_cache")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Job:
     reduced: whether the graph is not meant to be FP32.
     plan: absolute path of the engine to write.
     plugin: absolute path of the library of the plugins that take nodes of the graph, if any do.
+    timing_cache: absolute path of the timings to use and add to, if the library times kernels.
     """
 
     backend: str
@@ -50,6 +55,7 @@ class Job:
     reduced: bool
     plan: Path
     plugin: Path | None = None
+    timing_cache: Path | None = None
 
     @property
     def cancel_file(self) -> Path:
@@ -64,8 +70,9 @@ class Job:
             "inputs": [tensor.to_json() for tensor in self.graph.inputs.values()],
             "outputs": [tensor.to_json() for tensor in self.graph.outputs.values()],
         }
-        plugin = None if self.plugin is None else str(self.plugin)
-        return json.dumps({**vars(self), "graph": graph, "plan": str(self.plan), "plugin": plugin})
+        paths = {name: getattr(self, name) for name in _PATHS}
+        given = {name: None if path is None else str(path) for name, path in paths.items()}
+        return json.dumps({**vars(self), "graph": graph, **given})
 
     @staticmethod
     def from_json(line: str) -> "Job":
@@ -73,13 +80,9 @@ class Job:
         content = json.loads(line)
         graph = content.pop("graph")
         tensors = (tensor_specs(graph[kind]) for kind in ("inputs", "outputs"))
-        plan, plugin = content.pop("plan"), content.pop("plugin")
-        return Job(
-            graph=GraphSpec(graph["name"], Path(graph["path"]), *tensors),
-            plan=Path(plan),
-            plugin=None if plugin is None else Path(plugin),
-            **content,
-        )
+        paths: dict[str, Any] = {name: content.pop(name) for name in _PATHS}
+        given = {name: None if path is None else Path(path) for name, path in paths.items()}
+        return Job(graph=GraphSpec(graph["name"], Path(graph["path"]), *tensors), **given, **content)
 
 
 @dataclass(frozen=True)
@@ -140,14 +143,46 @@ def build(job: Job, cancelled: Callable[[], bool], advance: Callable[[float], No
         raise TargetError(
             f"{name}: it computes in FP8, which SM {job.sm} lacks; leave {job.sm} out of --sm, or export without FP8."
         )
-    plan = build_plan(library, name, parsed, job.sm, plugin=job.plugin, cancelled=cancelled, advance=advance)
+    plan = build_plan(
+        library,
+        name,
+        parsed,
+        job.sm,
+        precisions={layer.precision for layer in layers},
+        plugin=job.plugin,
+        timing_cache=job.timing_cache,
+        cancelled=cancelled,
+        advance=advance,
+    )
     try:
         job.plan.write_bytes(plan)
     except OSError as error:
         raise cannot_write(job.plan, error.errno, error.strerror) from None
     outside = job.plugin is not None and job.plugin.read_bytes() not in plan
     in_fp32 = {str(node.name) for node in nodes_of_maps(ir.load(job.graph.path).graph)} if job.reduced else None
-    return BuildResult(summary(layers, in_fp32), layers, outside)
+    if library.generation.strongly_typed:
+        return BuildResult(summary(layers, in_fp32), layers, outside)
+    found = inspect(library, name, plan, job.plugin if outside else None)
+    counted = dataclasses.replace(summary(found, in_fp32), lowered=lowered(layers, found))
+    return BuildResult(counted, found, outside)
+
+
+def inspect(library: Library, graph: str, plan: bytes, plugin: Path | None) -> list[Layer]:
+    """The layers of an engine, by TensorRT's inspector; on the GPU that it is for.
+
+    library: what built it. graph: its name, for errors. plugin: its plugin's library, if it does not contain it.
+    Errors: an engine that the library does not load.
+    """
+    runtime = library.trt.Runtime(library.logger)
+    runtime.engine_host_code_allowed = True
+    if plugin is not None:
+        runtime.get_plugin_registry().load_library(str(plugin))
+    library.logger.errors.clear()
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise HideNerfError(f"{graph}: {library.title} does not load the engine that it built ({library.reason()}).")
+    inspector = engine.create_engine_inspector()
+    return inspected_layers(inspector.get_engine_information(library.trt.LayerInformationFormat.JSON))
 
 
 def _keep_stdout_for_answers() -> TextIO:

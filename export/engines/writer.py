@@ -12,9 +12,10 @@ from hidenerf.export.engines.build import TargetError
 from hidenerf.export.engines.onnx_file import has_plugin_nodes
 from hidenerf.export.engines.plugin import find_plugin
 from hidenerf.export.engines.process import build_engine
-from hidenerf.export.engines.recipe import RECIPES
+from hidenerf.export.engines.recipe import recipe_of
 from hidenerf.export.engines.staleness import MISSING, Ingredients, stale_reason
 from hidenerf.export.engines.targets import Targets
+from hidenerf.export.engines.timing_cache import timing_cache_file
 from hidenerf.export.engines.worker import Job
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.files import atomic_folder, sha256_of
@@ -94,6 +95,8 @@ def _write_set(bundle: Bundle, library: Library, sm: int, plugin: Path | None) -
                 if stray := sidecar.precision.stray:
                     precision = bundle.precision.upper()
                     lines.append(f"SM {sm} {graph.name}: in FP32 though the bundle is {precision}: {', '.join(stray)}")
+                if lowered := sidecar.precision.lowered:
+                    lines.append(f"SM {sm} {graph.name}: FP32 in the graph but not in the engine: {', '.join(lowered)}")
     for line in lines:
         logger.info(line)
 
@@ -103,7 +106,7 @@ def ingredients_of(bundle: Bundle, library: Library, graph: GraphSpec, plugin: P
     uses_plugin = plugin is not None and _has_plugin_nodes(graph)
     return Ingredients(
         graph_sha256=bundle.manifest.files[graph.path.name],
-        flags=RECIPES[library.backend].flags(),
+        flags=recipe_of(library).flags(),
         plugin_sha256=sha256_of(plugin) if uses_plugin and plugin is not None else None,
         versions={
             library.backend: library.version,
@@ -124,6 +127,9 @@ def _build(
 ) -> Sidecar:
     """Write the engine and the sidecar of one graph into `folder`; returns the sidecar."""
     plan = folder / f"{graph.name}.plan"
+    timing_cache = None
+    if library.generation.times_kernels:
+        timing_cache = timing_cache_file(bundle.folder / ENGINES_FOLDER, library.backend, library.version, sm)
     own_plugin = plugin if ingredients.plugin_sha256 is not None else None
     result = build_engine(
         Job(
@@ -133,6 +139,7 @@ def _build(
             reduced=bundle.precision != "fp32",
             plan=plan.absolute(),
             plugin=None if own_plugin is None else own_plugin.absolute(),
+            timing_cache=None if timing_cache is None else timing_cache.absolute(),
         )
     )
     if result.plugin_outside and own_plugin is not None:
@@ -154,6 +161,8 @@ def _build(
         outputs=graph.outputs,
         precision=result.precision,
         layers=result.layers,
+        generation=library.generation.name,
+        timing_cache=None if timing_cache is None else timing_cache.name,
     )
     (folder / f"{graph.name}.json").write_text(sidecar.to_json(), encoding="utf-8")
     return sidecar

@@ -57,24 +57,28 @@ class TensorRtBackend(GpuBackend):
         for name, engine in found.items():
             self._engines[name] = load_engine(self._library, engine)
         self._allocate(t for engine in found.values() for t in (*engine.inputs.values(), *engine.outputs.values()))
-        self._activation_bytes = max(engine.device_memory_size_v2 for engine in self._engines.values())
+        self._activation_bytes = max(map(self._library.generation.working_memory, self._engines.values()))
         self._activations = self._device.allocate(self._activation_bytes)
         self._open_contexts(found)
         self._warm_up()
 
     def _open_contexts(self, found: dict[str, Engine]) -> None:
         for name in found:
-            self._open_context(name, self._library.trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            self._open_context(name)
 
-    def _open_context(self, name: str, how: Any) -> None:
-        """Open an engine's context in place of the current one. how: an allocation strategy or a `RuntimeConfig`."""
+    def _open_context(self, name: str, config: RuntimeConfig | None = None) -> None:
+        """Open an engine's context in place of the current one. config: of TensorRT-RTX."""
         self._contexts.pop(name, None)
         self._library.logger.errors.clear()
         engine = self._engines[name]
-        context = engine.create_execution_context(how)
+        generation = self._library.generation
+        if config is None:
+            context = generation.create_context(self._library.trt, engine)
+        else:
+            context = engine.create_execution_context(config)
         if context is None:
             raise self._failure(name)
-        context.set_device_memory(self._activations, self._activation_bytes)
+        generation.give_memory(context, self._activations, self._activation_bytes)
         for index in range(engine.num_io_tensors):
             tensor = engine.get_tensor_name(index)
             if not context.set_tensor_address(tensor, self._addresses[tensor]):

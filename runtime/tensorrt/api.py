@@ -1,7 +1,9 @@
 """The part of TensorRT's Python interface that the backends use, as typed protocols.
 
-TensorRT 10.1 to 11.1, its lean runtime, and TensorRT-RTX spell these names alike. Only TensorRT-RTX has `RuntimeConfig`
-and `RuntimeCache`. tests/runtime/backends/test_tensorrt.py compares the protocols with the installed module.
+TensorRT 10.1 to 11.1, its lean runtime, and TensorRT-RTX spell these names alike; what TensorRT 8.6 spells differently
+has protocols of its own, and generations.py chooses. Only TensorRT-RTX has `RuntimeConfig` and `RuntimeCache`.
+tests/runtime/backends/test_tensorrt.py compares the protocols with the installed module, and
+tests/export/engines/test_tensorrt_8_6.py with the real one of 8.6.
 """
 
 from collections.abc import Sequence
@@ -51,6 +53,22 @@ class RuntimeConfig(Protocol):
 
     def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
         """Choose who allocates the working memory."""
+        ...
+
+
+class Context86(Protocol):
+    """What TensorRT 8.6's `IExecutionContext` has in place of `set_device_memory`: an address to be set."""
+
+    device_memory: int
+
+
+class CudaEngine86(Protocol):
+    """What TensorRT 8.6's `ICudaEngine` has in place of `device_memory_size_v2` and an allocation strategy."""
+
+    device_memory_size: int
+
+    def create_execution_context_without_device_memory(self) -> Context | None:
+        """A new context that waits for its working memory."""
         ...
 
 

@@ -14,6 +14,7 @@ from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.manifest import TensorSpec
+from hidenerf.runtime.tensorrt.generations import generation_of
 from hidenerf.runtime.tensorrt.sidecar import PLUGIN_FILE, Sidecar, read_sidecar, verify_plan
 
 ENGINES_FOLDER = "engines"
@@ -68,7 +69,7 @@ def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[st
     version: the installed library's.
     sm: the GPU's SM.
     Errors: no engines of this backend, only ones for another version or SM, a missing or damaged file, an engine of
-    another graph; each names the command to run.
+    another graph or generation; each names the command to run.
     """
     folder = set_folder(bundle.folder, backend, version, sm)
     command = build_command(bundle.folder, backend, sm)
@@ -82,6 +83,12 @@ def find_engines(bundle: Bundle, backend: str, version: str, sm: int) -> dict[st
             verify_plan(folder, sidecar)
         except HideNerfError as error:
             raise HideNerfError(f"{error}; {again}") from None
+        generation = generation_of(backend, version).name
+        if sidecar.generation not in (None, generation):
+            raise HideNerfError(
+                f"{folder / sidecar.plan_file}: built by TensorRT's generation {sidecar.generation}, and this is "
+                f"{generation}; {again}"
+            )
         if sidecar.graph_sha256 != bundle.manifest.files[graph.path.name]:
             raise HideNerfError(
                 f"{folder / sidecar.plan_file}: built from another {graph.path.name} than the bundle's; {again}"

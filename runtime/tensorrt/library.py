@@ -5,18 +5,18 @@ The builder (`hidenerf.export.engines`) and the backends that run engines load i
 
 import functools
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hidenerf.runtime.backends.registry import backend_entry
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt.generations import Generation, generation_of
 from hidenerf.runtime.tensorrt.messages import first_cause, plain
 
 LEAN = "tensorrt_lean"
 # Modules of each backend: the first that is installed is taken. Only the first of each can build engines.
 MODULES = {"tensorrt": ("tensorrt", LEAN), "tensorrt-rtx": ("tensorrt_rtx",)}
-# The first version whose contexts take the size of their memory, and whose parser knows IPluginV3.
-OLDEST_TENSORRT = (10, 1)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Library:
     backend: "tensorrt" or "tensorrt-rtx".
     version: such as "10.12.0.36".
     trt: the Python module. Of what we use, `tensorrt` and `tensorrt_rtx` differ only in ComputeCapability.
-    logger: TensorRT's logger; its list `errors` holds the errors reported since it was last cleared.
+    logger: TensorRT's logger; its list `errors` holds the errors reported since it was last cleared, and `listener` may
+        be a function that is called with every message, however small.
     """
 
     backend: str
@@ -38,6 +39,11 @@ class Library:
     def title(self) -> str:
         """Name and version for messages, such as "TensorRT-RTX 1.7.1.116"."""
         return f"{backend_entry(self.backend).title} {self.version}"
+
+    @property
+    def generation(self) -> Generation:
+        """What this version spells in its own way."""
+        return generation_of(self.backend, self.version)
 
     @property
     def is_lean(self) -> bool:
@@ -63,9 +69,10 @@ def load_library(backend: str, *, builds: bool = False) -> Library:
     """
     trt = _import(backend, MODULES[backend][:1] if builds else MODULES[backend])
     version = str(trt.__version__)
-    if backend == "tensorrt" and tuple(map(int, version.split(".")[:2])) < OLDEST_TENSORRT:
-        oldest = ".".join(map(str, OLDEST_TENSORRT))
-        raise HideNerfError(f"TensorRT {version} is too old, {oldest} or newer is needed; {pip_command(backend)}")
+    try:
+        generation_of(backend, version)
+    except HideNerfError as error:
+        raise HideNerfError(f"{error}, elsewhere {pip_command(backend)}") from None
     return Library(backend, version, trt, error_logger(trt))
 
 
@@ -77,8 +84,11 @@ def error_logger(trt: Any) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.listener: Callable[[str], None] | None = None
 
         def log(self, severity: Any, message: str) -> None:
+            if self.listener is not None:
+                self.listener(message)
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
                 self.errors.append(message)
 

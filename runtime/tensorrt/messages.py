@@ -1,7 +1,7 @@
 """TensorRT's error messages, made into one sentence: the node's name, what is wrong with it, and what to do."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,15 +93,19 @@ def build_refusal(errors: Sequence[str]) -> Refusal:
     return refusal(first_cause(errors) or "it gave no engine and no reason")
 
 
-def parser_refusal(errors: Sequence[Any]) -> Refusal:
-    """The refusal behind the ONNX parser's errors (`IParserError`), with the node's name and operator."""
+def parser_refusal(errors: Sequence[Any], failing_node: Callable[[Any], tuple[str, str]]) -> Refusal:
+    """The refusal behind the ONNX parser's errors (`IParserError`), with the node's name and operator.
+
+    failing_node: from an error to the two (`Generation.failing_node`).
+    """
     if not errors:
         return refusal("the parser failed and gave no reason")
     error = errors[0]
     found = refusal(error.desc())
-    if not error.node_operator():
+    name, operator = failing_node(error)
+    if not operator:
         return found
-    node = f"node {error.node_name()} ({error.node_operator()})"
+    node = f"node {name} ({operator})"
     return Refusal(f"{node}: {found.reason}", found.fix, found.of_target)
 
 

@@ -11,16 +11,20 @@ Schema version 1:
 | `plan`          | `file`, `bytes` and `sha256` of the engine; `plugin_file` if the plugin's library lies beside  |
 |                 | it because the engine does not contain it                                                      |
 | `backend`, `sm` | `tensorrt` or `tensorrt-rtx`; the SM that the engine was built for                             |
+| `generation`    | of the library: `8.6`, `10`, `11` or `rtx` (generations.py); absent in files of before         |
 | `versions`      | versions of the library, its ONNX parser and Polygraphy                                        |
-| `build`         | the builder's flags; `plugin` with the `sha256` of its library if nodes of the graph are its   |
+| `build`         | the builder's flags; `plugin` with the `sha256` of its library if nodes of the graph are its;  |
+|                 | `timing_cache`, name of the file of timings that the build used, beside the set                |
 | `inputs`, `outputs` | lists of `name`, `shape`, `dtype`                                                          |
 | `precision`     | how many layers, and how many convolutions, compute in each precision; `stray` names FP32      |
-|                 | convolutions of a bundle that is not FP32                                                      |
-| `layers`        | per layer: `name`, `type`, `precision` and the types of its `outputs`, as before the build     |
+|                 | convolutions of a bundle that is not FP32, `lowered` FP32 layers that the engine computes with |
+|                 | fewer bits, which only an engine of TensorRT 8.6 can                                           |
+| `layers`        | per layer: `name`, `type`, `precision` and the types of its `outputs`, as before the build;    |
+|                 | of TensorRT 8.6, those of the engine, as its inspector gives them                              |
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ PLUGIN_FILE = "libhidenerf_plugin.so"
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a network before the build.
+    """A layer of a network before the build, or of an engine of TensorRT 8.6.
 
     precision: of its arithmetic, "INT8" or "FP8" for a product of quantised factors, otherwise the type of its result.
     outputs: the type of each output.
@@ -52,16 +56,21 @@ class PrecisionSummary:
     """How many layers, and how many convolutions, compute in each precision.
 
     stray: names of FP32 convolutions in a graph that is not FP32.
+    lowered: names of FP32 layers of a graph that the engine computes with fewer bits.
     """
 
     layers: dict[str, int]
     convolutions: dict[str, int]
     stray: list[str]
+    lowered: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Sidecar:
     """One engine. graph_sha256: of the ONNX file it was built from. flags: the builder's.
+
+    generation: name of the library's `Generation`; None in files of before there were any.
+    timing_cache: name of the file with the timings it was built with, if any.
 
     plugin_sha256: of the plugin's library if nodes of the graph are its, otherwise None.
     plugin_beside: whether that library lies beside the engine, and not in it.
@@ -82,6 +91,8 @@ class Sidecar:
     outputs: dict[str, TensorSpec]
     precision: PrecisionSummary
     layers: list[Layer]
+    generation: str | None = None
+    timing_cache: str | None = None
 
     @property
     def plan_file(self) -> str:
@@ -96,6 +107,7 @@ class Sidecar:
     def to_json(self) -> str:
         """The file's text, with one tensor or layer a line."""
         plugin = {} if self.plugin_sha256 is None else {"plugin": {"sha256": self.plugin_sha256}}
+        timings = {} if self.timing_cache is None else {"timing_cache": self.timing_cache}
         plan: dict[str, Any] = {"file": self.plan_file, "bytes": self.plan_bytes, "sha256": self.plan_sha256}
         content = {
             "schema": SCHEMA,
@@ -105,11 +117,12 @@ class Sidecar:
             "plan": plan | ({"plugin_file": PLUGIN_FILE} if self.plugin_beside else {}),
             "backend": self.backend,
             "sm": self.sm,
+            **({} if self.generation is None else {"generation": self.generation}),
             "versions": self.versions,
-            "build": {**self.flags, **plugin},
+            "build": {**self.flags, **plugin, **timings},
             "inputs": [tensor.to_json() for tensor in self.inputs.values()],
             "outputs": [tensor.to_json() for tensor in self.outputs.values()],
-            "precision": asdict(self.precision),
+            "precision": {key: value for key, value in asdict(self.precision).items() if value or key != "lowered"},
             "layers": [asdict(layer) for layer in self.layers],
         }
         lines = []
@@ -147,7 +160,7 @@ def _parse(content: dict[str, Any], graph: str) -> Sidecar:
         raise ValueError(f"the plugin {plan['plugin_file']!r}")
     if "plugin_file" in plan and "plugin" not in build:
         raise ValueError("a plugin's file without its hash")
-    plugin = build.pop("plugin", None)
+    plugin, timing_cache = build.pop("plugin", None), build.pop("timing_cache", None)
     return Sidecar(
         graph=graph,
         graph_file=content["source"]["file"],
@@ -164,6 +177,8 @@ def _parse(content: dict[str, Any], graph: str) -> Sidecar:
         outputs=tensor_specs(content["outputs"]),
         precision=PrecisionSummary(**content["precision"]),
         layers=[Layer(**layer) for layer in content["layers"]],
+        generation=content.get("generation"),
+        timing_cache=timing_cache,
     )
 
 

@@ -41,6 +41,8 @@ MEMBERS = (
     *(f"ITensor.{name}" for name in ("name", "shape", "dtype")),
     *("IBuilderConfig.clear_flag", "IBuilderConfig.set_flag", "IBuilderConfig.plugins_to_serialize"),
     *("IBuilderConfig.progress_monitor", "IBuilderConfig.profiling_verbosity"),
+    *(f"IBuilderConfig.{name}_timing_cache" for name in ("create", "set", "get")),
+    "ITimingCache.serialize",
     *("Builder.get_plugin_registry", "IPluginRegistry.load_library", "LayerType.PLUGIN_V3"),
     *("Runtime.engine_host_code_allowed", "Runtime.deserialize_cuda_engine"),
     *("IProgressMonitor.phase_start", "IProgressMonitor.step_complete", "IProgressMonitor.phase_finish"),
@@ -87,20 +89,21 @@ def names_in_the_sources() -> set[str]:
     return found
 
 
-def names_in_the_recipe(backend: str) -> set[str]:
-    """The members of enumerations that a backend's recipe sets or clears."""
-    recipe = RECIPES[backend]
+def names_in_the_recipe(generation: str) -> set[str]:
+    """The members of enumerations that a generation's recipe sets or clears."""
+    recipe = RECIPES[generation]
     names = {f"NetworkDefinitionCreationFlag.{name.upper()}" for name in recipe.network}
-    names |= {f"BuilderFlag.{name.upper()}" for name in recipe.builder}
+    names |= {f"BuilderFlag.{name.upper()}" for name in (*recipe.builder, *recipe.by_precision.values())}
     return names | {f"ProfilingVerbosity.{recipe.profiling_verbosity}"}
 
 
 def test_the_sources_are_read() -> None:
     assert {"OnnxParser", "Builder", "ComputeCapability"} <= names_in_the_sources()
-    assert "BuilderFlag.TF32" in names_in_the_recipe("tensorrt")
+    assert "BuilderFlag.TF32" in names_in_the_recipe("10")
+    assert "BuilderFlag.OBEY_PRECISION_CONSTRAINTS" in names_in_the_recipe("8.6")
 
 
-@pytest.mark.parametrize("name", sorted({*names_in_the_sources(), *names_in_the_recipe("tensorrt-rtx"), *MEMBERS}))
+@pytest.mark.parametrize("name", sorted({*names_in_the_sources(), *names_in_the_recipe("rtx"), *MEMBERS}))
 def test_tensorrt_rtx_has_every_name(name: str) -> None:
     there = rtx().trt
     for part in name.split("."):
@@ -122,7 +125,7 @@ def test_tensorrt_has_every_name(tmp_path: Path) -> None:
             options = ["-shared", "-fPIC", "-x", "c", "-", f"-Wl,-soname,{Path(library).name}", "-o", library]
             subprocess.run(["gcc", *options], input=code, text=True, check=True)
         module = str(folder / "tensorrt_bindings" / "tensorrt.so")
-        names = sorted({*names_in_the_sources(), *names_in_the_recipe("tensorrt"), *MEMBERS} - ONLY_RTX - IN_PYTHON)
+        names = sorted({*names_in_the_sources(), *names_in_the_recipe(major), *MEMBERS} - ONLY_RTX - IN_PYTHON)
         command = [sys.executable, "-c", CHECK, module, json.dumps(libraries), json.dumps(names)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr

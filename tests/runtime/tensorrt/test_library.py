@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.tensorrt.generations import generation_of
 from hidenerf.runtime.tensorrt.library import Library, load_library
 from hidenerf.runtime.tensorrt.messages import first_cause, plain
 
@@ -43,11 +44,36 @@ def test_the_lean_runtime_serves_the_backend_and_not_the_builder(monkeypatch: py
         load_library("tensorrt", builds=True)
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.0.1"])
-def test_too_old_a_tensorrt_is_refused(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        ("7.1.3", "is too old"),
+        ("8.4.1", "is too old"),
+        ("8.5.2.2", "is too old"),
+        ("9.3.0", "is not supported"),
+        ("10.0.1", "is not supported"),
+    ],
+)
+def test_other_generations_are_refused_with_the_jetpack_to_take(
+    monkeypatch: pytest.MonkeyPatch, version: str, why: str
+) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", version))
-    with pytest.raises(HideNerfError, match=rf"^TensorRT {version} is too old, 10\.1 or newer is needed; install it"):
+    with pytest.raises(HideNerfError) as caught:
         load_library("tensorrt", builds=True)
+    assert str(caught.value) == (
+        f"TensorRT {version} {why}, 8.6 or 10.1 and newer is needed; on a Jetson take JetPack 6.0, which has 8.6, or "
+        "6.1 and newer with 10.3, elsewhere install it with: pip install 'hidenerf[tensorrt]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "generation"),
+    [("8.6.0", "8.6"), ("8.6.2.3", "8.6"), ("10.1.0", "10"), ("10.12.0.36", "10"), ("11.4.0.106", "11")],
+)
+def test_a_version_has_its_generation(monkeypatch: pytest.MonkeyPatch, version: str, generation: str) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_module("tensorrt", version))
+    assert load_library("tensorrt", builds=True).generation.name == generation
+    assert generation_of("tensorrt-rtx", version).name == "rtx"
 
 
 def test_the_reason_is_the_first_error_that_is_not_the_missing_driver() -> None:

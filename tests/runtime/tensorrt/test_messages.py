@@ -2,6 +2,7 @@
 
 import pytest
 
+from hidenerf.runtime.tensorrt.generations import GENERATIONS, Generation
 from hidenerf.runtime.tensorrt.messages import EXPORT_AGAIN, build_refusal, parser_refusal, plain, refusal
 
 FP32_GEMM = (
@@ -103,10 +104,21 @@ class ParserError:
     def node_operator(self) -> str:
         return self.operator
 
+    def node(self) -> int:
+        """All that TensorRT 8.6 says; -1 if the error is about none."""
+        return NODES.index((self.name, self.operator)) if self.operator else -1
 
-def test_a_parser_error_names_its_node_if_it_has_one() -> None:
-    assert parser_refusal([ParserError(NO_PLUGIN, "deform1", "DeformConv")]).reason.startswith(
+
+NODES = [("first", "Conv"), ("deform1", "DeformConv")]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS, ids=lambda generation: generation.name)
+def test_a_parser_error_names_its_node_if_it_has_one(generation: Generation) -> None:
+    def failing_node(error: ParserError) -> tuple[str, str]:
+        return generation.failing_node(error, NODES)
+
+    assert parser_refusal([ParserError(NO_PLUGIN, "deform1", "DeformConv")], failing_node).reason.startswith(
         "node deform1 (DeformConv): Plugin not found"
     )
-    assert parser_refusal([ParserError(NOT_ONNX, "", "")]).reason == "Failed to parse the ONNX model"
-    assert "no reason" in parser_refusal([]).reason
+    assert parser_refusal([ParserError(NOT_ONNX, "", "")], failing_node).reason == "Failed to parse the ONNX model"
+    assert "no reason" in parser_refusal([], failing_node).reason
