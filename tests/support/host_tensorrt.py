@@ -91,6 +91,10 @@ class EmulatedContext:
         assert size >= self.engine.device_memory_size_v2
         self.memory = memory, size
 
+    def give(self, size: int, memory: int) -> None:
+        """Working memory as TensorRT 8.6 takes it, without its size."""
+        self.memory = memory, size
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         log, session = self.engine.log, self.engine.session
         assert stream_handle == HostDevice.stream
@@ -145,16 +149,51 @@ class EmulatedEngine:
         return EmulatedContext(self, config)
 
 
+class EmulatedContext86:
+    """As TensorRT 8.6 spells it: working memory is an address to be set."""
+
+    def __init__(self, context: EmulatedContext) -> None:
+        self._context = context
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "device_memory":
+            self._context.give(self._context.engine.device_memory_size_v2, value)
+        super().__setattr__(name, value)
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        return self._context.set_tensor_address(name, memory)
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        return self._context.execute_async_v3(stream_handle)
+
+
+class EmulatedEngine86:
+    """As TensorRT 8.6 spells it: no strategy of allocation, and another name for the size of the working memory."""
+
+    def __init__(self, engine: EmulatedEngine) -> None:
+        self._engine = engine
+        self.num_io_tensors = engine.num_io_tensors
+        self.device_memory_size = engine.device_memory_size_v2
+        self.get_tensor_name = engine.get_tensor_name
+        self.get_tensor_shape = engine.get_tensor_shape
+        self.get_tensor_dtype = engine.get_tensor_dtype
+
+    def create_execution_context_without_device_memory(self) -> EmulatedContext86 | None:
+        context = self._engine.create_execution_context(Strategy.USER_MANAGED)
+        return None if context is None else EmulatedContext86(context)
+
+
 class EmulatedRuntime:
     def __init__(self, log: "Log") -> None:
         self.engine_host_code_allowed = False
         self.log = log
         self.plugins: set[str] = set()
 
-    def deserialize_cuda_engine(self, serialized_engine: bytes) -> EmulatedEngine | None:
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> Any:
         self.log.host_code.append(self.engine_host_code_allowed)
         try:
-            return EmulatedEngine(serialized_engine, self.log)
+            engine = EmulatedEngine(serialized_engine, self.log)
+            return EmulatedEngine86(engine) if self.log.spells_8_6 else engine
         except Exception:
             self.log.errors.append("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (not a plan)")
             return None
@@ -184,6 +223,7 @@ class Log:
         self.host_code: list[bool] = []
         self.plugins: list[str] = []
         self.failing: set[str] = set()
+        self.spells_8_6 = VERSIONS["tensorrt"].startswith("8.6")
 
 
 def use_host_tensorrt(monkeypatch: pytest.MonkeyPatch, kernels: Path, cache: Path, module: str = "tensorrt") -> Log:

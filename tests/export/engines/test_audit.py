@@ -1,12 +1,14 @@
-"""Precisions as they are in networks that TensorRT-RTX parsed."""
+"""Precisions as they are in networks that TensorRT-RTX parsed, and in engines as inspectors describe them."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from hidenerf.export.engines.audit import Layer, audit_layers, summary, uses
+from hidenerf.export.engines.audit import Layer, audit_layers, inspected_layers, lowered, summary, uses
 from hidenerf.export.engines.network import network_from_onnx
 from hidenerf.runtime.bundle import GraphSpec
 from tests.support.networks import graph_of, kernel, quantised_convolution, rtx
@@ -50,3 +52,76 @@ def test_stray_convolutions_are_named_unless_the_graph_is_fp32(tmp_path: Path) -
     assert summary(layers, ()).convolutions == {"FP16": 1, "FP32": 1}
     assert summary(layers, {"astray"}).stray == []
     assert summary(layers, None).stray == []
+
+
+def inspected(name: str, kind: str, inputs: list[str], outputs: list[str], parameters: str | None = None) -> Any:
+    """A layer in the words of `trtexec --exportLayerInfo`."""
+    tensors = [
+        [{"Name": "t", "Location": "Device", "Dimensions": [1, 8, 4, 4], "Format/Datatype": words} for words in side]
+        for side in (inputs, outputs)
+    ]
+    described: dict[str, Any] = {"Name": name, "LayerType": kind, "Inputs": tensors[0], "Outputs": tensors[1]}
+    return described | ({} if parameters is None else {"ParameterType": parameters})
+
+
+# Formats as TensorRT 8.6 writes them (trt-engine-explorer lists them), and as 10 does.
+FORMATS = {
+    "Row major linear FP32": "FP32",
+    "Row major linear FP16 format": "FP16",
+    "Channel major FP16 format where channel % 8 == 0": "FP16",
+    "Thirty-two wide channel vectorized row major Int8 format": "INT8",
+    "Channel major INT8 format where column stride % 32 == 0": "INT8",
+    "Row major linear Int32": "INT32",
+    "Row major linear BOOL": "BOOL",
+    "Row major linear UInt8 format": "UINT8",
+    "Float": "FP32",
+    "Half": "FP16",
+    "BFloat16": "BF16",
+    "Int8": "INT8",
+    "Int64": "INT64",
+    "FP8": "FP8",
+    "Unknown format": "unknown",
+}
+
+
+@pytest.mark.parametrize("words", FORMATS)
+def test_an_inspector_s_words_for_types(words: str) -> None:
+    layers = inspected_layers(json.dumps({"Layers": [inspected("a", "Shuffle", [words], [words])], "Bindings": []}))
+    assert layers[0].outputs == [FORMATS[words]]
+
+
+FP32, FP16 = "Row major linear FP32", "Channel major FP16 format where channel % 8 == 0"
+INT8 = "Thirty-two wide channel vectorized row major Int8 format"
+
+
+def test_an_engine_is_read_as_its_inspector_describes_it() -> None:
+    layers = [
+        inspected("Reformatting CopyNode for Input Tensor 0 to conv1", "Reformat", [FP32], [FP16], "Reformat"),
+        inspected("conv1 + relu1", "CaskConvolution", [FP16], [FP16], "Convolution"),
+        inspected("w + w_quantize + conv2", "CaskConvolution", [INT8], [FP16], "Convolution"),
+        inspected("conv3", "CaskDeconvolution", [FP32], [FP32], "Deconvolution"),
+        inspected("pick", "Gather", ["Row major linear Int32", FP32], [FP32], "Gather"),
+        inspected("kept", "NoOp", [FP16], [FP16]),
+        "a name alone",
+    ]
+    found = inspected_layers(json.dumps({"Layers": layers, "Bindings": ["x", "y"]}))
+    assert [(layer.name, layer.type, layer.precision) for layer in found] == [
+        ("conv1 + relu1", "CONVOLUTION", "FP16"),
+        ("w + w_quantize + conv2", "CONVOLUTION", "INT8"),
+        ("conv3", "DECONVOLUTION", "FP32"),
+        ("pick", "Gather", "FP32"),
+        ("a name alone", "unknown", "unknown"),
+    ]
+    assert summary(found, ()).convolutions == {"FP16": 1, "FP32": 1, "INT8": 1}
+    assert summary(found, ()).stray == ["conv3"]
+
+
+def test_fp32_layers_that_an_engine_computes_with_fewer_bits_are_named() -> None:
+    names = ("conv1", "relu1", "sine", "from", "to", "copy")
+    types = ("CONVOLUTION", "ACTIVATION", "UNARY", "ELEMENTWISE", "UNARY", "CAST")
+    network = [Layer(name, kind, "FP32", ["FP32"]) for name, kind in zip(names, types, strict=True)]
+    network.append(Layer("meant", "CONVOLUTION", "FP16", ["FP16"]))
+    half = {"a": "meant", "b": "PWN(PWN(relu1), other)", "c": "{ForeignNode[from...to]}", "d": "copy"}
+    engine = [Layer(name, "any", "FP16", ["FP16"]) for name in half.values()]
+    engine.append(Layer("conv1 + sine", "CONVOLUTION", "FP32", ["FP32"]))
+    assert lowered(network, engine) == ["relu1", "from", "to"]

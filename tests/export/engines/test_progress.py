@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hidenerf.export.engines import progress
 from hidenerf.export.engines.build import build_plan
 from hidenerf.export.engines.network import network_from_onnx
-from hidenerf.export.engines.progress import Phases, build_bar
+from hidenerf.export.engines.progress import Phases, TimedLayers, build_bar, following_log
 from hidenerf.runtime.errors import HideNerfError
 from tests.support.networks import convolution, rtx
 
@@ -86,3 +87,44 @@ def test_the_bar_is_drawn_on_a_terminal_where_notes_are_logged(
     with caplog.at_level(level, "hidenerf"), build_bar("SM 86 led") as moved:
         moved(0.5)
     assert ("SM 86 led" in terminal.getvalue()) == drawn
+
+
+def test_the_bar_follows_the_layers_that_the_log_of_8_6_names() -> None:
+    """Lines as TensorRT 8.6 writes them."""
+    timed = TimedLayers(8)
+    lines = {
+        "*************** Autotuning format combination: Float(6,3,1) -> Float(6,3,1) ***************": 0.0,
+        "--------------- Timing Runner: conv1 + relu1 (CaskConvolution[0x80000009])": 0.25,
+        "--------------- Timing Runner: conv1 + relu1 (CudnnConvolution)": 0.25,
+        "--------------- Timing Runner: Optimizer Reformat(<in> -> x) (Reformat)": 0.25,
+        "--------------- Timing Runner: {ForeignNode[a...b]} (Myelin[0x80000023])": 0.5,
+        "Fastest Tactic: 0x00000000000003ea Time: 0.00364102": 0.5,
+        "--------------- Timing Runner: PWN(PWN(c + d), e) (PointWise)": 0.875,
+        "--------------- Timing Runner: f + g + h + i (CaskConvolution)": 1.0,
+    }
+    for line, done in lines.items():
+        before = timed.done()
+        assert timed.read(line) == (done > before)
+        assert timed.done() == done
+
+
+class EndedError(Exception):
+    """Stands for the end of the process."""
+
+
+def test_the_log_is_followed_during_a_build_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(status: int) -> None:
+        raise EndedError(status)
+
+    monkeypatch.setattr(progress.os, "_exit", end)
+    logger = type("Logger", (), {"listener": None})()
+    seen: list[float] = []
+    cancelled = threading.Event()
+    with following_log(logger, 2, cancelled.is_set, seen.append):
+        for name in ("a", "a", "b"):
+            logger.listener(f"--------------- Timing Runner: {name} (CaskConvolution)")
+        assert seen == [0.5, 1.0]
+        cancelled.set()
+        with pytest.raises(EndedError):
+            logger.listener("anything")
+    assert logger.listener is None

@@ -30,12 +30,15 @@ from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.secc import secc
 from hidenerf.runtime.tensorrt import api
+from hidenerf.runtime.tensorrt.engine_set import find_engines
 from hidenerf.runtime.tensorrt.library import Library, load_library
 from hidenerf.runtime.tensorrt.sidecar import read_sidecar
 from tests.support.engine_builds import build_engines
 from tests.support.host_gpu import HostDevice
 from tests.support.host_tensorrt import (
     ACTIVATION_UNIT,
+    SM,
+    VERSIONS,
     GraphStrategy,
     Log,
     host_array,
@@ -294,6 +297,29 @@ def test_the_lean_runtime_takes_version_compatible_plans_alone(
     assert "tensorrt_lean loads only version-compatible plans" in refusal(bundle)
     write_emulated_set(bundle, "tensorrt", {"version_compatible": True})
     open_backend("tensorrt", bundle, StageTimes()).close()
+
+
+def test_tensorrt_8_6_computes_the_same_frames(
+    bundle_fp16: Path, monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path, tmp_path: Path
+) -> None:
+    frames = []
+    for version in ("10.12.0.36", "8.6.0"):
+        monkeypatch.setitem(VERSIONS, "tensorrt", version)
+        bundle = open_bundle(Path(shutil.copytree(bundle_fp16, tmp_path / version)))
+        write_emulated_set(bundle, "tensorrt")
+        use_host_tensorrt(monkeypatch, emulated_kernels, tmp_path / "cache")
+        opened = open_backend("tensorrt", bundle, StageTimes())
+        opened.encode_source(*source(bundle))
+        frames.append([array.tobytes() for array in opened.render_secc(*motion(bundle))])
+        opened.close()
+    assert frames[0] == frames[1]
+
+
+def test_an_engine_of_another_generation_than_its_folder_says_is_refused(bundle: Bundle) -> None:
+    folder = engines_of(bundle)
+    write_sidecar(folder, "led", sidecar_of(folder, "led") | {"generation": "8.6"})
+    with pytest.raises(HideNerfError, match=r"led\.plan: built by TensorRT's generation 8\.6, and this is 10; build"):
+        find_engines(bundle, "tensorrt", VERSIONS["tensorrt"], SM)
 
 
 @pytest.mark.usefixtures("log")

@@ -1,0 +1,69 @@
+"""Layers of a weakly typed network are held to the types of the graph; the network is an emulation."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from hidenerf.export.engines.precision_limits import limit_precisions
+
+FLOAT, HALF = SimpleNamespace(name="FLOAT"), SimpleNamespace(name="HALF")
+INT8, INT32 = SimpleNamespace(name="INT8"), SimpleNamespace(name="INT32")
+TRT = SimpleNamespace(DataType=SimpleNamespace(FLOAT=FLOAT, HALF=HALF))
+
+
+class EmulatedLayer:
+    """As much of an `ILayer` as is asked; the names are those of the real one (test_tensorrt_8_6.py)."""
+
+    def __init__(self, kind: str, inputs: list[Any], outputs: list[Any]) -> None:
+        self.name, self.type = kind.lower(), SimpleNamespace(name=kind)
+        self.inputs, self.outputs = inputs, outputs
+        self.num_inputs, self.num_outputs = len(inputs), len(outputs)
+        self.precision: Any = None
+        self.output_types: dict[int, Any] = {}
+
+    def get_input(self, index: int) -> Any:
+        return self.inputs[index]
+
+    def get_output(self, index: int) -> Any:
+        return self.outputs[index]
+
+    def set_output_type(self, index: int, kind: Any) -> None:
+        self.output_types[index] = kind
+
+
+def tensor(name: str, kind: Any) -> Any:
+    return SimpleNamespace(name=name, dtype=kind)
+
+
+def limited(*layers: EmulatedLayer) -> list[tuple[Any, dict[int, Any]]]:
+    network = SimpleNamespace(num_layers=len(layers), get_layer=lambda index: layers[index])
+    limit_precisions(network, TRT)
+    return [(layer.precision, layer.output_types) for layer in layers]
+
+
+def test_arithmetic_is_held_to_the_type_of_its_result() -> None:
+    half, single, number = tensor("h", HALF), tensor("s", FLOAT), tensor("n", INT32)
+    assert limited(
+        EmulatedLayer("CONVOLUTION", [half], [half]),
+        EmulatedLayer("GRID_SAMPLE", [single, single], [single]),
+        EmulatedLayer("TOPK", [single], [single, number]),
+    ) == [(HALF, {0: HALF}), (FLOAT, {0: FLOAT}), (FLOAT, {0: FLOAT})]
+
+
+def test_layers_without_arithmetic_in_floating_point_are_left_alone() -> None:
+    half, single, number = tensor("h", HALF), tensor("s", FLOAT), tensor("n", INT32)
+    layers = [
+        EmulatedLayer("CAST", [half], [single]),
+        EmulatedLayer("CONSTANT", [], [half]),
+        EmulatedLayer("PLUGIN_V2", [single, half], [single, half]),
+        EmulatedLayer("SHUFFLE", [number], [number]),
+        EmulatedLayer("ASSERTION", [number], []),
+    ]
+    assert limited(*layers) == [(None, {})] * len(layers)
+
+
+def test_a_product_of_quantised_factors_is_left_to_the_builder() -> None:
+    eight, single = tensor("q", INT8), tensor("s", FLOAT)
+    factors = [tensor("a", FLOAT), tensor("b", FLOAT)]
+    layers = [EmulatedLayer("DEQUANTIZE", [eight], [factor]) for factor in factors]
+    assert limited(*layers, EmulatedLayer("CONVOLUTION", factors, [single])) == [(None, {})] * 3
+    assert limited(layers[0], EmulatedLayer("CONVOLUTION", [factors[0], single], [single]))[1] == (FLOAT, {0: FLOAT})
