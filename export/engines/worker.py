@@ -81,7 +81,7 @@ class Job:
         graph = content.pop("graph")
         tensors = (tensor_specs(graph[kind]) for kind in ("inputs", "outputs"))
         paths: dict[str, Any] = {name: content.pop(name) for name in _PATHS}
-        given = {name: None if path is None else Path(path) for name, path in paths.items()}
+        given: dict[str, Any] = {name: None if path is None else Path(path) for name, path in paths.items()}
         return Job(graph=GraphSpec(graph["name"], Path(graph["path"]), *tensors), **given, **content)
 
 

@@ -17,14 +17,18 @@ import re
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hidenerf.export.engines.plugin import describe_plugin, plugin_library
 from hidenerf.runtime.tensorrt import api
 from tests.export.engines.test_api import MEMBERS, names_in_the_recipe, names_in_the_sources
 from tests.support.made_once import MadeOnce
+from tests.support.plugin.library import only_for
+from tests.support.plugin.sizes import SMALL
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 GIVEN = os.environ.get("HIDENERF_TENSORRT_8_6")
@@ -69,6 +73,26 @@ print(json.dumps({name: look(name) for name in json.loads(sys.argv[1])}))
 """
 
 
+# What the real registry makes of our plugin, argv[1]: null where it does not load it. It needs no GPU.
+PLUGIN = """
+import json, os, sys
+sys.setdlopenflags(os.RTLD_LAZY)
+import tensorrt as trt
+registry = trt.get_plugin_registry()
+loaded = [registry.load_library(sys.argv[1]) is not None for _ in range(2)]
+creators = {c.name: c for c in registry.plugin_creator_list if c.plugin_namespace == "hidenerf"}
+creator = registry.get_plugin_creator("GridSample3d", "1", "hidenerf")
+made = creator.create_plugin("node", trt.PluginFieldCollection([]))
+again = creator.deserialize_plugin("node", bytes(made.serialize()))
+print(json.dumps({
+    "loaded": loaded,
+    "fields": {name: [field.name for field in c.field_names] for name, c in creators.items()},
+    "made": [(p.plugin_type, p.plugin_version, p.plugin_namespace, p.num_outputs) for p in (made, again)],
+    "refused": creators["TriplaneRender"].create_plugin("node", trt.PluginFieldCollection([])) is None,
+}))
+"""
+
+
 def unpack(folder: Path) -> None:
     """The wheel's module, and the stand-ins."""
     wheels = sorted(Path(str(GIVEN)).glob("tensorrt-8.6.*-cp310-*.whl"))
@@ -82,9 +106,12 @@ def unpack(folder: Path) -> None:
         subprocess.run(["gcc", *options], input="void hidenerf_stand_in(void) {}", text=True, check=True)
 
 
+Run = Callable[[str, str], Any]
+
+
 @pytest.fixture(scope="module")
-def look(made_once: MadeOnce) -> Any:
-    """From names to what the real module has under them."""
+def run(made_once: MadeOnce) -> Run:
+    """Runs a script with an argument in a Python that has the real module, and gives the JSON that it prints."""
     if GIVEN is None:
         pytest.skip("HIDENERF_TENSORRT_8_6 names no folder with the wheel of TensorRT 8.6")
     python = os.environ.get("PYTHON310") or shutil.which("python3.10")
@@ -93,21 +120,45 @@ def look(made_once: MadeOnce) -> Any:
     if shutil.which("gcc") is None:
         pytest.skip("no gcc for the empty libraries")
     folder = made_once("tensorrt-8.6", unpack)
+    environment = {
+        "LD_LIBRARY_PATH": f"{folder}:{folder / 'tensorrt'}",
+        "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}",
+        "PATH": os.environ["PATH"],
+    }
 
-    def look_up(names: list[str]) -> dict[str, list[str] | None]:
-        environment = {
-            "LD_LIBRARY_PATH": f"{folder}:{folder / 'tensorrt'}",
-            "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}",
-            "PATH": os.environ["PATH"],
-        }
-        result = subprocess.run(
-            [python, "-c", LOOK, json.dumps(names)], env=environment, capture_output=True, text=True, check=False
-        )
+    def run_script(script: str, argument: str) -> Any:
+        command = [python, "-c", script, argument]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stderr
-        found: dict[str, list[str] | None] = json.loads(result.stdout)
-        return found
+        return json.loads(result.stdout)
 
-    return look_up
+    return run_script
+
+
+@pytest.fixture(scope="module")
+def look(run: Run) -> Callable[[list[str]], dict[str, Any]]:
+    """From names to what the real module has under them."""
+    return lambda names: dict(run(LOOK, json.dumps(names)))
+
+
+def test_its_registry_loads_our_plugin_and_makes_and_reads_nodes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tool in ("cmake", "nvcc", "c++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed: the plugin cannot be built")
+    if "TENSORRT_REPOSITORY" not in os.environ:
+        pytest.skip("TENSORRT_REPOSITORY names no clone or address of github.com/NVIDIA/TensorRT to take headers from")
+    monkeypatch.setenv("HIDENERF_KERNEL_CACHE", str(tmp_path))
+    only_for(monkeypatch, 75)
+    library = plugin_library([SMALL], "8.6.0")
+    assert describe_plugin(library).tensorrt == "8.6.0"
+    assert run(PLUGIN, str(library)) == {
+        "loaded": [True, False],
+        "fields": {"TriplaneRender": ["octaves", "place"], "GridSample3d": [], "AlignSource": ["maps", "picture"]},
+        "made": [["GridSample3d", "1", "hidenerf", 1]] * 2,
+        "refused": True,
+    }
 
 
 def test_it_has_every_name_that_the_builder_uses_of_it(look: Any) -> None:

@@ -248,7 +248,8 @@ def test_a_volume_is_sampled_as_pytorch_does() -> None:
     """Also beside and behind it, and at its very corners."""
     volume = picture(1, 3, 4, 5, 6)
     grid = (picture(1, 3, 5, 7, 3) * 0.8).astype(np.float32)
-    grid[0, 0, 0, :6] = [[1, 1, 1], [-1, -1, -1], [1, -1, 0.9], [0, 0, 5], [0, -9, 0], [1e6, 0, 0]]
+    corners = [[1.0, 1, 1], [-1, -1, -1], [1, -1, 0.9], [0, 0, 5], [0, -9, 0], [1e6, 0, 0]]
+    grid[0, 0, 0, :6] = np.array(corners, np.float32)
     node = make("GridSample", ["v", "g"], mode="linear", padding_mode="zeros")
     model = graph_of(node, {"v": volume, "g": grid}, {})
     sampled = run_onnx(downgraded(model), {"v": volume, "g": grid})["y0"]
