@@ -83,7 +83,8 @@ def summary(layers: Iterable[Layer], in_fp32: Container[str] | None) -> Precisio
     layers = list(layers)
     convolutions = [layer for layer in layers if layer.type in CONVOLUTIONS]
     found = [layer.name for layer in convolutions if layer.precision == "FP32"]
-    stray = [] if in_fp32 is None else [name for name in found if name not in in_fp32]
+    # A layer of an engine is named after all that it was fused of.
+    stray = [name for name in found if in_fp32 is not None and not any(part in in_fp32 for part in _names(name))]
     return PrecisionSummary(_counts(layers), _counts(convolutions), stray)
 
 

@@ -114,6 +114,9 @@ def test_an_engine_is_read_as_its_inspector_describes_it() -> None:
     ]
     assert summary(found, ()).convolutions == {"FP16": 1, "FP32": 1, "INT8": 1}
     assert summary(found, ()).stray == ["conv3"]
+    fused = [Layer("w + conv4 + relu4", "CONVOLUTION", "FP32", ["FP32"])]
+    assert summary(fused, ()).stray == ["w + conv4 + relu4"]
+    assert summary(fused, {"conv4"}).stray == []
 
 
 def test_fp32_layers_that_an_engine_computes_with_fewer_bits_are_named() -> None:
