@@ -87,7 +87,7 @@ pack() {
 }
 
 # pack_bundles FOLDER NAME…: NAME is demo-fp32, demo-fp16, base-fp32, base-fp16, or tiny-fp16, a small untrained model
-# with an aligned identity path. Needs the exporter's packages.
+# that the plugin does not take, so that its engines show how the nodes' bodies do. Needs the exporter's packages.
 pack_bundles() {
     local folder=$1 tmp
     shift
@@ -205,7 +205,7 @@ build) build "$2" ;;
 frames) packed_python benchmarks/tensorrt_frames.py "$root/bundles/$2" --out "${OUT:-$root/reports}" && keep_results "$2" ;;
 tests)
     HIDENERF_GPU_BUNDLE="$root/bundles/tiny-fp16" packed_python -m pytest -q -p no:cacheprovider -m gpu \
-        tests/runtime/backends/test_tensorrt.py -k "tensorrt and not rtx"
+        tests/runtime/backends/test_tensorrt_gpu.py -k "tensorrt and not rtx"
     ;;
 detach)
     copy=$(mktemp -d)/checkout
@@ -230,7 +230,7 @@ try)
     packed_python -m hidenerf.commands.export --help >"$parts/help"
     packed_python -c 'import hidenerf.export.engines.worker, hidenerf.runtime.backends.tensorrt, sys
 sys.exit("torch" in sys.modules)'
-    packed_python -m pytest -q -p no:cacheprovider --collect-only -m gpu tests/runtime/backends/test_tensorrt.py | tail -3
+    packed_python -m pytest -q -p no:cacheprovider --collect-only -m gpu tests/runtime/backends/test_tensorrt_gpu.py | tail -3
     echo "Tried without a GPU: all imports, and the tests are found."
     rm -rf "$parts"
     ;;

@@ -5,10 +5,8 @@ Tests named `…installed…` use the real tensorrt_rtx as far as it goes withou
 
 import ctypes
 import hashlib
-import importlib
 import inspect
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -34,7 +32,6 @@ from hidenerf.runtime.tensorrt import api
 from hidenerf.runtime.tensorrt.engine_set import find_engines
 from hidenerf.runtime.tensorrt.library import Library, load_library
 from hidenerf.runtime.tensorrt.sidecar import read_sidecar
-from tests.support.engine_builds import build_engines
 from tests.support.host_gpu import HostDevice
 from tests.support.host_tensorrt import (
     ACTIVATION_UNIT,
@@ -502,47 +499,6 @@ def tiny_plan(library: Library) -> bytes:
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM86, 0)
     return bytes(builder.build_serialized_network(network, config))
-
-
-@pytest.fixture
-def gpu_bundle(request: pytest.FixtureRequest) -> Path:
-    """A bundle to build engines of: HIDENERF_GPU_BUNDLE, on a machine that cannot export one, or a small one."""
-    given = os.environ.get("HIDENERF_GPU_BUNDLE")
-    return Path(given) if given else Path(request.getfixturevalue("bundle_fp16"))
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_the_frame_is_one_cuda_graph(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
-    built = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
-    with log_lines() as lines:
-        open_backend(backend, built, StageTimes()).close()
-    assert lines == []
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(
-    gpu_bundle: Path, tmp_path: Path, backend: str
-) -> None:
-    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
-    driver = importlib.import_module("cuda.bindings.driver")
-    opened = open_backend(backend, bundle, StageTimes())
-    opened.encode_source(*source(bundle))
-    poses = [motion(bundle, seed, yaw) for seed, yaw in ((0, 10.0), (1, -20.0))]
-    expected = [[a.tobytes() for a in opened.render_secc(*pose)] for pose in poses]
-    _, before, _ = driver.cuMemGetInfo()
-    for index in range(1000):
-        assert [a.tobytes() for a in opened.render_secc(*poses[index % 2])] == expected[index % 2]
-    _, after, _ = driver.cuMemGetInfo()
-    assert after == before
-    opened.close()
-
-
-def with_real_engines(source_: Path, folder: Path, backend: str) -> Bundle:
-    bundle = open_bundle(shutil.copytree(source_, folder))
-    build_engines(bundle, backend)
-    return bundle
 
 
 def test_sidecars_of_the_emulation_are_sidecars(bundle: Bundle) -> None:

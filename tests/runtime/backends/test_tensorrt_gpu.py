@@ -1,0 +1,100 @@
+"""The TensorRT backends with real engines on a GPU. Needs no PyTorch, which a machine with TensorRT 8.6 may lack."""
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hidenerf.runtime.backends.open import open_backend
+from hidenerf.runtime.bundle import Bundle, open_bundle
+from hidenerf.runtime.metrics import PEAK, psnr
+from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.tensorrt.library import load_library
+from hidenerf.runtime.tensorrt.sidecar import read_sidecar
+from tests.support.engine_builds import build_engines
+from tests.support.log_lines import log_lines
+from tests.support.model_inputs import motion, source
+
+BACKENDS = ("tensorrt", "tensorrt-rtx")
+# Of frames from random inputs, FP16 against ONNX Runtime's CPU; the largest PSNR that FP16 leaves is near 50 dB.
+LEAST_PSNR = 35.0
+
+
+@pytest.fixture
+def gpu_bundle(request: pytest.FixtureRequest) -> Path:
+    """A bundle to build engines of: HIDENERF_GPU_BUNDLE, on a machine that cannot export one, or a small one."""
+    given = os.environ.get("HIDENERF_GPU_BUNDLE")
+    return Path(given) if given else Path(request.getfixturevalue("bundle_fp16"))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_frame_is_one_cuda_graph(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
+    built = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+    with log_lines() as lines:
+        open_backend(backend, built, StageTimes()).close()
+    assert lines == []
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(
+    gpu_bundle: Path, tmp_path: Path, backend: str
+) -> None:
+    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+    driver = importlib.import_module("cuda.bindings.driver")
+    opened = open_backend(backend, bundle, StageTimes())
+    opened.encode_source(*source(bundle))
+    poses = [motion(bundle, seed, yaw) for seed, yaw in ((0, 10.0), (1, -20.0))]
+    expected = [[a.tobytes() for a in opened.render_secc(*pose)] for pose in poses]
+    _, before, _ = driver.cuMemGetInfo()
+    for index in range(1000):
+        assert [a.tobytes() for a in opened.render_secc(*poses[index % 2])] == expected[index % 2]
+    _, after, _ = driver.cuMemGetInfo()
+    assert after == before
+    opened.close()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_frames_are_those_of_the_cpu(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
+    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+    frames = []
+    for name in ("onnxruntime-cpu", backend):
+        opened = open_backend(name, bundle, StageTimes())
+        opened.encode_source(*source(bundle))
+        frames.append([opened.render_secc(*motion(bundle, seed, yaw)) for seed, yaw in ((0, 10.0), (1, -20.0))])
+        opened.close()
+    for (expected, expected_alpha), (frame, alpha) in zip(*frames, strict=True):
+        assert psnr(expected, frame, PEAK) > LEAST_PSNR
+        assert np.abs(expected_alpha - alpha).max() < 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_engines_keep_fp32_islands_and_are_kept(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
+    """And the command, in another process, finds nothing to build."""
+    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+    (folder,) = (path for path in (bundle.folder / "engines").iterdir() if path.is_dir())
+    for name in bundle.graphs:
+        precision = read_sidecar(folder, name).precision
+        assert precision.stray == []
+        assert precision.lowered == []
+    sm = ["--sm", folder.name.rpartition("-sm")[2]] if backend == "tensorrt-rtx" else []
+    command = [sys.executable, "-m", "hidenerf.commands.export", str(bundle.folder), "--backend", backend, *sm]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count(": kept") == len(bundle.graphs)
+    if load_library(backend).generation.times_kernels:
+        assert list((bundle.folder / "engines").glob("*.timing"))
+
+
+def with_real_engines(source_: Path, folder: Path, backend: str) -> Bundle:
+    bundle = open_bundle(shutil.copytree(source_, folder))
+    build_engines(bundle, backend)
+    return bundle
