@@ -1,8 +1,9 @@
 """`GpuBackend`: what backends on an NVIDIA GPU share.
 
 Tensors stay at fixed addresses. A whole frame, from the inputs on the host to the frame on the host, is enqueued on one
-stream. It is captured once as one CUDA graph; then a frame is one launch, and the host waits once. Our kernels draw the
-SECC and the face sight on the GPU.
+stream, but for the face sight: LED does not read it, so that a second stream draws or uploads it beside LED. The frame
+is captured once as one CUDA graph; then it is one launch, and the host waits once. Our kernels draw the SECC and the
+face sight on the GPU.
 """
 
 import contextlib
@@ -38,7 +39,7 @@ TRIAL_RUNS = 3
 class GpuBackend(Backend):
     """A backend whose graphs a subclass runs on the GPU. All calls must come from one thread.
 
-    stages: into what a frame's time is divided, "upload" first and "download" last.
+    stages: into what a frame's time is divided, "upload" first, then "led", and "download" last.
     """
 
     stages: ClassVar[tuple[str, ...]]
@@ -192,14 +193,23 @@ class GpuBackend(Backend):
 
     def _enqueue_frame(self, inputs: tuple[str, ...], face: "GpuFace | None") -> None:
         """Enqueue a whole frame, from the inputs on the host to the frame on the host."""
-        device = self._device
+        device, at = self._device, self._addresses
         device.mark(0)
-        self._upload(inputs)
+        self._upload(name for name in inputs if name != FACE_SIGHT)
         if face is not None:
-            face.draw(*(self._addresses[name] for name in self._frame_inputs))
+            face.draw_secc(at["secc_driving"])
+        beside = FACE_SIGHT in self._frame_inputs
+        if beside:
+            device.fork()
+            if face is not None:
+                face.draw_sight(at["camera"], at[FACE_SIGHT], device.side_stream)
+            else:
+                device.upload(at[FACE_SIGHT], self._host[FACE_SIGHT], device.side_stream)
         for index, stage in enumerate(self.stages[1:-1], start=1):
             device.mark(index)
             self._enqueue(stage)
+            if beside and stage == "led":
+                device.join()
         device.mark(len(self.stages) - 1)
         for array, address in self._downloads:
             device.download(array, address)
@@ -223,7 +233,7 @@ class GpuBackend(Backend):
 class GpuFace:
     """A face model on the GPU, whose SECC and sight our kernels draw.
 
-    host_expression: [E], page-locked; the expression that `draw` uses.
+    host_expression: [E], page-locked; the expression that is drawn.
     """
 
     def __init__(self, device: Device, model: FaceModel, size: int, sight_size: int = 0) -> None:
@@ -262,21 +272,23 @@ class GpuFace:
             self._device.upload(self._sight_colours, np.ascontiguousarray(sight_colours, np.float32))
         self._device.synchronize()
 
-    def draw(self, secc: int, camera: int, face_sight: int = 0) -> None:
-        """Enqueue SECC and sight of `host_expression`; addresses, FP32.
-
-        secc: [1, 3, Q, Q], a result.
-        camera: [1, 25].
-        face_sight: [1, 4, S, S], a result, if it is drawn.
-        """
+    def draw_secc(self, secc: int) -> None:
+        """Enqueue the vertices of `host_expression` and their SECC. secc: address, FP32 [1, 3, Q, Q], a result."""
         stream = self._device.stream
         self._device.upload(self._expression, self.host_expression)
         self._drawer.vertices(self._neutral, self._basis, self._expression, self._vertices, stream)
         self._drawer.draw(self._vertices, self._triangles, self._colours, self._keys, secc, stream)
-        if self._sight_drawer is not None:
-            self._sight_drawer.screen(self._vertices, camera, self._screen, stream)
-            drawn = self._screen, self._triangles, self._sight_colours
-            self._sight_drawer.draw(*drawn, self._sight_keys, face_sight, stream)
+
+    def draw_sight(self, camera: int, face_sight: int, stream: int) -> None:
+        """Enqueue the sight of the vertices that `draw_secc` has computed.
+
+        camera, face_sight: addresses, FP32 [1, 25], and [1, 4, S, S], a result. stream: handle of the stream.
+        """
+        if self._sight_drawer is None:
+            raise AssertionError("a face whose sight is drawn has a size of it")
+        self._sight_drawer.screen(self._vertices, camera, self._screen, stream)
+        drawn = self._screen, self._triangles, self._sight_colours
+        self._sight_drawer.draw(*drawn, self._sight_keys, face_sight, stream)
 
 
 def _bytes(spec: TensorSpec) -> int:

@@ -1,4 +1,4 @@
-"""`Device`: one GPU, with its memory, one stream and its CUDA graphs, page-locked host arrays, and time marks."""
+"""`Device`: one GPU, with its memory, two streams and its CUDA graphs, page-locked host arrays, and time marks."""
 
 import ctypes
 import importlib
@@ -16,13 +16,15 @@ from hidenerf.runtime.kernels.launch import kernel_sm
 _NON_BLOCKING_STREAM = 1
 _OUT_OF_MEMORY = 2
 _EXTERNAL_EVENT = 1
+_EVENT_WITHOUT_TIME = 2
 
 
 class Device:
-    """The first GPU. Everything asynchronous runs on `stream`, in the order of the calls.
+    """The first GPU. What is asynchronous runs on `stream` in the order of the calls, unless it says otherwise.
 
     kind: ONNX Runtime's name for the memory.
     stream: the stream's handle.
+    side_stream: of a second stream, for what may run beside `stream` between `fork` and `join`.
     Errors of every method: the GPU driver reports one, or the GPU's memory is full.
     """
 
@@ -34,6 +36,8 @@ class Device:
         self._driver = importlib.import_module("cuda.bindings.driver")
         self._context = self._checked(self._driver.cuCtxGetCurrent())
         self.stream = int(self._checked(self._driver.cuStreamCreate(_NON_BLOCKING_STREAM)))
+        self.side_stream = int(self._checked(self._driver.cuStreamCreate(_NON_BLOCKING_STREAM)))
+        self._forked, self._joined = (self._checked(self._driver.cuEventCreate(_EVENT_WITHOUT_TIME)) for _ in range(2))
         self._memory: list[int] = []
         self._host_memory: list[int] = []
         self._marks: list[Any] = []
@@ -86,13 +90,27 @@ class Device:
         """Set `size` bytes to zero; asynchronous."""
         self._checked(self._driver.cuMemsetD8Async(address, 0, size, self.stream))
 
-    def upload(self, address: int, array: NDArray[Any]) -> None:
-        """Copy a contiguous host array to the GPU; asynchronous, so the array must not change meanwhile."""
-        self._checked(self._driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, self.stream))
+    def upload(self, address: int, array: NDArray[Any], stream: int | None = None) -> None:
+        """Copy a contiguous host array to the GPU; asynchronous, so the array must not change meanwhile.
+
+        stream: `side_stream` for a copy on it.
+        """
+        stream = self.stream if stream is None else stream
+        self._checked(self._driver.cuMemcpyHtoDAsync(address, array.ctypes.data, array.nbytes, stream))
 
     def download(self, array: NDArray[Any], address: int) -> None:
         """Copy from the GPU into a contiguous host array; asynchronous."""
         self._checked(self._driver.cuMemcpyDtoHAsync(array.ctypes.data, address, array.nbytes, self.stream))
+
+    def fork(self) -> None:
+        """What is enqueued on `side_stream` from now on waits for what is on `stream` now. `join` must follow."""
+        self._checked(self._driver.cuEventRecord(self._forked, self.stream))
+        self._checked(self._driver.cuStreamWaitEvent(self.side_stream, self._forked, 0))
+
+    def join(self) -> None:
+        """What is enqueued on `stream` from now on waits for what is on `side_stream` now."""
+        self._checked(self._driver.cuEventRecord(self._joined, self.side_stream))
+        self._checked(self._driver.cuStreamWaitEvent(self.stream, self._joined, 0))
 
     def mark(self, index: int) -> None:
         """Record the time at which the stream gets here as mark `index`; asynchronous."""
@@ -116,7 +134,8 @@ class Device:
     def capture(self, work: Callable[[], None]) -> Any:
         """Capture what `work` enqueues as one CUDA graph for `launch`, without running it.
 
-        work: enqueues on `stream`. It has run before, so that nothing is left to allocate or to load.
+        work: enqueues on `stream`, and between `fork` and `join` on `side_stream`. It has run before, so that nothing
+            is left to allocate or to load.
         Errors: `work` does something that a graph cannot hold.
         """
         self.synchronize()
@@ -172,16 +191,18 @@ class Device:
         if self.stream == 0:
             return
         self._driver.cuCtxSetCurrent(self._context)
-        self._driver.cuStreamSynchronize(self.stream)
+        for stream in (self.side_stream, self.stream):
+            self._driver.cuStreamSynchronize(stream)
         for graph in self._graphs:
             self._driver.cuGraphExecDestroy(graph)
-        for mark in self._marks:
-            self._driver.cuEventDestroy(mark)
+        for event in (*self._marks, self._forked, self._joined):
+            self._driver.cuEventDestroy(event)
         for address in self._memory:
             self._driver.cuMemFree(address)
         for address in self._host_memory:
             self._driver.cuMemFreeHost(address)
-        self._driver.cuStreamDestroy(self.stream)
+        for stream in (self.stream, self.side_stream):
+            self._driver.cuStreamDestroy(stream)
         self.stream = 0
         for owned in (self._graphs, self._marks, self._memory, self._host_memory):
             owned.clear()

@@ -23,15 +23,21 @@ from tests.support.kernels.emulated import aligned, build
 
 
 class HostDevice:
-    """`Device` on the host's memory; host arrays are not its memory, so what is not copied does not arrive."""
+    """`Device` on the host's memory; host arrays are not its memory, so what is not copied does not arrive.
+
+    forked: whether the second stream is between `fork` and `join`, outside of which nothing may be enqueued on it.
+    """
 
     kind = "cpu"
     stream = 7
+    side_stream = 8
+    forked = False
 
     def __init__(self) -> None:
         self.memory: dict[int, NDArray[Any]] = {}
         self.marks: list[int] = []
         self.closed = False
+        HostDevice.forked = False
 
     def use(self) -> None:
         assert not self.closed
@@ -56,7 +62,16 @@ class HostDevice:
     def clear(self, address: int, size: int) -> None:
         self._view(address, size)[:] = 0
 
-    def upload(self, address: int, array: NDArray[Any]) -> None:
+    def fork(self) -> None:
+        assert not HostDevice.forked
+        HostDevice.forked = True
+
+    def join(self) -> None:
+        assert HostDevice.forked
+        HostDevice.forked = False
+
+    def upload(self, address: int, array: NDArray[Any], stream: int | None = None) -> None:
+        assert stream is None or (stream == self.side_stream and HostDevice.forked)
         assert array.flags.c_contiguous
         self._view(address, array.nbytes)[:] = array.reshape(-1).view(np.uint8)
 
@@ -72,7 +87,7 @@ class HostDevice:
         return 0.001
 
     def synchronize(self) -> None:
-        pass
+        assert not HostDevice.forked
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         return work
@@ -133,6 +148,7 @@ class EmulatedSeccDrawer:
         self.library = build("kernels/others_emulated.cpp", self.folder)
         self.counts = vertices, expressions, triangles
         self.shape = (4, SIGHT_WEIGHT, size) if face_sight else (3, NO_WEIGHT, size)
+        self.stream = HostDevice.side_stream if face_sight else HostDevice.stream
 
     def vertices(self, neutral: int, basis: int, coefficients: int, vertices: int, stream: int) -> None:
         assert stream == HostDevice.stream
@@ -140,11 +156,13 @@ class EmulatedSeccDrawer:
         self.library.secc_vertices(*addresses(neutral, basis, coefficients, vertices), 3 * count, expressions)
 
     def screen(self, vertices: int, camera: int, screen: int, stream: int) -> None:
-        assert stream == HostDevice.stream
+        assert stream == HostDevice.side_stream
+        assert HostDevice.forked
         self.library.secc_screen(*addresses(vertices, camera, screen), self.counts[0])
 
     def draw(self, vertices: int, triangles: int, colours: int, keys: int, picture: int, stream: int) -> None:
-        assert stream == HostDevice.stream
+        assert stream == self.stream
+        assert HostDevice.forked == (stream == HostDevice.side_stream)
         self.library.secc_draw(*addresses(vertices, triangles, colours, keys, picture), self.counts[2], *self.shape)
 
 
@@ -160,6 +178,8 @@ class EmulatedKernels:
     def launch(
         self, name: str, grid: tuple[int, int, int], block: int, stream: int, arguments: Sequence[int | np.generic]
     ) -> None:
+        # The face sight must be there.
+        assert not HostDevice.forked
         assert stream == HostDevice.stream
         assert grid[1:] == (1, 1)
         given = [ctypes.c_void_p(one) if isinstance(one, int) else ctypes.c_int(int(one)) for one in arguments]

@@ -417,6 +417,50 @@ def test_the_face_sight_is_drawn_on_the_gpu(bundle_aligned: Path) -> None:
     assert np.abs(none - expected.astype(float)).max() > 3
 
 
+@pytest.mark.parametrize("fixture", ["bundle_aligned", "bundle_fp32"])
+@pytest.mark.usefixtures("host_gpu")
+def test_the_face_sight_is_drawn_beside_led(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str
+) -> None:
+    """Also where it comes from the host. A model that reads none has nothing beside LED."""
+    steps: list[str] = []
+
+    class Recorded(HostDevice):
+        def fork(self) -> None:
+            steps.append("fork")
+            super().fork()
+
+        def join(self) -> None:
+            steps.append("join")
+            super().join()
+
+        def upload(self, address: int, array: np.ndarray, stream: int | None = None) -> None:
+            if stream is not None:
+                steps.append("upload beside")
+            super().upload(address, array, stream)
+
+    enqueue = OnnxRuntimeCudaBackend._enqueue
+    monkeypatch.setattr(onnxruntime_cuda, "Device", Recorded)
+    monkeypatch.setattr(
+        OnnxRuntimeCudaBackend, "_enqueue", lambda backend, stage: (steps.append(stage), enqueue(backend, stage))
+    )
+    bundle = open_bundle(request.getfixturevalue(fixture))
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    aligned = bundle.takes_face_sight
+    rest = ["triplane_render", "align", "refiner"]
+    steps.clear()
+    backend.render_secc(*motion(bundle))
+    assert steps == (["fork", "upload beside", "led", "join", *rest] if aligned else ["led", *rest])
+    face_model = load_face_model(bundle.face_model_path)
+    neutral = face_model.mean_with_teeth
+    backend.set_face(face_model, neutral, sight_colours(face_model, neutral, canonical_camera()) if aligned else None)
+    steps.clear()
+    backend.render(np.zeros(len(face_model.expression_names), np.float32), canonical_camera()[None])
+    assert steps == (["fork", "led", "join", *rest] if aligned else ["led", *rest])
+    backend.close()
+
+
 def small_source(size: int, face_model: str, rng: np.random.Generator) -> Any:
     from hidenerf.runtime.sources.source import Source
 

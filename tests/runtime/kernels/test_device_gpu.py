@@ -42,6 +42,27 @@ def test_a_captured_graph_reads_its_inputs_at_every_launch(device: Device) -> No
         assert found.tolist() == [0.0, value, value, value, value]
 
 
+def test_a_fork_and_a_join_keep_their_order_captured_or_not(device: Device) -> None:
+    """What is on the second stream comes after the fork and before what follows the join."""
+    first, second, found = (device.host_array((1 << 20,), np.float32) for _ in range(3))
+    first[:], second[:] = 1, 2
+    address = device.allocate(first.nbytes)
+
+    def work() -> None:
+        device.upload(address, first)
+        device.fork()
+        device.upload(address, second, device.side_stream)
+        device.join()
+        device.download(found, address)
+
+    graph = device.capture(work)
+    for run in (work, lambda: device.launch(graph)):
+        found[:] = 0
+        run()
+        device.synchronize()
+        assert (found == 2).all()
+
+
 def test_callbacks_on_the_host_are_left_out_and_their_neighbours_keep_their_order(device: Device) -> None:
     """The callback is C's `time`, which writes the time to where it is told."""
     driver = importlib.import_module("cuda.bindings.driver")
