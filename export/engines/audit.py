@@ -20,6 +20,7 @@ PRODUCTS = (*CONVOLUTIONS, "MATRIX_MULTIPLY")
 INTEGER_PRECISIONS = ("INT8", "FP8")
 # Layers without arithmetic of their own, those whose types are fixed, and plugins, which have an FP32 and an FP16 part.
 UNLIMITED = {"ASSERTION", "CAST", "CONSTANT", "DEQUANTIZE", "IDENTITY", "PLUGIN", "PLUGIN_V2", "QUANTIZE", "SHAPE"}
+UNLIMITED |= {"TRIP_LIMIT", "ITERATOR", "RECURRENCE", "LOOP_OUTPUT"}
 
 # An inspector's words for a tensor's type, as in "Thirty-two wide channel vectorized row major Int8 format" (8.6) or
 # "Half" (10).

@@ -8,15 +8,21 @@ from typing import Any
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.library import Library, load_library, pip_command
 
+# What building needs beside the library and Polygraphy.
+PACKAGES = ("onnx", "onnx_ir", "onnxscript")
+
 
 def load_builder_library(backend: str) -> Library:
     """Import a backend's library to build engines, and make Polygraphy use it.
 
     backend: "tensorrt" or "tensorrt-rtx".
-    Errors: the library or Polygraphy is missing, with the pip command; this process uses the other library already.
+    Errors: the library, Polygraphy or ONNX's packages are missing, with the pip command; this process uses the other
+    library already.
     """
     library = load_library(backend, builds=True)
     try:
+        for name in PACKAGES:
+            importlib.import_module(name)
         _point_polygraphy_at(backend)
     except ModuleNotFoundError as error:
         raise HideNerfError(f"Building engines needs the Python package {error.name}; {pip_command(backend)}") from None

@@ -153,6 +153,26 @@ def _volume_samples(graph: ir.Graph, node: ir.Node) -> None:
     _replace(graph, node, ir.node("Reshape", [total, add.ints([1, channels, *points])], name=node.name))
 
 
+def _cumulative_sums(graph: ir.Graph, node: ir.Node) -> None:
+    """A product with a triangle of ones."""
+    data, axis = node.inputs[0], _ints(node, 1)[0]
+    if data is None or data.shape is None or data.dtype is None:
+        raise _refusal(node, "the shape that it sums is not recorded")
+    rank, count = len(data.shape), data.shape.numpy()[axis]
+    reverse, exclusive = (
+        name in node.attributes and bool(node.attributes[name].as_int()) for name in ("reverse", "exclusive")
+    )
+    # Row i of the triangle is where element i is counted.
+    ones = np.triu(np.ones((count, count)), int(exclusive))
+    triangle = ones.T if reverse else ones
+    # Its own inverse: swaps the axis with the last.
+    order = list(range(rank))
+    order[axis], order[-1] = order[-1], order[axis]
+    add = _Inserter(graph, node)
+    product = add("MatMul", [add("Transpose", [data], perm=order), add.array(triangle, data.dtype)])
+    _replace(graph, node, ir.node("Transpose", [product], {"perm": order}, name=node.name))
+
+
 def _reduction_axes(graph: ir.Graph, node: ir.Node) -> None:
     axes = _ints(node, 1)
     noop = node.attributes.pop("noop_with_empty_axes", None)
@@ -274,6 +294,7 @@ RULES = (
     Rule("casts to a type", "it has no CastLike", ("CastLike",), _cast_like),
     Rule("names of sampling modes", "opset 20 renamed them", ("GridSample",), _grid_sample_mode),
     Rule("samples of volumes", "it samples pictures only", ("GridSample",), _volume_samples),
+    Rule("cumulative sums", "it runs a loop for them", ("CumSum",), _cumulative_sums),
     Rule("axes of reductions", "they are attributes before opset 18", REDUCTIONS, _reduction_axes),
     Rule("attributes that change nothing", "they came after opset 17", tuple(NEUTRAL), _neutral_attributes),
     Rule("values of attributes", "they came after opset 17", tuple(LATER_VALUES), _later_values),

@@ -1,5 +1,6 @@
 """One engine in a process of its own: what comes back, Ctrl-C by a real signal, and a process that dies."""
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ def test_the_plan_is_written_and_the_network_described(tmp_path: Path) -> None:
 
 def test_a_job_survives_the_way_to_the_worker(tmp_path: Path) -> None:
     task = job(convolution(tmp_path), tmp_path)
-    for sent in (task, replace(task, plugin=tmp_path / "plugin.so")):
+    for sent in (task, replace(task, plugin=tmp_path / "plugin.so", timing_cache=tmp_path / "x.timing")):
         assert "\n" not in sent.to_json()
         assert Job.from_json(sent.to_json()) == sent
 
@@ -79,3 +80,14 @@ def test_a_process_that_dies_is_one_sentence(
         build_engine(job(convolution(tmp_path), tmp_path))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_engines_are_built_where_pytorch_cannot_be_imported() -> None:
+    """As on a machine that gets bundles and makes engines of them."""
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import hidenerf.commands.export, hidenerf.export.engines.worker, hidenerf.export.engines.writer\n"
+        "import hidenerf.export.engines.builder_library, hidenerf.export.engines.targets\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

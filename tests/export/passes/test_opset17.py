@@ -170,6 +170,8 @@ def picture(*shape: int) -> NDArray[np.float32]:
 
 X = picture(1, 3, 8, 6)
 GRID = picture(1, 5, 4, 2)
+# Whose sums are exact in any order.
+WHOLE = np.round(8 * X)
 LARGE = np.iinfo(np.int64).max
 
 
@@ -213,6 +215,9 @@ CASES: dict[str, tuple[NodeProto, dict[str, Any], dict[str, Any]]] = {
         {"x": X},
         {"b": INTS([LARGE]), "e": INTS([-LARGE]), "a": INTS([2]), "s": INTS([-1])},
     ),
+    "sums": (make("CumSum", ["w", "a"]), {"w": WHOLE}, {"a": INTS(2)}),
+    "sums of what comes after": (make("CumSum", ["w", "a"], reverse=1, exclusive=1), {"w": WHOLE}, {"a": INTS(-1)}),
+    "sums of what came before": (make("CumSum", ["w", "a"], exclusive=1), {"w": WHOLE}, {"a": INTS(1)}),
     "cast like": (make("CastLike", ["x", "h"]), {"x": X, "h": X.astype(np.float16)}, {}),
     "quantise": (
         make("QuantizeLinear", ["x", "s", "z"]),
