@@ -12,12 +12,14 @@ import pytest
 
 from hidenerf.runtime.backends.open import open_backend
 from hidenerf.runtime.bundle import Bundle, open_bundle
+from hidenerf.runtime.files import atomic_folder
 from hidenerf.runtime.metrics import PEAK, psnr
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.tensorrt.library import load_library
 from hidenerf.runtime.tensorrt.sidecar import read_sidecar
 from tests.support.engine_builds import build_engines
 from tests.support.log_lines import log_lines
+from tests.support.made_once import MadeOnce
 from tests.support.model_inputs import motion, source
 
 BACKENDS = ("tensorrt", "tensorrt-rtx")
@@ -32,21 +34,29 @@ def gpu_bundle(request: pytest.FixtureRequest) -> Path:
     return Path(given) if given else Path(request.getfixturevalue("bundle_fp16"))
 
 
+@pytest.fixture
+def bundle(gpu_bundle: Path, made_once: MadeOnce, backend: str) -> Bundle:
+    """With engines of the backend under test, built once a run: that takes TensorRT minutes."""
+
+    def fill(folder: Path) -> None:
+        with atomic_folder(folder) as partial:
+            shutil.copytree(gpu_bundle, partial, dirs_exist_ok=True)
+            build_engines(open_bundle(partial), backend)
+
+    return open_bundle(made_once(f"engines-{backend}", fill))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_frame_is_one_cuda_graph(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
-    built = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+def test_the_frame_is_one_cuda_graph(bundle: Bundle, backend: str) -> None:
     with log_lines() as lines:
-        open_backend(backend, built, StageTimes()).close()
+        open_backend(backend, bundle, StageTimes()).close()
     assert lines == []
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(
-    gpu_bundle: Path, tmp_path: Path, backend: str
-) -> None:
-    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(bundle: Bundle, backend: str) -> None:
     driver = importlib.import_module("cuda.bindings.driver")
     opened = open_backend(backend, bundle, StageTimes())
     opened.encode_source(*source(bundle))
@@ -62,8 +72,7 @@ def test_a_thousand_frames_have_the_same_bytes_and_need_no_more_memory(
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_frames_are_those_of_the_cpu(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
-    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
+def test_frames_are_those_of_the_cpu(bundle: Bundle, backend: str) -> None:
     frames = []
     for name in ("onnxruntime-cpu", backend):
         opened = open_backend(name, bundle, StageTimes())
@@ -77,9 +86,8 @@ def test_frames_are_those_of_the_cpu(gpu_bundle: Path, tmp_path: Path, backend: 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_engines_keep_fp32_islands_and_are_kept(gpu_bundle: Path, tmp_path: Path, backend: str) -> None:
+def test_engines_keep_fp32_islands_and_are_kept(bundle: Bundle, backend: str) -> None:
     """And the command, in another process, finds nothing to build."""
-    bundle = with_real_engines(gpu_bundle, tmp_path / "bundle", backend)
     (folder,) = (path for path in (bundle.folder / "engines").iterdir() if path.is_dir())
     for name in bundle.graphs:
         precision = read_sidecar(folder, name).precision
@@ -92,9 +100,3 @@ def test_engines_keep_fp32_islands_and_are_kept(gpu_bundle: Path, tmp_path: Path
     assert result.stderr.count(": kept") == len(bundle.graphs)
     if load_library(backend).generation.times_kernels:
         assert list((bundle.folder / "engines").glob("*.timing"))
-
-
-def with_real_engines(source_: Path, folder: Path, backend: str) -> Bundle:
-    bundle = open_bundle(shutil.copytree(source_, folder))
-    build_engines(bundle, backend)
-    return bundle
