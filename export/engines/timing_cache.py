@@ -8,6 +8,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from hidenerf.runtime.files import atomic_path
+
 logger = logging.getLogger(__name__)
 
 
@@ -31,4 +33,5 @@ def read_timing_cache(config: Any, path: Path) -> None:
 def write_timing_cache(config: Any, path: Path) -> None:
     """Write what an `IBuilderConfig` knows after a build."""
     if (cache := config.get_timing_cache()) is not None:
-        path.write_bytes(bytes(cache.serialize()))
+        with atomic_path(path) as partial:
+            partial.write_bytes(bytes(cache.serialize()))
