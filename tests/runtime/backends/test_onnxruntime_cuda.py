@@ -440,10 +440,13 @@ def test_the_face_sight_is_drawn_beside_led(
             super().upload(address, array, stream)
 
     enqueue = OnnxRuntimeCudaBackend._enqueue
+
+    def recorded(backend: OnnxRuntimeCudaBackend, stage: str) -> None:
+        steps.append(stage)
+        enqueue(backend, stage)
+
     monkeypatch.setattr(onnxruntime_cuda, "Device", Recorded)
-    monkeypatch.setattr(
-        OnnxRuntimeCudaBackend, "_enqueue", lambda backend, stage: (steps.append(stage), enqueue(backend, stage))
-    )
+    monkeypatch.setattr(OnnxRuntimeCudaBackend, "_enqueue", recorded)
     bundle = open_bundle(request.getfixturevalue(fixture))
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
