@@ -25,10 +25,10 @@ import pytest
 
 from hidenerf.export.engines.plugin import describe_plugin, plugin_library
 from hidenerf.runtime.tensorrt import api
-from tests.export.engines.test_api import MEMBERS, names_in_the_recipe, names_in_the_sources
 from tests.support.made_once import MadeOnce
 from tests.support.plugin.library import only_for
 from tests.support.plugin.sizes import SMALL
+from tests.support.tensorrt_names import MEMBERS, names_in_the_recipe, names_in_the_sources
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 GIVEN = os.environ.get("HIDENERF_TENSORRT_8_6")
