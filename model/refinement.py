@@ -210,9 +210,9 @@ def refiner_inputs(
     seen = [rendered * 2.0 - 1.0, alpha]
     if samples is not None:
         seen += [one for one in samples[:2] if one is not None]
-    if missing := -sum(one.shape[1] for one in seen) % multiple:
-        seen.append(alpha.new_zeros(1, missing, 1, 1).expand(len(alpha), -1, *alpha.shape[2:]))
     stem_input = torch.cat(seen, 1)
+    if missing := -stem_input.shape[1] % multiple:
+        stem_input = F.pad(stem_input, (0, 0, 0, 0, 0, missing))
     if samples is None or samples.own is None:
         return RefinerInputs(stem_input)
     assert samples.shown is not None, "a network that keeps the source's own pixels is given them"

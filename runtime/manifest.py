@@ -16,7 +16,8 @@ Schema version 1:
 | `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
 |                 | described as the graphs are, and `weights`, the file of the kernels' FP32 weights (NumPy        |
 |                 | archive: the MLP's `weight_1`, `bias_1`, `weight_2`, `bias_2`; with an aligned identity path   |
-|                 | `absent`, an input of AlignSource). Older bundles have it as `renderer_mlp`, or lack it        |
+|                 | `absent`, an input of AlignSource: of gamma_0, beta_0, gamma_1, … one after the other). Older  |
+|                 | bundles have it as `renderer_mlp`, or lack it                                                  |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest and the engines                           |
 | `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |

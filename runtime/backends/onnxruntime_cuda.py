@@ -196,7 +196,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._aligner = SourceAligner(size, image_size, scratch)
         number_bytes = self._specs[STEM_INPUT].dtype.itemsize
         self._stem = StemInput(at[STEM_INPUT], self._specs["rendered"].shape[1], OWN in at, number_bytes)
-        names = [name.removeprefix(IN_FRAME) for name in parts.refiner.inputs if name.startswith(IN_FRAME)]
+        listed = (name.removeprefix(IN_FRAME) for name in parts.refiner.inputs if name.startswith(IN_FRAME))
+        names = sorted(listed, key=_place_among_maps)
         (constants,) = _weights(parts, [ABSENT])
         absent = device.allocate_copy(np.asarray(constants, np.float32))
         maps = []
@@ -330,6 +331,12 @@ def _require_parts(bundle: Bundle) -> KernelParts:
             f"{bundle.folder}: this bundle is older than the way the CUDA backend samples the source; {EXPORT_AGAIN}."
         )
     return bundle.kernel_parts
+
+
+def _place_among_maps(name: str) -> tuple[int, bool]:
+    """Sorts names of maps as the weights `absent` have them: gamma_0, beta_0, gamma_1, …"""
+    kind, layer = name.split("_")
+    return int(layer), kind == "beta"
 
 
 def _weights(parts: KernelParts, names: Sequence[str]) -> list[NDArray[Any]]:
