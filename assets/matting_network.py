@@ -19,10 +19,10 @@ import click
 import onnx
 from onnx import helper
 
+from hidenerf.assets.network_file import write_network
 from hidenerf.assets.tfjs_package import UserErrorGroup, package_files
 from hidenerf.assets.tflite_graph import tflite_to_onnx
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
 
 SELFIE_FILE = "selfie_segmentation.tflite"
 SELFIE_SHA256 = "8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27"
@@ -89,7 +89,7 @@ def main() -> None:
 @_output
 def selfie(path: Path, output: Path) -> None:
     """MediaPipe's selfie segmentation, which ships, from @mediapipe/selfie_segmentation 0.1.1675465747."""
-    _write(path, selfie_network, output)
+    write_network(path, lambda: selfie_network(path), output)
 
 
 @main.command()
@@ -97,17 +97,7 @@ def selfie(path: Path, output: Path) -> None:
 @_output
 def isnet(path: Path, output: Path) -> None:
     """ISNet, from @imgly/background-removal-data 1.4.5."""
-    _write(path, isnet_network, output)
-
-
-def _write(path: Path, make: Any, output: Path) -> None:
-    try:
-        model = make(path)
-    except HideNerfError as error:
-        raise HideNerfError(f"{path}: {error}") from None
-    with atomic_path(output) as partial:
-        onnx.save(model, partial)
-    click.echo(f"Network written to {output}.")
+    write_network(path, lambda: isnet_network(path), output)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from hidenerf.assets.network_file import write_network
 from hidenerf.assets.tfjs_package import read_manifest, user_errors
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path
 from hidenerf.training.evaluation.recognition import DLIB
 
 Weights = dict[str, NDArray[np.float32]]
@@ -130,13 +130,7 @@ def _padded(graph: _Graph, x: str, channels: int, pixels: int) -> str:
 def main(path: Path, output: Path) -> None:
     """Make dlib's face recogniser from the npm package @vladmandic/face-api, for hidenerf-eval --recognition."""
     weights = read_manifest(path, _NAME, _INSTEAD)
-    try:
-        model = recogniser(weights)
-    except HideNerfError as error:
-        raise HideNerfError(f"{path}: {error}") from None
-    with atomic_path(output) as partial:
-        onnx.save(model, partial)
-    click.echo(f"Network written to {output}.")
+    write_network(path, lambda: recogniser(weights), output)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.face_sight import face_sight, sight_colours
 from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.secc import secc
+from hidenerf.runtime.video.pictures import resized
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.clips.file import CLIP_SUFFIX, ClipFile, open_clip
 from hidenerf.training.data.synthetic.heads import load_head_mesh
@@ -104,7 +105,7 @@ class Subject:
     def __init__(self, model: HideNerf, picture: Picture, camera: Floats, identity: Floats, expression: Floats) -> None:
         self._model, self._identity = model, identity
         self._size = len(picture)
-        picture = _resized(picture, model.config.image_size)
+        picture = resized(picture, model.config.image_size)
         self._picture = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
         view = torch.from_numpy(camera.copy())[None]
         vertices = self._vertices(expression)
@@ -127,7 +128,7 @@ class Subject:
             drawn = face_sight(self.face, vertices, camera, self._colours, model.config.image_size)
             alignment = align(self._view, place, alpha, torch.from_numpy(drawn)[None])
         frame, _ = model.refiner.forward_folded(rendered, alpha, self._maps, alignment, self._picture)
-        return _resized(np.asarray(frame_to_uint8(frame).numpy(), np.uint8), self._size)
+        return resized(np.asarray(frame_to_uint8(frame).numpy(), np.uint8), self._size)
 
     def _vertices(self, expression: Floats) -> Floats:
         """Of face and teeth."""
@@ -135,13 +136,6 @@ class Subject:
 
     def _secc(self, vertices: Floats) -> Tensor:
         return torch.from_numpy(secc(vertices[: len(self.face.mean)], self.face, self._model.config.secc_size))[None]
-
-
-def _resized(picture: Picture, size: int) -> Picture:
-    if len(picture) == size:
-        return picture
-    method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
 
 
 def turned(camera: Floats, degrees: float) -> Floats:

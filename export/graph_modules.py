@@ -219,7 +219,7 @@ class RendererRefiner(nn.Module):
             rendered, rendered_alpha, place = _render_placed(self.renderer, deformation, camera, planes)
             (projection, surface, *pictures), maps = rest[: self.known], rest[self.known :]
             view = place, rendered_alpha, rendered, projection, surface, face_sight
-            enlarged = self.config.enlarger_width is not None
+            enlarged = self.config.enlarged
             in_frame = align_source(*view, pictures, self.absent, list(maps), enlarged)
             return self.refine(rendered, rendered_alpha, *in_frame)
         planes, rest = source[: self.levels], source[self.levels :]
@@ -268,7 +268,7 @@ def refiner_input_names(config: ModelConfig) -> tuple[str, ...]:
 
 def _refiner_input_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     rendered = 1, config.render_channels, config.render_size, config.render_size
-    picture, enlarged = config.alignment == PICTURE, config.enlarger_width is not None
+    picture, enlarged = config.alignment == PICTURE, config.enlarged
     return align_source_shapes(rendered, config.image_size, picture=picture, enlarged=enlarged)
 
 

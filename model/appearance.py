@@ -70,7 +70,7 @@ class AppearanceModule(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.halved = config.enlarger_width is not None
+        self.halved = config.enlarged
         levels = len(config.plane_sizes)
         channels = config.plane_channels
         self.extractor = UNet(5, config.extractor_channels, stem_stride=2)

@@ -97,7 +97,7 @@ class ModelConfig:
             "identity_channels must have as many entries as refiner_channels": len(self.identity_channels) == scales,
             "the refiner's coarsest scale must be a quarter of render_size": scales >= 3
             and size << 2 == self.render_size << (scales - 1),
-            "enlarger_width needs the alignment 'maps and picture' and an even image_size": self.enlarger_width is None
+            "enlarger_width needs the alignment 'maps and picture' and an even image_size": not self.enlarged
             or (self.alignment == PICTURE and self.image_size % 2 == 0),
             f"alignment must be one of {', '.join(ALIGNMENTS)}": self.alignment in ALIGNMENTS,
         }
@@ -106,9 +106,14 @@ class ModelConfig:
                 raise HideNerfError(f"Model config '{self.name}': {rule}; correct the config.")
 
     @property
+    def enlarged(self) -> bool:
+        """Whether there is an enlarger."""
+        return self.enlarger_width is not None
+
+    @property
     def working_size(self) -> int:
         """Side of the source picture and of the frame as all networks but the enlarger see them."""
-        return self.image_size if self.enlarger_width is None else self.image_size // 2
+        return self.image_size // 2 if self.enlarged else self.image_size
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `from_dict` is the inverse."""

@@ -36,7 +36,7 @@ class HideNerf(nn.Module):
         self.appearance = AppearanceModule(config)
         self.deformation = DeformationModule(config)
         self.renderer = Renderer(config)
-        self.id_encoder = IdEncoder(config.identity_channels, halved=config.enlarger_width is not None)
+        self.id_encoder = IdEncoder(config.identity_channels, halved=config.enlarged)
         self.refiner = RefineNetwork(config)
 
     def ray_points(self, camera: Tensor) -> Tensor:

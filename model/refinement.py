@@ -177,6 +177,12 @@ def in_frame(maps: Tensor, absent: Tensor, sight: Sight) -> Tensor:
     return absent[:, None, None] + sight.shown * sample(maps, sight.grid.detach())
 
 
+def maps_in_frame(maps: Sequence[Tensor], absent: Tensor, sights: Mapping[int, Sight]) -> list[Tensor]:
+    """`in_frame` of several maps. absent: of `RefineNetwork.fold_absent`. sights: `Alignment.at` of their sizes."""
+    constants = absent.split([one.shape[1] for one in maps])
+    return [in_frame(one, constant, sights[one.shape[-1]]) for one, constant in zip(maps, constants, strict=True)]
+
+
 def source_samples(
     alignment: Alignment, sights: Mapping[int, Sight], source_image: Tensor | None, source_image_small: Tensor | None
 ) -> SourceSamples:
@@ -255,9 +261,7 @@ def align_source(
     typed = inputs._replace(
         **{name: one.to(kind) for name, one in inputs._asdict().items() if name.endswith("_input") and one is not None}
     )
-    constants = absent.split([one.shape[1] for one in maps])
-    found = [in_frame(one, constant, sights[one.shape[-1]]) for one, constant in zip(maps, constants, strict=True)]
-    return typed, [one.to(kind) for one in found]
+    return typed, [one.to(kind) for one in maps_in_frame(maps, absent, sights)]
 
 
 def folded(norm: nn.BatchNorm2d, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
@@ -397,8 +401,7 @@ class RefineNetwork(nn.Module):
         sights = self._sights(alignment, rendered.shape[-1])
         if self.aligned:
             maps = [one for pair in modulation for one in pair]
-            constants = self.fold_absent().split([one.shape[1] for one in maps])
-            found = [in_frame(one, absent, sights[one.shape[-1]]) for one, absent in zip(maps, constants, strict=True)]
+            found = maps_in_frame(maps, self.fold_absent(), sights)
             modulation = list(zip(found[0::2], found[1::2], strict=True))
         samples = self._samples(alignment, sights, source_image, source_image_small)
         return self.forward_sampled(rendered, alpha, modulation, self._inputs(rendered, alpha, samples))

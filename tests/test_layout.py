@@ -14,6 +14,7 @@ VARIANTS = ("", "_emulated", "_gpu")
 # Modules without a test of their own, and the test that runs them. A module is here if it only connects others, so that
 # a test of it alone would replace all that it does, or if it is one half of what another module does.
 TESTED_BY = {
+    "assets/network_file.py": "assets/test_matting_network.py",
     "calibration/parity/comparison.py": "commands/test_parity.py",
     "calibration/parity/gate.py": "commands/test_export_gate.py",
     "calibration/parity/runners.py": "calibration/parity/test_tensors.py",

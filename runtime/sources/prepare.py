@@ -20,7 +20,7 @@ from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import project_head
 from hidenerf.runtime.tracking.search import find_faces, select_face
-from hidenerf.runtime.video.pictures import read_picture_with_alpha
+from hidenerf.runtime.video.pictures import read_picture_with_alpha, resized
 
 Picture = NDArray[np.uint8]
 Alpha = NDArray[np.uint8]
@@ -120,16 +120,9 @@ def _adapted(source: Source, face_model: FaceModel, size: int, path: Path) -> So
             f"{path}: this source has {len(source.identity)} identity coefficients, but the bundle's face model "
             f"{face_model.name} has {len(face_model.identity_names)}; prepare the portrait again with this bundle."
         )
-    if len(source.picture) == size:
-        return source
-    method = cv2.INTER_AREA if len(source.picture) > size else cv2.INTER_CUBIC
-
-    def resized(picture: Picture) -> Picture:
-        return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
-
     return replace(
         source,
-        picture=resized(source.picture),
-        mask=resized(source.mask),
-        background=resized(source.background),
+        picture=resized(source.picture, size),
+        mask=resized(source.mask, size),
+        background=resized(source.background, size),
     )

@@ -77,6 +77,14 @@ def write_picture(picture: Picture, path: Path) -> None:
         raise HideNerfError(f"{path}: cannot be written ({error.strerror}); choose another output.") from None
 
 
+def resized(picture: Picture, size: int) -> Picture:
+    """A square picture [S, S, …] uint8 at another side: means where that is smaller, bicubic where it is larger."""
+    if len(picture) == size:
+        return picture
+    method = cv2.INTER_AREA if len(picture) > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
+
+
 def exif_orientation(block: bytes) -> int:
     """The orientation, 1 to 8, in an EXIF block (a TIFF header and its first directory); 1 where none is stated."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
