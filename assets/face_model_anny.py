@@ -26,8 +26,9 @@ from hidenerf.assets.portraits import PortraitPainter
 from hidenerf.runtime.camera import METRES_PER_UNIT
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, normalised_coordinates
+from hidenerf.runtime.face_parts import EYE, SKIN, connected_pieces, parts_of
 from hidenerf.runtime.files import require_writable_parent
-from hidenerf.training.data.synthetic.heads import EYE, SKIN, connected_pieces, make_head_mesh, parts_of
+from hidenerf.training.data.synthetic.heads import make_head_mesh
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from hidenerf.assets.portraits import BALD, Portrait, PortraitPainter, make_look
 from hidenerf.runtime.camera import METRES_PER_UNIT, canonical_camera
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.face_parts import EYE, SKIN
 from hidenerf.training.data.synthetic.geometry import SUPERSAMPLING
-from hidenerf.training.data.synthetic.heads import EYE, SKIN, HeadMesh
+from hidenerf.training.data.synthetic.heads import HeadMesh
 from hidenerf.training.data.synthetic.people import Person
 
 Array = NDArray[np.float64]

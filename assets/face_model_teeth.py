@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, Teeth
-from hidenerf.training.data.synthetic.heads import OUTER_LIPS, SKIN, grid_triangles, mouth_weights, parts_of
+from hidenerf.runtime.face_parts import OUTER_LIPS, SKIN, mouth_weights, parts_of
+from hidenerf.training.data.synthetic.heads import grid_triangles
 
 Array = NDArray[np.float64]
 

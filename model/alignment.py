@@ -56,11 +56,17 @@ class Sight(NamedTuple):
     """What the source camera saw of a frame's surface, at one size.
 
     grid [B, h, w, 2]: where in the source picture, as `F.grid_sample` takes it.
-    shown [B, 1, h, w]: in [0, 1], how surely it is seen there.
+    known [B, 1, h, w]: in [-1, 1]. Above 0: how surely it is seen there. Below 0: it is not, and is the inside of a
+        mouth; how far below says what of it (`hidenerf.runtime.face_parts.mouth_inside`).
     """
 
     grid: Tensor
-    shown: Tensor
+    known: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """How surely it is seen, [B, 1, h, w] in [0, 1]."""
+        return self.known.clamp_min(0.0)
 
 
 class Alignment(NamedTuple):
@@ -69,9 +75,10 @@ class Alignment(NamedTuple):
     moved [B, 2, R, R]: position in the source picture less position in the frame, right and down, in units of half a
     picture, from the rays; continued beyond the head, so that hair and edges that no ray meets are sampled beside what
     they adjoin.
-    shown [B, 1, R, R]: see `Sight`, from the rays; on the head and in a band around it.
+    shown [B, 1, R, R]: `Sight.shown` from the rays; on the head and in a band around it.
     face_sight [B, FACE_SIGHT_CHANNELS, S, S]: of the face mesh, which replaces the rays' where it has weight.
-    guides [B, GUIDES, R, R]: shown; how far behind the source's own surface the point lies; moved, on the head only.
+    guides [B, GUIDES, R, R]: `Sight.known`; how far behind the source's own surface the point lies; and moved, on the
+        head only.
     Only `moved` has gradients.
     """
 
@@ -88,11 +95,11 @@ class Alignment(NamedTuple):
 def sight_at(moved: Tensor, shown: Tensor, face_sight: Tensor, size: int) -> Sight:
     """`Sight` at a size, of fields of `Alignment`."""
     moved, shown, face = (_resized(values, size) for values in (moved, shown, face_sight))
-    place, weight, seen = face.split([2, 1, 1], 1)
+    place, weight, known = face.split([2, 1, 1], 1)
     grid = moved + _positions(size, moved.device).permute(2, 0, 1)
     # The face's positions are from 0 to 1 and times their weight.
     grid = (1.0 - weight) * grid + (2.0 * place - weight)
-    return Sight(grid.permute(0, 2, 3, 1), (1.0 - weight) * shown + seen)
+    return Sight(grid.permute(0, 2, 3, 1), (1.0 - weight) * shown + known)
 
 
 def source_projection(camera: Tensor) -> Tensor:
@@ -176,7 +183,7 @@ def align(source: SourceView, place: Tensor, alpha: Tensor, face_sight: Tensor) 
         far = excess.clamp(-LARGEST_EXCESS, LARGEST_EXCESS) / LARGEST_EXCESS
         sight = sight_at(moved, shown, face_sight, size)
         both_moved = (sight.grid - _positions(size, image.device)).permute(0, 3, 1, 2)
-        guides = torch.cat([sight.shown, on_both * far, head * both_moved], 1)
+        guides = torch.cat([sight.known, on_both * far, head * both_moved], 1)
     return Alignment(moved, shown, face_sight, guides)
 
 

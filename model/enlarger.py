@@ -28,20 +28,20 @@ class Refined(NamedTuple):
     own_logit: Tensor
 
 
-def detail_channels(own: Tensor, shown: Tensor) -> Tensor:
-    """The source's own pixels as convolutions read them: 2x - 1, times `shown`; and `shown`: [B, 4, H, W].
+def detail_channels(own: Tensor, known: Tensor) -> Tensor:
+    """The source's own pixels as convolutions read them: 2x - 1, times `known` where that is above 0; and `known`.
 
-    own [B, 3, H, W], shown [B, 1, H, W]: see `SourceSamples`.
+    own [B, 3, H, W], known [B, 1, H, W]: see `SourceSamples`. Returns [B, 4, H, W].
     """
-    return torch.cat([shown * (own * 2.0 - 1.0), shown], 1)
+    return torch.cat([known.clamp_min(0.0) * (own * 2.0 - 1.0), known], 1)
 
 
-def enlarger_input(own: Tensor, shown: Tensor) -> Tensor:
+def enlarger_input(own: Tensor, known: Tensor) -> Tensor:
     """What an enlarger reads of the source's own pixels [B, 3, 2H, 2W] and [B, 1, 2H, 2W]: [B, 16, H, W].
 
     Four pixels of `detail_channels` are channels of one: channel 4c + 2 row + column.
     """
-    return F.pixel_unshuffle(detail_channels(own, shown), 2)
+    return F.pixel_unshuffle(detail_channels(own, known), 2)
 
 
 class Enlarger(nn.Module):

@@ -21,15 +21,15 @@ class SourceSamples(NamedTuple):
     """What a refine network with alignment takes of the source besides maps, in the frame's coordinates.
 
     guides [B, GUIDES, R, R]: see `Alignment`.
-    own_small [B, 3, R, R]: with the source picture: its means at R, 2x - 1, times `shown`; else None.
+    own_small [B, 3, R, R]: with the source picture: its means at R, 2x - 1, times `Sight.shown`; else None.
     own [B, 3, S, S]: with the source picture: the picture; else None.
-    shown [B, 1, S, S]: with the source picture: how surely the source shows a pixel, see `Sight`; else None.
+    known [B, 1, S, S]: with the source picture: `Sight.known`; else None.
     """
 
     guides: Tensor
     own_small: Tensor | None = None
     own: Tensor | None = None
-    shown: Tensor | None = None
+    known: Tensor | None = None
 
 
 class RefinerInputs(NamedTuple):
@@ -38,7 +38,7 @@ class RefinerInputs(NamedTuple):
     stem_input [B, C, R, R]: the rendered channels, 2x - 1, and alpha; with alignment then `Alignment.guides`; with the
         source picture then `SourceSamples.own_small`.
     detail_input [B, 4, s, s]: with the source picture: `detail_channels` at S, or with an enlarger of means at S/2.
-    own, shown: with the source picture: see `SourceSamples`; for the frame.
+    own, shown: with the source picture: `SourceSamples.own` and `Sight.shown`, for the frame.
     enlarger_input [B, 16, S/2, S/2]: with an enlarger: see there.
     """
 
@@ -200,7 +200,7 @@ def source_samples(
         small = F.avg_pool2d(source_image, source_image.shape[-1] // size)
     here, there = sights[size], sights[source_image.shape[-1]]
     own_small = here.shown * (sample(small, here.grid.detach()) * 2.0 - 1.0)
-    return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.shown)
+    return SourceSamples(alignment.guides, own_small, sample(source_image, there.grid), there.known)
 
 
 def refiner_inputs(
@@ -221,12 +221,12 @@ def refiner_inputs(
         stem_input = F.pad(stem_input, (0, 0, 0, 0, 0, missing))
     if samples is None or samples.own is None:
         return RefinerInputs(stem_input)
-    assert samples.shown is not None, "a network that keeps the source's own pixels is given them"
-    own, shown = samples.own, samples.shown
+    assert samples.known is not None, "a network that keeps the source's own pixels is given them"
+    own, known = samples.own, samples.known
     if not enlarged:
-        return RefinerInputs(stem_input, detail_channels(own, shown), own, shown)
-    means = detail_channels(F.avg_pool2d(own, 2), F.avg_pool2d(shown, 2))
-    return RefinerInputs(stem_input, means, own, shown, enlarger_input(own, shown))
+        return RefinerInputs(stem_input, detail_channels(own, known), own, known.clamp_min(0.0))
+    means = detail_channels(F.avg_pool2d(own, 2), F.avg_pool2d(known, 2))
+    return RefinerInputs(stem_input, means, own, known.clamp_min(0.0), enlarger_input(own, known))
 
 
 def align_source(

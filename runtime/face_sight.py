@@ -2,7 +2,8 @@
 
 Volume rendering at R × R cannot place an iris or a lip's edge, which are one or two of its pixels wide. The face mesh
 can: its points are known in the source and in the frame. `hidenerf.model.alignment` uses it around eyes and mouth. The
-mesh is the face model's face with its teeth, if it has any.
+mesh is the face model's face with its teeth, if it has any. Inside a mouth it also says what lies there that the source
+picture does not show: teeth, gums, tongue or the cavity (`hidenerf.runtime.face_parts.mouth_inside`).
 """
 
 from functools import lru_cache
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.camera import frontal_view, project, unpack_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, Floats
+from hidenerf.runtime.face_parts import mouth_inside, smooth_step
 from hidenerf.runtime.secc import draw_frontal
 
 # MediaPipe's landmarks: corners and lids of the right and the left eye, and the mouth's corners.
@@ -69,10 +71,10 @@ def region_weights(face_model: FaceModel) -> Floats:
 
 
 def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Floats:
-    """What `face_sight` draws the vertices in, [V + T, 4] float32 in [0, 1]: constants of a source.
+    """What `face_sight` draws the vertices in, [V + T, 4] float32: constants of a source.
 
-    The vertex's position in the source picture (right, down, in [0, 1]); its region's weight; and how surely the source
-    picture shows it.
+    The vertex's position in the source picture (right, down, in [0, 1]); its region's weight in [0, 1]; and what is
+    known of it, in [-1, 1]: how surely the source picture shows it, and where it does not, -`mouth_inside`.
     vertices: [V + T, 3], the source's face and teeth, with its own expression (`FaceModel.vertices_with_teeth`).
     camera: [25], the source's.
     Errors: those of `region_weights`, or vertices of another number.
@@ -81,14 +83,16 @@ def sight_colours(face_model: FaceModel, vertices: Floats, camera: Floats) -> Fl
     place = project(vertices.astype(np.float64), camera)
     inside = ((place > 0) & (place < 1)).all(1)
     shown = inside * _shown(face_model, vertices, camera)
-    return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), region_weights(face_model), shown]), np.float32)
+    known = shown - (1 - shown) * mouth_inside(face_model)
+    return np.ascontiguousarray(np.column_stack([np.clip(place, 0, 1), region_weights(face_model), known]), np.float32)
 
 
 def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours: Floats, size: int) -> Floats:
-    """The face sight of a frame, [4, size, size] float32 in [0, 1]; 0 where there is no face.
+    """The face sight of a frame, [4, size, size] float32; 0 where there is no face.
 
     Channels: the position in the source picture times the weight, right and down; the weight of the region; and the
-    weight times how surely the source picture shows the point. Times the weight, so that means of pixels are weighted.
+    weight times what is known of the point. All are in [0, 1] but for the last one, which is in [-1, 1]
+    (`sight_colours`). Times the weight, so that means of pixels are weighted.
     vertices: [V + T, 3], the source's face and teeth with the frame's expression.
     camera: [25], the frame's.
     colours: [V + T, 4], of `sight_colours`, interpolated between vertices.
@@ -103,7 +107,7 @@ def face_sight(face_model: FaceModel, vertices: Floats, camera: Floats, colours:
         draw_frontal(screen, triangles, np.ascontiguousarray(part), np.zeros((size, size, 3), np.float32))
         for part in parts
     )
-    drawn = np.clip(np.concatenate([first, second[..., :1]], 2), 0, 1)
+    drawn = np.concatenate([np.clip(first, 0, 1), np.clip(second[..., :1], -1, 1)], 2)
     drawn[..., [0, 1, 3]] *= drawn[..., 2:3]
     return np.ascontiguousarray(drawn.transpose(2, 0, 1))
 
@@ -115,12 +119,6 @@ def screen_vertices(vertices: Floats, camera: Floats) -> Floats:
     """
     place, depth, origin = frontal_view(np.asarray(vertices, np.float64), camera)
     return np.column_stack([place, origin - depth]).astype(np.float32)
-
-
-def smooth_step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
-    """0 up to low, 1 from high on, 3t² - 2t³ between them."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _shown(face_model: FaceModel, vertices: Floats, camera: Floats) -> NDArray[np.floating]:

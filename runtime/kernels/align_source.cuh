@@ -209,9 +209,9 @@ __device__ __forceinline__ void align_see(const float* surface, float* scratch, 
     }
 }
 
-// Where in the source picture, right and down in [-1, 1], and how surely it is seen there.
+// Where in the source picture, right and down in [-1, 1], and what is known: `Sight` of hidenerf.model.alignment.
 struct Sight {
-    float right, down, shown;
+    float right, down, known;
 };
 
 // What the rays and what the face mesh say of a pixel.
@@ -236,7 +236,7 @@ __device__ __forceinline__ void align_show(float* scratch, Number* guides) {
     for (int k = 0; k < kMixed; ++k) values[k] = k == 2 ? shown : scratch[(kMoved + k) * kPixels<R> + pixel];
     const Sight sight = mixed(values, row, column, R);
     const float head = scratch[kHead * kPixels<R> + pixel];
-    store(sight.shown, guides + pixel);
+    store(sight.known, guides + pixel);
     store(head * (sight.right - centre_of(column, R)), guides + 2 * kPixels<R> + pixel);
     store(head * (sight.down - centre_of(row, R)), guides + 3 * kPixels<R> + pixel);
 }
@@ -271,7 +271,7 @@ template <int R>
 HIDENERF_INLINE int sight_of(int size) { return size * size - (R / 4) * (R / 4); }
 
 // kMoved, kShown, kFace and face_sight [4, S, S] → sights: `Alignment.at` of every size from R/4 to S, each
-// [3, size, size]: column and row in a picture of that size, and shown. A thread per pixel.
+// [3, size, size]: column and row in a picture of that size, and known. A thread per pixel.
 template <int R>
 __device__ __forceinline__ void align_sights(const float* scratch, const float* face_sight, float* sights,
                                              int image_size) {
@@ -294,19 +294,20 @@ __device__ __forceinline__ void align_sights(const float* scratch, const float* 
     float* to = sights + sight_of<R>(size) + pixel;
     to[0] = (sight.right + 1.0f) * 0.5f * float(size) - 0.5f;
     to[size * size] = (sight.down + 1.0f) * 0.5f * float(size) - 0.5f;
-    to[2 * size * size] = sight.shown;
+    to[2 * size * size] = sight.known;
 }
 
 // Of `sights`: where a pixel of a picture of `size` pixels is sampled in one of the same size.
 struct SourcePixel {
     Corners at;
-    float shown;
+    float known, shown;
 };
 
 template <int R>
 HIDENERF_INLINE SourcePixel source_pixel(const float* sights, int pixel, int size) {
     const float* sight = sights + sight_of<R>(size) + pixel;
-    return {corners_of(sight[0], sight[size * size], size), sight[2 * size * size]};
+    const float known = sight[2 * size * size];
+    return {corners_of(sight[0], sight[size * size], size), known, fmaxf(known, 0.0f)};
 }
 
 // Some channels of a map of the source, where their samples go, and what these are where the source shows nothing, FP32.
@@ -391,7 +392,7 @@ __device__ __forceinline__ void sample_pictures(const float* picture, const floa
                   to.stem_channels + c * kPixels<R> + pixel);
         return;
     }
-    // Sums over the frame's pixels of the thread's own: the three colours and shown.
+    // Sums over the frame's pixels of the thread's own: the three colours and known.
     float sums[4] = {};
     for (int part = 0; part < step * step; ++part) {
         const int row = thread / side * step + part / step, column = thread % side * step + part % step;
@@ -405,13 +406,13 @@ __device__ __forceinline__ void sample_pictures(const float* picture, const floa
                 store(seen.shown * (2.0f * colour - 1.0f), to.enlarger_input + (4 * c + part) * detail_pixels + thread);
         }
         to.shown[pixel] = seen.shown;
-        sums[3] += seen.shown;
-        if (step == 2) store(seen.shown, to.enlarger_input + (12 + part) * detail_pixels + thread);
+        sums[3] += seen.known;
+        if (step == 2) store(seen.known, to.enlarger_input + (12 + part) * detail_pixels + thread);
     }
-    const float share = 1.0f / float(step * step), shown = share * sums[3];
+    const float share = 1.0f / float(step * step), known = share * sums[3], shown = fmaxf(known, 0.0f);
     for (int c = 0; c < 3; ++c)
         store(shown * (2.0f * (share * sums[c]) - 1.0f), to.detail_input + c * detail_pixels + thread);
-    store(shown, to.detail_input + 3 * detail_pixels + thread);
+    store(known, to.detail_input + 3 * detail_pixels + thread);
 }
 
 }  // namespace hidenerf

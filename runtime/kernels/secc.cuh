@@ -97,8 +97,9 @@ __device__ __forceinline__ void rasterise(const float* vertices, const int* tria
         }
 }
 
-// keys [size, size] → picture [channels, size, size]: colours [V, channels] in [0, 1], background 0; keys are zeros
-// again. weight: the channel that all others are multiplied by; -1 for none. A thread per pixel.
+// keys [size, size] → picture [channels, size, size]: colours [V, channels], background 0; keys are zeros again. The
+// first three channels are in [0, 1], others in [-1, 1]. weight: the channel that all others are multiplied by; -1 for
+// none. A thread per pixel.
 __device__ __forceinline__ void shade(const float* vertices, const int* triangles, const float* colours,
                                       unsigned long long* keys, float* picture, int channels, int weight, int size) {
     const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
@@ -116,7 +117,7 @@ __device__ __forceinline__ void shade(const float* vertices, const int* triangle
     auto colour = [&](int c) {
         float sum = 0.0f;
         for (int i = 0; i < 3; ++i) sum += w[i] * colours[channels * corner[i] + c];
-        return fminf(fmaxf(sum, 0.0f), 1.0f);
+        return fminf(fmaxf(sum, c < 3 ? 0.0f : -1.0f), 1.0f);
     };
     const float factor = weight < 0 ? 1.0f : colour(weight);
     for (int c = 0; c < channels; ++c)

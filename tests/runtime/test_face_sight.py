@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, Floats, Teeth, default_face_model_path, load_face_model
+from hidenerf.runtime.face_parts import GUM, TOOTH, mouth_inside
 from hidenerf.runtime.face_sight import face_sight, region_weights, screen_vertices, sight_colours
 from hidenerf.runtime.secc import draw_frontal
 
@@ -103,9 +104,11 @@ def test_what_a_source_picture_shows(model: FaceModel, regions: Floats) -> None:
     # The mouth's cavity lies behind closed lips, but for what is seen through the gaps at its corners.
     mean = model.mean_with_teeth
     cavity = (regions == 1) & (mean[:, 2] < 0.4) & (mean[:, 1] < -0.3)
-    assert (colours[cavity, 3] == 0).mean() > 0.9
+    assert (colours[cavity, 3] < 0).mean() > 0.9
+    assert np.isin(colours[len(model.mean) :, 3], -np.array([TOOTH, GUM], np.float32)).mean() > 0.8
+    # Nothing is known of skin that it does not show.
     from_behind = sight_colours(model, model.mean_with_teeth, camera_of(yaw=180))
-    assert from_behind[vertices_at(model, EYES + LIPS), 3].max() == 0
+    assert np.abs(from_behind[vertices_at(model, EYES + LIPS), 3]).max() == 0
     # Turned to its left, the head shows the corner of its right eye only.
     from_the_side = sight_colours(model, model.mean_with_teeth, camera_of(yaw=75))
     assert from_the_side[vertices_at(model, (33, 263)), 3].tolist() == [1, 0]
@@ -201,13 +204,15 @@ def test_a_closed_mouth_hides_teeth_and_an_open_one_shows_them(opened: float) ->
     assert model.teeth is not None
     expected = project(model.teeth.mean.astype(np.float64), source)
     np.testing.assert_allclose(colours[-4:, :2], expected, atol=1e-6)
-    assert colours[-4:, 2:].tolist() == [[1, opened]] * 4
+    # Where it is not shown its upper points are tooth, and the lower ones gum.
+    known = [1, 1, 1, 1] if opened else [-TOOTH, -TOOTH, -GUM, -GUM]
+    np.testing.assert_allclose(colours[-4:, 2:], [[1, one] for one in known], atol=1e-6)
     # An open mouth in another pose: the tooth's middle, and what lies behind it.
     drawn = face_sight(model, wide, camera, colours, size)
     middle = np.array([[0, -0.45, 0.1]])
     column, row = np.floor(project(middle, camera) * size).astype(int)[0]
     np.testing.assert_allclose(drawn[:2, row, column], project(middle, source)[0], atol=1 / size)
-    np.testing.assert_allclose(drawn[2:, row, column], [1, opened], atol=1e-6)
+    np.testing.assert_allclose(drawn[2:, row, column], [1, 1 if opened else -0.7], atol=0.02)
     beside = np.floor(project(np.array([[0.3, -0.45, 0.1]]), camera) * size).astype(int)[0]
     assert not drawn[:, beside[1], beside[0]].any()
 
@@ -232,12 +237,29 @@ def test_vertices_without_their_teeth_are_refused(model: FaceModel) -> None:
         face_sight(model, model.mean, camera_of(), np.zeros((4988, 4), np.float32), 64)
 
 
+def test_an_opened_mouth_is_drawn_as_what_is_inside(model: FaceModel) -> None:
+    """The source's mouth is closed: where the frame's is open, each pixel has what `mouth_inside` says."""
+    closed = model.mean_with_teeth
+    expression = np.array([0.8 * (name == "jawOpen") for name in model.expression_names], np.float32)
+    opened = model.vertices_with_teeth(np.zeros(len(model.identity_names), np.float32), expression)
+    colours = sight_colours(model, closed, camera_of())
+    known = face_sight(model, opened, camera_of(), colours, 256)[3]
+    middle = opened[len(model.mean) :].mean(axis=0)
+    column, row = np.floor(project(middle[None].astype(np.float64), camera_of()) * 256).astype(int)[0]
+    here = known[row - 5 : row + 6, column - 6 : column + 7]
+    assert (here < -0.1).mean() > 0.9
+    assert known.min() == pytest.approx(-TOOTH, abs=1e-4)
+    # Half seen, half what it is: -mouth_inside where it is not seen at all.
+    hidden = colours[:, 3] < 0
+    assert (colours[hidden, 3] >= -mouth_inside(model)[hidden] - 1e-6).all()
+
+
 def shares_of_teeth(model: FaceModel, yaw: float, **actions: float) -> tuple[float, float]:
     """Share of the upper and of the lower teeth's points that a source with these actions shows."""
     expression = np.array([actions.get(name, 0.0) for name in model.expression_names])
     mouth = model.vertices_with_teeth(np.zeros(len(model.identity_names)), expression)
     upper, lower = np.split(sight_colours(model, mouth, camera_of(yaw))[len(model.mean) :, 3], 2)
-    return float(upper.mean()), float(lower.mean())
+    return float(np.maximum(upper, 0).mean()), float(np.maximum(lower, 0).mean())
 
 
 @pytest.mark.parametrize("yaw", [-45.0, 0.0, 45.0])

@@ -131,4 +131,4 @@ def tiny_inputs(batch: int = 1, seed: int = 5, image_size: int = TINY.image_size
     weight, right, down, seen = torch.rand(4, batch, 1, image_size, image_size, generator=generator)
     # A quarter of the pixels has no weight, and a quarter all of it.
     weight = (2.0 * weight - 0.5).clamp(0.0, 1.0)
-    return inputs | {"face_sight": torch.cat([right * weight, down * weight, weight, seen * weight], 1)}
+    return inputs | {"face_sight": torch.cat([right * weight, down * weight, weight, (1.5 * seen - 0.5) * weight], 1)}

@@ -155,7 +155,8 @@ def test_the_source_picture_is_in_the_frame(enlarged: bool, fp16: bool) -> None:
     run.aligner.sample_pictures(*pictures, to, run.stem, STREAM)
     here, there = expected.at(16), expected.at(64)
     own_small = here.shown * (2 * sample(small.double(), here.grid) - 1)
-    samples = SourceSamples(expected.guides, own_small, sample(picture.double(), there.grid), there.shown)
+    samples = SourceSamples(expected.guides, own_small, sample(picture.double(), there.grid), there.known)
+    assert there.known.min() < -0.3
     inputs = refiner_inputs(torch.from_numpy(run.rendered)[None], shown.alpha, samples, enlarged=enlarged, multiple=8)
     rounding = 2**-11 if fp16 else 0
     np.testing.assert_allclose(run.stem_input(), inputs.stem_input[0], atol=1e-3 + rounding)

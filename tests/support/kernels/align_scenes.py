@@ -19,15 +19,19 @@ class Scene(NamedTuple):
 
 
 def sight_of_a_face(image_size: int) -> Tensor:
-    """Two spots whose weight and place vary within a few pixels, the lower one seen in part: [1, 4, S, S]."""
+    """Two spots whose weight and place vary within a few pixels: [1, 4, S, S].
+
+    Of the lower one a part is half seen, and of another part it is said what is inside.
+    """
     line = (torch.arange(image_size) + 0.5) / image_size
     across, along = line.expand(image_size, image_size), line[:, None].expand(image_size, image_size)
     upper = (2 - 12 * ((across - 0.4) ** 2 + (along - 0.35) ** 2).sqrt()).clamp(0, 1)
     lower = (2 - 10 * ((across - 0.55) ** 2 + (along - 0.7) ** 2).sqrt()).clamp(0, 1)
     weight = torch.maximum(upper, lower)
     place = [(across + 0.05 * torch.sin(40 * along)).clamp(0, 1), (along - 0.08 * across).clamp(0, 1)]
-    shown = torch.where(across > 0.5, 0.3 * weight, weight)
-    return torch.stack([place[0] * weight, place[1] * weight, weight, shown])[None]
+    known = torch.where(across > 0.5, 0.3 * weight, weight)
+    known = torch.where(across > 0.6, -0.4 * weight, known)
+    return torch.stack([place[0] * weight, place[1] * weight, weight, known])[None]
 
 
 def scene(size: int, image_size: int, seed: int | None = None) -> Scene:

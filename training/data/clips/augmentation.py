@@ -65,15 +65,15 @@ def framed_anew(batch: Batch, turn: Tensor, size: Tensor, shift: Tensor) -> Batc
     pictures = torch.cat([batch.source_image, batch.source_mask], 1)
     grid = F.affine_grid(torch.cat([back, offset[:, :, None]], 2), list(pictures.shape), align_corners=False)
     picture, mask = F.grid_sample(pictures, grid, align_corners=False).split([3, 1], 1)
-    place, weight, seen = batch.face_sight.split([2, 1, 1], 1)
+    place, weight, known = batch.face_sight.split([2, 1, 1], 1)
     # From old positions to new ones, in [0, 1], about the principal point.
     forth = in_plane[:, :2, :2] * size[:, None, None]
     middle, moved = intrinsics[:, :2, 2], intrinsics[:, :2, 2] + shift
     about = place - middle[:, :, None, None] * weight
     place = (forth[..., None, None] * about[:, None]).sum(2) + moved[:, :, None, None] * weight
-    # Positions beyond the picture are not seen, and become those at its edge.
-    inside = ((place > 0) & (place < weight)).all(1, keepdim=True)
-    face_sight = torch.cat([torch.minimum(place.clamp_min(0.0), weight), weight, seen * inside], 1)
+    # Positions beyond the picture are not seen, and become those at its edge. What is not seen anyway is below 0.
+    inside = ((place > 0) & (place < weight)).all(1, keepdim=True) | (known < 0)
+    face_sight = torch.cat([torch.minimum(place.clamp_min(0.0), weight), weight, known * inside], 1)
     return batch._replace(source_image=picture, source_mask=mask, source_camera=camera, face_sight=face_sight)
 
 

@@ -5,8 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hidenerf.runtime.face_parts import TONGUE
 from hidenerf.runtime.face_sight import vertex_normals
-from hidenerf.training.data.synthetic.heads import CURTAIN, TEETH, TONGUE, HeadMesh
+from hidenerf.training.data.synthetic.heads import CURTAIN, TEETH, HeadMesh
 from hidenerf.training.data.synthetic.rasterise import orthographic_depth
 
 Array = NDArray[np.float64]

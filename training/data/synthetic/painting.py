@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from hidenerf.runtime.face_parts import EYE, LOWER_GUMS, SKIN, TONGUE, UPPER_GUMS
 from hidenerf.training.data.synthetic.geometry import SUPERSAMPLING
-from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, EYE, SKIN, TEETH, TONGUE, HeadMesh, on_mouth_or_eyes
+from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, TEETH, HeadMesh, on_mouth_or_eyes
 from hidenerf.training.data.synthetic.occlusion import bake_occlusion, harmonics
 from hidenerf.training.data.synthetic.people import LOOK_SIZES
 from hidenerf.training.data.synthetic.photography import Camera
@@ -404,7 +405,9 @@ def _teeth(look: dict[str, Tensor], side: Tensor, y: Tensor) -> Tensor:
     gap = torch.ones_like(side)
     for boundary in (0.0, 0.052, 0.090, 0.122, 0.145):
         gap = torch.minimum(gap, _step(0.0, 0.006, (side - boundary).abs()))
-    gum = torch.maximum(_step(-0.295, -0.285, y), _step(-0.395, -0.405, y))
+    gum = torch.maximum(
+        _step(UPPER_GUMS - 0.005, UPPER_GUMS + 0.005, y), _step(LOWER_GUMS + 0.005, LOWER_GUMS - 0.005, y)
+    )
     color = look["teeth"] * (0.55 + 0.45 * gap) * (1 - 0.55 * _step(0.07, 0.17, side))
     return _mix(color, _rgb(side, 0.42, 0.14, 0.13), gum)
 

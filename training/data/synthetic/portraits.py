@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import project, unpack_camera
+from hidenerf.runtime.face_parts import EYE, SKIN, TONGUE
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.synthetic.hair_hull import SHORT_HAIR, HairBand, hair_likeness, hair_style
 from hidenerf.training.data.synthetic.heads import (
@@ -20,11 +21,8 @@ from hidenerf.training.data.synthetic.heads import (
     CURTAIN_BOTTOM,
     CURTAIN_ROWS,
     CURTAIN_TOP,
-    EYE,
     SCALP_CENTRE,
-    SKIN,
     TEETH,
-    TONGUE,
     HeadMesh,
     Style,
     load_head_mesh,

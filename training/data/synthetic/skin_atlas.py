@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.face_parts import SKIN
 from hidenerf.runtime.secc import draw_frontal
-from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, SKIN, HeadMesh, load_head_mesh
+from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, HeadMesh, load_head_mesh
 
 Array = NDArray[np.float64]
 

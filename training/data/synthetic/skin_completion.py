@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.training.data.synthetic.heads import BODY, SKIN
+from hidenerf.runtime.face_parts import SKIN
+from hidenerf.training.data.synthetic.heads import BODY
 from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS
 
 Floats = NDArray[np.float32]

@@ -57,7 +57,10 @@ def test_the_face_sight_points_to_what_it_pointed_to() -> None:
     # One that leaves the picture on each of two sides.
     place[0, :, 0, 0], place[1, :, 0, 0] = torch.tensor([0.98, 0.5]), torch.tensor([0.5, 0.02])
     weight = 0.5 + 0.5 * torch.rand(2, 1, 16, 16, generator=generator)
-    sight = torch.cat([place * weight, weight, 0.5 * weight], 1)
+    # The upper half is seen, the lower half the inside of a mouth, of which nothing is seen.
+    known = 0.5 * torch.ones_like(weight)
+    known[:, :, 8:] = -0.4
+    sight = torch.cat([place * weight, weight, known * weight], 1)
     batch = batch_of_dots(torch.zeros(3, 3))._replace(source_image=picture, face_sight=sight)
     turn, size = torch.tensor([0.2, -0.1]), torch.tensor([1.1, 1.05])
     changed = framed_anew(batch, turn, size, torch.tensor([[0.05, -0.02], [-0.03, -0.04]]))
@@ -65,7 +68,7 @@ def test_the_face_sight_points_to_what_it_pointed_to() -> None:
     assert torch.equal(kept, weight)
     gone = torch.zeros_like(weight, dtype=torch.bool)
     gone[:, :, 0, 0] = True
-    assert torch.equal(seen, 0.5 * weight * ~gone)
+    assert torch.equal(seen, known * weight * ~gone)
     assert (moved >= 0).all()
     assert (moved <= weight).all()
     assert (moved / weight - place).abs().mean() > 0.03

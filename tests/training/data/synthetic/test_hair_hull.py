@@ -7,18 +7,10 @@ import numpy as np
 import pytest
 
 from hidenerf.runtime.camera import canonical_camera, project
+from hidenerf.runtime.face_parts import EYE, SKIN
 from hidenerf.runtime.sources.cut_out import triangle_mask
 from hidenerf.training.data.synthetic.hair_hull import SHORT_HAIR, hair_likeness, hair_style
-from hidenerf.training.data.synthetic.heads import (
-    CURTAIN,
-    EYE,
-    FLAT_EAR,
-    HULL_ANGLES,
-    SKIN,
-    HeadMesh,
-    Style,
-    load_head_mesh,
-)
+from hidenerf.training.data.synthetic.heads import CURTAIN, FLAT_EAR, HULL_ANGLES, HeadMesh, Style, load_head_mesh
 
 SIZE = 256
 CAMERA = canonical_camera()

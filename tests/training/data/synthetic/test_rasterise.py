@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hidenerf.runtime.camera import canonical_camera, intrinsics_from_fov, pack_camera, project, unpack_camera
-from hidenerf.training.data.synthetic.heads import EYE, SKIN, HeadMesh, load_head_mesh
+from hidenerf.runtime.face_parts import EYE, SKIN
+from hidenerf.training.data.synthetic.heads import HeadMesh, load_head_mesh
 from hidenerf.training.data.synthetic.people import make_pair
 from hidenerf.training.data.synthetic.rasterise import Rasteriser, orthographic_depth
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, SKIN, HeadMesh, load_head_mesh
+from hidenerf.runtime.face_parts import SKIN
+from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, HeadMesh, load_head_mesh
 from hidenerf.training.data.synthetic.painting import Skins
 from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS, SkinAtlas, atlas_place, load_skin_atlas
 

@@ -1,6 +1,7 @@
 import numpy as np
 
-from hidenerf.training.data.synthetic.heads import BODY, SKIN
+from hidenerf.runtime.face_parts import SKIN
+from hidenerf.training.data.synthetic.heads import BODY
 from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS
 from hidenerf.training.data.synthetic.skin_completion import complete, in_this_light, spread, spread_around
 
