@@ -25,6 +25,7 @@ from hidenerf.runtime.motion import load_motion
 from hidenerf.runtime.sources.source import Source, load_source
 from hidenerf.runtime.tensorrt.library import load_library
 from hidenerf.runtime.tensorrt.sidecar import read_sidecar
+from hidenerf.runtime.video.pictures import resized
 
 POSES = 8
 WARM_UP = 20
@@ -32,10 +33,9 @@ REFERENCE = "onnxruntime-cpu"
 
 
 def source_for(size: int) -> Source:
-    """The shipped source, its picture enlarged for a bundle of larger frames. size: side of a frame."""
+    """The shipped source, its picture resized for a bundle of other frames. size: side of a frame."""
     source = load_source(demo_source_path())
-    times = size // len(source.picture)
-    return dataclasses.replace(source, picture=source.picture.repeat(times, 0).repeat(times, 1))
+    return dataclasses.replace(source, picture=resized(source.picture, size))
 
 
 def rendered(bundle: Path, backend: str) -> list[tuple[Any, Any]]:

@@ -146,6 +146,11 @@ packed_python() {
 there = u.find_spec("torch")
 print(":".join(glob.glob(os.path.dirname(os.path.dirname(there.origin)) + "/nvidia/*/lib")) if there else "")' 2>/dev/null || true)
     export LD_LIBRARY_PATH="$at/stand-ins:$at/python/lib:$at/site/tensorrt:$libraries:/usr/local/cuda/lib64"
+    # The machine's CMake may be a script of its own Python, which must not meet this one's packages.
+    mkdir -p "$at/tools"
+    printf '#!/bin/sh\nunset PYTHONHOME PYTHONPATH LD_LIBRARY_PATH\nexec %s "$@"\n' "$(PATH=${PATH#"$at/tools:"} command -v cmake)" >"$at/tools/cmake"
+    chmod +x "$at/tools/cmake"
+    export PATH="$at/tools:${PATH#"$at/tools:"}"
     export PYTHONHOME="$at/python" PYTHONPATH="$at/site" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
     # Otherwise TensorRT loads all of its kernels first.
     export CUDA_MODULE_LOADING=LAZY TENSORRT_ROOT="$at" HIDENERF_KERNEL_CACHE="$at/kernels"

@@ -57,7 +57,7 @@ def inspected_layers(information: str) -> list[Layer]:
     information: JSON of `IEngineInspector.get_engine_information`, or a file of `trtexec --exportLayerInfo`. An engine
         that was built without `ProfilingVerbosity.DETAILED` has names alone, whose precision is "unknown".
     """
-    layers = json.loads(information)["Layers"]
+    layers = json.loads(information, strict=False)["Layers"]
     return [_inspected(layer) for layer in layers if isinstance(layer, str) or layer["LayerType"] not in _ADDED]
 
 

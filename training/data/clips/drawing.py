@@ -50,13 +50,16 @@ def clip_face_model() -> FaceModel:
 
 
 def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> DrawnPair:
-    """Read two frames and draw their SECCs.
+    """Read two frames and draw their SECCs. Their face sights do not say what is inside a mouth.
 
     secc_size: Q. seccs: what the SECCs show; if only one SECC at rest is needed, it is the first frame's.
     Errors: those of `StoredFrame.read`.
     """
     views = list(zip(pair.expression, pair.camera, strict=True))
     pictures, masks, regions = zip(*(stored.read() for stored in pair.frames), strict=True)
+    sights = draw_face_sights(clip_face_model(), pair.identity, views, pictures[0].shape[0])
+    # What is inside an opened mouth, only synthetic heads teach: here teeth and tongue lie elsewhere than in the mesh.
+    sights[:, 3] = np.maximum(sights[:, 3], 0)
     return DrawnPair(
         picture=np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)),
         mask=np.stack(masks)[:, None],
@@ -64,7 +67,7 @@ def draw_frame_pair(pair: FramePair, secc_size: int, seccs: SeccChoice) -> Drawn
         secc=draw_seccs(clip_face_model(), pair.identity, views, seccs, secc_size),
         camera=pair.camera,
         surface=_draw_surface(pair, secc_size // 2),
-        face_sight=draw_face_sights(clip_face_model(), pair.identity, views, pictures[0].shape[0]),
+        face_sight=sights,
     )
 
 

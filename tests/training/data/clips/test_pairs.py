@@ -69,8 +69,7 @@ def check(batch: Batch, count: int) -> None:
         if "surface" in name:
             assert 0.3 < values.abs().max() <= 1, name
         elif "camera" not in name:
-            # Below 0 a face sight says what is inside a mouth.
-            assert -1 <= values.min() <= 0 if name == "face_sight" else values.min() == 0, name
+            assert values.min() == 0, name
             assert 0.3 < values.max() <= 1, name
 
 
