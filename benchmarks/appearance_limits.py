@@ -80,7 +80,11 @@ def ways(model: HideNerf, batch: Batch, steps: int) -> dict[str, tuple[Tensor, T
         for _ in range(steps):
             rendered, alpha = draw(make(free))
             error = rendered - target
-            loss = 10 * error.square().mean() + error.abs().mean() + 0.3 * alpha_cross_entropy(alpha, mask)
+            loss = (
+                10 * error.square().mean()
+                + error.abs().mean()
+                + 0.3 * alpha_cross_entropy(alpha, mask, torch.ones_like(mask))
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

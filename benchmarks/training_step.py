@@ -71,6 +71,7 @@ class RandomPairs:
             surface=smooth(3, config.render_size) - 0.5,
             source_surface=smooth(3, config.render_size) - 0.5,
             face_sight=torch.cat([weight * smooth(2, size), weight, weight * smooth(1, size)], 1),
+            trusted=torch.ones_like(mask),
         )
 
 

@@ -24,7 +24,7 @@ def tiny_batch(count: int = 2, seed: int = 0) -> Batch:
     region[:, :, 16:20, 12:20] = 1
     surface, source_surface = torch.rand(2, count, 3, TINY.render_size, TINY.render_size, generator=generator) - 0.5
     others = {"region": region, "source_mask": mask, "surface": surface, "source_surface": source_surface}
-    return Batch(**tiny_inputs(count, seed), target=target, mask=mask, **others)
+    return Batch(**tiny_inputs(count, seed), target=target, mask=mask, trusted=torch.ones_like(mask), **others)
 
 
 class Pairs:

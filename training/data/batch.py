@@ -17,7 +17,8 @@ class Batch(NamedTuple):
         target's expression (Eq. 3 as read in DESIGN §8).
     surface: [B, 3, R, R], surface points that the target's rays meet, world units; 0 where there is none.
     source_surface: [B, 3, R, R], the same surface points with the source's expression.
-    face_sight: [B, 4, S, S] in [0, 1], of the target (`hidenerf.runtime.face_sight`).
+    face_sight: [B, 4, S, S], of the target (`hidenerf.runtime.face_sight`).
+    trusted: [B, 1, S, S] in [0, 1], how far the target is the truth; where it is 0, nothing is learned.
     """
 
     source_image: Tensor
@@ -32,6 +33,7 @@ class Batch(NamedTuple):
     surface: Tensor
     source_surface: Tensor
     face_sight: Tensor
+    trusted: Tensor
 
 
 def mirrored(batch: Batch, which: Tensor) -> Batch:
@@ -53,6 +55,7 @@ def mirrored(batch: Batch, which: Tensor) -> Batch:
         surface=_where(pick, mirrored_points(batch.surface), batch.surface),
         source_surface=_where(pick, mirrored_points(batch.source_surface), batch.source_surface),
         face_sight=_where(pick, mirrored_sight(batch.face_sight), batch.face_sight),
+        trusted=_where(pick, batch.trusted.flip(-1), batch.trusted),
     )
 
 

@@ -213,10 +213,10 @@ def _within(x: Tensor, axis: int, margin: int) -> Tensor:
     return x.narrow(axis, margin, x.shape[axis] - 2 * margin)
 
 
-def alpha_cross_entropy(alpha: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy of the rendered alpha [B, 1, R, R] and the mask [B, 1, R, R]."""
+def alpha_cross_entropy(alpha: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross-entropy of the rendered alpha [B, 1, R, R] and the mask [B, 1, R, R], weighted by ray."""
     sure = alpha.clamp(1e-4, 1.0 - 1e-4)
-    return -(mask * sure.log() + (1.0 - mask) * (1.0 - sure).log()).mean()
+    return -(weight * (mask * sure.log() + (1.0 - mask) * (1.0 - sure).log())).mean()
 
 
 def deformation_norm(deformation: Tensor) -> Tensor:

@@ -251,7 +251,10 @@ class Trainer:
     ) -> Tensor:
         """Weighted sum of the loss terms but the adversarial one; adds the terms to `terms`."""
         weights = self.config.losses
-        weight = pixel_weights(batch.mask, batch.region, weights.head, weights.region)
+        # Where the target is no truth, it counts as met.
+        trusted = {"refined": batch.trusted, "rendered": resized(batch.trusted, output.rendered.shape[-1])}
+        images = {name: truths[name] + trusted[name] * (one - truths[name]) for name, one in images.items()}
+        weight = batch.trusted * pixel_weights(batch.mask, batch.region, weights.head, weights.region)
         size = output.rendered.shape[-1]
         per_pixel = {"refined": weight, "rendered": resized(weight, size)}
         weighted: list[WeightedTerm] = []
@@ -262,8 +265,9 @@ class Trainer:
                 identity = self.identity(images["refined"], truths["refined"])
             weighted.append(("identity", weights.identity, identity))
         refined, rendered = output.alpha.float(), output.rendered_alpha.float()
-        weighted.append(("alpha_refined", weights.alpha, (refined - batch.mask).abs().mean()))
-        weighted.append(("alpha_rendered", weights.alpha, alpha_cross_entropy(rendered, resized(batch.mask, size))))
+        mask = resized(batch.mask, size)
+        weighted.append(("alpha_refined", weights.alpha, (batch.trusted * (refined - batch.mask).abs()).mean()))
+        weighted.append(("alpha_rendered", weights.alpha, alpha_cross_entropy(rendered, mask, trusted["rendered"])))
         weighted.append(("deformation", weights.deformation, deformation_norm(output.deformation)))
         if weights.surface > 0:
             some = slice(len(deformation_at_rest))

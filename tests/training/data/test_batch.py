@@ -50,7 +50,7 @@ def test_mirroring_twice_changes_nothing_and_only_the_chosen_pairs_change() -> N
     picture, face, mask = (torch.rand(3, *shape, generator=generator) for shape in ((3, 8, 8), (3, 4, 4), (1, 8, 8)))
     points = 0.5 - face
     sight = mask * torch.rand(3, 4, 8, 8, generator=generator)
-    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask, points, points, sight)
+    batch = Batch(picture, camera, face, face, camera, picture, mask, mask, mask, points, points, sight, mask)
     once = mirrored(batch, torch.tensor([True, False, True]))
     twice = mirrored(once, torch.tensor([True, True, True]))
     back = mirrored(twice, torch.tensor([False, True, False]))

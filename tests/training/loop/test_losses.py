@@ -44,9 +44,9 @@ def test_colour_errors_by_hand() -> None:
 
 def test_coverage_entropy_is_cross_entropy_and_finite_at_its_ends() -> None:
     half, ones = torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2)
-    assert alpha_cross_entropy(half, ones).item() == pytest.approx(math.log(2))
-    assert alpha_cross_entropy(ones, ones).item() == pytest.approx(0, abs=2e-4)
-    assert alpha_cross_entropy(torch.zeros(1, 1, 2, 2), ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
+    assert alpha_cross_entropy(half, ones, ones).item() == pytest.approx(math.log(2))
+    assert alpha_cross_entropy(ones, ones, ones).item() == pytest.approx(0, abs=2e-4)
+    assert alpha_cross_entropy(torch.zeros(1, 1, 2, 2), ones, ones).item() == pytest.approx(-math.log(1e-4), rel=1e-3)
 
 
 def test_sharpness_by_hand_and_blind_to_where_the_detail_lies() -> None:

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from hidenerf.model.hidenerf import random_model
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.training.data.batch import Batch
 from hidenerf.training.loop.config import LossWeights, TrainingConfig
+from hidenerf.training.loop.losses import resized
 from hidenerf.training.loop.network import training_forward
 from hidenerf.training.loop.trainer import PhaseClock, Trainer, learning_rate_factor, recalibrate
 from tests.support.tiny import TINY
@@ -39,6 +41,36 @@ def test_the_gradient_reaches_every_parameter() -> None:
         if parameter.grad is None or not parameter.grad.abs().max() > 0
     ]
     assert without == []
+
+
+def test_where_the_target_is_not_trusted_it_teaches_nothing() -> None:
+    """Other colours and another mask there give the same losses, and with no trust at all there is no loss."""
+    trainer, batch = tiny_trainer(), tiny_batch()
+    trusted = torch.zeros_like(batch.mask)
+    trusted[:, :, 8:20] = 1
+    other = batch._replace(target=torch.where(trusted > 0, batch.target, 1 - batch.target))
+    other = other._replace(mask=torch.where(trusted > 0, batch.mask, 1 - batch.mask))
+
+    def terms(given: Batch) -> dict[str, float]:
+        found: dict[str, Tensor] = {}
+        with torch.no_grad():
+            shown, at_rest = training_forward(trainer.model, given, None, 1)
+            images = {"refined": shown.frame, "rendered": shown.rendered[:, :3]}
+            truths = {"refined": given.target, "rendered": resized(given.target, shown.rendered.shape[-1])}
+            trainer._loss(given, shown, at_rest, images, truths, found)
+        return {name: float(value) for name, value in found.items()}
+
+    alike = [name for name in terms(batch) if name.startswith(("mse", "absolute", "alpha", "sharpness"))]
+    assert len(alike) >= 6
+    expected, found, whole = (
+        terms(given) for given in (batch._replace(trusted=trusted), other._replace(trusted=trusted), other)
+    )
+    assert [found[name] for name in alike] == pytest.approx([expected[name] for name in alike], rel=1e-4)
+    assert whole["alpha_refined"] > 1.2 * found["alpha_refined"]
+    nothing = terms(batch._replace(trusted=torch.zeros_like(trusted)))
+    assert [nothing[name] for name in nothing if name.endswith(("refined", "rendered"))] == pytest.approx(
+        [0.0] * sum(name.endswith(("refined", "rendered")) for name in nothing), abs=1e-6
+    )
 
 
 def test_a_term_with_weight_zero_pulls_no_parameter() -> None:

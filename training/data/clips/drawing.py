@@ -32,7 +32,7 @@ class FramePair(NamedTuple):
 
 
 class DrawnPair(NamedTuple):
-    """One entry of `image_pairs.ImagePairs` as NumPy arrays: the same fields in the same order, without n."""
+    """One entry of `image_pairs.ImagePairs` as NumPy arrays: fields in the same order, but for the last, without n."""
 
     picture: NDArray[np.uint8]
     mask: NDArray[np.uint8]

@@ -57,7 +57,8 @@ DEFAULT_SECCS = SeccChoice(own_expression=True, posed=False)
 class PairLayout:
     """Layout of one pair in a row of bytes. In dimensions of 2 the source is first; H is SUPERSAMPLING × S.
 
-    The row has vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25], float32; secc
+    The row has vertices [2, V, 3], hair_depth [V], look [L], photo [P] and cameras [2, 25], float32; photograph [1]
+    int32, see `Pair`; secc
     [k, 3, Q, Q] uint8, see `draw_seccs`; triangle [2, H, H] int16 and barycentric [2, 2, H, H] uint8, see
     `Rasteriser.draw`; surface [2, 6, Q/2, Q/2] and face_sight [2, 4, S, S] float16, see `image_pairs.ImagePairs`.
 
@@ -76,6 +77,7 @@ class PairLayout:
             ("look", (sum(LOOK_SIZES.values()),), np.float32),
             ("photo", (sum(PHOTO_SIZES.values()),), np.float32),
             ("cameras", (2, 25), np.float32),
+            ("photograph", (1,), np.int32),
             ("secc", (seccs.at_rest + 2, 3, secc_size, secc_size), np.uint8),
             ("triangle", (2, size, size), np.int16),
             ("barycentric", (2, 2, size, size), np.uint8),
@@ -111,6 +113,7 @@ def draw_pair(
     arrays["hair_depth"][:] = hair_depth
     arrays["look"][:] = pack_look(pair.person.look)
     arrays["photo"][:] = pack_photo(pair.photo)
+    arrays["photograph"][:] = pair.photograph
     views = ((pair.source_expression, pair.source_camera), (pair.expression, pair.camera))
     for view, (expression, camera) in enumerate(views):
         vertices = mesh.vertices(shape, pair.person.identity, expression)

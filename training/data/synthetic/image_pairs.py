@@ -20,6 +20,9 @@ class ImagePairs(NamedTuple):
     surface: [n, 2, 6, R, R] float16, surface points that the picture's rays meet, with its own expression and with the
         other picture's, world units; 0 where there is none.
     face_sight: [n, 2, 4, S, S] float16, of each picture with the other one as source (`hidenerf.runtime.face_sight`).
+    photographed: [n] bool, whether the first picture is a photograph and the second one a drawing of the same person.
+        Then the first one is the source, and only what `region` has of the second one is to be learned: there it
+        lacks eyes and teeth, which are not the person's.
     """
 
     picture: Tensor
@@ -29,13 +32,17 @@ class ImagePairs(NamedTuple):
     camera: Tensor
     surface: Tensor
     face_sight: Tensor
+    photographed: Tensor
 
     def batch(self, index: Tensor, source: Tensor, seccs: SeccChoice) -> Batch:
-        """Pairs of the people `index` [B] with picture `source` [B] (0 or 1) as the source."""
+        """Pairs of the people `index` [B] with picture `source` [B] (0 or 1) as the source, or a photograph."""
+        photographed = self.photographed[index]
+        source = torch.where(photographed, 0, source)
         target = 1 - source
         # SECCs with an expression come last; those without one are two, one or none.
         canonical = source - 2 if seccs.own_expression else source * (seccs.at_rest - 1)
         surface, source_surface = self.surface[index, target].float().chunk(2, 1)
+        region = _unit_range(self.region[index, target])
         return Batch(
             source_image=_unit_range(self.picture[index, source]),
             source_camera=self.camera[index, source],
@@ -44,7 +51,8 @@ class ImagePairs(NamedTuple):
             camera=self.camera[index, target],
             target=_unit_range(self.picture[index, target]),
             mask=_unit_range(self.mask[index, target]),
-            region=_unit_range(self.region[index, target]),
+            region=region,
+            trusted=torch.where(photographed[:, None, None, None], region, 1.0),
             source_mask=_unit_range(self.mask[index, source]),
             surface=surface,
             source_surface=source_surface,
@@ -67,6 +75,7 @@ def room_for_image_pairs(config: ModelConfig, seccs: SeccChoice, count: int, dev
         camera=torch.empty(count, 2, 25, device=device),
         surface=torch.empty(count, 2, 6, config.render_size, config.render_size, dtype=torch.float16, device=device),
         face_sight=torch.empty(count, 2, 4, size, size, dtype=torch.float16, device=device),
+        photographed=torch.empty(count, dtype=torch.bool, device=device),
     )
 
 

@@ -20,6 +20,7 @@ from hidenerf.training.data.synthetic.heads import BODY, CURTAIN, TEETH, HeadMes
 from hidenerf.training.data.synthetic.occlusion import bake_occlusion, harmonics
 from hidenerf.training.data.synthetic.people import LOOK_SIZES
 from hidenerf.training.data.synthetic.photography import Camera
+from hidenerf.training.data.synthetic.portraits import PortraitSkins
 from hidenerf.training.data.synthetic.skin_atlas import ATLAS_SIZE, CHARTS, atlas_place
 
 # Pixels painted at once: limited by the memory of a GPU and by the cache of a CPU.
@@ -65,9 +66,10 @@ class Painter:
 
     mesh: of the heads.
     compiled: whether to use torch.compile, which takes a minute first and pays off for thousands of pictures.
-    textures: [P, A, A, 4] uint8, of the portraits whose numbers looks have; None without portraits.
+    skins: the portraits whose numbers looks have; None without portraits.
 
-    Its `camera` applies camera settings to painted pictures; it is None without portraits.
+    Its `camera` applies camera settings to painted pictures, and its `photographs` [P, 4, S, S] uint8 are those of the
+    portraits; both are None without portraits.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class Painter:
         mesh: HeadMesh,
         device: torch.device,
         compiled: bool = False,
-        textures: NDArray[np.uint8] | None = None,
+        skins: PortraitSkins | None = None,
     ) -> None:
         ambient, shadow = bake_occlusion(mesh)
         self._triangles = torch.from_numpy(mesh.triangles.astype(np.int64)).to(device)
@@ -86,9 +88,10 @@ class Painter:
         self._part = torch.from_numpy(mesh.part[mesh.triangles].max(axis=1).astype(np.int64)).to(device)
         self._neighbours = torch.from_numpy(_adjacency(mesh.triangles, len(mesh.mean))).to(device)
         # The colours of portraits come from photographs, so their pictures get a camera's blur, noise and JPEG.
-        self.camera = None if textures is None else Camera(device)
-        skins = None if textures is None else Skins(torch.from_numpy(textures).to(device))
-        self._points = PointPainter(mesh, _noise_volume().to(device), skins)
+        self.camera = None if skins is None else Camera(device)
+        self.photographs = None if skins is None else torch.from_numpy(skins.photographs).to(device)
+        textures = None if skins is None else Skins(torch.from_numpy(skins.textures).to(device))
+        self._points = PointPainter(mesh, _noise_volume().to(device), textures)
         self._points_at_once = _POINTS_ON_GPU if device.type == "cuda" else _POINTS_ON_CPU
         self._paint_points: Callable[..., Tensor] = self._paint_pixels
         if compiled:
@@ -107,6 +110,15 @@ class Painter:
         picture = canvas.reshape(5, count, size, size).transpose(0, 1)
         picture = F.avg_pool2d(picture, SUPERSAMPLING)
         return Painting(picture[:, :3], picture[:, 3:4], picture[:, 4:])
+
+    def invented(self, triangle: Tensor) -> Tensor:
+        """How much of each pixel is eye, tongue or teeth, which no portrait's texture has: [n, 1, S, S] in [0, 1].
+
+        triangle: [n, H, H], as in `Views`.
+        """
+        part = self._part[(triangle.long() - 1).clamp_min(0)]
+        inner = (triangle > 0) & ((part == EYE) | (part == TONGUE) | (part == TEETH))
+        return F.avg_pool2d(inner[:, None].float(), SUPERSAMPLING)
 
     def _paint_pixels(
         self, pixels: Tensor, moving: Tensor, triangle: Tensor, barycentric: Tensor, look: Tensor, camera: Tensor

@@ -37,7 +37,7 @@ def render_pairs(
     skins: PortraitSkins | None = None,
 ) -> Batch:
     """A batch of pairs, in their order, drawn in this process. skins: of the pairs' portraits, if they have any."""
-    painter = _painter(device) if skins is None else Painter(load_head_mesh(), device, textures=skins.textures)
+    painter = _painter(device) if skins is None else Painter(load_head_mesh(), device, skins=skins)
     mesh = load_head_mesh()
     layout = PairLayout(mesh, config.image_size, config.secc_size, seccs)
     rasteriser = Rasteriser(mesh.triangles, SUPERSAMPLING * config.image_size)
@@ -91,8 +91,18 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
         settings = _settings(arrays["photo"])
         painting = painting._replace(color=painter.camera.take(painting.color, painting.mask, settings))
     color, mask, region = ((values * 255).round().to(torch.uint8).unflatten(0, (-1, 2)) for values in painting)
+    photograph = arrays["photograph"].long()
+    if painter.photographs is not None:
+        own = painter.photographs[(photograph[:, 0] - 1).clamp_min(0)]
+        here = (photograph > 0)[..., None, None]
+        color[:, 0], mask[:, 0] = torch.where(here, own[:, :3], color[:, 0]), torch.where(here, own[:, 3:], mask[:, 0])
+        # A drawing has eyes and teeth of its own. Those inside an opened mouth are to be learned, if the photograph
+        # does not show the person's.
+        known = arrays["face_sight"][:, 1, 3:]
+        others = (painter.invented(arrays["triangle"][:, 1]) > 0) & (known >= 0)
+        region[:, 1] = torch.where(here & others, 0, region[:, 1])
     others = (arrays[name] for name in ("secc", "cameras", "surface", "face_sight"))
-    return ImagePairs(color, mask, region, *others)
+    return ImagePairs(color, mask, region, *others, photographed=photograph[:, 0] > 0)
 
 
 def _settings(photos: Tensor) -> dict[str, Tensor]:

@@ -79,6 +79,9 @@ YAW, PITCH, ROLL = 45.0, 25.0, 20.0
 # Full field of view, degrees: smallest, largest of portraits, largest.
 FOV = (10.0, 24.0, 40.0)
 
+# Of the pairs of portraits, so many have the photograph itself as their source.
+PHOTOGRAPHED = 0.4
+
 # Standard deviation of the identity coefficients added to a portrait's, for a person who has only its skin.
 _ALIKE = 0.12
 
@@ -107,6 +110,7 @@ class Pair:
     source_expression, expression: [E] of source and target.
     source_camera, camera: [25] of source and target.
     photo: settings of the camera that took both, see PHOTO_SIZES.
+    photograph: 1 + the number of the portrait whose photograph is the source picture; 0 where that is drawn.
     """
 
     person: Person
@@ -115,6 +119,7 @@ class Pair:
     expression: Floats
     camera: Floats
     photo: Photo = field(default_factory=untouched)
+    photograph: int = 0
 
 
 def make_pair(model: FaceModel, number: int, seed: int = 0) -> Pair:
@@ -125,6 +130,8 @@ def make_pair(model: FaceModel, number: int, seed: int = 0) -> Pair:
 def make_portrait_pair(model: FaceModel, portraits: Sequence[Portrait], share: float, number: int, seed: int) -> Pair:
     """Training pair `number` of the set with this seed; its person may be one of the portraits.
 
+    Some of those have the photograph as their source: what real pictures look like, with drawn targets in other poses
+    and expressions, which real pictures lack.
     portraits: real people to choose from; empty gives `make_pair`.
     share: probability of a portrait, in [0, 1].
     """
@@ -134,7 +141,30 @@ def make_portrait_pair(model: FaceModel, portraits: Sequence[Portrait], share: f
         return pair
     chosen = int(random.integers(len(portraits)))
     person = portrait_person(portraits[chosen], chosen, pair.person.look, random)
-    return replace(pair, person=person, photo=random_photo(random))
+    photo = random_photo(random)
+    if random.random() < PHOTOGRAPHED:
+        return photographed(pair, person.look, portraits[chosen], chosen)
+    return replace(pair, person=person, photo=photo)
+
+
+def photographed(pair: Pair, look: Look, portrait: Portrait, number: int) -> Pair:
+    """A pair whose source is a photograph; the target has its features and light, as no camera has changed them.
+
+    pair: supplies the target's expression and camera; where they are the source's, they are the photograph's.
+    look: of the portrait, as `portrait_person` has it.
+    number: of the portrait in the painter's textures and photographs.
+    """
+    look = {**look, "relighting": np.zeros(1, np.float32)}
+    same_expression = np.array_equal(pair.expression, pair.source_expression)
+    same_camera = np.array_equal(pair.camera, pair.source_camera)
+    return Pair(
+        person=Person(portrait.identity, portrait.style, look),
+        source_expression=portrait.expression,
+        source_camera=portrait.camera,
+        expression=portrait.expression if same_expression else pair.expression,
+        camera=portrait.camera if same_camera else pair.camera,
+        photograph=1 + number,
+    )
 
 
 def portrait_person(portrait: Portrait, number: int, look: Look, random: Generator) -> Person:

@@ -28,11 +28,12 @@ def read_portrait_skins(folder: Path, config: ModelConfig, share: float, workers
     files = read_clips(folder, config)
     portraits = []
     textures = np.empty((len(files), ATLAS_SIZE, ATLAS_SIZE, 4), np.uint8)
+    photographs = np.empty((len(files), 4, config.image_size, config.image_size), np.uint8)
     with WorkerProcesses[PortraitSkin](make_portrait_skin, workers, "reads portraits") as processes:
         ahead: deque[Callable[[], PortraitSkin]] = deque()
-        for number, texture in enumerate(textures):
+        for number in range(len(files)):
             while len(ahead) < _AHEAD_PER_WORKER * workers and number + len(ahead) < len(files):
                 ahead.append(processes.submit(files[number + len(ahead)]))
-            portrait, texture[:] = ahead.popleft()()
+            portrait, textures[number], photographs[number] = ahead.popleft()()
             portraits.append(portrait)
-    return PortraitSkins(tuple(portraits), textures, share)
+    return PortraitSkins(tuple(portraits), textures, photographs, share)

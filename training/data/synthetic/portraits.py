@@ -59,6 +59,7 @@ class Portrait:
 
     identity: [K].
     style: of hair and body.
+    expression: [E]. camera: [25]. Of the photograph.
     iris: [3], linear RGB; None if it is not visible.
     light_direction: [3], unit vector.
     ambient: share of ambient light; brightness is ambient + (1 - ambient) · cosine, about 1 in front.
@@ -66,24 +67,36 @@ class Portrait:
 
     identity: Floats
     style: Style
+    expression: Floats
+    camera: Floats
     iris: Floats | None
     light_direction: Floats
     ambient: float
 
 
 class PortraitSkin(NamedTuple):
-    """A portrait with its texture [A, A, 4] uint8: sRGB colour and visibility of each texel of the atlas."""
+    """A portrait with its pictures.
+
+    texture: [A, A, 4] uint8, sRGB colour and visibility of each texel of the atlas.
+    photograph: [4, S, S] uint8, the picture itself, RGB over black, and its mask.
+    """
 
     portrait: Portrait
     texture: Texture
+    photograph: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
 class PortraitSkins:
-    """P portraits. textures: [P, A, A, 4], see `PortraitSkin`. share: of synthetic people with a portrait, 0 to 1."""
+    """P portraits.
+
+    textures: [P, A, A, 4]. photographs: [P, 4, S, S]. See `PortraitSkin`.
+    share: of synthetic people with a portrait, 0 to 1.
+    """
 
     portraits: tuple[Portrait, ...]
     textures: Texture
+    photographs: NDArray[np.uint8]
     share: float = 1.0
 
 
@@ -134,7 +147,8 @@ def make_portrait_skin(file: ClipFile) -> PortraitSkin:
     weight[_CURTAIN_ROWS] = _HANGING_SEEN
     texture = np.rint(255 * np.clip(np.dstack([colour, weight]), 0, 1)).astype(np.uint8)
     iris = _iris(picture, mesh, triangle, barycentric)
-    return PortraitSkin(Portrait(identity, style, iris, *light), texture)
+    portrait = Portrait(identity, style, expression, camera, iris, *light)
+    return PortraitSkin(portrait, texture, np.dstack([frame.picture, frame.mask]).transpose(2, 0, 1))
 
 
 def _regions(mesh: HeadMesh, style: Style) -> Floats:

@@ -65,7 +65,7 @@ class PairReplay(ImagePairPool):
             raise HideNerfError(f"Synthetic pairs are to be made by {workers} workers; give at least 1.")
         super().__init__(config, device, capacity, seed, seccs)
         self._mesh = load_head_mesh()
-        self._textures = None if skins is None else skins.textures
+        self._skins = skins
         people = People() if skins is None else People(skins.portraits, skins.share)
         self._layout = PairLayout(self._mesh, config.image_size, config.secc_size, seccs)
         # Forking is no option once CUDA runs.
@@ -94,7 +94,7 @@ class PairReplay(ImagePairPool):
             with one_thread_a_process():
                 for worker in self._workers:
                     worker.start()
-            self._painter = Painter(self._mesh, self._device, self._device.type == "cuda", self._textures)
+            self._painter = Painter(self._mesh, self._device, self._device.type == "cuda", self._skins)
             self._refilling.start()
         except BaseException:
             self._end_workers()

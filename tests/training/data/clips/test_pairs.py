@@ -62,6 +62,7 @@ def check(batch: Batch, count: int) -> None:
         "surface": (count, 3, SECC // 2, SECC // 2),
         "source_surface": (count, 3, SECC // 2, SECC // 2),
         "face_sight": (count, 4, SIZE, SIZE),
+        "trusted": (count, 1, SIZE, SIZE),
     }
     assert {name: tuple(values.shape) for name, values in batch._asdict().items()} == expected
     for name, values in batch._asdict().items():
@@ -69,7 +70,7 @@ def check(batch: Batch, count: int) -> None:
         if "surface" in name:
             assert 0.3 < values.abs().max() <= 1, name
         elif "camera" not in name:
-            assert values.min() == 0, name
+            assert values.min() == (name == "trusted"), name
             assert 0.3 < values.max() <= 1, name
 
 

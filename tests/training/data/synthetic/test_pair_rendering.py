@@ -29,4 +29,5 @@ def test_held_out_pairs_are_the_same_every_time(small_config: ModelConfig) -> No
         "surface": (2, 3, 16, 16),
         "source_surface": (2, 3, 16, 16),
         "face_sight": (2, 4, 64, 64),
+        "trusted": (2, 1, 64, 64),
     }

@@ -28,6 +28,7 @@ def image_pairs(first: int, count: int = 2) -> ImagePairs:
         camera=torch.zeros(count, 2, 25),
         surface=torch.zeros(count, 2, 6, TINY.render_size, TINY.render_size, dtype=torch.float16),
         face_sight=torch.zeros(count, 2, 4, SIZE, SIZE, dtype=torch.float16),
+        photographed=torch.zeros(count, dtype=torch.bool),
     )
 
 

@@ -10,12 +10,13 @@ import torch
 from click.testing import CliRunner
 
 from hidenerf.commands.train import main
+from hidenerf.runtime.camera import project
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.training.data.batch import Batch
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.synthetic.heads import load_head_mesh
 from hidenerf.training.data.synthetic.pair_rendering import render_pairs
-from hidenerf.training.data.synthetic.people import Pair, make_pair, make_portrait_pair, portrait_person
+from hidenerf.training.data.synthetic.people import Pair, make_pair, make_portrait_pair, photographed, portrait_person
 from hidenerf.training.data.synthetic.portrait_reading import read_portrait_skins
 from hidenerf.training.data.synthetic.portraits import PortraitSkin, PortraitSkins, make_portrait_skin
 from hidenerf.training.data.synthetic.replay import PairReplay
@@ -48,7 +49,8 @@ def made(files: list[ClipFile]) -> list[PortraitSkin]:
 
 @pytest.fixture(scope="module")
 def skins(made: list[PortraitSkin]) -> PortraitSkins:
-    return PortraitSkins(tuple(skin.portrait for skin in made), np.stack([skin.texture for skin in made]))
+    portraits, textures, photographs = zip(*made, strict=True)
+    return PortraitSkins(portraits, np.stack(textures), np.stack(photographs))
 
 
 def as_portrait(pair: Pair, skins: PortraitSkins, number: int, relighting: float = 0.0) -> Pair:
@@ -139,6 +141,47 @@ def test_a_portrait_and_its_pairs_depend_on_seeds_alone(
     number = real.index(0.0)
     assert np.array_equal(chosen[number].person.identity, make_pair(model, number, 3).person.identity)
     assert make_portrait_pair(model, (), 1.0, number, 3).person.look["portrait"] == 0
+
+
+def test_some_pairs_of_portraits_begin_from_the_photograph(skins: PortraitSkins) -> None:
+    model = load_head_mesh().face_model
+    pairs = [make_portrait_pair(model, skins.portraits, 1.0, number, 3) for number in range(60)]
+    chosen = [pair for pair in pairs if pair.photograph]
+    assert 12 < len(chosen) < 36
+    for pair in chosen:
+        portrait = skins.portraits[pair.photograph - 1]
+        assert pair.person.look["portrait"][0] == pair.photograph
+        assert np.array_equal(pair.person.identity, portrait.identity)
+        assert np.array_equal(pair.source_camera, portrait.camera)
+        assert np.array_equal(pair.source_expression, portrait.expression)
+    assert any(np.array_equal(pair.camera, pair.source_camera) for pair in chosen)
+    assert all(pair.person.look["relighting"] == 0 for pair in chosen)
+
+
+def test_a_photograph_is_the_source_as_it_is(pairs: list[Pair], files: list[ClipFile], skins: PortraitSkins) -> None:
+    """And what is drawn of the person is to be learned around eyes and mouth alone."""
+    look = as_portrait(pairs[1], skins, 1).person.look
+    pair = photographed(pairs[1], look, skins.portraits[1], 1)
+    batch = render_pairs(CONFIG, CPU, [pair, as_portrait(pairs[0], skins, 0)], skins=skins)
+    stored = files[1].frame(0).read()
+    assert np.array_equal((255 * batch.source_image[0]).round().byte().permute(1, 2, 0), stored.picture)
+    assert np.array_equal((255 * batch.source_mask[0, 0]).round().byte(), stored.mask)
+    assert torch.equal(batch.trusted[0], batch.region[0])
+    assert 0.02 < batch.trusted[0].mean() < 0.4
+    assert batch.trusted[1].min() == 1
+    # The eyes are not the person's. Where the photograph shows no teeth, those of an opened mouth are to be learned.
+    irises = load_head_mesh().left_iris * np.array([[1, 1, 1], [-1, 1, 1]])
+    column, row = np.floor(project(irises, pair.camera) * SIZE).astype(int).T
+    assert batch.trusted[0, 0, row, column].max() == 0
+    opened = np.array([0.9 * (name == "jawOpen") for name in load_head_mesh().face_model.expression_names], np.float32)
+    wide = render_pairs(CONFIG, CPU, [replace(pair, expression=opened, camera=pair.source_camera)], skins=skins)
+    inside_mouth = wide.face_sight[0, 3] < -0.1
+    assert inside_mouth.sum() > 20
+    assert wide.trusted[0, 0][inside_mouth].mean() > 0.8
+    # The drawn target has the photograph's colours.
+    seen = inside(batch.mask[0], batch.source_mask[0], margin=12)
+    drawn, photograph = (one[0].numpy()[:, seen].mean(1) for one in (batch.target, batch.source_image))
+    np.testing.assert_allclose(drawn, photograph, rtol=0.15)
 
 
 @pytest.mark.slow
