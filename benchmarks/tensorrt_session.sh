@@ -15,6 +15,7 @@
 #   bash benchmarks/tensorrt_session.sh plugin demo-fp16                # the plugin against 8.6's headers
 #   bash benchmarks/tensorrt_session.sh build demo-fp16                 # or: detach build base-fp16; then: log base-fp16
 #   bash benchmarks/tensorrt_session.sh frames demo-fp16                # another process loads, compares, times
+#   bash benchmarks/tensorrt_session.sh cpp demo-fp16                   # the sample in C++: built, run, compared with Python
 #   bash benchmarks/tensorrt_session.sh tests                           # the backend's tests marked gpu
 #   bash benchmarks/tensorrt_session.sh all                             # the steps for each bundle, smallest first
 #
@@ -208,6 +209,7 @@ print(path, describe_plugin(path))
 END
 build) build "$2" ;;
 frames) packed_python benchmarks/tensorrt_frames.py "$root/bundles/$2" --out "${OUT:-$root/reports}" && keep_results "$2" ;;
+cpp) packed_python benchmarks/tensorrt_cpp.py "$root/bundles/$2" --out "${OUT:-$root/reports}" ;;
 tests)
     HIDENERF_GPU_BUNDLE="$root/bundles/tiny-fp16" packed_python -m pytest -q -p no:cacheprovider -m gpu \
         tests/runtime/backends/test_tensorrt_gpu.py -k "tensorrt and not rtx"
@@ -221,7 +223,7 @@ log) tail -n 40 "$root/$2.log" && keep_results "$2" ;;
 all)
     for bundle in tiny-fp16 demo-fp16 demo-fp32 base-fp16; do
         [ -d "$root/bundles/$bundle" ] || continue
-        bash "$0" build "$bundle" && bash "$0" frames "$bundle" || echo "FAILED: $bundle" >&2
+        bash "$0" build "$bundle" && bash "$0" frames "$bundle" && bash "$0" cpp "$bundle" || echo "FAILED: $bundle" >&2
     done
     bash "$0" tests
     ;;
@@ -239,5 +241,5 @@ sys.exit("torch" in sys.modules)'
     echo "Tried without a GPU: all imports, and the tests are found."
     rm -rf "$parts"
     ;;
-*) sed -n '2,26s/^# \{0,1\}//p' "$0" && exit 2 ;;
+*) sed -n '2,27s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

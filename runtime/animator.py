@@ -120,11 +120,24 @@ class Animator:
         at_rest = np.zeros(len(self.face_model.expression_names), np.float32)
         colours = self._sight_colours(source) if self.bundle.takes_face_sight else None
         self.backend.set_face(self.face_model, self.face_model.vertices_with_teeth(source.identity, at_rest), colours)
-        canonical = self.backend.draw_secc(source.expression)
-        picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
-        self.backend.encode_source(picture[None], source.camera[None], canonical[None])
+        self.backend.encode_source(**self._source_inputs(source))
         self.source = source
         return source
+
+    def source_inputs(self) -> dict[str, Float]:
+        """What the source encoder takes of the source, by name, drawn on the CPU.
+
+        `source_image` [1, 3, S, S] in [0, 1], `source_camera` [1, 25], and `secc_canonical` [1, 3, Q, Q]. Errors: no
+        source has been set.
+        """
+        if self.source is None:
+            raise HideNerfError("No source has been set; call set_source before.")
+        return self._source_inputs(self.source)
+
+    def _source_inputs(self, source: Source) -> dict[str, Float]:
+        picture = (source.picture.astype(np.float32) / 255.0).transpose(2, 0, 1)
+        canonical = self.backend.draw_secc(source.expression)
+        return {"source_image": picture[None], "source_camera": source.camera[None], "secc_canonical": canonical[None]}
 
     def render(self, expression: Float, camera: Float) -> tuple[Picture, Float]:
         """One frame: expression [E], camera [25] → picture [S, S, 3] uint8 RGB over black, alpha [S, S]."""

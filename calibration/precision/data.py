@@ -105,13 +105,7 @@ def collect(animator: Animator, sources: Sequence[Path], motions: Sequence[Path]
     pairs: list[PairEntry] = []
     for number, path in enumerate(sources):
         source = animator.set_source(path)
-        inputs.append(
-            {
-                "source_image": source.picture.transpose(2, 0, 1)[None].astype(np.float32) / np.float32(255.0),
-                "source_camera": source.camera[None],
-                "secc_canonical": animator.draw_secc(source.expression)[None],
-            }
-        )
+        inputs.append(animator.source_inputs())
         for motion in motions:
             with closing(animator.open_driver(motion)) as driver:
                 poses = poses_of(driver, source)
