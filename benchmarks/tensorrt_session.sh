@@ -212,7 +212,7 @@ frames) packed_python benchmarks/tensorrt_frames.py "$root/bundles/$2" --out "${
 cpp) packed_python benchmarks/tensorrt_cpp.py "$root/bundles/$2" --out "${OUT:-$root/reports}" ;;
 tests)
     HIDENERF_GPU_BUNDLE="$root/bundles/tiny-fp16" packed_python -m pytest -q -p no:cacheprovider -m gpu \
-        tests/runtime/backends/test_tensorrt_gpu.py -k "tensorrt and not rtx"
+        tests/runtime/backends/test_tensorrt_gpu.py tests/examples/cpp/test_sample_gpu.py -k "not rtx"
     ;;
 detach)
     copy=$(mktemp -d)/checkout
@@ -237,7 +237,8 @@ try)
     packed_python -m hidenerf.commands.export --help >"$parts/help"
     packed_python -c 'import hidenerf.export.engines.worker, hidenerf.runtime.backends.tensorrt, sys
 sys.exit("torch" in sys.modules)'
-    packed_python -m pytest -q -p no:cacheprovider --collect-only -m gpu tests/runtime/backends/test_tensorrt_gpu.py | tail -3
+    packed_python -m pytest -q -p no:cacheprovider --collect-only -m gpu tests/runtime/backends/test_tensorrt_gpu.py \
+        tests/examples/cpp/test_sample_gpu.py | tail -3
     echo "Tried without a GPU: all imports, and the tests are found."
     rm -rf "$parts"
     ;;

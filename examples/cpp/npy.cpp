@@ -2,9 +2,9 @@
 // from 2 on, little endian), the header, a Python dictionary as text, and the array's bytes.
 #include "npy.hpp"
 
+#include <cctype>
 #include <fstream>
 #include <iterator>
-#include <regex>
 
 #include "error.hpp"
 
@@ -15,10 +15,30 @@ constexpr char kMagic[] = "\x93NUMPY";
 constexpr std::size_t kVersionAt = 6, kLengthAt = 8;
 // A header is a line; anything much longer is damage.
 constexpr std::size_t kLongestHeader = 65536;
+constexpr std::int64_t kLargestSize = 1 << 24;
 
-std::string value_of(std::string const& header, char const* pattern) {
-    std::smatch found;
-    return std::regex_search(header, found, std::regex(pattern)) ? found[1].str() : "";
+// What follows 'key': and a character `open`, up to `close`; empty where the header has no such entry.
+std::string value_of(std::string const& header, std::string const& key, char open, char close) {
+    std::size_t begin = header.find("'" + key + "':");
+    if (begin == std::string::npos) return "";
+    begin = header.find_first_not_of(' ', begin + key.size() + 3);
+    if (begin == std::string::npos || header[begin] != open) return "";
+    const std::size_t end = header.find(close, begin + 1);
+    return end == std::string::npos ? "" : header.substr(begin + 1, end - begin - 1);
+}
+
+// The numbers of "1, 3, 64, 64", "7," or "". Returns whether there is nothing else.
+bool parse_shape(std::string const& text, std::vector<std::int64_t>& shape) {
+    bool in_number = false;
+    for (char letter : text) {
+        const bool digit = std::isdigit(static_cast<unsigned char>(letter)) != 0;
+        if (!digit && letter != ',' && letter != ' ') return false;
+        if (digit && !in_number) shape.push_back(0);
+        if (digit) shape.back() = 10 * shape.back() + (letter - '0');
+        if (digit && shape.back() > kLargestSize) return false;
+        in_number = digit;
+    }
+    return true;
 }
 
 Type type_of(std::string const& description, std::string const& path) {
@@ -45,19 +65,14 @@ Array read_npy(std::filesystem::path const& path) {
     if (length > kLongestHeader || begin + length > content.size()) throw damaged;
     const std::string header(content.data() + begin, length);
 
-    const std::string description = value_of(header, "'descr': *'([^']*)'");
-    const std::string fortran = value_of(header, "'fortran_order': *(True|False)");
-    std::smatch shape;
-    if (description.empty() || fortran.empty() ||
-        !std::regex_search(header, shape, std::regex("'shape': *\\(([0-9, ]*)\\)")))
-        throw damaged;
-    if (fortran == "True") throw Error(path.string() + ": is in Fortran order; save a contiguous array.");
-
+    // "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 64, 64), }"
+    const std::string description = value_of(header, "descr", '\'', '\'');
+    const std::string sizes = value_of(header, "shape", '(', ')');
+    const auto has = [&header](char const* words) { return header.find(words) != std::string::npos; };
+    if (has("'fortran_order': True")) throw Error(path.string() + ": is in Fortran order; save a contiguous array.");
+    if (description.empty() || !has("'fortran_order': False") || !has("'shape': (")) throw damaged;
     Array array{{type_of(description, path.string()), {}}, {}};
-    const std::string sizes = shape[1].str();
-    const std::regex number("[0-9]{1,9}");
-    for (std::sregex_iterator size(sizes.begin(), sizes.end(), number), end; size != end; ++size)
-        array.spec.shape.push_back(std::stoll(size->str()));
+    if (!parse_shape(sizes, array.spec.shape)) throw damaged;
     if (content.size() - begin - length != array.spec.bytes())
         throw Error(path.string() + ": has " + std::to_string(content.size() - begin - length) +
                     " bytes of data where " + array.spec.text() + " takes " + std::to_string(array.spec.bytes()) +

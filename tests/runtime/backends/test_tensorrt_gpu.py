@@ -1,23 +1,19 @@
 """The TensorRT backends with real engines on a GPU. Needs no PyTorch, which a machine with TensorRT 8.6 may lack."""
 
 import importlib
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hidenerf.runtime.backends.open import open_backend
-from hidenerf.runtime.bundle import Bundle, open_bundle
-from hidenerf.runtime.files import atomic_folder
+from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.metrics import PEAK, psnr
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.tensorrt.library import load_library
 from hidenerf.runtime.tensorrt.sidecar import read_sidecar
-from tests.support.engine_builds import build_engines
+from tests.support.engine_builds import bundle_for_gpu, with_engines
 from tests.support.log_lines import log_lines
 from tests.support.made_once import MadeOnce
 from tests.support.model_inputs import motion, source
@@ -28,22 +24,9 @@ LEAST_PSNR = 35.0
 
 
 @pytest.fixture
-def gpu_bundle(request: pytest.FixtureRequest) -> Path:
-    """A bundle to build engines of: HIDENERF_GPU_BUNDLE, on a machine that cannot export one, or a small one."""
-    given = os.environ.get("HIDENERF_GPU_BUNDLE")
-    return Path(given) if given else Path(request.getfixturevalue("bundle_fp16"))
-
-
-@pytest.fixture
-def bundle(gpu_bundle: Path, made_once: MadeOnce, backend: str) -> Bundle:
-    """With engines of the backend under test, built once a run: that takes TensorRT minutes."""
-
-    def fill(folder: Path) -> None:
-        with atomic_folder(folder) as partial:
-            shutil.copytree(gpu_bundle, partial, dirs_exist_ok=True)
-            build_engines(open_bundle(partial), backend)
-
-    return open_bundle(made_once(f"engines-{backend}", fill))
+def bundle(request: pytest.FixtureRequest, made_once: MadeOnce, backend: str) -> Bundle:
+    """With engines of the backend under test."""
+    return with_engines(bundle_for_gpu(request), made_once, backend)
 
 
 @pytest.mark.gpu
