@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 DEFAULT_OUTPUT = "bundle"
 # What hidenerf-calibrate writes by default.
 DEFAULT_PLAN = "precision.json"
+DEFAULT_PLANS_FOLDER = "plans"
 
 
 @options.command(extra="export")
@@ -47,6 +48,12 @@ DEFAULT_PLAN = "precision.json"
 )
 @click.option("--sm", metavar="75,80,…|all", help="SMs to build engines for.  [default: all possible]")
 @click.option(
+    "--trtexec",
+    metavar="VERSION",
+    help="Of a bundle: write its graphs as TensorRT VERSION reads them, and print trtexec's command for each.  "
+    f"[-o default: {DEFAULT_PLANS_FOLDER}]",
+)
+@click.option(
     "--no-parity",
     is_flag=True,
     help="Leave out the comparison with PyTorch; hidenerf-run then runs the bundle unchecked.",
@@ -62,6 +69,7 @@ def main(
     face_model: Path | None,
     backend: str | None,
     sm: str | None,
+    trtexec: str | None,
     no_parity: bool,
 ) -> None:
     """Export CHECKPOINT (.safetensors) to a bundle: three ONNX graphs, the face model and a manifest.
@@ -69,7 +77,8 @@ def main(
     Without CHECKPOINT a shipped one is exported, of preset demo or demo512 (docs/training.md). --random-init and the
     preset base give untrained weights instead, which show that the pipeline runs but not a face.
 
-    CHECKPOINT can also be a bundle, with --backend: its engines are built, and nothing is exported.
+    CHECKPOINT can also be a bundle, with --backend: its engines are built, and nothing is exported. With --trtexec its
+    graphs are written for NVIDIA's trtexec (docs/engines.md).
 
     The bundle is then compared with the PyTorch model (hidenerf-parity) on a few frames. If a figure is below its
     threshold, the exit code is 1, and hidenerf-run refuses the bundle. It also refuses a bundle that could not be
@@ -85,7 +94,7 @@ def main(
         raise HideNerfError(f"--sm {sm}: SMs are those of engines; say which engines with --backend.")
     if checkpoint is not None and checkpoint.is_dir():
         given = {
-            "--output": output is not None,
+            "--output": output is not None and trtexec is None,
             "--fp16": fp16,
             "--precision": plan_path is not None,
             "--int8": int8,
@@ -94,8 +103,15 @@ def main(
             "--face-model": face_model is not None,
             "--no-parity": no_parity,
         }
-        _build_engines(checkpoint, targets, [option for option, is_given in given.items() if is_given])
+        superfluous = [option for option, is_given in given.items() if is_given]
+        if trtexec is not None:
+            superfluous += ["--backend"] if backend is not None else []
+            _print_trtexec(checkpoint, trtexec, output or Path(DEFAULT_PLANS_FOLDER), superfluous)
+        else:
+            _build_engines(checkpoint, targets, superfluous)
         return
+    if trtexec is not None:
+        raise HideNerfError(f"--trtexec {trtexec}: give a bundle whose graphs to write, in place of a checkpoint.")
     if int8 and plan_path is None:
         plan_path = Path(DEFAULT_PLAN)
         if not plan_path.is_file():
@@ -168,13 +184,26 @@ def _passes_gate(bundle: Path, checkpoint: Path | None) -> bool:
     return passed
 
 
+def _print_trtexec(bundle: Path, version: str, folder: Path, superfluous: list[str]) -> None:
+    from hidenerf.export.engines.trtexec import write_for_trtexec
+    from hidenerf.runtime.bundle import open_bundle
+
+    _require_nothing_else(bundle, superfluous)
+    for command in write_for_trtexec(open_bundle(bundle), version, folder):
+        print_result(command)
+
+
+def _require_nothing_else(bundle: Path, superfluous: list[str]) -> None:
+    if superfluous:
+        raise HideNerfError(f"{bundle} is a bundle, whose engines are built as it is; leave out {superfluous[0]}.")
+
+
 def _build_engines(bundle: Path, targets: "Targets | None", superfluous: list[str]) -> None:
     from hidenerf.export.engines.writer import write_engines
 
     if targets is None:
         raise HideNerfError(f"{bundle}: this is a folder; give a checkpoint (.safetensors), or a bundle and --backend.")
-    if superfluous:
-        raise HideNerfError(f"{bundle} is a bundle, whose engines are built as it is; leave out {superfluous[0]}.")
+    _require_nothing_else(bundle, superfluous)
     write_engines(bundle, targets)
     print_result(f"Engines of {bundle} are up to date.")
 

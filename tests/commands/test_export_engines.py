@@ -49,6 +49,8 @@ def test_the_engines_of_a_bundle_are_built_and_then_kept(quick: Path) -> None:
         (["--backend", "tensorrt-rtx", "--sm", "87"], "Jetson Orin"),
         (["--backend", "tensorrt-rtx", "--fp16"], "leave out --fp16"),
         (["--backend", "tensorrt-rtx", "-o", "other"], "leave out --output"),
+        (["--trtexec", "9.0"], "TensorRT 9.0 is not supported"),
+        (["--trtexec", "8.6", "--fp16"], "leave out --fp16"),
         ([], "give a checkpoint (.safetensors), or a bundle and --backend"),
     ],
 )
@@ -105,3 +107,10 @@ def test_an_export_keeps_the_engines_in_the_bundle_that_it_replaces(
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     shutil.rmtree(folder / "engines")
     assert open_bundle(folder).precision == "fp32"
+
+
+def test_graphs_for_trtexec_are_written_and_its_commands_printed(quick: Path, tmp_path: Path) -> None:
+    printed = run(quick, "--trtexec", "8.6", "-o", tmp_path / "plans")
+    assert [line.split()[0] for line in printed.splitlines()] == ["trtexec"] * 3
+    assert len(list((tmp_path / "plans").glob("*.onnx"))) == 3
+    assert "give a bundle whose graphs to write" in run("--trtexec", "8.6", code=2)
