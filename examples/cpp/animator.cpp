@@ -35,7 +35,7 @@ void require(Arrays const& given, Specs const& needed) {
 Animator::Animator(std::filesystem::path const& plans, std::filesystem::path const& plugin)
     : stream_(make_stream()), side_stream_(make_stream()), forked_(make_event()), joined_(make_event()) {
     const auto open = [&](char const* graph) {
-        engines_.emplace_back(graph, plans / (std::string(graph) + ".plan"), plugin, logger_);
+        engines_.emplace_back(graph, plans / (std::string(graph) + ".plan"), plugin);
     };
     if (std::filesystem::exists(plans / (std::string(kSourceEncoder) + ".plan"))) open(kSourceEncoder);
     for (char const* graph : kFrameEngines) open(graph);
@@ -51,8 +51,8 @@ void Animator::share_tensors() {
             for (auto const& [name, spec] : *tensors) {
                 const auto known = specs_.emplace(name, spec).first;
                 if (known->second != spec)
-                    throw Error("The engines do not fit together: " + name + " is " + known->second.text() +
-                                " and " + spec.text() + "; build all of them from one bundle.");
+                    throw Error("The engines do not fit together: " + name + " is " + known->second.text() + " and " +
+                                spec.text() + "; build all of them from one bundle.");
                 if (memory_.count(name) == 0) memory_.emplace(name, allocate(spec.bytes()));
                 addresses[name] = memory_.at(name).get();
             }
@@ -129,8 +129,8 @@ void Animator::enqueue_frame() {
 }
 
 void Animator::upload(std::string const& name, cudaStream_t stream) {
-    check(cudaMemcpyAsync(memory_.at(name).get(), host_.at(name).get(), specs_.at(name).bytes(),
-                          cudaMemcpyHostToDevice, stream));
+    check(cudaMemcpyAsync(memory_.at(name).get(), host_.at(name).get(), specs_.at(name).bytes(), cudaMemcpyHostToDevice,
+                          stream));
 }
 
 }  // namespace sample

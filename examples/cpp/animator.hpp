@@ -1,5 +1,5 @@
-// `Animator`: the three engines, one after the other on one stream. Tensors lie at fixed addresses by their names, so an
-// output of one engine is the input of another that has its name. A frame is captured once as one CUDA graph.
+// `Animator`: the three engines, one after the other on one stream. Tensors lie at fixed addresses by their names, so
+// an output of one engine is the input of another that has its name. A frame is captured once as one CUDA graph.
 #pragma once
 
 #include <cstddef>
@@ -48,7 +48,6 @@ private:
     void upload(std::string const& name, cudaStream_t stream);
     void capture_frame();
 
-    Logger logger_;
     // Before the contexts in `engines_`, which use it: members are destroyed in the reverse order.
     Stream stream_, side_stream_;
     Event forked_, joined_;

@@ -39,34 +39,47 @@ TensorSpec spec_of(nvinfer1::ICudaEngine const& engine, char const* tensor, std:
 }  // namespace
 
 void Logger::log(Severity severity, char const* message) noexcept {
-    if ((severity != Severity::kERROR && severity != Severity::kINTERNAL_ERROR) || !first_.empty()) return;
+    if (severity != Severity::kERROR && severity != Severity::kINTERNAL_ERROR) return;
     try {
-        first_ = message;
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (first_.empty()) first_ = message;
     } catch (...) {
         // Without memory there is no reason.
     }
 }
 
-std::string Logger::reason() const {
+void Logger::clear() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    first_.clear();
+}
+
+std::string Logger::reason() {
+    const std::lock_guard<std::mutex> lock(mutex_);
     std::string line = first_.empty() ? "it gives no reason" : first_;
     std::replace(line.begin(), line.end(), '\n', ' ');
     return line;
 }
 
-Engine::Engine(std::string name, std::filesystem::path const& plan, std::filesystem::path const& plugin, Logger& logger)
-    : name_(std::move(name)), logger_(logger) {
+Logger& logger() {
+    // Never destroyed, since TensorRT may still use it when the process ends.
+    static Logger* const one = new Logger;
+    return *one;
+}
+
+Engine::Engine(std::string name, std::filesystem::path const& plan, std::filesystem::path const& plugin)
+    : name_(std::move(name)) {
     const std::vector<char> content = content_of(plan);
-    logger.clear();
-    runtime_.reset(nvinfer1::createInferRuntime(logger));
-    if (runtime_ == nullptr) throw Error("TensorRT does not start (" + logger.reason() + ").");
+    logger().clear();
+    runtime_.reset(nvinfer1::createInferRuntime(logger()));
+    if (runtime_ == nullptr) throw Error("TensorRT does not start (" + logger().reason() + ").");
     // A plan may carry the plugin's library, which is code: load only plans that you trust.
     runtime_->setEngineHostCodeAllowed(true);
     if (!plugin.empty() && runtime_->getPluginRegistry().loadLibrary(plugin.c_str()) == nullptr)
-        throw Error(plugin.string() + ": TensorRT does not load this plugin (" + logger.reason() +
+        throw Error(plugin.string() + ": TensorRT does not load this plugin (" + logger().reason() +
                     "); build it for this TensorRT as docs/plugin.md says.");
     engine_.reset(runtime_->deserializeCudaEngine(content.data(), content.size()));
     if (engine_ == nullptr)
-        throw Error(plan.string() + ": TensorRT " + tensorrt_version() + " does not load it (" + logger.reason() +
+        throw Error(plan.string() + ": TensorRT " + tensorrt_version() + " does not load it (" + logger().reason() +
                     "); " + kBuildAgain);
     for (int i = 0; i < engine_->getNbIOTensors(); ++i) {
         char const* tensor = engine_->getIOTensorName(i);
@@ -78,7 +91,7 @@ Engine::Engine(std::string name, std::filesystem::path const& plan, std::filesys
 std::size_t Engine::working_bytes() const { return sample::working_bytes(*engine_); }
 
 void Engine::bind(std::map<std::string, void*> const& addresses, void* memory, std::size_t bytes) {
-    logger_.clear();
+    logger().clear();
     context_ = make_context(*engine_);
     if (context_ == nullptr) fail("makes no context");
     give_memory(*context_, memory, bytes);
@@ -88,12 +101,12 @@ void Engine::bind(std::map<std::string, void*> const& addresses, void* memory, s
 }
 
 void Engine::enqueue(cudaStream_t stream) {
-    logger_.clear();
+    logger().clear();
     if (!context_->enqueueV3(stream)) fail("does not run");
 }
 
 void Engine::fail(std::string const& what) const {
-    throw Error("The engine " + name_ + " " + what + " on this GPU (" + logger_.reason() + "); " + kBuildAgain);
+    throw Error("The engine " + name_ + " " + what + " on this GPU (" + logger().reason() + "); " + kBuildAgain);
 }
 
 }  // namespace sample

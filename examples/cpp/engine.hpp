@@ -8,29 +8,34 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "tensor.hpp"
 
 namespace sample {
 
-// Keeps TensorRT's first error, for a sentence.
+// Keeps TensorRT's first error since it was last cleared, for a sentence. TensorRT may call it from any thread.
 class Logger final : public nvinfer1::ILogger {
 public:
     void log(Severity severity, char const* message) noexcept override;
-    void clear() { first_.clear(); }
+    void clear();
     // In one line.
-    std::string reason() const;
+    std::string reason();
 
 private:
+    std::mutex mutex_;
     std::string first_;
 };
+
+// The process's own: TensorRT keeps the first that it is given, to its end.
+Logger& logger();
 
 class Engine {
 public:
     // name: of its graph. plugin: library that the plan needs and does not carry; empty if none.
     // Errors: a file that is missing, a plan of another version or GPU, a tensor that is not of fixed size.
-    Engine(std::string name, std::filesystem::path const& plan, std::filesystem::path const& plugin, Logger& logger);
+    Engine(std::string name, std::filesystem::path const& plan, std::filesystem::path const& plugin);
 
     std::string const& name() const { return name_; }
     Specs const& inputs() const { return inputs_; }
@@ -46,7 +51,6 @@ private:
     [[noreturn]] void fail(std::string const& what) const;
 
     std::string name_;
-    Logger& logger_;
     Specs inputs_, outputs_;
     // Each engine has a runtime of its own, because a runtime's registry takes a plugin once and refuses it afterwards.
     std::unique_ptr<nvinfer1::IRuntime> runtime_;

@@ -116,7 +116,9 @@ void print_times(Animator& animator, int replays) {
         if (i >= 0) milliseconds.push_back(took.count());
     }
     std::sort(milliseconds.begin(), milliseconds.end());
-    const auto percentile = [&](std::size_t percent) { return milliseconds[(milliseconds.size() - 1) * percent / 100]; };
+    const auto percentile = [&](std::size_t percent) {
+        return milliseconds[(milliseconds.size() - 1) * percent / 100];
+    };
     std::printf("frame: median %.4f ms, p99 %.4f ms of %d replays of its CUDA graph\n", percentile(50), percentile(99),
                 replays);
 }

@@ -19,7 +19,8 @@ bool is_for(std::string const& folder, std::string const& version, int sm) {
 
 std::filesystem::path find_plans(std::filesystem::path const& bundle, std::string const& version, int sm) {
     namespace fs = std::filesystem;
-    if (!fs::is_directory(bundle)) throw Error(bundle.string() + ": no such folder; give a bundle, or a folder of plans.");
+    if (!fs::is_directory(bundle))
+        throw Error(bundle.string() + ": no such folder; give a bundle, or a folder of plans.");
     const fs::path sets = bundle / "engines";
     if (!fs::exists(bundle / "manifest.json")) return bundle;
     std::vector<fs::path> found;

@@ -47,7 +47,7 @@ def test_a_part_fits_a_transfer_beside_the_checkout() -> None:
 def test_steps_are_explained(tmp_path: Path) -> None:
     result = session(home=tmp_path)
     assert result.returncode == 2
-    for step in ("pack", "pack-bundles", "try", "keep", "join", "plugin", "build", "frames", "tests", "all"):
+    for step in ("pack", "pack-bundles", "try", "keep", "join", "plugin", "build", "frames", "cpp", "tests", "all"):
         assert re.search(rf"tensorrt_session\.sh {step}\b", result.stdout), step
 
 

@@ -156,8 +156,10 @@ public:
     IPluginRegistry& getPluginRegistry() noexcept { return registry_; }
     ICudaEngine* deserializeCudaEngine(void const* blob, std::size_t size) noexcept {
         std::istringstream lines(std::string(static_cast<char const*>(blob), size));
-        const std::map<std::string, DataType> types = {{"float32", DataType::kFLOAT}, {"float16", DataType::kHALF},
-                                                       {"uint8", DataType::kUINT8}, {"int32", DataType::kINT32}};
+        const std::map<std::string, DataType> types = {{"float32", DataType::kFLOAT},
+                                                       {"float16", DataType::kHALF},
+                                                       {"uint8", DataType::kUINT8},
+                                                       {"int32", DataType::kINT32}};
         std::vector<HostTensor> tensors;
         bool fails = false;
         for (std::string line; std::getline(lines, line);) {
