@@ -6,11 +6,36 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from hidenerf.model.config import ModelConfig
-from hidenerf.model.geometry import frontal_projection
+from hidenerf.model.geometry import frontal_projection, ray_points, rays_from_camera
 from hidenerf.model.layers import LEAK, ConvBlock, ResidualBlock, UNet, running_statistics
 
 # SECC colours change little for blinks and brows, so their difference is an input, too, scaled up.
 DIFFERENCE_SCALE = 8.0
+
+
+def look_up(features: Tensor, points: Tensor, stride: int) -> Tensor:
+    """Features of an SECC pair [B, K, R, R] at the frontal projections of every `stride`-th of the ray points.
+
+    points: [B, N, 3, R, R]; of each `stride` samples the one at `stride` // 2 is looked up. Returns [B, K·n, R, R],
+    channel k·n + j: feature k at the j-th of the n samples; 0 beside the SECC.
+    """
+    chosen = points[:, stride // 2 :: stride]
+    batch, count, _, size, _ = chosen.shape
+    grid = frontal_projection(chosen.permute(0, 1, 3, 4, 2)).reshape(batch, count * size, size, 2)
+    sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return sampled.reshape(batch, -1, size, size)
+
+
+def ray_samples(camera: Tensor, features: Tensor, samples: int, stride: int) -> tuple[Tensor, Tensor]:
+    """What LED reads along a camera's rays: this function defines the custom op `hidenerf::RaySamples`.
+
+    camera: [B, 25]; its type is that of all that is computed. features: [B, K, R, R], see `look_up`. samples: N.
+    stride: see `look_up`. Returns the ray points [B, 3N, R, R], channel 3i + k: axis k of sample i, and the looked-up
+    features [B, K·n, R, R], both rounded to the features' type.
+    """
+    points, _ = ray_points(rays_from_camera(camera, features.shape[-1]), samples)
+    looked_up = look_up(features.to(points.dtype), points, stride)
+    return points.flatten(1, 2).to(features.dtype), looked_up.to(features.dtype)
 
 
 class ExpressionStem(nn.Module):
@@ -80,17 +105,16 @@ class DeformationModule(nn.Module):
 
     def decode(self, expression: Tensor, points: Tensor) -> Tensor:
         """Output of the expression stem [B, E, R, R] and ray points [B, N, 3, R, R] → Δ [B, 3N, R, R]."""
-        batch, _, _, size, _ = points.shape
+        embedding, features = self.encode(expression)
+        return self.deform(embedding, points.flatten(1, 2), look_up(features, points, self.lookup_stride))
+
+    def encode(self, expression: Tensor) -> tuple[Tensor, Tensor]:
+        """Output of the expression stem [B, E, R, R] → embedding [B, E, R, R], features to look up [B, K, R, R]."""
         embedding = self.expression_encoder(F.leaky_relu(expression, LEAK))
-        looked_up = self.look_up(self.lookup(embedding), points)
-        position = self.position_encoder(points.reshape(batch, 3 * self.samples, size, size))
+        return embedding, self.lookup(embedding)
+
+    def deform(self, embedding: Tensor, points: Tensor, looked_up: Tensor) -> Tensor:
+        """Embedding [B, E, R, R] and what `ray_samples` returns → Δ [B, 3N, R, R]."""
+        position = self.position_encoder(points)
         maps = self.decoder(torch.cat([embedding, position, looked_up], 1))
         return self.maximum * torch.tanh(self.head(maps[-1]))
-
-    def look_up(self, features: Tensor, points: Tensor) -> Tensor:
-        """SECC features [B, K, R, R] at the frontal projections of every `lookup_stride`-th sample: [B, K·n, R, R]."""
-        chosen = points[:, self.lookup_stride // 2 :: self.lookup_stride]
-        batch, count, _, size, _ = chosen.shape
-        grid = frontal_projection(chosen.permute(0, 1, 3, 4, 2)).reshape(batch, count * size, size, 2)
-        sampled = F.grid_sample(features, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return sampled.reshape(batch, -1, size, size)

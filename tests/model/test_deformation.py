@@ -1,9 +1,10 @@
-"""LED: the split of its first layer, the bound of Δ, and where SECC features are looked up."""
+"""LED: the split of its first layer, the bound of Δ, ray samples, and where SECC features are looked up."""
 
 import pytest
 import torch
 
-from hidenerf.model.deformation import DIFFERENCE_SCALE, DeformationModule, ExpressionStem
+from hidenerf.model.deformation import DIFFERENCE_SCALE, DeformationModule, ExpressionStem, look_up, ray_samples
+from tests.support.reference import frontal_camera
 from tests.support.tiny import TINY, randomise_norms, tiny_inputs, tiny_model
 
 
@@ -71,7 +72,6 @@ def test_no_component_of_the_deformation_exceeds_its_bound(factor: float) -> Non
 
 
 def test_look_up_samples_the_features_at_the_frontal_projection_of_every_third_point() -> None:
-    module = tiny_model().deformation
     size = TINY.render_size
     centres = (torch.arange(size) + 0.5) * 2 / size - 1
     features = torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None].repeat(1, 2, 1, 1)
@@ -79,7 +79,7 @@ def test_look_up_samples_the_features_at_the_frontal_projection_of_every_third_p
     points = (
         torch.rand(1, TINY.samples_per_ray, 3, size, size, generator=torch.Generator().manual_seed(0)) - 0.5
     ) * 1.8
-    looked_up = module.look_up(features, points).reshape(4, 2, size, size)
+    looked_up = look_up(features, points, 3).reshape(4, 2, size, size)
     for position, sample in enumerate((1, 4)):
         for channel, expected in ((0, points[0, sample, 0]), (1, -points[0, sample, 1])):
             torch.testing.assert_close(looked_up[channel, position], expected, atol=1e-5, rtol=0)
@@ -87,10 +87,45 @@ def test_look_up_samples_the_features_at_the_frontal_projection_of_every_third_p
 
 
 def test_look_up_is_zero_beside_the_secc() -> None:
-    module = tiny_model().deformation
     size = TINY.render_size
     points = torch.full((1, TINY.samples_per_ray, 3, size, size), 1.3)
-    assert module.look_up(torch.ones(1, 4, size, size), points).abs().max() == 0.0
+    assert look_up(torch.ones(1, 4, size, size), points, 3).abs().max() == 0.0
+
+
+def test_ray_samples_are_a_camera_s_points_and_the_features_there() -> None:
+    """A camera on the axis whose rays are nearly parallel: by hand. Its types: points and features are rounded once."""
+    size, samples = 4, 6
+    camera = torch.from_numpy(frontal_camera(1000.0, 500.0)).float()[None]
+    features = torch.rand(1, 2, size, size, generator=torch.Generator().manual_seed(0))
+    points, looked_up = ray_samples(camera, features, samples, stride=3)
+    assert points.shape == (1, 3 * samples, size, size)
+    assert looked_up.shape == (1, 2 * 2, size, size)
+    centres = (torch.arange(size) + 0.5) * 2 / size - 1
+    for sample in range(samples):
+        x, y, z = points[0, 3 * sample : 3 * sample + 3]
+        torch.testing.assert_close(x, centres.expand(size, size), atol=2e-3, rtol=0)
+        torch.testing.assert_close(y, -centres[:, None].expand(size, size), atol=2e-3, rtol=0)
+        # From the nearest face of the box to the farthest: midpoints of six parts of 2.
+        torch.testing.assert_close(z, torch.full_like(z, 1 - (sample + 0.5) / 3), atol=2e-3, rtol=0)
+    # Cell centres of the features lie on the rays.
+    at_samples = features[:, :, None].expand(-1, -1, 2, -1, -1)
+    torch.testing.assert_close(looked_up.reshape(1, 2, 2, size, size), at_samples, atol=8e-3, rtol=0)
+    exact = ray_samples(camera.double(), features.half().double(), samples, 3)
+    for found, right in zip(ray_samples(camera, features.half(), samples, 3), exact, strict=True):
+        assert found.dtype == torch.float16
+        # A camera so far away leaves FP32 a ten-thousandth.
+        torch.testing.assert_close(found.double(), right, atol=2e-4 + 2**-11, rtol=0)
+
+
+def test_decode_is_encode_ray_samples_and_deform() -> None:
+    model = tiny_model()
+    module, inputs = model.deformation, tiny_inputs()
+    with torch.no_grad():
+        stem = module.expression_stem(inputs["secc_driving"], inputs["secc_canonical"])
+        whole = module.decode(stem, model.ray_points(inputs["camera"]))
+        embedding, features = module.encode(stem)
+        read = ray_samples(inputs["camera"], features, TINY.samples_per_ray, TINY.lookup_stride)
+        assert torch.equal(module.deform(embedding, *read), whole)
 
 
 def test_the_deformation_depends_on_both_seccs_and_on_the_points() -> None:

@@ -10,6 +10,7 @@ from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels import compile as kernels
 from hidenerf.runtime.kernels.compile import FOLDER, SMS, Definitions, compile_source, nvrtc_version
+from hidenerf.runtime.kernels.ray_sampler import SampleSizes
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.kernels.source_aligner import aligner_definitions
 from tests.support.log_lines import log_lines
@@ -19,7 +20,7 @@ MOST_REGISTERS = {"triplane_render.cu": 128, "triplane_render_direct.cu": 255}
 pytestmark = pytest.mark.slow
 
 SIZED = ("triplane_render.cu", "triplane_render_direct.cu", "pack_planes.cu")
-ALIGNER = "align_source.cu"
+ALIGNER, SAMPLER = "align_source.cu", "ray_samples.cu"
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +53,11 @@ def jobs() -> list[tuple[str, str, Definitions]]:
     aligners: list[tuple[str, str, Definitions]] = [
         (ALIGNER, name, aligner_definitions(config.render_size)) for name, config in PRESETS.items()
     ]
-    others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in (*SIZED, ALIGNER)]
-    return sized + aligners + [(name, "", ()) for name in others]
+    samplers: list[tuple[str, str, Definitions]] = [
+        (SAMPLER, name, SampleSizes.of_model(config.to_dict()).definitions()) for name, config in PRESETS.items()
+    ]
+    others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in (*SIZED, ALIGNER, SAMPLER)]
+    return sized + aligners + samplers + [(name, "", ()) for name in others]
 
 
 @pytest.mark.parametrize("sm", SMS)
