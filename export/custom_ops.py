@@ -1,4 +1,4 @@
-"""Custom ops: `hidenerf::GridSample3d`, `TriplaneRender` and `AlignSource` as PyTorch ops and as ONNX nodes.
+"""Custom ops: `hidenerf::GridSample3d`, `RaySamples`, `TriplaneRender` and `AlignSource` in PyTorch and as ONNX nodes.
 
 Each is one ONNX node in domain `hidenerf`, version 1. The pass `FunctionBodies` gives the file a model-local function
 of standard ops for each (DESIGN §4), so one file serves ONNX Runtime (which inlines the function), TensorRT with our
@@ -17,7 +17,7 @@ from onnx import helper
 from torch import Tensor
 
 from hidenerf.export.engines.plugin import NAMESPACE
-from hidenerf.model import geometry, refinement, rendering
+from hidenerf.model import deformation, geometry, refinement, rendering
 from hidenerf.model.alignment import GUIDES, SourceView
 from hidenerf.model.refinement import CHANNEL_MULTIPLE, RefinerInputs
 from hidenerf.runtime.bundle import IN_FRAME
@@ -28,7 +28,10 @@ OP_VERSION = 1
 # TensorRT takes a plugin only for a node that names the plugin's namespace; otherwise it imports the function body.
 PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": str(OP_VERSION)}
 
-GRID_SAMPLE_3D, TRIPLANE_RENDER, ALIGN_SOURCE = "GridSample3d", "TriplaneRender", "AlignSource"
+GRID_SAMPLE_3D, RAY_SAMPLES = "GridSample3d", "RaySamples"
+TRIPLANE_RENDER, ALIGN_SOURCE = "TriplaneRender", "AlignSource"
+# Attributes of a RaySamples: N, and every how manieth sample is looked up.
+SAMPLES, STRIDE = "samples", "stride"
 # Attributes by which a node says how many outputs it has, since TensorRT's parser tells a plugin attributes only.
 # Of a TriplaneRender with all three outputs, 1.
 PLACE = "place"
@@ -41,12 +44,14 @@ _STEM, _OWN, _ENLARGER = RefinerInputs._fields[:1], RefinerInputs._fields[1:4], 
 # Inputs that stay FP32 in an FP16 graph; every other floating-point input may be FP16.
 FP32_INPUTS = {
     GRID_SAMPLE_3D: ("grid",),
+    RAY_SAMPLES: ("camera",),
     TRIPLANE_RENDER: ("deformation", "camera"),
     ALIGN_SOURCE: (*_VIEW, *_PIXELS, ABSENT),
 }
 # Outputs that are FP32 in an FP16 graph; every other floating-point output has the data's type.
 FP32_OUTPUTS: dict[str, tuple[str, ...]] = {
     GRID_SAMPLE_3D: (),
+    RAY_SAMPLES: (),
     TRIPLANE_RENDER: ("rendered", "alpha", "place"),
     # The frame is made of these.
     ALIGN_SOURCE: ("own", "shown"),
@@ -62,6 +67,21 @@ def grid_sample_3d(volume: Tensor, grid: Tensor) -> Tensor:
 @grid_sample_3d.register_fake
 def _(volume: Tensor, grid: Tensor) -> Tensor:
     return volume.new_empty(*volume.shape[:2], *grid.shape[1:4])
+
+
+@torch.library.custom_op("hidenerf::ray_samples", mutates_args=())
+def ray_samples(camera: Tensor, features: Tensor, samples: int, stride: int) -> tuple[Tensor, Tensor]:
+    """`deformation.ray_samples` as one op → points [B, 3N, R, R], looked-up features [B, K·n, R, R]."""
+    return deformation.ray_samples(camera, features, samples, stride)
+
+
+@ray_samples.register_fake
+def _(camera: Tensor, features: Tensor, samples: int, stride: int) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    batch, channels, *size = features.shape
+    points, looked_up = (
+        features.new_empty(batch, count, *size) for count in (3 * samples, channels * (samples // stride))
+    )
+    return points, looked_up
 
 
 @torch.library.custom_op("hidenerf::triplane_render", mutates_args=())
@@ -190,12 +210,14 @@ def align_source_shapes(
 def input_names(op: str, count: int, *, picture: bool = False) -> list[str]:
     """Names of an op's inputs in order, as its signature calls them.
 
-    op: `GRID_SAMPLE_3D`, `TRIPLANE_RENDER` or `ALIGN_SOURCE`. count: how many inputs the node has; TriplaneRender has
-    one for each level of the tri-plane, AlignSource two for each SPADE layer with maps. picture: of an AlignSource,
-    whether it has the source picture.
+    op: `GRID_SAMPLE_3D`, `RAY_SAMPLES`, `TRIPLANE_RENDER` or `ALIGN_SOURCE`. count: how many inputs the node has;
+    TriplaneRender has one for each level of the tri-plane, AlignSource two for each SPADE layer with maps. picture: of
+    an AlignSource, whether it has the source picture.
     """
     if op == GRID_SAMPLE_3D:
         return ["volume", "grid"]
+    if op == RAY_SAMPLES:
+        return ["camera", "features"]
     if op == ALIGN_SOURCE:
         before = [*_VIEW, *(_PIXELS if picture else ()), ABSENT]
         return [*before, *_map_names(count - len(before))]
@@ -211,6 +233,8 @@ def output_names(op: str, count: int, *, picture: bool = False, enlarged: bool =
     """
     if op == GRID_SAMPLE_3D:
         return ["sampled"]
+    if op == RAY_SAMPLES:
+        return ["points", "looked_up"]
     if op == ALIGN_SOURCE:
         before = [*_STEM, *(_OWN if picture else ()), *(_ENLARGER if enlarged else ())]
         return [*before, *(IN_FRAME + name for name in _map_names(count - len(before)))]
@@ -270,6 +294,10 @@ def _grid_sample_3d_node(volume, grid):  # type: ignore[no-untyped-def]  # onnxs
     return _node(GRID_SAMPLE_3D, 1, [volume, grid])
 
 
+def _ray_samples_node(camera, features, samples, stride):  # type: ignore[no-untyped-def]
+    return _node(RAY_SAMPLES, 2, [camera, features], **{SAMPLES: samples, STRIDE: stride})
+
+
 def _triplane_render_node(deformation, camera, planes, weight_1, bias_1, weight_2, bias_2, octaves):  # type: ignore[no-untyped-def]
     inputs = [deformation, camera, *planes, weight_1, bias_1, weight_2, bias_2]
     return _node(TRIPLANE_RENDER, 2, inputs, octaves=octaves)
@@ -290,6 +318,7 @@ def _align_source_node(place, alpha, rendered, projection, surface, face_sight, 
 # PyTorch op → function that makes its ONNX node, for `torch.onnx.export`.
 TRANSLATIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.hidenerf.grid_sample_3d.default: _grid_sample_3d_node,
+    torch.ops.hidenerf.ray_samples.default: _ray_samples_node,
     torch.ops.hidenerf.triplane_render.default: _triplane_render_node,
     torch.ops.hidenerf.triplane_render_placed.default: _triplane_render_placed_node,
     torch.ops.hidenerf.align_source.default: _align_source_node,

@@ -22,6 +22,7 @@ from hidenerf.export.custom_ops import (
     align_source,
     align_source_shapes,
     grid_sample_3d,
+    ray_samples,
     triplane_render,
     triplane_render_placed,
 )
@@ -29,6 +30,7 @@ from hidenerf.model import refinement
 from hidenerf.model.alignment import FACE_SIGHT_CHANNELS, SourceView, source_view
 from hidenerf.model.appearance import CameraToWorld
 from hidenerf.model.config import PICTURE, UNALIGNED, ModelConfig
+from hidenerf.model.deformation import DeformationModule
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8
 from hidenerf.model.layers import running_statistics
 from hidenerf.model.refinement import CHANNEL_MULTIPLE, ConstantNorm, RefinerInputs, Spade, SpadeBlock
@@ -114,7 +116,6 @@ class SourceEncoder(nn.Module):
         super().__init__()
         self.appearance = model.appearance
         self.deformation = model.deformation
-        self.ray_points = model.ray_points
         self.id_encoder = model.id_encoder
         self.refiner = model.refiner
         self.renderer = model.renderer
@@ -144,7 +145,7 @@ class SourceEncoder(nn.Module):
         own_expression [1, E, R, R]: of LED's stem.
         """
         config = self.config
-        at_rest = self.deformation.decode(own_expression, self.ray_points(source_camera))
+        at_rest = _decode(self.deformation, own_expression, source_camera)
         _, alpha, place = _render_placed(self.renderer, at_rest, source_camera, planes)
         view = source_view(source_camera, place, alpha)
         if config.alignment != PICTURE:
@@ -161,12 +162,11 @@ class Led(nn.Module):
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.deformation = model.deformation
-        self.ray_points = model.ray_points
 
     def forward(self, secc_driving: Tensor, camera: Tensor, led_canonical: Tensor) -> Tensor:
         """secc_driving [1, 3, Q, Q], camera [1, 25], led_canonical [1, E, R, R] → deformation [1, 3N, R, R]."""
         expression = self.deformation.expression_stem.driving_half(secc_driving) + led_canonical
-        return self.deformation.decode(expression, self.ray_points(camera))
+        return _decode(self.deformation, expression, camera)
 
 
 class Refiner(nn.Module):
@@ -235,6 +235,15 @@ class RendererRefiner(nn.Module):
             self.renderer.octaves,
         )
         return self.refine(rendered, rendered_alpha, *rest)
+
+
+def _decode(deformation: DeformationModule, expression: Tensor, camera: Tensor) -> Tensor:
+    """`DeformationModule.decode` at a camera's ray points, which it reads through the custom op.
+
+    expression: [1, E, R, R], of the expression stem. Returns Δ [1, 3N, R, R].
+    """
+    embedding, features = deformation.encode(expression)
+    return deformation.deform(embedding, *ray_samples(camera, features, deformation.samples, deformation.lookup_stride))
 
 
 def _render_placed(

@@ -18,13 +18,16 @@ from hidenerf.export.custom_ops import (
     PICTURE,
     PLACE,
     PLUGIN_ATTRIBUTES,
+    RAY_SAMPLES,
+    SAMPLES,
+    STRIDE,
     TRIPLANE_RENDER,
     input_names,
     is_set,
     output_names,
 )
 from hidenerf.export.onnx_export import OPSET, export_module
-from hidenerf.model import refinement, rendering
+from hidenerf.model import deformation, refinement, rendering
 from hidenerf.model.alignment import SourceView
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -60,6 +63,15 @@ def grid_sample_3d_body() -> ir.Function:
     return _function(GRID_SAMPLE_3D, graph)
 
 
+def ray_samples_body(shapes: Shapes, samples: int, stride: int, fp16: bool) -> ir.Function:
+    """The body of RaySamples, exported from `deformation.ray_samples`.
+
+    shapes: of the node's inputs, in order. samples, stride: its attributes. fp16: features are FP16, and so are both
+    outputs; all is computed in FP32.
+    """
+    return _ray_samples_body(shapes, samples, stride, fp16).clone()
+
+
 def triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool = False) -> ir.Function:
     """The body of TriplaneRender, exported from `rendering.triplane_render_placed`.
 
@@ -81,11 +93,14 @@ def align_source_body(shapes: Shapes, picture: bool, enlarged: bool, fp16: bool)
 def _body(node: ir.Node) -> ir.Function:
     if node.op_type == GRID_SAMPLE_3D:
         return grid_sample_3d_body()
-    if node.op_type not in (TRIPLANE_RENDER, ALIGN_SOURCE):
+    if node.op_type not in (RAY_SAMPLES, TRIPLANE_RENDER, ALIGN_SOURCE):
         raise ValueError(f"Node {node.name}: the op {node.op_type} of the domain {DOMAIN} has no body.")
     shapes = tuple(_shape(node, value) for value in node.inputs)
     last = node.inputs[-1]
     fp16 = last is not None and last.dtype == ir.DataType.FLOAT16
+    if node.op_type == RAY_SAMPLES:
+        samples, stride = (node.attributes[name].as_int() for name in (SAMPLES, STRIDE))
+        return ray_samples_body(shapes, samples, stride, fp16)
     if node.op_type == ALIGN_SOURCE:
         return align_source_body(shapes, is_set(node, PICTURE), is_set(node, ENLARGED), fp16)
     return triplane_render_body(shapes, node.attributes["octaves"].as_int(), fp16, placed=PLACE in node.attributes)
@@ -95,6 +110,16 @@ def _shape(node: ir.Node, value: ir.Value | None) -> tuple[int, ...]:
     if value is None or value.shape is None:
         raise ValueError(f"Node {node.name}: an input without a recorded shape; run ONNX shape inference on the graph.")
     return value.shape.numpy()
+
+
+class _RaySamples(nn.Module):
+    def __init__(self, samples: int, stride: int) -> None:
+        super().__init__()
+        self.samples = samples
+        self.stride = stride
+
+    def forward(self, camera: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        return deformation.ray_samples(camera, features, self.samples, self.stride)
 
 
 class _TriplaneRender(nn.Module):
@@ -134,6 +159,13 @@ class _AlignSource(nn.Module):
 
 
 # The export takes seconds, and a search for a precision plan asks for the same body again and again.
+@functools.cache
+def _ray_samples_body(shapes: Shapes, samples: int, stride: int, fp16: bool) -> ir.Function:
+    inputs = _examples(RAY_SAMPLES, input_names(RAY_SAMPLES, len(shapes)), shapes, fp16)
+    outputs = output_names(RAY_SAMPLES, 2)
+    return _exported(RAY_SAMPLES, _RaySamples(samples, stride), inputs, outputs, [SAMPLES, STRIDE])
+
+
 @functools.cache
 def _triplane_render_body(shapes: Shapes, octaves: int, fp16: bool, placed: bool) -> ir.Function:
     outputs = output_names(TRIPLANE_RENDER, 3 if placed else 2)

@@ -10,7 +10,7 @@ EXPORT_AGAIN = "export the bundle again with this hidenerf, or use another versi
 WITHOUT_PLUGIN = "set HIDENERF_PLUGIN=none to build the engines without it"
 
 # Operators of our nodes that our plugin library takes.
-OUR_OPS = ("TriplaneRender", "GridSample3d", "AlignSource")
+OUR_OPS = ("TriplaneRender", "GridSample3d", "AlignSource", "RaySamples")
 
 # On a machine without a GPU driver TensorRT-RTX reports this after every other error.
 _NO_DRIVER = "cudaError 35"

@@ -1,4 +1,4 @@
-"""The three custom ops: in PyTorch, as single ONNX nodes, and their bodies in ONNX Runtime against FP64 loops."""
+"""The four custom ops: in PyTorch, as single ONNX nodes, and their bodies in ONNX Runtime against FP64 loops."""
 
 from typing import Any
 
@@ -13,12 +13,14 @@ from onnx import ModelProto, TensorProto, helper
 
 from hidenerf.export.custom_ops import (
     ALIGN_SOURCE,
+    RAY_SAMPLES,
     TRIPLANE_RENDER,
     align_source,
     align_source_shapes,
     grid_sample_3d,
     input_names,
     output_names,
+    ray_samples,
     triplane_render,
     triplane_render_placed,
 )
@@ -26,9 +28,10 @@ from hidenerf.export.passes.function_bodies import (
     FunctionBodies,
     align_source_body,
     grid_sample_3d_body,
+    ray_samples_body,
     triplane_render_body,
 )
-from hidenerf.model import geometry, refinement, rendering
+from hidenerf.model import deformation, geometry, refinement, rendering
 from hidenerf.model.alignment import SourceView
 from tests.support import reference
 from tests.support.exported import ALL_NAMES, PRECISIONS, is_real, passed, plain, run_onnx, value_types, whole
@@ -135,11 +138,18 @@ def expected_source(inputs: Arrays, enlarged: bool) -> Arrays:
 def test_the_ops_are_good_citizens_of_pytorch() -> None:
     volume, grid = torch.randn(1, 2, 3, 4, 5), torch.rand(1, 2, 3, 4, 3) * 2 - 1
     torch.library.opcheck(grid_sample_3d, (volume, grid))
+    torch.library.opcheck(ray_samples, (*rays_of(np.float32), 6, 3))
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, (*inputs[:2], inputs[2:4], *inputs[4:], 2))
     for picture, enlarged in KINDS_OF_MODEL:
         torch.library.opcheck(align_source, align_arguments(source_of(np.float32, picture), enlarged))
+
+
+def rays_of(kind: type[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Camera and features of RaySamples for R = 8. kind: of the features."""
+    features = np.random.default_rng(8).standard_normal((1, 4, 8, 8)).astype(kind)
+    return torch.from_numpy(general_camera()).float()[None], torch.from_numpy(features)
 
 
 def align_arguments(inputs: Arrays, enlarged: bool) -> tuple[Any, ...]:
@@ -152,6 +162,7 @@ def test_the_fake_outputs_of_half_inputs_have_the_real_types() -> None:
     volume, grid = torch.randn(2, 3, 3, 4, 5), torch.rand(2, 2, 3, 4, 3)
     inputs = [torch.from_numpy(a) for a in field(4, 2, (4, 5), 2, general_camera(), 0).values()]
     halves = [a.half() for a in inputs[2:]]
+    torch.library.opcheck(ray_samples, (*rays_of(np.float16), 6, 3))
     arguments = (*inputs[:2], halves[:2], *halves[2:], 2)
     for op in (triplane_render, triplane_render_placed):
         torch.library.opcheck(op, arguments)
@@ -168,6 +179,8 @@ def test_in_pytorch_the_ops_are_the_models_functions() -> None:
     arguments = (*inputs[:2], inputs[2:4], *inputs[4:], 2)
     expected = rendering.triplane_render_placed(*arguments)
     assert all(map(torch.equal, triplane_render(*arguments), expected[:2]))
+    rays = (*rays_of(np.float32), 6, 3)
+    assert all(map(torch.equal, ray_samples(*rays), deformation.ray_samples(*rays)))
     assert all(map(torch.equal, triplane_render_placed(*arguments), expected))
 
 
@@ -259,6 +272,25 @@ def test_what_align_source_makes_has_the_shapes_that_are_said(picture: bool, enl
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_ray_sampless_body_against_double(kind: type[np.floating]) -> None:
+    """FP16 features are looked up in FP32, and what comes out is rounded once. The camera is not the export's."""
+    camera, features = rays_of(kind)
+    inputs = dict(zip(input_names(RAY_SAMPLES, 2), (camera.numpy(), features.numpy()), strict=True))
+    expected = deformation.ray_samples(camera.double(), features.double(), 6, 3)
+    assert expected[0].std() > 0.3
+    assert expected[1].std() > 0.3
+    body = ray_samples_body(((1, 25), (1, 4, 8, 8)), 6, 3, kind == np.float16)
+    number = int(helper.np_dtype_to_tensor_dtype(np.dtype(kind)))
+    outputs = dict(zip(output_names(RAY_SAMPLES, 2), ((number, [1, 18, 8, 8]), (number, [1, 8, 8, 8])), strict=True))
+    found = run_onnx(one_node("RaySamples", body, inputs, outputs, samples=6, stride=3), inputs)
+    for (name, values), right in zip(found.items(), expected, strict=True):
+        assert values.dtype == kind
+        exact = right.numpy()
+        rounding = 0.5 * np.spacing(np.abs(exact).astype(np.float16)).astype(np.float64) if kind == np.float16 else 0.0
+        assert (np.abs(values.astype(np.float64) - exact) <= 2e-5 + rounding).all(), name
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
     rng = np.random.default_rng(4)
     volume = rng.standard_normal((1, 3, 4, 5, 300)).astype(kind)
@@ -280,9 +312,9 @@ def test_grid_sample_3ds_body_against_loops(kind: type[np.floating]) -> None:
     ("name", "expected"),
     [
         ("source_encoder", ["GridSample3d"] * 2),
-        ("led", []),
+        ("led", ["RaySamples"]),
         ("renderer_refiner", ["TriplaneRender"]),
-        ("aligned source_encoder", ["GridSample3d"] * 2 + ["TriplaneRender"]),
+        ("aligned source_encoder", ["GridSample3d"] * 2 + ["RaySamples", "TriplaneRender"]),
         ("aligned renderer_refiner", ["TriplaneRender", "AlignSource"]),
         ("aligned refiner", []),
     ],
@@ -304,6 +336,7 @@ def test_each_op_survives_as_one_node(name: str, precision: str, expected: list[
             assert attributes.pop("place", 0) == placed
         # Two SPADE layers at each of three scales, gamma and beta.
         counts = {"TriplaneRender": {"octaves": TINY.encoding_octaves}, "AlignSource": {"maps": 12, "picture": 1}}
+        counts |= {"RaySamples": {"samples": TINY.samples_per_ray, "stride": TINY.lookup_stride}}
         assert attributes == counts.get(node.op_type, {})
     for function in model.functions:
         assert {"plugin_namespace", "plugin_version"} <= set(function.attribute)
@@ -336,6 +369,19 @@ def test_what_align_source_reads_and_makes_stands_in_order(precision: str) -> No
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_led_reads_its_rays_through_one_node(precision: str) -> None:
+    """Camera FP32, all else of the graph's type; nothing else reads the camera or samples."""
+    model = whole("led", precision)
+    (node,) = [node for node in model.graph.node if node.domain == "hidenerf"]
+    types, half = value_types(model), TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
+    assert node.input[0] == "camera"
+    assert types["camera"] == TensorProto.FLOAT
+    assert {types[value] for value in [node.input[1], *node.output]} == {half}
+    others = [other for other in model.graph.node if other is not node]
+    assert not any("camera" in other.input or other.op_type == "GridSample" for other in others)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> None:
     model = whole(name, precision)
@@ -353,7 +399,7 @@ def test_names_are_unique_over_the_whole_model(name: str, precision: str) -> Non
 @pytest.mark.slow
 def test_after_inlining_names_are_unique_and_coordinates_single() -> None:
     """In an FP16 file no body casts a camera, a deformation or a grid down, nor samples in FP16."""
-    for name in set(ALL_NAMES) - {"led"}:
+    for name in ALL_NAMES:
         model = whole(name, "fp16")
         inlined = onnx.inliner.inline_local_functions(model)
         types = value_types(model)
@@ -388,5 +434,5 @@ def test_attaching_again_replaces_the_bodies() -> None:
 
 
 def test_a_model_without_custom_nodes_gets_no_bodies() -> None:
-    model, _ = passed(plain("led"), FunctionBodies())
+    model, _ = passed(plain("refiner"), FunctionBodies())
     assert len(model.functions) == 0

@@ -5,6 +5,7 @@
 #include "align_source.cuh"
 #include "grid_sample_3d.cuh"
 #include "pack_mlp.cuh"
+#include "ray_samples.cuh"
 #include "triplane_render_direct.cuh"
 
 namespace hidenerf {
@@ -42,6 +43,12 @@ template <class Number>
 __global__ void __launch_bounds__(kThreads)
     sample_kernel(const Number* volume, const float* grid, Number* sampled, VolumeShape shape, long long points) {
     grid_sample_3d(volume, grid, sampled, shape, points, false, false);
+}
+
+template <class Number>
+__global__ void __launch_bounds__(kThreads)
+    rays_kernel(const float* camera, const Number* features, Number* points, Number* looked_up, SampleSizes sizes) {
+    ray_samples(camera, features, points, looked_up, sizes);
 }
 
 template <int R, class Number>
@@ -301,6 +308,15 @@ bool same(RendererSizes const& a, RendererSizes const& b) {
            a.octaves == b.octaves && a.place == b.place;
 }
 
+// As ray_sampler.py has them.
+template <class Number>
+Status sample_rays_of(RayTensors const& t, cudaStream_t stream) {
+    const dim3 grid(blocks_of(t.size * t.size, kPixelThreads), blocks_of(t.samples, kSamplesAThread));
+    return int(launch(rays_kernel<Number>, grid, kPixelThreads, stream, t.camera, (const Number*)t.features,
+                      (Number*)t.points, (Number*)t.looked_up,
+                      SampleSizes{t.size, t.samples, t.stride, t.channels}));
+}
+
 template <class Number>
 Status sample(SampleTensors const& t, cudaStream_t stream) {
     const VolumeShape shape = {t.batch, t.channels, t.depth, t.height, t.width};
@@ -325,6 +341,15 @@ Aligner const* find_aligner(int render_size) noexcept {
 }
 
 int aligned_stem_channels(int rendered, bool picture) noexcept { return stem_channels(rendered, picture ? 1 : 0); }
+
+Status load_ray_sampler() noexcept {
+    return first_failure([] { return load_kernel(rays_kernel<float>); },
+                         [] { return load_kernel(rays_kernel<unsigned short>); });
+}
+
+Status sample_rays(RayTensors const& tensors, CUstream_st* stream) noexcept {
+    return tensors.half ? sample_rays_of<unsigned short>(tensors, stream) : sample_rays_of<float>(tensors, stream);
+}
 
 Status load_grid_sampler() noexcept {
     return first_failure([] { return load_kernel(sample_kernel<float>); },

@@ -89,6 +89,19 @@ struct SampleTensors {
     bool half;
 };
 
+// Device addresses of one picture's tensors: camera FP32 [25]; features [channels, size, size], points
+// [3·samples, size, size] and looked_up [channels·samples/stride, size, size] are FP16 if half, and FP32 otherwise.
+struct RayTensors {
+    float const* camera;
+    void const* features;
+    void *points, *looked_up;
+    int size, samples, stride, channels;
+    bool half;
+};
+
+Status load_ray_sampler() noexcept;
+Status sample_rays(RayTensors const& tensors, CUstream_st* stream) noexcept;
+
 Status load_grid_sampler() noexcept;
 Status sample_grid(SampleTensors const& tensors, CUstream_st* stream) noexcept;
 

@@ -7,6 +7,7 @@
 #include "align_source_op.hpp"
 #include "grid_sample_3d_op.hpp"
 #include "messages.hpp"
+#include "ray_samples_op.hpp"
 #include "triplane_render_op.hpp"
 
 namespace hidenerf {
@@ -18,7 +19,8 @@ namespace {
 #include "description.inc"
     ;
 
-constexpr OpKind const* kKinds[kOps] = {&TriplaneRender::kKind, &GridSample3d::kKind, &AlignSource::kKind};
+constexpr OpKind const* kKinds[kOps] = {&TriplaneRender::kKind, &GridSample3d::kKind, &AlignSource::kKind,
+                                        &RaySamples::kKind};
 
 // Says which fields an op takes.
 void refuse(OpKind const& kind, char const* field) noexcept {
@@ -72,6 +74,7 @@ Op* make_op(int index, GivenField const* given, int count) noexcept {
     if (!read_fields(*kind, given, count, values)) return nullptr;
     if (kind == &TriplaneRender::kKind) return new (std::nothrow) TriplaneRender(values);
     if (kind == &AlignSource::kKind) return new (std::nothrow) AlignSource(values);
+    if (kind == &RaySamples::kKind) return new (std::nothrow) RaySamples(values);
     return new (std::nothrow) GridSample3d;
 }
 

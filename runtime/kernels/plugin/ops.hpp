@@ -5,7 +5,7 @@
 
 namespace hidenerf {
 
-constexpr int kOps = 3;
+constexpr int kOps = 4;
 
 OpKind const& op_kind(int index) noexcept;
 

@@ -162,8 +162,9 @@ private:
 extern "C" [[gnu::visibility("default")]] nvinfer1::IPluginCreator* const* getPluginCreators(
     int32_t& nbCreators) noexcept {
     using namespace hidenerf;
-    static CreatorV2 first(0), second(1), third(2);
-    static IPluginCreator* const creators[kOps] = {&first, &second, &third};
+    static CreatorV2 first(0), second(1), third(2), fourth(3);
+    static IPluginCreator* const creators[kOps] = {&first, &second, &third, &fourth};
+    static_assert(kOps == 4, "a creator for each op");
     nbCreators = kOps;
     return creators;
 }

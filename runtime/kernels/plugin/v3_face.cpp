@@ -144,8 +144,9 @@ private:
 extern "C" [[gnu::visibility("default")]] nvinfer1::IPluginCreatorInterface* const* getCreators(
     int32_t& nbCreators) noexcept {
     using namespace hidenerf;
-    static CreatorV3 first(0), second(1), third(2);
-    static IPluginCreatorInterface* const creators[kOps] = {&first, &second, &third};
+    static CreatorV3 first(0), second(1), third(2), fourth(3);
+    static IPluginCreatorInterface* const creators[kOps] = {&first, &second, &third, &fourth};
+    static_assert(kOps == 4, "a creator for each op");
     nbCreators = kOps;
     return creators;
 }

@@ -37,7 +37,7 @@ from tests.support.engine_sets import write_set
 from tests.support.networks import convolution, rtx
 
 DEMO = RendererSizes.of_model(PRESETS["demo"].to_dict())
-OURS = ("source_encoder", "renderer_refiner")
+OURS = ("source_encoder", "led", "renderer_refiner")
 
 
 def test_the_graphs_with_nodes_of_ours(bundle_fp16: Path) -> None:
@@ -65,7 +65,7 @@ def library_file(path: Path, **changes: Any) -> Path:
     """What describe_plugin reads of a library for the preset demo; no code."""
     sizes = ",".join(str(value) for value in dataclasses.astuple(DEMO))
     said = {"tensorrt": "10.12.0", "cuda": "13.0", "architectures": "86", "renderers": sizes}
-    said |= {"ops": "TriplaneRender GridSample3d AlignSource"} | changes
+    said |= {"ops": "TriplaneRender GridSample3d AlignSource RaySamples"} | changes
     path.write_bytes(b"\x7fELF hidenerf-plugin " + json.dumps(said).encode() + b"\0")
     return path
 
@@ -99,8 +99,9 @@ def test_there_is_no_plugin_for_tensorrt_rtx_and_for_graphs_without_nodes_of_our
 ) -> None:
     monkeypatch.setenv("HIDENERF_PLUGIN", "/nowhere.so")
     assert plugin_of(bundle, dataclasses.replace(tensorrt(), backend="tensorrt-rtx")) is None
-    led = bundle.graphs["led"]
-    plain = dataclasses.replace(bundle, graphs=dict.fromkeys(bundle.graphs, led))
+    assert bundle.kernel_parts is not None
+    refiner = bundle.kernel_parts.refiner
+    plain = dataclasses.replace(bundle, graphs=dict.fromkeys(bundle.graphs, refiner))
     assert plugin_of(plain, tensorrt()) is None
 
 
@@ -188,7 +189,7 @@ def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
     for registry in (first, second):
         assert registry.load_library(str(library)) is not None
         found = {(c.name, c.plugin_version, c.plugin_namespace): c for c in registry.all_creators}
-        ours = "TriplaneRender", "GridSample3d", "AlignSource"
+        ours = "TriplaneRender", "GridSample3d", "AlignSource", "RaySamples"
         assert {(name, "1", "hidenerf") for name in ours} <= found.keys()
     logger.errors.clear()
     assert first.load_library(str(library)) is None
@@ -197,6 +198,8 @@ def test_the_real_registry_takes_our_library_once_and_its_creators_answer(
     assert [field.name for field in creator.field_names] == ["octaves", "place"]
     align = found["AlignSource", "1", "hidenerf"]
     assert [field.name for field in align.field_names] == ["maps", "picture", "enlarged"]
+    rays = found["RaySamples", "1", "hidenerf"]
+    assert [field.name for field in rays.field_names] == ["samples", "stride"]
     assert creator.create_plugin("node", trt.PluginFieldCollection([]), trt.TensorRTPhase.BUILD) is None
     said = capfd.readouterr().err.splitlines() + logger.errors
     assert plugin_refusal("led", said) == (

@@ -155,7 +155,12 @@ def test_its_registry_loads_our_plugin_and_makes_and_reads_nodes(
     assert describe_plugin(library).tensorrt == "8.6.0"
     assert run(PLUGIN, str(library)) == {
         "loaded": [True, False],
-        "fields": {"TriplaneRender": ["octaves", "place"], "GridSample3d": [], "AlignSource": ["maps", "picture"]},
+        "fields": {
+            "TriplaneRender": ["octaves", "place"],
+            "GridSample3d": [],
+            "AlignSource": ["maps", "picture", "enlarged"],
+            "RaySamples": ["samples", "stride"],
+        },
         "made": [["GridSample3d", "1", "hidenerf", 1]] * 2,
         "refused": True,
     }

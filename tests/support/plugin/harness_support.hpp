@@ -168,6 +168,15 @@ inline std::vector<Tensor> sample_outputs(int64_t batch, DataType data) {
     return {{shape_of({batch, 4, 2, 3, 4}), data}};
 }
 
+// RaySamples of six samples, every third of which is looked up, for R = 9.
+constexpr char kRayFields[] = "samples=6,stride=3";
+inline std::vector<Tensor> ray_inputs(int64_t batch, DataType data) {
+    return {{shape_of({batch, 25}), kSingle}, {shape_of({batch, 4, 9, 9}), data}};
+}
+inline std::vector<Tensor> ray_outputs(int64_t batch, DataType data) {
+    return {{shape_of({batch, 18, 9, 9}), data}, {shape_of({batch, 8, 9, 9}), data}};
+}
+
 // AlignSource for R = 16 and S = 64, which the model with place "16,2,3,1,16,8,8,1,1" has; two maps.
 enum class Own { kNone, kPicture, kEnlarged };
 inline std::string align_fields(Own own) {

@@ -39,7 +39,7 @@ struct Library {
         int32_t count = 0;
         IPluginCreator* const* found = get_creators(count);
         creators.assign(found, found + count);
-        CHECK(count == 3);
+        CHECK(count == 4);
         for (IPluginCreator* one : creators) {
             CHECK(std::strcmp(one->getPluginVersion(), "1") == 0);
             CHECK(std::strcmp(one->getPluginNamespace(), "hidenerf") == 0);
@@ -186,6 +186,7 @@ int life(char const* path, bool runs) {
         for (const Own own : {Own::kNone, Own::kPicture, Own::kEnlarged})
             whole_life(library, "AlignSource", align_fields(own).c_str(), align_inputs(2, data, own),
                        align_outputs(2, data, own), kAlignWorkspace, runs);
+        whole_life(library, "RaySamples", kRayFields, ray_inputs(2, data), ray_outputs(2, data), 0, runs);
         whole_life(library, "GridSample3d", "-", sample_inputs(2, data), sample_outputs(2, data), 0, runs);
     }
     ThrowingFinder throwing;

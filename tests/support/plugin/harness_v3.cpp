@@ -74,7 +74,8 @@ struct Serialised {
 
 struct Library {
     void* handle;
-    IPluginCreatorV3One *triplane_render = nullptr, *grid_sample_3d = nullptr, *align_source = nullptr;
+    IPluginCreatorV3One *triplane_render = nullptr, *grid_sample_3d = nullptr, *align_source = nullptr,
+                        *ray_samples = nullptr;
     void (*set_logger_finder)(ILoggerFinder*);
 
     explicit Library(char const* path) : handle(dlopen(path, RTLD_NOW | RTLD_LOCAL)) {
@@ -85,7 +86,7 @@ struct Library {
         if (get_creators == nullptr || set_logger_finder == nullptr) stop("an entry point is missing");
         int32_t count = 0;
         IPluginCreatorInterface* const* creators = get_creators(count);
-        CHECK(count == 3);
+        CHECK(count == 4);
         for (int i = 0; i < count; ++i) {
             CHECK(std::strcmp(creators[i]->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") == 0);
             auto* creator = static_cast<IPluginCreatorV3One*>(creators[i]);
@@ -95,15 +96,20 @@ struct Library {
             if (name == "TriplaneRender") triplane_render = creator;
             if (name == "GridSample3d") grid_sample_3d = creator;
             if (name == "AlignSource") align_source = creator;
+            if (name == "RaySamples") ray_samples = creator;
         }
-        if (triplane_render == nullptr || grid_sample_3d == nullptr || align_source == nullptr)
+        if (triplane_render == nullptr || grid_sample_3d == nullptr || align_source == nullptr ||
+            ray_samples == nullptr)
             stop("a creator is missing");
         set_logger_finder(&finder);
     }
     ~Library() { dlclose(handle); }
 
     IPluginCreatorV3One* creator(std::string const& op) const {
-        return op == "TriplaneRender" ? triplane_render : op == "AlignSource" ? align_source : grid_sample_3d;
+        return op == "TriplaneRender" ? triplane_render
+               : op == "AlignSource"  ? align_source
+               : op == "RaySamples"   ? ray_samples
+                                      : grid_sample_3d;
     }
 };
 
@@ -121,6 +127,11 @@ Handle create_triplane_render(Library const& library, int32_t octaves, int32_t p
 Handle create_align_source(Library const& library, Own own) {
     const Given fields(Given::parsed(align_fields(own)));
     return Handle(library.align_source->createPlugin("layer", fields.collection(), TensorRTPhase::kBUILD));
+}
+
+Handle create_ray_samples(Library const& library, char const* given = kRayFields) {
+    const Given fields(Given::parsed(given));
+    return Handle(library.ray_samples->createPlugin("layer", fields.collection(), TensorRTPhase::kBUILD));
 }
 
 std::vector<DynamicPluginTensorDesc> dynamic(std::vector<Tensor> const& tensors) {
@@ -217,6 +228,14 @@ void refused_fields(Library const& library) {
     CHECK(pictured.build->getNbOutputs() == 6);
     CHECK(Serialised(pictured.runtime->getFieldsToSerialize()).fields.size() == 2);
     CHECK(std::string(pictured.build->getTimingCacheID()) == "maps 2, picture 1");
+    IPluginCreatorV3One* rays = library.ray_samples;
+    CHECK(refused("the field samples is missing", rays, {{"stride", &one, kInt, 1}}));
+    CHECK(refused("the field stride is missing", rays, {{"samples", &three, kInt, 1}}));
+    CHECK(refused("stride is 0, not 1 to 1024", rays, {{"samples", &three, kInt, 1}, {"stride", &none, kInt, 1}}));
+    CHECK(refused("takes the fields samples and stride, each once, and there is another octaves", rays,
+                  {{"samples", &three, kInt, 1}, {"octaves", &three, kInt, 1}}));
+    CHECK(create_ray_samples(library).build->getNbOutputs() == 2);
+    CHECK(std::string(create_ray_samples(library).build->getTimingCacheID()) == "samples 6, stride 3");
     CHECK(says("octaves is missing", [&] { CHECK(!render->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME)); }));
     delete library.grid_sample_3d->createPlugin("layer", nullptr, TensorRTPhase::kRUNTIME);
 
@@ -263,6 +282,12 @@ void negotiated_types(Library const& library) {
         CHECK(refused_type(pictured, align_inputs(1, kHalf, Own::kPicture), i, kHalf, "is FP16; coordinates are FP32"));
     CHECK(refused_type(align, align_inputs(1, kHalf, Own::kNone), 8, kSingle, "AlignSource: input 8 is FP32"));
 
+    const Handle rays = create_ray_samples(library);
+    CHECK(output_types(rays, ray_inputs(1, kSingle)) == std::vector<DataType>{kSingle, kSingle});
+    CHECK(output_types(rays, ray_inputs(1, kHalf)) == std::vector<DataType>{kHalf, kHalf});
+    CHECK(refused_type(rays, ray_inputs(1, kHalf), 0, kHalf, "RaySamples: input 0 is FP16; coordinates are FP32"));
+    CHECK(refused_type(rays, ray_inputs(1, kHalf), 1, DataType::kINT8, "input 1 is INT8"));
+
     // Every position in turn is asked for another type or format; exactly the two combinations above are supported.
     struct Case {
         Handle const& handle;
@@ -273,6 +298,7 @@ void negotiated_types(Library const& library) {
             {render, render_inputs(1, data), render_outputs(1)},
             {placed, render_inputs(1, data), render_outputs(1, true)},
             {sample, sample_inputs(1, data), sample_outputs(1, data)},
+            {rays, ray_inputs(1, data), ray_outputs(1, data)},
             {align, align_inputs(1, data, Own::kNone), align_outputs(1, data, Own::kNone)},
             {pictured, align_inputs(1, data, Own::kPicture), align_outputs(1, data, Own::kPicture)},
             {enlarged, align_inputs(1, data, Own::kEnlarged), align_outputs(1, data, Own::kEnlarged)}};
@@ -384,6 +410,21 @@ void negotiated_shapes(Library const& library) {
     for (const std::size_t i : {0, 1, 2, 4}) odd[i].shape.d[2] = odd[i].shape.d[3] = 8;
     CHECK(refused(align, odd, "this library was built for no model with place that renders 8 pixels"));
 
+    const Handle rays = create_ray_samples(library);
+    CHECK(output_shapes(rays, ray_inputs(1, kHalf)) == Texts{"1 18 9 9", "1 8 9 9"});
+    CHECK(output_shapes(rays, ray_inputs(-1, kHalf)) == Texts{"b1 18 9 9", "b1 8 9 9"});
+    const std::vector<Tensor> seen = ray_inputs(1, kHalf);
+    CHECK(refused(rays, {seen[0]}, "has 1 inputs, not camera and features"));
+    CHECK(refused(create_ray_samples(library, "samples=6,stride=4"), seen, "stride is 4, which does not divide the 6"));
+    CHECK(refused(rays, with(seen, 0, {shape_of({1, 16}), kSingle}), "input 0 has shape [1, 16], not [1, 25]"));
+    CHECK(refused(rays, with(seen, 0, {shape_of({2, 25}), kSingle}), "input 0 has shape [2, 25], not [1, 25]"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, 4, 9}), kHalf}), "input 1 has 3 dimensions, not 4"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, 4, 9, 8}), kHalf}), "has shape [1, 4, 9, 8], not [?, 4, 9, 9]"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, 4, -1, -1}), kHalf}), "sizes must be known when"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, -1, 9, 9}), kHalf}), "sizes must be known when"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, 512, 8192, 8192}), kHalf}), "make more than 2^31 numbers"));
+    CHECK(refused(rays, with(seen, 1, {shape_of({1, 4, 16384, 16384}), kHalf}), "make more than 2^31 numbers"));
+
     const std::vector<Tensor> pair = sample_inputs(1, kSingle);
     CHECK(refused(sample, {pair[0]}, "has 1 inputs, not volume and grid"));
     CHECK(refused(sample, with(pair, 1, {shape_of({1, 2, 3, 4, 2}), kSingle}), "are not [B, C, D, H, W] and"));
@@ -413,6 +454,7 @@ void whole_life(IPluginCreatorV3One* creator, Handle first, std::vector<Tensor> 
     CHECK(says("outputs, not", [&] { CHECK(h.build->configurePlugin(in.data(), n, out.data(), m + 1) != 0); }));
     auto larger = in;
     larger[1].max.d[1] += 1;
+    larger[1].max.d[2] += 1;
     larger[1].max.d[4] += 1;
     const std::string name = creator->getPluginName();
     CHECK(says(name, [&] { CHECK(h.build->configurePlugin(larger.data(), n, out.data(), m) != 0); }));
@@ -466,6 +508,8 @@ int life(char const* path, bool runs) {
         for (const Own own : {Own::kNone, Own::kPicture, Own::kEnlarged})
             whole_life(library.align_source, create_align_source(library, own), align_inputs(2, data, own),
                        align_outputs(2, data, own), kAlignWorkspace, runs);
+        whole_life(library.ray_samples, create_ray_samples(library), ray_inputs(2, data), ray_outputs(2, data), 0,
+                   runs);
         whole_life(library.grid_sample_3d, Handle(create(library.grid_sample_3d, {})), sample_inputs(2, data),
                    sample_outputs(2, data), 0, runs);
     }

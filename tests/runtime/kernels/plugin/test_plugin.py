@@ -14,8 +14,11 @@ import torch
 from torch import Tensor
 
 from hidenerf.model.alignment import SourceView
+from hidenerf.model.deformation import ray_samples
 from hidenerf.model.refinement import align_source
 from tests.support.kernels.align_scenes import scene
+from tests.support.kernels.ray_scenes import ODD as ODD_RAYS
+from tests.support.kernels.ray_scenes import ray_scene
 from tests.support.kernels.scenes import ODD, placed_reference, random_scene
 from tests.support.plugin.library import PluginBuild, build_plugin, sms
 
@@ -136,6 +139,21 @@ def check_sample(built: PluginBuild, kind: torch.dtype, folder: Path, device: bo
         np.testing.assert_allclose(values.astype(np.float64), right, rtol=tolerance, atol=tolerance)
 
 
+def check_rays(built: PluginBuild, kind: torch.dtype, folder: Path, device: bool) -> None:
+    """A batch of two cameras against `deformation.ray_samples` in FP64."""
+    scenes = [ray_scene(ODD_RAYS, seed, fp16=kind == torch.float16) for seed in (1, 2)]
+    camera, features = (torch.cat(pair) for pair in zip(*scenes, strict=True))
+    fields = {"samples": ODD_RAYS.samples, "stride": ODD_RAYS.stride}
+    found = built.enqueue("RaySamples", [camera, features], folder, device, **fields)
+    expected = ray_samples(camera.double(), features.double(), **fields)
+    number = np.float32 if kind == torch.float32 else np.float16
+    tolerance = 1e-4 if kind == torch.float32 else 2e-3
+    for name in ["output", "replayed"] if device else ["output"]:
+        for index, right in enumerate(expected):
+            values = found[f"{name}_{index}"].view(number).reshape(right.shape).astype(np.float64)
+            np.testing.assert_allclose(values, right, rtol=tolerance, atol=tolerance)
+
+
 # Channels and side of AlignSource's maps: below, at and above the rendered picture's size, the last in parts of two and
 # one channels.
 MAPS = ((3, 4), (5, 8), (4, 16), (3, 64))
@@ -202,6 +220,11 @@ def test_samples_with_emulated_kernels_are_pytorchs(built: PluginBuild, kind: to
     check_sample(built, kind, tmp_path, device=False)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16])
+def test_rays_with_emulated_kernels_are_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    check_rays(built, kind, tmp_path, device=False)
+
+
 on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
 
 
@@ -223,3 +246,8 @@ def test_what_is_aligned_on_a_gpu_is_pytorchs(
     built: PluginBuild, kind: torch.dtype, pictured: dict[str, int], tmp_path: Path
 ) -> None:
     check_align(built, kind, tmp_path, device=True, pictured=pictured)
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=on_gpu) for k in (torch.float32, torch.float16)])
+def test_rays_on_a_gpu_are_pytorchs(built: PluginBuild, kind: torch.dtype, tmp_path: Path) -> None:
+    check_rays(built, kind, tmp_path, device=True)
