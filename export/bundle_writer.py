@@ -17,6 +17,7 @@ from onnx import helper
 from hidenerf.export.convolutions import graph_digest
 from hidenerf.export.custom_ops import ABSENT, TRANSLATIONS
 from hidenerf.export.graph_modules import GraphModule, RendererRefiner, graph_modules, refiner_module
+from hidenerf.export.led_parts import led_parts
 from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.fp16 import island_counts
@@ -24,6 +25,7 @@ from hidenerf.export.precision import FloatPrecision, Precision, passes_for
 from hidenerf.export.precision_plan import PrecisionPlan
 from hidenerf.export.versions import versions
 from hidenerf.model.hidenerf import HideNerf
+from hidenerf.runtime.bundle import LED_DECODER, LED_ENCODER
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, save_face_model
 from hidenerf.runtime.files import atomic_folder, sha256_of
@@ -79,30 +81,36 @@ def write_bundle(
         for graph in (*modules, refiner_module(modules[-1])):
             start = time.perf_counter()
             exported, islands[graph.name] = export_graph(graph, precision)
-            path = partial / f"{graph.name}.onnx"
-            onnx.save(exported, path)
-            inputs, outputs = (tuple(map(_tensor, values)) for values in (exported.graph.input, exported.graph.output))
-            graphs[graph.name] = GraphEntry(path.name, inputs, outputs)
-            took = time.perf_counter() - start
-            logger.info("%s  %.1f MB  %.1f s", path.name, path.stat().st_size / 1e6, took)
+            graphs[graph.name] = _save_graph(exported, partial / f"{graph.name}.onnx", start)
+            if graph.name == "led":
+                for name, part in zip((LED_ENCODER, LED_DECODER), led_parts(exported), strict=True):
+                    graphs[name] = _save_graph(part, partial / f"{name}.onnx", time.perf_counter())
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_kernel_weights(modules[-1], partial / KERNEL_WEIGHTS_FILE)
         if isinstance(precision, PrecisionPlan):
             (partial / PLAN_FILE).write_bytes(precision.text)
-        refiner = graphs.pop("refiner")
+        refiner, led_encoder, led_decoder = (graphs.pop(name) for name in ("refiner", LED_ENCODER, LED_DECODER))
         manifest = Manifest(
             generator=versions(("torch", "onnx")),
             model=ModelEntry.from_json(model.config.to_dict()),
             checkpoint=checkpoint,
             precision=_precision_entry(precision, islands),
             graphs=graphs,
-            kernel_parts=KernelPartsEntry(refiner, KERNEL_WEIGHTS_FILE),
+            kernel_parts=KernelPartsEntry(refiner, KERNEL_WEIGHTS_FILE, led_encoder, led_decoder),
             face_model=FaceModelEntry(FACE_MODEL_FILE, face_model.name),
             files={path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             parity_waived=parity_waived,
         )
         write_manifest(manifest, partial)
         _copy_engines(folder, partial)
+
+
+def _save_graph(graph: onnx.ModelProto, path: Path, start: float) -> GraphEntry:
+    """Write a graph and describe it. start: `time.perf_counter` when its making began, for the log."""
+    onnx.save(graph, path)
+    inputs, outputs = (tuple(map(_tensor, values)) for values in (graph.graph.input, graph.graph.output))
+    logger.info("%s  %.1f MB  %.1f s", path.name, path.stat().st_size / 1e6, time.perf_counter() - start)
+    return GraphEntry(path.name, inputs, outputs)
 
 
 def _copy_engines(bundle: Path, partial: Path) -> None:

@@ -16,6 +16,9 @@ IN_FRAME = "in_frame_"
 MAPS = ("gamma_", "beta_")
 # Input of a frame of models with alignment.
 FACE_SIGHT = "face_sight"
+# The parts of LED before and after its RaySamples, and the tensors that pass between them and our kernel.
+LED_ENCODER, LED_DECODER = "led_encoder", "led_decoder"
+EMBEDDING, LOOKUP_FEATURES, POINTS, LOOKED_UP = "embedding", "lookup_features", "points", "looked_up"
 PARITY_REPORT = "parity/report.html"
 
 
@@ -31,10 +34,22 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class KernelParts:
-    """What replaces `renderer_refiner` where our kernels render: the refiner's graph, and the kernels' weights."""
+    """What replaces `led` and `renderer_refiner` where our kernels run between the parts.
+
+    refiner: the refiner's graph. weights_path: the kernels' weights. led_encoder, led_decoder: LED's graph before and
+    after its RaySamples; None in bundles of older exports.
+    """
 
     refiner: GraphSpec
     weights_path: Path
+    led_encoder: GraphSpec | None = None
+    led_decoder: GraphSpec | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files of the parts."""
+        graphs = [self.refiner, self.led_encoder, self.led_decoder]
+        return [self.weights_path, *(graph.path for graph in graphs if graph is not None)]
 
 
 class ParityState(enum.Enum):
@@ -132,12 +147,16 @@ def open_bundle(folder: Path) -> Bundle:
     graphs = {name: _graph(folder, name, manifest.graphs[name]) for name in GRAPH_NAMES}
     parts = None
     if manifest.kernel_parts is not None:
-        refiner = _graph(folder, "refiner", manifest.kernel_parts.refiner)
-        parts = KernelParts(refiner, folder / manifest.kernel_parts.weights)
+        entry = manifest.kernel_parts
+        led = [
+            None if part is None else _graph(folder, name, part)
+            for name, part in ((LED_ENCODER, entry.led_encoder), (LED_DECODER, entry.led_decoder))
+        ]
+        parts = KernelParts(_graph(folder, "refiner", entry.refiner), folder / entry.weights, *led)
     bundle = Bundle(folder, manifest, graphs, parts)
     hashed = {folder / name for name in manifest.files}
     used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]
-    used += [parts.refiner.path, parts.weights_path] if parts is not None else []
+    used += parts.files if parts is not None else []
     for path in used:
         if path not in hashed:
             raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")

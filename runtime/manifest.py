@@ -13,8 +13,9 @@ Schema version 1:
 |                 | kept in FP32; for `int8` also `int8_layers`, the number of INT8 convolutions per graph, and    |
 |                 | `file` and `sha256` of the `plan`                                                              |
 | `graphs`        | per graph: `file`, `inputs` and `outputs`, each a list of `name`, `shape`, `dtype`             |
-| `kernel_parts`  | for backends that render with our kernel in place of the graph `renderer_refiner`: `refiner`,  |
-|                 | described as the graphs are, and `weights`, the file of the kernels' FP32 weights (NumPy        |
+| `kernel_parts`  | for backends that run our kernels between parts of the graphs `led` and `renderer_refiner`:    |
+|                 | `refiner`, `led_encoder` and `led_decoder`, described as the graphs are (older bundles lack    |
+|                 | the last two), and `weights`, the file of the kernels' FP32 weights (NumPy                     |
 |                 | archive: the MLP's `weight_1`, `bias_1`, `weight_2`, `bias_2`; with an aligned identity path   |
 |                 | `absent`, an input of AlignSource: of gamma_0, beta_0, gamma_1, … one after the other). Older  |
 |                 | bundles have it as `renderer_mlp`, or lack it                                                  |
@@ -192,20 +193,29 @@ class GraphEntry:
 
 @dataclass(frozen=True)
 class KernelPartsEntry:
-    """What replaces `renderer_refiner` where our kernel renders: the refiner's graph and the file of its weights."""
+    """What replaces `led` and `renderer_refiner` where our kernels run: graphs, and the file of the kernels' weights.
+
+    led_encoder, led_decoder: None in older bundles.
+    """
 
     refiner: GraphEntry
     weights: str
+    led_encoder: GraphEntry | None = None
+    led_decoder: GraphEntry | None = None
 
     @staticmethod
     def from_json(entry: Json) -> "KernelPartsEntry":
         """Parse the entry `kernel_parts`, also of older bundles, which call the weights `renderer_mlp`."""
         weights = entry["renderer_mlp"] if "renderer_mlp" in entry else entry["weights"]
-        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights))
+        led = (entry.get(name) for name in ("led_encoder", "led_decoder"))
+        parts = (None if part is None else GraphEntry.from_json(part) for part in led)
+        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights), *parts)
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
-        return {"refiner": self.refiner.to_json(), "weights": self.weights}
+        graphs = {"refiner": self.refiner, "led_encoder": self.led_encoder, "led_decoder": self.led_decoder}
+        described = {name: None if graph is None else graph.to_json() for name, graph in graphs.items()}
+        return _without_none(described) | {"weights": self.weights}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """ONNX Runtime on an NVIDIA GPU, with our kernels between its graphs on one stream.
 
-LED and the refiner are ONNX Runtime sessions; TriplaneRender and the SECC are our kernels. A frame is one CUDA graph
-(`gpu.py`).
+LED's encoder and decoder and the refiner are ONNX Runtime sessions; RaySamples, TriplaneRender, AlignSource and SECCs
+are our kernels. A frame is one CUDA graph (`gpu.py`).
 
 The sessions are opened without ONNX Runtime's own CUDA graphs, because replaying one within a capture ends the process
 (ONNX Runtime pull request 32081). From the third run on, a run on our stream is plain launches: memory and algorithms
@@ -21,12 +21,24 @@ from numpy.typing import NDArray
 from hidenerf.runtime.backends.base import Float, Frame
 from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
-from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, Bundle, GraphSpec, KernelParts
+from hidenerf.runtime.bundle import (
+    FACE_SIGHT,
+    IN_FRAME,
+    LED_DECODER,
+    LED_ENCODER,
+    LOOKED_UP,
+    LOOKUP_FEATURES,
+    POINTS,
+    Bundle,
+    GraphSpec,
+    KernelParts,
+)
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_OF_RANGE
 from hidenerf.runtime.kernels.packing import pack_mlp
+from hidenerf.runtime.kernels.ray_sampler import RaySampler, SampleSizes
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.kernels.source_aligner import (
@@ -155,11 +167,12 @@ class OnnxRuntimeCudaBackend(GpuBackend):
 
     def _open(self, onnxruntime: Any, bundle: Bundle, parts: KernelParts) -> None:
         encoder = bundle.graphs["source_encoder"]
-        self._frame_graphs = [bundle.graphs["led"], parts.refiner]
+        self._frame_graphs = [*_led_parts(bundle, parts), parts.refiner]
         graphs = [encoder, *self._frame_graphs]
         tensors = [t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values())]
+        # These our kernels read, and none of the graphs.
+        tensors.append(bundle.graphs["led"].inputs["camera"])
         if bundle.takes_face_sight:
-            # Our aligner reads it, and neither graph.
             tensors.append(bundle.graphs["renderer_refiner"].inputs[FACE_SIGHT])
         self._allocate(tensors)
         self._onnxruntime = onnxruntime
@@ -172,6 +185,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._open_session(graph, FRAME_OPTIONS)
             self._run(graph.name, self._shrinking_run_options)
 
+        self._sampler = RaySampler(SampleSizes.of_model(bundle.manifest.model.config))
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._aligned = bool(sizes.place)
         if self._aligned:
@@ -268,6 +282,9 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             if self._aligned:
                 self._align()
             return
+        if stage == "led":
+            self._run_led()
+            return
         if stage != "triplane_render":
             self._run(stage, self._run_options)
             return
@@ -285,6 +302,14 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._specs["rendered"].dtype == np.float16,
             at.get(PLACE, 0),
         )
+
+    def _run_led(self) -> None:
+        """Enqueue LED's encoder, our kernel, which writes what the decoder reads, and the decoder."""
+        at, half = self._addresses, self._specs[LOOKUP_FEATURES].dtype == np.float16
+        self._run(LED_ENCODER, self._run_options)
+        results = at[POINTS], at[LOOKED_UP]
+        self._sampler.sample(at["camera"], at[LOOKUP_FEATURES], *results, half, self._device.stream)
+        self._run(LED_DECODER, self._run_options)
 
     def _align(self) -> None:
         """Enqueue the sampling of the source where its picture shows what the rays met."""
@@ -331,6 +356,15 @@ def _require_parts(bundle: Bundle) -> KernelParts:
             f"{bundle.folder}: this bundle is older than the way the CUDA backend samples the source; {EXPORT_AGAIN}."
         )
     return bundle.kernel_parts
+
+
+def _led_parts(bundle: Bundle, parts: KernelParts) -> tuple[GraphSpec, GraphSpec]:
+    if parts.led_encoder is None or parts.led_decoder is None:
+        raise HideNerfError(
+            f"{bundle.folder}: this bundle is older than the CUDA backend's kernel between the parts of LED; "
+            f"{EXPORT_AGAIN}."
+        )
+    return parts.led_encoder, parts.led_decoder
 
 
 def _place_among_maps(name: str) -> tuple[int, bool]:

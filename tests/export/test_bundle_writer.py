@@ -31,6 +31,8 @@ from tests.support.full_disk import run_on_small_disk
 from tests.support.tiny import TINY, TINY_ALIGNED, tiny_model
 
 ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
+# In the order in which they are written.
+FILES = ("source_encoder", "led", "led_encoder", "led_decoder", "renderer_refiner", "refiner")
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +74,11 @@ def test_a_bundle_opens_and_says_what_it_is(
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
-        ["manifest.json", "face_model.npz", "kernel_weights.npz", *(f"{name}.onnx" for name in ALL_GRAPHS)]
+        ["manifest.json", "face_model.npz", "kernel_weights.npz", *(f"{name}.onnx" for name in FILES)]
     )
     content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
     assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
-    assert [line.split()[0] for line in caplog.messages] == [f"{name}.onnx" for name in ALL_GRAPHS]
+    assert [line.split()[0] for line in caplog.messages] == [f"{name}.onnx" for name in FILES]
     assert manifest.files.keys() == {p.name for p in bundle.folder.iterdir()} - {"manifest.json"}
     assert manifest.model.config == json.loads(json.dumps(TINY.to_dict()))
     assert manifest.checkpoint == Weights(seed=3)
@@ -116,6 +118,17 @@ def test_what_a_rendering_kernel_needs_is_described_and_is_the_models(
     assert list(parts.refiner.inputs) == [*rendered, *maps]
     assert all(parts.refiner.inputs[name] == whole_graph.inputs[name] for name in maps)
     assert parts.refiner.outputs == whole_graph.outputs
+    led, encoder, decoder = bundle.graphs["led"], parts.led_encoder, parts.led_decoder
+    assert encoder is not None
+    assert decoder is not None
+    assert encoder.inputs == {name: spec for name, spec in led.inputs.items() if name != "camera"}
+    assert list(encoder.outputs) == ["embedding", "lookup_features"]
+    assert list(decoder.inputs) == ["embedding", "points", "looked_up"]
+    assert decoder.inputs["embedding"] == encoder.outputs["embedding"]
+    assert decoder.outputs == led.outputs
+    halves = [*encoder.outputs.values(), *decoder.inputs.values()]
+    assert {spec.dtype for spec in halves} == {np.dtype(np.float16 if fp16 else np.float32)}
+    assert decoder.inputs["points"].shape == (1, 3 * TINY.samples_per_ray, size, size)
     renderer = tiny_model().renderer
     with np.load(parts.weights_path, allow_pickle=False) as weights:
         assert set(weights) == {"weight_1", "bias_1", "weight_2", "bias_2"}
@@ -323,7 +336,7 @@ def test_a_failure_at_the_end_leaves_nothing(
     saved = count_saved(monkeypatch)
     with pytest.raises(TypeError):
         write(tmp_path / "bundle", face_model=SimpleNamespace(name="no face model"))
-    assert len(saved) == 4
+    assert len(saved) == len(FILES)
     assert list(tmp_path.iterdir()) == []
 
 

