@@ -38,10 +38,11 @@ from benchmarks.frame_ways import summary
 from benchmarks.kernels_on_gpu import times_of
 from hidenerf.export.bundle_writer import write_bundle
 from hidenerf.export.flops import frame_flops
-from hidenerf.export.graph_modules import fold_batch_norms, graph_modules, refiner_module
+from hidenerf.export.graph_modules import Led, fold_batch_norms, graph_modules, refiner_module
 from hidenerf.export.precision import FloatPrecision
 from hidenerf.model.checkpoint import default_checkpoint_path, load_checkpoint
 from hidenerf.model.config import PRESETS, ModelConfig
+from hidenerf.model.deformation import ray_samples
 from hidenerf.model.hidenerf import HideNerf, frame_to_uint8, random_model
 from hidenerf.model.rendering import triplane_render
 from hidenerf.runtime.backends import onnxruntime_cuda
@@ -200,6 +201,7 @@ class PyTorchFrame:
         with torch.no_grad():
             if hoisted:
                 encoder, led, renderer_refiner = graph_modules(model.cpu())
+                _look_into_ray_samples(led.module)
                 refiner = refiner_module(renderer_refiner)
                 constants = encoder.module.cuda()(*case.source)
                 values = dict(zip(encoder.outputs, constants, strict=True))
@@ -253,6 +255,12 @@ class PyTorchFrame:
     def _frame(self, secc: Tensor, camera: Tensor) -> Frame:
         """Frame and alpha of a pose."""
         return self._refine(*self._render(self._led(secc, camera), camera))
+
+
+def _look_into_ray_samples(led: nn.Module) -> None:
+    """Let LED call the function in place of the custom op, into which torch.compile does not look."""
+    assert isinstance(led, Led)
+    led.sampler = ray_samples
 
 
 def pytorch(case: Case, fp16: bool, hoisted: bool, mode: str | None, count: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Kernel case: TriplaneRender, GridSample3d and Secc on arrays of a file, for compute-sanitizer and ncu; no PyTorch.
+"""Kernel case: our kernels on arrays of a file, for compute-sanitizer and ncu; no PyTorch.
 
 python3 benchmarks/kernel_case.py CASE.npz [LAUNCHES]
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.kernels.launch import kernel_sm
 from hidenerf.runtime.kernels.packing import pack_mlp
+from hidenerf.runtime.kernels.ray_sampler import RaySampler, SampleSizes
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.secc_drawer import SeccDrawer
 from hidenerf.runtime.kernels.sizes import RendererSizes
@@ -71,6 +72,12 @@ def main() -> None:
     volume = upload(rng.normal(size=shape).astype(np.float32))
     grid = upload(rng.normal(size=(2, points, 3)).astype(np.float32))
     GridSampler().sample(volume, grid, sampled, shape, points, stream, fp16=False, border=False, align_corners=False)
+
+    rays, reals = SampleSizes(9, 6, 3, 5), (np.float32, np.float16)
+    for kind in reals:
+        features = upload(rng.normal(size=(5, 9, 9)).astype(kind))
+        points, looked_up = (upload(np.full((rows, 9, 9), np.nan, kind)) for rows in (18, 10))
+        RaySampler(rays).sample(camera, features, points, looked_up, kind == np.float16, stream)
 
     triangles = np.stack([np.arange(50), np.arange(50) + 1, np.arange(50) + 2], 1).astype(np.int32)
     vertices = upload(rng.uniform(-1.2, 1.2, (52, 3)).astype(np.float32))

@@ -27,9 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from hidenerf.model.deformation import ray_samples
 from hidenerf.model.rendering import triplane_render
 from hidenerf.runtime.kernels.compile import Definitions, cached_cubin, compile_source
 from hidenerf.runtime.kernels.launch import driver_version
+from hidenerf.runtime.kernels.ray_sampler import RaySampler, SampleSizes
 from hidenerf.runtime.kernels.sizes import RendererSizes
 
 
@@ -46,6 +48,9 @@ def find_own_tests() -> None:
 find_own_tests()
 
 from tests.support.kernels.on_gpu import DirectRenderer, SceneRenderer, current_stream, to_gpu  # noqa: E402
+from tests.support.kernels.ray_scenes import BASE as BASE_RAYS  # noqa: E402
+from tests.support.kernels.ray_scenes import DEMO as DEMO_RAYS  # noqa: E402
+from tests.support.kernels.ray_scenes import ray_scene  # noqa: E402
 from tests.support.kernels.scenes import (  # noqa: E402
     BASE,
     DEMO,
@@ -161,6 +166,8 @@ def resources() -> dict[str, Any]:
         for name, (source, _) in VERSIONS.items():
             jobs[f"{preset}, {name}"] = (source, sizes.definitions(), sm)
         jobs[f"{preset}, packing"] = ("pack_planes.cu", sizes.definitions(), sm)
+    for preset, of_rays in (("base", BASE_RAYS), ("demo", DEMO_RAYS)):
+        jobs[f"{preset}, rays"] = ("ray_samples.cu", of_rays.definitions(), sm)
     for source in ("grid_sample_3d.cu", "secc.cu", "pictures.cu"):
         jobs[source] = (source, (), sm)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -316,6 +323,34 @@ def timings() -> dict[str, Any]:
                     flush=True,
                 )
         keep()
+    return found
+
+
+def start_rays(sampler: RaySampler, *tensors: torch.Tensor) -> None:
+    """Launch RaySamples. tensors: camera, features, and the results."""
+    camera, features, points, looked_up = (tensor.data_ptr() for tensor in tensors)
+    sampler.sample(camera, features, points, looked_up, tensors[1].dtype == torch.float16, current_stream())
+
+
+def plain_rays(camera: torch.Tensor, features: torch.Tensor, sizes: SampleSizes) -> None:
+    """The same in PyTorch's operators."""
+    ray_samples(camera, features, sizes.samples, sizes.stride)
+
+
+def ray_timings() -> dict[str, Any]:
+    """Times of RaySamples in FP16 and FP32, each on three cameras and features, and of PyTorch's operators in FP16."""
+    found: dict[str, Any] = {}
+    for preset, sizes in (("base", BASE_RAYS), ("demo", DEMO_RAYS)):
+        sampler, size = RaySampler(sizes), sizes.render_size
+        for fp16 in (True, False):
+            scenes = [[tensor.cuda() for tensor in ray_scene(sizes, seed, fp16=fp16)] for seed in range(3)]
+            results = [torch.empty(n, size, size, dtype=scenes[0][1].dtype, device="cuda") for n in sizes.rows]
+            starts = [partial(start_rays, sampler, *scene, *results) for scene in scenes]
+            found[f"ray samples, {preset}, {'FP16' if fp16 else 'FP32'}"] = times_of(starts)
+        camera, features = (tensor.cuda() for tensor in ray_scene(sizes, 0, fp16=True))
+        found[f"PyTorch's operators, {preset}, FP16"] = times_of([partial(plain_rays, camera, features, sizes)], 20)
+    for name, measured in found.items():
+        print(f"{name:34} {1e3 * measured['median']:9.1f} us  alone {1e3 * measured['single_median']:7.1f}")
     return found
 
 
@@ -494,6 +529,7 @@ def main() -> None:
         "tests": gpu_tests,
         "errors": errors,
         "timings": timings,
+        "rays": ray_timings,
         "others": other_timings,
         "sanitizer": lambda: sanitizer(folder),
         "counters": lambda: counters(folder),

@@ -10,7 +10,7 @@ frame.
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +37,9 @@ from hidenerf.model.refinement import CHANNEL_MULTIPLE, ConstantNorm, RefinerInp
 from hidenerf.model.rendering import Renderer
 from hidenerf.runtime.bundle import FACE_SIGHT, IN_FRAME, MAPS
 from hidenerf.runtime.camera import canonical_camera
+
+# `model.deformation.ray_samples`, or the op that it defines.
+RaySampler = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 
 def fold_batch_norms(model: HideNerf) -> HideNerf:
@@ -145,7 +148,7 @@ class SourceEncoder(nn.Module):
         own_expression [1, E, R, R]: of LED's stem.
         """
         config = self.config
-        at_rest = _decode(self.deformation, own_expression, source_camera)
+        at_rest = _decode(self.deformation, own_expression, source_camera, ray_samples)
         _, alpha, place = _render_placed(self.renderer, at_rest, source_camera, planes)
         view = source_view(source_camera, place, alpha)
         if config.alignment != PICTURE:
@@ -157,16 +160,19 @@ class Led(nn.Module):
     """The graph `led`, run per frame.
 
     secc_driving [1, 3, Q, Q], camera [1, 25], led_canonical [1, E, R, R] → deformation [1, 3N, R, R].
+
+    sampler: the custom op, or the function that defines it, into which torch.compile can look.
     """
 
     def __init__(self, model: HideNerf) -> None:
         super().__init__()
         self.deformation = model.deformation
+        self.sampler: RaySampler = ray_samples
 
     def forward(self, secc_driving: Tensor, camera: Tensor, led_canonical: Tensor) -> Tensor:
         """secc_driving [1, 3, Q, Q], camera [1, 25], led_canonical [1, E, R, R] → deformation [1, 3N, R, R]."""
         expression = self.deformation.expression_stem.driving_half(secc_driving) + led_canonical
-        return _decode(self.deformation, expression, camera)
+        return _decode(self.deformation, expression, camera, self.sampler)
 
 
 class Refiner(nn.Module):
@@ -237,13 +243,13 @@ class RendererRefiner(nn.Module):
         return self.refine(rendered, rendered_alpha, *rest)
 
 
-def _decode(deformation: DeformationModule, expression: Tensor, camera: Tensor) -> Tensor:
-    """`DeformationModule.decode` at a camera's ray points, which it reads through the custom op.
+def _decode(deformation: DeformationModule, expression: Tensor, camera: Tensor, sampler: RaySampler) -> Tensor:
+    """`DeformationModule.decode` at a camera's ray points.
 
-    expression: [1, E, R, R], of the expression stem. Returns Δ [1, 3N, R, R].
+    expression: [1, E, R, R], of the expression stem. sampler: see `Led`. Returns Δ [1, 3N, R, R].
     """
     embedding, features = deformation.encode(expression)
-    return deformation.deform(embedding, *ray_samples(camera, features, deformation.samples, deformation.lookup_stride))
+    return deformation.deform(embedding, *sampler(camera, features, deformation.samples, deformation.lookup_stride))
 
 
 def _render_placed(

@@ -36,6 +36,11 @@ class SampleSizes:
             channels=config["lookup_channels"],
         )
 
+    @property
+    def rows(self) -> tuple[int, int]:
+        """How many pictures [R, R] the points and the looked-up features are."""
+        return 3 * self.samples, self.channels * self.samples // self.stride
+
     def definitions(self) -> tuple[tuple[str, int], ...]:
         """The macros of ray_samples.cu, with their values."""
         return (

@@ -37,15 +37,13 @@ def sampled(sizes: SampleSizes, camera: Tensor, features: Tensor) -> tuple[NDArr
     device, size = HostDevice(), sizes.render_size
     half = features.dtype == torch.float16
     kind = np.float16 if half else np.float32
-    shapes = [(3 * sizes.samples, size, size), (sizes.channels * sizes.samples // sizes.stride, size, size)]
-    addresses = [device.allocate_copy(np.full(shape, np.nan, kind)) for shape in shapes]
-    given = [device.allocate_copy(tensor.numpy()) for tensor in (camera, features)]
-    RaySampler(sizes).sample(*given, *addresses, half, HostDevice.stream)  # type: ignore[call-arg]
-    found = [np.empty(shape, kind) for shape in shapes]
-    for array, address in zip(found, addresses, strict=True):
+    points, looked_up = (np.full((rows, size, size), np.nan, kind) for rows in sizes.rows)
+    results = device.allocate_copy(points), device.allocate_copy(looked_up)
+    given = device.allocate_copy(camera.numpy()), device.allocate_copy(features.numpy())
+    RaySampler(sizes).sample(*given, *results, half, HostDevice.stream)
+    for array, address in zip((points, looked_up), results, strict=True):
         device.download(array, address)
-    points, looked_up = (array.astype(np.float64) for array in found)
-    return points, looked_up
+    return points.astype(np.float64), looked_up.astype(np.float64)
 
 
 @pytest.mark.parametrize("fp16", [False, True])
