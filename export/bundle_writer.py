@@ -1,5 +1,6 @@
 """Bundle writer: exports a model's graphs and writes the bundle folder, which appears whole or not at all."""
 
+import json
 import logging
 import shutil
 import time
@@ -18,6 +19,8 @@ from hidenerf.export.convolutions import graph_digest
 from hidenerf.export.custom_ops import ABSENT, TRANSLATIONS
 from hidenerf.export.graph_modules import GraphModule, RendererRefiner, graph_modules, refiner_module
 from hidenerf.export.led_parts import led_parts
+from hidenerf.export.lowering.lower import lower_refiner
+from hidenerf.export.lowering.onnx_view import LoweringError
 from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import apply_passes
 from hidenerf.export.passes.fp16 import island_counts
@@ -34,6 +37,7 @@ from hidenerf.runtime.manifest import (
     FaceModelEntry,
     GraphEntry,
     KernelPartsEntry,
+    LaunchPlanEntry,
     Manifest,
     ModelEntry,
     PlanEntry,
@@ -50,6 +54,7 @@ logger = logging.getLogger(__name__)
 FACE_MODEL_FILE = "face_model.npz"
 KERNEL_WEIGHTS_FILE = "kernel_weights.npz"
 PLAN_FILE = "precision.json"
+REFINER_PLAN = LaunchPlanEntry("refiner_plan.json", "refiner_plan.npz")
 
 
 def write_bundle(
@@ -85,6 +90,7 @@ def write_bundle(
             if graph.name == "led":
                 for name, part in zip((LED_ENCODER, LED_DECODER), led_parts(exported), strict=True):
                     graphs[name] = _save_graph(part, partial / f"{name}.onnx", time.perf_counter())
+        planned = precision is FloatPrecision.FP16 and _save_refiner_plan(exported, partial)
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_kernel_weights(modules[-1], partial / KERNEL_WEIGHTS_FILE)
         if isinstance(precision, PrecisionPlan):
@@ -96,7 +102,9 @@ def write_bundle(
             checkpoint=checkpoint,
             precision=_precision_entry(precision, islands),
             graphs=graphs,
-            kernel_parts=KernelPartsEntry(refiner, KERNEL_WEIGHTS_FILE, led_encoder, led_decoder),
+            kernel_parts=KernelPartsEntry(
+                refiner, KERNEL_WEIGHTS_FILE, led_encoder, led_decoder, REFINER_PLAN if planned else None
+            ),
             face_model=FaceModelEntry(FACE_MODEL_FILE, face_model.name),
             files={path.name: sha256_of(path) for path in sorted(partial.iterdir())},
             parity_waived=parity_waived,
@@ -198,6 +206,20 @@ def _save_kernel_weights(renderer_refiner: GraphModule, path: Path) -> None:
     arrays: dict[str, Any] = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
     with path.open("wb") as stream:
         np.savez(stream, **arrays)
+
+
+def _save_refiner_plan(refiner: onnx.ModelProto, folder: Path) -> bool:
+    """Write the refiner's launch plan and its weights. Returns False, and says why, if its graph has none."""
+    try:
+        lowered = lower_refiner(refiner)
+    except LoweringError as reason:
+        logger.warning("The refiner has no launch plan, so the CUDA backend runs it with ONNX Runtime: %s.", reason)
+        return False
+    text = json.dumps(lowered.plan.to_json(), indent=1)
+    (folder / REFINER_PLAN.file).write_text(text + "\n", encoding="utf-8")
+    with (folder / REFINER_PLAN.weights).open("wb") as stream:
+        np.savez(stream, **lowered.weights)  # type: ignore[arg-type]
+    return True
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:

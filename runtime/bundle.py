@@ -33,23 +33,34 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class LaunchPlanFiles:
+    """Files of a launch plan (`launch_plan.py`) and of its weights."""
+
+    path: Path
+    weights_path: Path
+
+
+@dataclass(frozen=True)
 class KernelParts:
     """What replaces `led` and `renderer_refiner` where our kernels run between the parts.
 
     refiner: the refiner's graph. weights_path: the kernels' weights. led_encoder, led_decoder: LED's graph before and
-    after its RaySamples; None in bundles of older exports.
+    after its RaySamples; None in bundles of older exports. refiner_plan: the refiner's graph as a launch plan; None
+    where the bundle has none.
     """
 
     refiner: GraphSpec
     weights_path: Path
     led_encoder: GraphSpec | None = None
     led_decoder: GraphSpec | None = None
+    refiner_plan: LaunchPlanFiles | None = None
 
     @property
     def files(self) -> list[Path]:
         """All files of the parts."""
         graphs = [self.refiner, self.led_encoder, self.led_decoder]
-        return [self.weights_path, *(graph.path for graph in graphs if graph is not None)]
+        plan = [] if self.refiner_plan is None else [self.refiner_plan.path, self.refiner_plan.weights_path]
+        return [self.weights_path, *(graph.path for graph in graphs if graph is not None), *plan]
 
 
 class ParityState(enum.Enum):
@@ -152,7 +163,9 @@ def open_bundle(folder: Path) -> Bundle:
             None if part is None else _graph(folder, name, part)
             for name, part in ((LED_ENCODER, entry.led_encoder), (LED_DECODER, entry.led_decoder))
         ]
-        parts = KernelParts(_graph(folder, "refiner", entry.refiner), folder / entry.weights, *led)
+        planned = entry.refiner_plan
+        plan = None if planned is None else LaunchPlanFiles(folder / planned.file, folder / planned.weights)
+        parts = KernelParts(_graph(folder, "refiner", entry.refiner), folder / entry.weights, *led, plan)
     bundle = Bundle(folder, manifest, graphs, parts)
     hashed = {folder / name for name in manifest.files}
     used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]

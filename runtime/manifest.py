@@ -18,7 +18,8 @@ Schema version 1:
 |                 | the last two), and `weights`, the file of the kernels' FP32 weights (NumPy                     |
 |                 | archive: the MLP's `weight_1`, `bias_1`, `weight_2`, `bias_2`; with an aligned identity path   |
 |                 | `absent`, an input of AlignSource: of gamma_0, beta_0, gamma_1, … one after the other). Older  |
-|                 | bundles have it as `renderer_mlp`, or lack it                                                  |
+|                 | bundles have it as `renderer_mlp`, or lack it. Of FP16 bundles also `refiner_plan`, if the     |
+|                 | refiner's graph has one: `file` and `weights` of its launch plan (`launch_plan.py`)             |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest and the engines                           |
 | `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |
@@ -192,16 +193,26 @@ class GraphEntry:
 
 
 @dataclass(frozen=True)
+class LaunchPlanEntry:
+    """A launch plan's file, and that of its weights."""
+
+    file: str
+    weights: str
+
+
+@dataclass(frozen=True)
 class KernelPartsEntry:
     """What replaces `led` and `renderer_refiner` where our kernels run: graphs, and the file of the kernels' weights.
 
-    led_encoder, led_decoder: None in older bundles.
+    led_encoder, led_decoder: None in older bundles. refiner_plan: of the refiner's graph as a launch plan; None where
+    it has none.
     """
 
     refiner: GraphEntry
     weights: str
     led_encoder: GraphEntry | None = None
     led_decoder: GraphEntry | None = None
+    refiner_plan: LaunchPlanEntry | None = None
 
     @staticmethod
     def from_json(entry: Json) -> "KernelPartsEntry":
@@ -209,13 +220,16 @@ class KernelPartsEntry:
         weights = entry["renderer_mlp"] if "renderer_mlp" in entry else entry["weights"]
         led = (entry.get(name) for name in ("led_encoder", "led_decoder"))
         parts = (None if part is None else GraphEntry.from_json(part) for part in led)
-        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights), *parts)
+        plan = entry.get("refiner_plan")
+        parsed = LaunchPlanEntry(str(plan["file"]), str(plan["weights"])) if plan is not None else None
+        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights), *parts, parsed)
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
         graphs = {"refiner": self.refiner, "led_encoder": self.led_encoder, "led_decoder": self.led_decoder}
         described = {name: None if graph is None else graph.to_json() for name, graph in graphs.items()}
-        return _without_none(described) | {"weights": self.weights}
+        plan = {} if self.refiner_plan is None else {"refiner_plan": vars(self.refiner_plan)}
+        return _without_none(described) | {"weights": self.weights} | plan
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """ONNX Runtime on an NVIDIA GPU, with our kernels between its graphs on one stream.
 
 LED's encoder and decoder and the refiner are ONNX Runtime sessions; RaySamples, TriplaneRender, AlignSource and SECCs
-are our kernels. A frame is one CUDA graph (`gpu.py`).
+are our kernels, and so is the refiner of a bundle that has a launch plan of it. A frame is one CUDA graph (`gpu.py`).
 
 The sessions are opened without ONNX Runtime's own CUDA graphs, because replaying one within a capture ends the process
 (ONNX Runtime pull request 32081). From the third run on, a run on our stream is plain launches: memory and algorithms
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.backends.base import Float, Frame
 from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
+from hidenerf.runtime.backends.planned_refiner import PlannedRefiner, place_among_maps
 from hidenerf.runtime.bundle import (
     FACE_SIGHT,
     IN_FRAME,
@@ -48,6 +49,7 @@ from hidenerf.runtime.kernels.source_aligner import (
     SourceMap,
     StemInput,
     sampling_table,
+    sampling_table_last,
     scratch_numbers,
 )
 from hidenerf.runtime.manifest import EXPORT_AGAIN
@@ -167,11 +169,16 @@ class OnnxRuntimeCudaBackend(GpuBackend):
 
     def _open(self, onnxruntime: Any, bundle: Bundle, parts: KernelParts) -> None:
         encoder = bundle.graphs["source_encoder"]
-        self._frame_graphs = [*_led_parts(bundle, parts), parts.refiner]
-        graphs = [encoder, *self._frame_graphs]
+        planned = parts.refiner_plan is not None
+        led = _led_parts(bundle, parts)
+        self._frame_graphs = [*led, *([] if planned else [parts.refiner])]
+        graphs = [encoder, *led, parts.refiner]
         tensors = [t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values())]
         # These our kernels read, and none of the graphs.
         tensors.append(bundle.graphs["led"].inputs["camera"])
+        if planned:
+            # The plan has these maps, with channels last.
+            tensors = [tensor for tensor in tensors if not tensor.name.startswith(IN_FRAME)]
         if bundle.takes_face_sight:
             tensors.append(bundle.graphs["renderer_refiner"].inputs[FACE_SIGHT])
         self._allocate(tensors)
@@ -188,6 +195,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._sampler = RaySampler(SampleSizes.of_model(bundle.manifest.model.config))
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._aligned = bool(sizes.place)
+        self._planned: PlannedRefiner | None = None
+        if planned:
+            absent = _weights(parts, [ABSENT])[0] if self._aligned else None
+            self._planned = PlannedRefiner(self._device, bundle, parts, self._addresses, absent)
         if self._aligned:
             self._open_aligner(parts, encoder)
         self._renderer = TriplaneRenderer(sizes)
@@ -210,8 +221,13 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._aligner = SourceAligner(size, image_size, scratch)
         number_bytes = self._specs[STEM_INPUT].dtype.itemsize
         self._stem = StemInput(at[STEM_INPUT], self._specs["rendered"].shape[1], OWN in at, number_bytes)
+        if self._planned is not None:
+            table, blocks = sampling_table_last(self._planned.of_frame)
+            self._map_blocks = len(blocks)
+            self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
+            return
         listed = (name.removeprefix(IN_FRAME) for name in parts.refiner.inputs if name.startswith(IN_FRAME))
-        names = sorted(listed, key=_place_among_maps)
+        names = sorted(listed, key=place_among_maps)
         (constants,) = _weights(parts, [ABSENT])
         absent = device.allocate_copy(np.asarray(constants, np.float32))
         maps = []
@@ -267,6 +283,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         planes = [self._addresses[name] for name in self._planes]
         fp16 = self._specs[self._planes[0]].dtype == np.float16
         self._renderer.merge_planes(planes, fp16, self._feature_weight, self._merged, self._flags, device.stream)
+        if self._planned is not None:
+            self._planned.enqueue_source(device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 
@@ -284,6 +302,9 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             return
         if stage == "led":
             self._run_led()
+            return
+        if stage == "refiner" and self._planned is not None:
+            self._planned.enqueue(self._device.stream)
             return
         if stage != "triplane_render":
             self._run(stage, self._run_options)
@@ -317,7 +338,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         frame = at[PLACE], at["rendered_alpha"], at["rendered"]
         known = at["source_projection"], at["source_surface"], at[FACE_SIGHT]
         self._aligner.align(*frame, *known, self._stem, stream)
-        self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._stem.number_bytes, stream)
+        if self._planned is not None:
+            self._aligner.sample_maps_last(*self._map_tables, self._map_blocks, stream)
+        else:
+            self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._stem.number_bytes, stream)
         if self._stem.pictured:
             to = OwnPixels(at[OWN], at[SHOWN], at[DETAIL_INPUT], at.get(ENLARGER_INPUT, 0))
             self._aligner.sample_pictures(at["source_pixels"], at["source_pixels_small"], to, self._stem, stream)
@@ -365,12 +389,6 @@ def _led_parts(bundle: Bundle, parts: KernelParts) -> tuple[GraphSpec, GraphSpec
             f"{EXPORT_AGAIN}."
         )
     return parts.led_encoder, parts.led_decoder
-
-
-def _place_among_maps(name: str) -> tuple[int, bool]:
-    """Sorts names of maps as the weights `absent` have them: gamma_0, beta_0, gamma_1, …"""
-    kind, layer = name.split("_")
-    return int(layer), kind == "beta"
 
 
 def _weights(parts: KernelParts, names: Sequence[str]) -> list[NDArray[Any]]:

@@ -55,3 +55,7 @@ extern "C" __global__ void pictures_fp16(const float* picture, const float* smal
 extern "C" __global__ void sights(const float* scratch, const float* face_sight, float* to, int image_size) {
     align_sights<RENDER_SIZE>(scratch, face_sight, to, image_size);
 }
+
+extern "C" __global__ void sample_maps_last(const MapPart* parts, const MapBlock* blocks, const float* sights) {
+    hidenerf::sample_maps_last<RENDER_SIZE>(parts, blocks, sights);
+}

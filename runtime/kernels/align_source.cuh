@@ -343,6 +343,32 @@ __device__ __forceinline__ void sample_maps(const MapPart* parts, const MapBlock
                        part.size, pixel, sights);
 }
 
+// The same of FP16 maps with channels last, [h, h, 8 · vectors] both; `channels` of a part is its vectors, and `pixel` of
+// a block its first eight channels of a pixel. A thread per eight channels.
+template <int R>
+__device__ __forceinline__ void sample_maps_last(const MapPart* parts, const MapBlock* blocks, const float* sights) {
+    const MapBlock block = blocks[blockIdx.x];
+    const MapPart part = parts[block.part];
+    const int thread = block.pixel + threadIdx.x, pixel = thread / part.channels, vector = thread % part.channels;
+    if (pixel >= part.size * part.size) return;
+    const SourcePixel seen = source_pixel<R>(sights, pixel, part.size);
+    const uint4* map = (const uint4*)part.source + vector;
+    uint4 corners[4];
+    for (int i = 0; i < 4; ++i) corners[i] = __ldg(map + seen.at.pixel[i] * part.channels);
+    const float* absent = (const float*)part.absent + 8 * vector;
+    float sums[8] = {};
+    for (int i = 0; i < 4; ++i) {
+        const unsigned int words[4] = {corners[i].x, corners[i].y, corners[i].z, corners[i].w};
+        for (int c = 0; c < 4; ++c) {
+            sums[2 * c] += seen.at.weight[i] * low_half(words[c]);
+            sums[2 * c + 1] += seen.at.weight[i] * high_half(words[c]);
+        }
+    }
+    for (int c = 0; c < 8; ++c) sums[c] = __ldg(absent + c) + seen.shown * sums[c];
+    ((uint4*)part.sampled)[thread] = make_uint4(pack_halves(sums[0], sums[1]), pack_halves(sums[2], sums[3]),
+                                                pack_halves(sums[4], sums[5]), pack_halves(sums[6], sums[7]));
+}
+
 // Maps as arguments of the launch, for a caller that has no tables in device memory. Map i has the blocks from first[i]
 // on, a part of `at_once[i]` channels after the other.
 constexpr int kMostListedMaps = 48;

@@ -17,6 +17,7 @@ _NON_BLOCKING_STREAM = 1
 _OUT_OF_MEMORY = 2
 _EXTERNAL_EVENT = 1
 _EVENT_WITHOUT_TIME = 2
+_MULTIPROCESSOR_COUNT = 16
 
 
 class Device:
@@ -25,6 +26,7 @@ class Device:
     kind: ONNX Runtime's name for the memory.
     stream: the stream's handle.
     side_stream: of a second stream, for what may run beside `stream` between `fork` and `join`.
+    sm: that kernels are compiled for. multiprocessors: how many the GPU has.
     Errors of every method: the GPU driver reports one, or the GPU's memory is full.
     """
 
@@ -32,9 +34,12 @@ class Device:
 
     def __init__(self) -> None:
         """Create the stream. Errors: no usable GPU, or one that is too old."""
-        kernel_sm()
+        self.sm = kernel_sm()
         self._driver = importlib.import_module("cuda.bindings.driver")
         self._context = self._checked(self._driver.cuCtxGetCurrent())
+        attribute = self._driver.CUdevice_attribute(_MULTIPROCESSOR_COUNT)
+        device = self._checked(self._driver.cuCtxGetDevice())
+        self.multiprocessors = int(self._checked(self._driver.cuDeviceGetAttribute(attribute, device)))
         self.stream = int(self._checked(self._driver.cuStreamCreate(_NON_BLOCKING_STREAM)))
         self.side_stream = int(self._checked(self._driver.cuStreamCreate(_NON_BLOCKING_STREAM)))
         self._forked, self._joined = (self._checked(self._driver.cuEventCreate(_EVENT_WITHOUT_TIME)) for _ in range(2))

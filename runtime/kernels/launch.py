@@ -14,6 +14,11 @@ from hidenerf.runtime.kernels.sm import gpu_sm
 NON_FINITE_DEFORMATION = 1
 PLANES_OUT_OF_RANGE = 2
 
+# Bytes of shared memory that a block may have without asking for more.
+_SHARED_WITHOUT_ASKING = 48 * 1024
+# Of the driver API's enumeration.
+_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
+
 
 def kernel_sm() -> int:
     """SM to compile for: the current GPU's, or the newest in `SMS` whose machine code runs on it.
@@ -53,7 +58,13 @@ class Kernels:
         self._kernels: dict[str, Any] = {}
 
     def launch(
-        self, name: str, grid: tuple[int, int, int], block: int, stream: int, arguments: Sequence[int | np.generic]
+        self,
+        name: str,
+        grid: tuple[int, int, int],
+        block: int,
+        stream: int,
+        arguments: Sequence[int | np.generic],
+        shared: int = 0,
     ) -> None:
         """Launch a kernel; asynchronous.
 
@@ -62,10 +73,29 @@ class Kernels:
         block: how many threads a block has.
         stream: the stream's handle, 0 for the default stream.
         arguments: device addresses as int, numbers as NumPy scalars of the kernel's own types.
+        shared: bytes of shared memory that a block has besides what the kernel declares; at every launch the same.
         """
         if name not in self._kernels:
             self._kernels[name] = self._module.get_kernel(name)
-        config = self._core.LaunchConfig(grid=grid, block=block)
+            if shared > _SHARED_WITHOUT_ASKING:
+                _allow_shared(self._kernels[name], shared)
+        config = self._core.LaunchConfig(grid=grid, block=block, shmem_size=shared)
         # 1 is the default stream's own handle. Some versions of cuda-core take 0 as "no stream".
         handle = self._core.Stream.from_handle(stream or 1)
         self._core.launch(handle, config, self._kernels[name], *arguments)
+
+
+def _allow_shared(kernel: Any, size: int) -> None:
+    """Let a kernel's blocks have so many bytes of shared memory on the current GPU."""
+    driver = importlib.import_module("cuda.bindings.driver")
+    attribute = driver.CUfunction_attribute(_MAX_DYNAMIC_SHARED_SIZE_BYTES)
+    # Before version 1 cuda-core has the handle under another name.
+    handle = kernel.handle if hasattr(kernel, "handle") else kernel._handle
+    status, device = driver.cuCtxGetDevice()
+    if int(status) == 0:
+        (status,) = driver.cuKernelSetAttribute(attribute, size, handle, device)
+    if int(status) != 0:
+        raise HideNerfError(
+            f"The GPU's driver gives a kernel no {size} bytes of shared memory (error {int(status)}); run with "
+            "--backend onnxruntime-cpu."
+        )

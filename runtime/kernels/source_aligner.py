@@ -20,6 +20,8 @@ SURFACE = 4
 GUIDES = 4
 # As in hidenerf.model.refinement.
 CHANNEL_MULTIPLE = 8
+# Channels that a thread samples of a map with channels last.
+VECTOR = 8
 # FP32 pictures [R, R] that the steps pass on (`Picture` in align_source.cuh).
 SCRATCH_PICTURES = 26
 
@@ -107,6 +109,19 @@ def sampling_table(maps: Sequence[SourceMap], number_bytes: int) -> tuple[NDArra
     return np.array(parts, PARTS), np.array(blocks, BLOCKS)
 
 
+def sampling_table_last(maps: Sequence[SourceMap]) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """The same for the kernel `sample_maps_last`: of FP16 maps with channels last.
+
+    maps: their `source` and `sampled` are addresses of [size, size, C], and their channels C a multiple of 8.
+    """
+    parts, blocks = [], []
+    for index, one in enumerate(maps):
+        vectors = one.channels // VECTOR
+        parts.append((one.source, one.sampled, one.absent, vectors, one.size))
+        blocks += [(index, first) for first in range(0, one.size**2 * vectors, THREADS)]
+    return np.array(parts, PARTS), np.array(blocks, BLOCKS)
+
+
 def aligner_definitions(render_size: int) -> tuple[tuple[str, int], ...]:
     """Macros of align_source.cu for a rendered picture of this side, with their values."""
     return (("RENDER_SIZE", render_size),)
@@ -175,6 +190,10 @@ class SourceAligner:
         stream: handle of the stream.
         """
         self._launch(f"sample_maps_{_kind(number_bytes)}", count, [parts, blocks, self._sights], stream)
+
+    def sample_maps_last(self, parts: int, blocks: int, count: int, stream: int) -> None:
+        """The same of FP16 maps with channels last. parts, blocks: the arrays of `sampling_table_last`."""
+        self._launch("sample_maps_last", count, [parts, blocks, self._sights], stream)
 
     def sample_pictures(self, picture: int, small: int, to: OwnPixels, stem: StemInput, stream: int) -> None:
         """Sample the source picture where `align` found the frame's pixels.

@@ -18,6 +18,7 @@ import pytest
 from hidenerf.export import bundle_writer
 from hidenerf.export.bundle_writer import check_replaceable, describe_checkpoint, export_graph, write_bundle
 from hidenerf.export.graph_modules import GraphModule
+from hidenerf.export.lowering.onnx_view import LoweringError
 from hidenerf.export.precision import FloatPrecision
 from hidenerf.runtime.bundle import GRAPH_NAMES, ParityState, open_bundle
 from hidenerf.runtime.errors import HideNerfError
@@ -28,6 +29,7 @@ from tests.support.bundles import graphs_of, write_untrained
 from tests.support.engine_sets import write_set
 from tests.support.exported import island_counts, tiny_graphs, whole
 from tests.support.full_disk import run_on_small_disk
+from tests.support.log_lines import log_lines
 from tests.support.tiny import TINY, TINY_ALIGNED, tiny_model
 
 ALL_GRAPHS = (*GRAPH_NAMES, "refiner")
@@ -73,8 +75,9 @@ def test_a_bundle_opens_and_says_what_it_is(
         write(tmp_path / "bundle", fp16=fp16)
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
+    plan = ["refiner_plan.json", "refiner_plan.npz"] if fp16 else []
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
-        ["manifest.json", "face_model.npz", "kernel_weights.npz", *(f"{name}.onnx" for name in FILES)]
+        ["manifest.json", "face_model.npz", "kernel_weights.npz", *plan, *(f"{name}.onnx" for name in FILES)]
     )
     content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
     assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
@@ -99,6 +102,31 @@ def test_a_bundle_opens_and_says_what_it_is(
     assert renderer.inputs["planes_0"].dtype == feature
     assert renderer.inputs["camera"].dtype == np.float32
     assert renderer.outputs["frame"].dtype == np.uint8
+
+
+def test_a_refiner_that_cannot_be_planned_is_said_and_the_bundle_has_no_plan(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: onnx.ModelProto) -> None:
+        raise LoweringError("Relu relu is taken by no rule")
+
+    monkeypatch.setattr(bundle_writer, "lower_refiner", refuse)
+    with log_lines() as lines:
+        write(tmp_path / "bundle", fp16=True)
+    assert lines[-1:] == [
+        "The refiner has no launch plan, so the CUDA backend runs it with ONNX Runtime: Relu relu is taken by no rule."
+    ]
+    parts = open_bundle(tmp_path / "bundle").kernel_parts
+    assert parts is not None
+    assert parts.refiner_plan is None
+
+
+def test_a_plan_whose_file_was_changed_is_refused(write: Callable[..., None], tmp_path: Path) -> None:
+    write(tmp_path / "bundle", fp16=True)
+    with (tmp_path / "bundle" / "refiner_plan.json").open("a") as stream:
+        stream.write(" ")
+    with pytest.raises(HideNerfError, match=r"refiner_plan\.json was changed after the export"):
+        open_bundle(tmp_path / "bundle")
 
 
 @pytest.mark.parametrize("fp16", [False, True])

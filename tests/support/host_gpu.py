@@ -20,6 +20,7 @@ from hidenerf.runtime.kernels.compile import Definitions
 from hidenerf.runtime.kernels.secc_drawer import NO_WEIGHT, SIGHT_WEIGHT
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from tests.support.kernels.emulated import aligned, build
+from tests.support.kernels.plan_kernels import STREAM, use_emulated_plans
 
 
 class HostDevice:
@@ -29,8 +30,10 @@ class HostDevice:
     """
 
     kind = "cpu"
-    stream = 7
-    side_stream = 8
+    stream = STREAM
+    side_stream = STREAM + 1
+    sm = 90
+    multiprocessors = 4
     forked = False
 
     def __init__(self) -> None:
@@ -176,8 +179,15 @@ class EmulatedKernels:
         self.library = build("kernels/align_source_emulated.cpp", self.folder, *definitions)
 
     def launch(
-        self, name: str, grid: tuple[int, int, int], block: int, stream: int, arguments: Sequence[int | np.generic]
+        self,
+        name: str,
+        grid: tuple[int, int, int],
+        block: int,
+        stream: int,
+        arguments: Sequence[int | np.generic],
+        shared: int = 0,
     ) -> None:
+        assert shared == 0
         # The face sight must be there.
         assert not HostDevice.forked
         assert stream == HostDevice.stream
@@ -227,3 +237,4 @@ def use_host_gpu(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
     monkeypatch.setattr(EmulatedRayKernels, "folder", kernels, raising=False)
     monkeypatch.setattr(ray_sampler, "Kernels", EmulatedRayKernels)
     monkeypatch.setattr(gpu, "SeccDrawer", EmulatedSeccDrawer)
+    use_emulated_plans(monkeypatch, kernels)

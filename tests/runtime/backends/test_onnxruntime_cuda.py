@@ -246,7 +246,7 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
     backend.encode_source(*source(bundle))
     found = backend.render_secc(*motion(bundle))
     backend.close()
-    assert own_graphs == ["led_encoder", "led_decoder", "refiner"]
+    assert own_graphs == ["led_encoder", "led_decoder"]
     assert found[0].tobytes() == expected[0].tobytes()
     assert found[1].tobytes() == expected[1].tobytes()
     reason = {"capture": "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "launch": "a launch of the graph gives another frame"}
@@ -300,6 +300,51 @@ def test_an_aligned_model_s_refiner_reads_what_the_kernels_write(
 
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", Displaced)
     assert np.abs(frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle) - found).max() > 1
+
+
+def planless(bundle: Bundle) -> Bundle:
+    """The bundle as one of an export before launch plans."""
+    assert bundle.kernel_parts is not None
+    return dataclasses.replace(bundle, kernel_parts=dataclasses.replace(bundle.kernel_parts, refiner_plan=None))
+
+
+@pytest.mark.parametrize("fixture", ["bundle_fp16", "aligned_fp16", "enlarged_fp16"])
+@pytest.mark.usefixtures("host_gpu")
+def test_a_planned_refiner_s_frame_is_that_of_onnx_runtime(request: pytest.FixtureRequest, fixture: str) -> None:
+    bundle = open_bundle(request.getfixturevalue(fixture))
+    planned = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    assert list(planned._sessions) == ["source_encoder", "led"]
+    former = OnnxRuntimeCudaBackend(planless(bundle), StageTimes())
+    assert list(former._sessions) == ["source_encoder", "led", "refiner"]
+    for seed in range(2):
+        frames = []
+        for backend in (planned, former):
+            backend.encode_source(*source(bundle, seed))
+            frames.append(backend.render_secc(*motion(bundle, seed)))
+        (found, found_alpha), (expected, expected_alpha) = frames
+        assert expected.std() > 1
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert np.abs(found_alpha - expected_alpha).max() < 4e-3
+    planned.close()
+    former.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [("path", b"{}", "not a launch plan"), ("weights_path", b"PK", "not a launch plan's weights")],
+)
+@pytest.mark.usefixtures("host_gpu")
+def test_a_launch_plan_that_cannot_be_read_is_the_reason(
+    bundle: Bundle, tmp_path: Path, file: str, content: bytes, reason: str
+) -> None:
+    assert bundle.kernel_parts is not None
+    assert bundle.kernel_parts.refiner_plan is not None
+    (tmp_path / "changed").write_bytes(content)
+    plan = dataclasses.replace(bundle.kernel_parts.refiner_plan, **{file: tmp_path / "changed"})
+    sentence = refusal(
+        dataclasses.replace(bundle, kernel_parts=dataclasses.replace(bundle.kernel_parts, refiner_plan=plan))
+    )
+    assert reason in sentence
 
 
 @pytest.mark.usefixtures("host_gpu")

@@ -10,9 +10,11 @@ from hidenerf.model.config import PRESETS
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels import compile as kernels
 from hidenerf.runtime.kernels.compile import FOLDER, SMS, Definitions, compile_source, nvrtc_version
+from hidenerf.runtime.kernels.convolution_tiles import choose_tile
 from hidenerf.runtime.kernels.ray_sampler import SampleSizes
 from hidenerf.runtime.kernels.sizes import RendererSizes
 from hidenerf.runtime.kernels.source_aligner import aligner_definitions
+from tests.support.kernels.layer_shapes import LAYERS
 from tests.support.log_lines import log_lines
 
 # A block of 256 threads twice on a multiprocessor of 65 536 registers; the first version runs once.
@@ -20,7 +22,7 @@ MOST_REGISTERS = {"triplane_render.cu": 128, "triplane_render_direct.cu": 255}
 pytestmark = pytest.mark.slow
 
 SIZED = ("triplane_render.cu", "triplane_render_direct.cu", "pack_planes.cu")
-ALIGNER, SAMPLER = "align_source.cu", "ray_samples.cu"
+ALIGNER, SAMPLER, CONVOLUTION = "align_source.cu", "ray_samples.cu", "convolution.cu"
 
 
 @pytest.fixture(autouse=True)
@@ -56,21 +58,33 @@ def jobs() -> list[tuple[str, str, Definitions]]:
     samplers: list[tuple[str, str, Definitions]] = [
         (SAMPLER, name, SampleSizes.of_model(config.to_dict()).definitions()) for name, config in PRESETS.items()
     ]
-    others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in (*SIZED, ALIGNER, SAMPLER)]
+    sized_elsewhere = (*SIZED, ALIGNER, SAMPLER, CONVOLUTION)
+    others = [path.name for path in sorted(FOLDER.glob("*.cu")) if path.name not in sized_elsewhere]
     return sized + aligners + samplers + [(name, "", ()) for name in others]
 
 
-@pytest.mark.parametrize("sm", SMS)
-@pytest.mark.parametrize(("source", "preset", "definitions"), jobs(), ids=lambda x: x if isinstance(x, str) else "")
-def test_compiles_without_spills_or_local_memory(source: str, preset: str, definitions: Definitions, sm: int) -> None:
+def require_within_registers(source: str, definitions: Definitions, sm: int, what: str) -> None:
     cubin = compile_source(source, definitions, sm)
     assert cubin.code.startswith(b"\x7fELF")
     found = resources(cubin.log)
     text = (FOLDER / source).read_text()
     assert len(found) == text.count("__global__") > 0, cubin.log
     for name, (registers, stack, spilled) in found.items():
-        assert (stack, spilled) == (0, 0), f"{name} {preset} SM {sm}: {stack} stack, {spilled} spilled"
+        assert (stack, spilled) == (0, 0), f"{name} {what} SM {sm}: {stack} stack, {spilled} spilled"
         assert registers <= MOST_REGISTERS.get(source, 128)
+
+
+@pytest.mark.parametrize("sm", SMS)
+@pytest.mark.parametrize(("source", "preset", "definitions"), jobs(), ids=lambda x: x if isinstance(x, str) else "")
+def test_compiles_without_spills_or_local_memory(source: str, preset: str, definitions: Definitions, sm: int) -> None:
+    require_within_registers(source, definitions, sm, preset)
+
+
+@pytest.mark.parametrize("sm", SMS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_tiles_of_layers_compile_without_spills_or_local_memory(layer: str, sm: int) -> None:
+    tile = choose_tile(LAYERS[layer], sm, 132 if sm in (80, 90, 100) else 60)
+    require_within_registers(CONVOLUTION, tile.definitions(), sm, layer)
 
 
 def test_a_compile_error_is_one_sentence() -> None:

@@ -37,6 +37,10 @@ extern "C" {
 HIDENERF_ALIGN(fp32, float)
 HIDENERF_ALIGN(fp16, unsigned short)
 
+void sample_maps_last(int blocks, int threads, const MapPart* parts, const MapBlock* table, const float* sights) {
+    emulation::launch({blocks, 1, 1}, threads, [&] { hidenerf::sample_maps_last<RENDER_SIZE>(parts, table, sights); });
+}
+
 int scratch_pictures() { return kPictures; }
 
 int reach(int box) { return reach_of<RENDER_SIZE>(box); }

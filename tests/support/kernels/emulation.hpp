@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #define __device__
@@ -31,6 +32,10 @@ struct alignas(8) uint2 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(8) float2 {
+    float x, y;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
 inline uint4 make_uint4(unsigned int x, unsigned int y, unsigned int z, unsigned int w) { return {x, y, z, w}; }
 
 static Index3 threadIdx, blockIdx, blockDim, gridDim;
@@ -121,6 +126,17 @@ inline void launch(Index3 grid, int block, const std::function<void()>& kernel) 
             }
 }
 
+// Launches a kernel whose arguments are given as to the driver: an array of their addresses.
+template <class... Types, std::size_t... Places>
+void launch_kernel(Index3 grid, int block, void (*kernel)(Types...), void** arguments, std::index_sequence<Places...>) {
+    launch(grid, block, [&] { kernel(*(Types*)arguments[Places]...); });
+}
+
+template <class... Types>
+void launch_kernel(Index3 grid, int block, void (*kernel)(Types...), void** arguments) {
+    launch_kernel(grid, block, kernel, arguments, std::index_sequence_for<Types...>());
+}
+
 }  // namespace emulation
 
 inline void __syncthreads() {
@@ -182,6 +198,20 @@ inline void emulated_multiply_add(float d[4], const unsigned int a[4], unsigned 
             const unsigned int y = emulation::word_of(4 * column + quad, turn, 4 + part);
             d[i] += (k % 2 ? high_half(x) * high_half(y) : low_half(x) * low_half(y));
         }
+    }
+}
+
+// shared_tiles.cuh's operand A, from its description of which lane names which row.
+inline void emulated_load_rows(unsigned int a[4], const char* row) {
+    unsigned int words[2];
+    std::memcpy(words, &row, 8);
+    const int turn = emulation::exchange(words, 2), lane = emulation::running & 31;
+    for (int matrix = 0; matrix < 4; ++matrix) {
+        const unsigned int address[2] = {emulation::word_of(8 * matrix + lane / 4, turn, 0),
+                                         emulation::word_of(8 * matrix + lane / 4, turn, 1)};
+        const char* from;
+        std::memcpy(&from, address, 8);
+        std::memcpy(&a[matrix], from + lane % 4 * 4, 4);
     }
 }
 

@@ -1,0 +1,34 @@
+"""Tiles: every layer of the presets has one on every SM, within its memory, and small layers fill the GPU."""
+
+import pytest
+
+from hidenerf.runtime.kernels.compile import SMS
+from hidenerf.runtime.kernels.convolution_tiles import SHARED_OF_BLOCK, ConvolutionTile, choose_tile, tiles_for
+from tests.support.kernels.layer_shapes import LAYERS
+
+
+def test_shared_memory_by_hand() -> None:
+    tile = ConvolutionTile(3, 1, 1, 8, 8, 64, 32, 64, 2, 2, 2, 1)
+    # 100 pixels of 80 bytes, or 64 of 144 of the second input; four pairs of 18 steps of 512 bytes.
+    assert tile.shared_bytes == 2 * (64 * 144 + 4 * 18 * 512)
+    assert tile.threads == 128
+    assert tile.grid(17, 16, 65) == (6, 2, 1)
+    # The sums of eight warps' shares, where they need more.
+    assert ConvolutionTile(1, 1, 0, 4, 8, 32, 16, 16, 2, 1, 1, 8).shared_bytes == 4 * 8 * 32 * 40
+
+
+@pytest.mark.parametrize("sm", SMS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_layer_has_a_tile_on_every_sm(layer: str, sm: int) -> None:
+    shape = LAYERS[layer]
+    tile = choose_tile(shape, sm, 132)
+    assert tile in list(tiles_for(shape, sm))
+    assert tile.shared_bytes <= SHARED_OF_BLOCK[sm] * 1024
+    assert (tile.kernel, tile.stride, tile.second_kernel) == (shape.kernel, shape.stride, shape.second_kernel)
+
+
+@pytest.mark.parametrize("layer", ["demo's coarsest", "base's coarsest", "demo's skip"])
+def test_small_layers_are_divided_among_most_multiprocessors(layer: str) -> None:
+    shape = LAYERS[layer]
+    across, parts, _ = choose_tile(shape, 90, 132).grid(shape.height, shape.width, shape.outputs)
+    assert across * parts >= 96
