@@ -128,32 +128,60 @@ __device__ __forceinline__ int chunks_of(const Convolution& layer) {
     return T::second_kernel == 0 ? first : first + (layer.second.vectors * 8 + channels - 1) / channels;
 }
 
-// Copies the pixels that a tile reads of a chunk. row, column: the first of them, which may lie outside of the map.
+// A thread's share of copying the pixels that a tile reads: the same pixels and channels of every chunk.
+//
+// places: rows (upper half) and columns of its pixels in the map; negative for those outside of it.
 template <class T, int Kernel, int Stride, int Channels>
-__device__ __forceinline__ void copy_input(char* to, const InputMap& input, int first, int row, int column, int height,
-                                           int width) {
-    constexpr int across = side_of(T::width, Kernel, Stride), down = side_of(T::height, Kernel, Stride);
-    constexpr int vectors = Channels / 8;
-    const int stored_width = width >> input.enlarged;
-    for (int i = threadIdx.x; i < across * down * vectors; i += T::threads) {
-        const int vector = i % vectors, pixel = i / vectors;
-        const int y = row + pixel / across, x = column + pixel % across;
-        const bool there = (unsigned int)y < (unsigned int)height && (unsigned int)x < (unsigned int)width &&
-                           first + vector < input.vectors;
-        const int at = ((y >> input.enlarged) * stored_width + (x >> input.enlarged)) * input.stride;
-        copy_16(to + pixel * pixel_bytes(Channels) + 16 * vector,
-                (const char*)(input.at + (there ? at + 8 * (first + vector) : 0)), there);
+struct InputCopy {
+    static constexpr int across = side_of(T::width, Kernel, Stride), pixels = across * side_of(T::height, Kernel, Stride);
+    static constexpr int vectors = Channels / 8, at_once = T::threads / vectors;
+    static constexpr int count = (pixels + at_once - 1) / at_once;
+    static_assert(T::threads % vectors == 0, "a thread copies the same channels of all of its pixels");
+    int places[count];
+
+    // row, column: of the tile's first pixel, which may lie outside of the map. height, width: of the map as the layer
+    // sees it.
+    __device__ __forceinline__ void prepare(int row, int column, int height, int width) {
+#pragma unroll
+        for (int i = 0; i < count; ++i) {
+            const int pixel = threadIdx.x / vectors + i * at_once, y = row + pixel / across, x = column + pixel % across;
+            const bool there = (unsigned int)y < (unsigned int)height && (unsigned int)x < (unsigned int)width;
+            places[i] = there ? y << 16 | x : -1;
+        }
     }
-}
+
+    // first: of the chunk's channels, in eight channels.
+    __device__ __forceinline__ void copy(char* to, const InputMap& input, int first, int width) const {
+        const int vector = threadIdx.x % vectors, pixel = threadIdx.x / vectors;
+        const bool channels_there = first + vector < input.vectors;
+        const unsigned short* from = input.at + 8 * (first + vector);
+#pragma unroll
+        for (int i = 0; i < count; ++i) {
+            if ((i + 1) * at_once > pixels && pixel + i * at_once >= pixels) continue;
+            const bool there = channels_there && places[i] >= 0;
+            const int y = places[i] >> 16 >> input.enlarged, x = (places[i] & 0xffff) >> input.enlarged;
+            const int at = (y * (width >> input.enlarged) + x) * input.stride;
+            copy_16(to + (pixel + i * at_once) * pixel_bytes(Channels) + 16 * vector,
+                    (const char*)(there ? from + at : input.at), there);
+        }
+    }
+};
 
 // Copies a chunk's weights.
 template <class T>
 __device__ __forceinline__ void copy_weights(char* to, const Convolution& layer, const Chunk& chunk, int pair) {
+    const char* from = layer.weights + 512 * (pair * layer.steps + chunk.step) + 16 * threadIdx.x;
+    to += 16 * threadIdx.x;
+#pragma unroll
     for (int i = 0; i < T::outputs / 16; ++i) {
-        if (pair + i >= layer.pairs) break;
-        const char* from = layer.weights + 512 * ((pair + i) * layer.steps + chunk.step);
-        for (int part = threadIdx.x; part < 32 * chunk.steps; part += T::threads)
-            copy_16(to + 512 * T::steps * i + 16 * part, from + 16 * part, true);
+        if (pair + i < layer.pairs) {
+#pragma unroll
+            for (int part = 0; part < 32 * T::steps; part += T::threads) {
+                if (part + threadIdx.x < 32 * chunk.steps) copy_16(to + 16 * part, from + 16 * part, true);
+            }
+        }
+        to += 512 * T::steps;
+        from += 512 * layer.steps;
     }
 }
 
@@ -278,42 +306,57 @@ __device__ __forceinline__ void finish(const Convolution& layer, Eight& x, int y
     }
 }
 
-// A block per rectangle of output pixels (x) and `outputs` channels (y).
-template <class T>
-__device__ __forceinline__ void convolve(const Convolution& layer) {
+// A block per rectangle of output pixels (x) and `outputs` channels (y). last: called with the sums of each pixel's
+// eight channels, and bias.
+template <class T, class Last>
+__device__ __forceinline__ void convolve(const Convolution& layer, const Last& last) {
     HIDENERF_SHARED(shared, T::shared_bytes);
+    allow_next_launch();
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int warp_m = warp % T::warps_m, warp_n = warp / T::warps_m % T::warps_n, warp_k = warp / (T::warps_m * T::warps_n);
     const int across = (layer.width + T::width - 1) / T::width;
     const int row = blockIdx.x / across * T::height, column = blockIdx.x % across * T::width;
     const int pair = blockIdx.y * (T::outputs / 16), chunks = chunks_of<T>(layer);
 
-    const auto copy = [&](int index) {
-        if (index < chunks) {
-            char* to = shared + index % T::stages * T::stage_size;
-            const Chunk chunk = chunk_of<T>(layer, index);
-            if (T::pointwise_second && chunk.second)
-                copy_input<T, 1, 1, T::second_channels>(to, layer.second, chunk.first, row, column, layer.height,
-                                                        layer.width);
-            else {
-                const InputMap input = T::second_kernel > 1 && chunk.second ? layer.second : layer.first;
-                copy_input<T, T::kernel, T::stride, T::channels>(to, input, chunk.first,
-                                                                 row * T::stride - T::kernel / 2,
-                                                                 column * T::stride - T::kernel / 2, layer.in_height,
-                                                                 layer.in_width);
-            }
-            copy_weights<T>(to + T::input_size, layer, chunk, pair);
+    InputCopy<T, T::kernel, T::stride, T::channels> wide;
+    wide.prepare(row * T::stride - T::kernel / 2, column * T::stride - T::kernel / 2, layer.in_height, layer.in_width);
+    InputCopy<T, 1, 1, T::pointwise_second ? T::second_channels : 16> pointwise;
+    if (T::pointwise_second) pointwise.prepare(row, column, layer.height, layer.width);
+
+    const auto stage = [&](int index) { return shared + index % T::stages * T::stage_size; };
+    const auto copy_inputs = [&](int index) {
+        const Chunk chunk = chunk_of<T>(layer, index);
+        if (T::pointwise_second && chunk.second) {
+            pointwise.copy(stage(index), layer.second, chunk.first, layer.width);
+        } else {
+            // A copy, because the address of a parameter would bring all of them to local memory.
+            const InputMap input = T::second_kernel > 1 && chunk.second ? layer.second : layer.first;
+            wide.copy(stage(index), input, chunk.first, layer.in_width);
         }
-        end_copies();
+    };
+    const auto copy_operands = [&](int index) {
+        copy_weights<T>(stage(index) + T::input_size, layer, chunk_of<T>(layer, index), pair);
     };
 
     float sums[T::rows][2 * T::pairs][4] = {};
-    for (int index = 0; index < T::stages - 1; ++index) copy(index);
+    // Weights do not wait for the launch before.
+    for (int index = 0; index < T::stages - 1; ++index)
+        if (index < chunks) copy_operands(index);
+    wait_for_launch();
+    for (int index = 0; index < T::stages - 1; ++index) {
+        if (index < chunks) copy_inputs(index);
+        end_copies();
+    }
     for (int index = 0; index < chunks; ++index) {
         wait_for_copies<T::stages - 2>();
         __syncthreads();
-        copy(index + T::stages - 1);
-        const char* input = shared + index % T::stages * T::stage_size;
+        const int next = index + T::stages - 1;
+        if (next < chunks) {
+            copy_inputs(next);
+            copy_operands(next);
+        }
+        end_copies();
+        const char* input = stage(index);
         const char* weights = input + T::input_size + 512 * T::steps * T::pairs * warp_n + 16 * lane;
         const Chunk chunk = chunk_of<T>(layer, index);
         if (T::pointwise_second && chunk.second)
@@ -350,7 +393,7 @@ __device__ __forceinline__ void convolve(const Convolution& layer) {
 #pragma unroll
             for (int c = 0; c < 8; ++c) values.values[c] += from[c];
         }
-        finish(layer, values, y, x, vector);
+        last(values, y, x, vector);
     }
 }
 

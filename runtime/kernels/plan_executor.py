@@ -63,8 +63,8 @@ class Launch:
     """One launch of a step.
 
     step: which. kernels: of its source file. name: the kernel's. grid, block: blocks, and threads of one. shared: bytes
-    of shared memory of a block. arguments: as `Kernels.launch` takes them. of_source: whether it depends on the source
-    alone.
+    of shared memory of a block. arguments, early: as `Kernels.launch` takes them. of_source: whether it depends on the
+    source alone.
     """
 
     step: Step
@@ -75,10 +75,11 @@ class Launch:
     shared: int
     arguments: tuple[Argument, ...]
     of_source: bool = False
+    early: bool = False
 
     def enqueue(self, stream: int) -> None:
         """Enqueue it on a stream, given by its handle."""
-        self.kernels.launch(self.name, self.grid, self.block, stream, self.arguments, self.shared)
+        self.kernels.launch(self.name, self.grid, self.block, stream, self.arguments, self.shared, self.early)
 
 
 class PlanExecutor:
@@ -98,18 +99,20 @@ class PlanExecutor:
         of_source: Collection[str] = (),
         written: Collection[str] = (),
         tile: TileChoice | None = None,
+        early: bool = False,
     ) -> None:
         """Upload the weights, allocate the maps, compile the kernels.
 
         memory: of the GPU, owns what is allocated. weights: the plan's arrays. tensors, addresses: the graph's inputs
         and outputs, by name. of_source: inputs that change with the source only: what is made of them alone is made by
         `enqueue_source`. written: inputs that their maker writes as the plan's maps, to `maps`, in place of
-        `addresses`. tile: chooses tiles.
+        `addresses`. tile: chooses tiles. early: whether convolutions begin before the launch before them has ended, to
+        load their weights.
         Errors: a plan that does not fit its weights or the graph, and those of `Kernels`.
         """
         self._plan, self._tensors, self._addresses = plan, tensors, addresses
         self._of_source, self._written = frozenset(of_source), frozenset(written)
-        self._memory, self._tile = memory, tile or self._chosen_tile
+        self._memory, self._tile, self._early = memory, tile or self._chosen_tile, early
         check_plan(plan, weights, tensors)
         self._weights = {name: memory.allocate_copy(array) for name, array in weights.items()}
         self._arrays = weights
@@ -159,10 +162,21 @@ class PlanExecutor:
             if isinstance(step, ChannelsLast):
                 if not self._is_written(step):
                     yield self._channels_last(step)
-            elif isinstance(step, Convolution):
-                yield self._convolution(step)
+            elif isinstance(step, FramePixels):
+                if self._head_of(step) is None:
+                    yield self._frame_pixels(step)
             else:
-                yield self._frame_pixels(step)
+                last = self._plan.steps[-1]
+                frame = last if isinstance(last, FramePixels) and self._head_of(last) is step else None
+                yield self._convolution(step, frame)
+
+    def _head_of(self, frame: FramePixels) -> Convolution | None:
+        """The convolution whose result becomes the frame's pixels in the same launch; None if there is none."""
+        makers = [step for step in self._plan.steps if isinstance(step, Convolution) and step.output == frame.head]
+        readers = [step for step in self._plan.steps if frame.head in reads_and_writes(step)[0]]
+        if frame.change is not None or len(makers) != 1 or readers != [frame] or makers[0].modulation is not None:
+            return None
+        return makers[0] if makers[0].channels <= VECTOR else None
 
     def _compiled(self, source: str, definitions: tuple[tuple[str, int], ...] = ()) -> Kernels:
         key = source, definitions
@@ -187,7 +201,7 @@ class PlanExecutor:
         kernels, grid = self._compiled("channels_last.cu"), (-(-pixels * vectors // THREADS), 1, 1)
         return Launch(step, kernels, "channels_last", grid, THREADS, 0, tuple(arguments), self._is_of_source(step))
 
-    def _convolution(self, step: Convolution) -> Launch:
+    def _convolution(self, step: Convolution, frame: FramePixels | None = None) -> Launch:
         plan, none = self._plan, MapRead("")
         tile = self._tile(LayerShape.of(step, plan))
         first, second = (*step.inputs, none)[:2]
@@ -211,23 +225,34 @@ class PlanExecutor:
             arguments += [0, np.int32(0), np.int32(0), 0, 0, np.int32(0), np.float32(1)]
         arguments += [np.int32(step.height), np.int32(step.width), np.int32(padded // VECTOR)]
         kernels = self._compiled("convolution.cu", tile.definitions())
-        grid = tile.grid(step.height, step.width, step.channels)
-        return Launch(step, kernels, "convolution", grid, tile.threads, tile.shared_bytes, tuple(arguments))
+        grid, name = tile.grid(step.height, step.width, step.channels), "convolution"
+        if frame is not None:
+            name = "convolution_to_frame"
+            rendered, own, shown = self._pictures(frame)
+            arguments += [*rendered, own, shown, self._addresses[FRAME], self._addresses[ALPHA]]
+        shared = tile.shared_bytes
+        return Launch(step, kernels, name, grid, tile.threads, shared, tuple(arguments), early=self._early)
 
     def _input(self, one: MapRead) -> list[Argument]:
         padded = self._plan.maps[one.map].padded if one.map else 0
         address = self.maps[one.map] if one.map else 0
         return [address, np.int32(padded), np.int32(padded // VECTOR), np.int32(one.enlarged)]
 
-    def _frame_pixels(self, step: FramePixels) -> Launch:
+    def _pictures(self, step: FramePixels) -> tuple[list[Argument], int, int]:
+        """Arguments of the rendered picture, and the addresses of the source's own pixels or 0."""
         at, side = self._addresses, self._tensors[FRAME].shape[0]
-        rendered, head = self._tensors[step.rendered].shape[-1], self._plan.maps[step.head]
-        doublings, head_doublings = ((side // small).bit_length() - 1 for small in (rendered, head.width))
-        change, own, shown = step.change, step.own, step.shown
-        arguments: list[Argument] = [at[step.rendered], at[step.alpha], np.int32(rendered), np.int32(doublings)]
-        arguments += [self.maps[step.head], np.int32(head.padded), np.int32(head_doublings)]
+        rendered = self._tensors[step.rendered].shape[-1]
+        doublings = (side // rendered).bit_length() - 1
+        own, shown = (at[name] if name else 0 for name in (step.own, step.shown))
+        return [at[step.rendered], at[step.alpha], np.int32(rendered), np.int32(doublings)], own, shown
+
+    def _frame_pixels(self, step: FramePixels) -> Launch:
+        side, head, change = self._tensors[FRAME].shape[0], self._plan.maps[step.head], step.change
+        arguments, own, shown = self._pictures(step)
+        doublings = (side // head.width).bit_length() - 1
+        arguments += [self.maps[step.head], np.int32(head.padded), np.int32(doublings)]
         arguments += [self.maps[change] if change else 0, np.int32(self._plan.maps[change].padded if change else 0)]
-        arguments += [at[own] if own else 0, at[shown] if shown else 0, at[FRAME], at[ALPHA], np.int32(side)]
+        arguments += [own, shown, self._addresses[FRAME], self._addresses[ALPHA], np.int32(side)]
         grid = (-(-(side**2) // THREADS), 1, 1)
         return Launch(step, self._compiled("frame_pixels.cu"), "frame_pixels", grid, THREADS, 0, tuple(arguments))
 

@@ -39,6 +39,7 @@ class EmulatedPlanKernels:
         stream: int,
         arguments: Sequence[int | np.generic],
         shared: int = 0,
+        early: bool = False,  # noqa: ARG002
     ) -> None:
         assert stream == STREAM
         assert grid[2] == 1
