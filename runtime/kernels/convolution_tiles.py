@@ -1,16 +1,26 @@
 """`ConvolutionTile`: how a convolution is divided among blocks and warps, and which division suits a layer."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hidenerf.runtime.launch_plan import Convolution, LaunchPlan, PlanMap
 
-# Bytes of shared memory that a block may have, and that a multiprocessor has, by SM.
+# KiB of shared memory that a block may have, and that a multiprocessor has, and its threads, by SM. Of others: the least.
 SHARED_OF_BLOCK = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 120: 99, 121: 99}
 SHARED_OF_MULTIPROCESSOR = {75: 64, 80: 164, 86: 100, 87: 164, 89: 100, 90: 228, 100: 228, 120: 100, 121: 100}
 _KIB = 1024
-_MOST_THREADS = {75: 1024, 80: 2048, 86: 1536, 87: 1536, 89: 1536, 90: 2048, 100: 2048, 120: 1536, 121: 1536}
+THREADS_OF_MULTIPROCESSOR = {
+    75: 1024,
+    80: 2048,
+    86: 1536,
+    87: 1536,
+    89: 1536,
+    90: 2048,
+    100: 2048,
+    120: 1536,
+    121: 1536,
+}
 
 # Of the estimate of a launch's time, in cycles: a product of 16 × 8 × 16 on a multiprocessor, and from its issue to
 # its result; a step's loads from shared memory; a chunk's barrier and address arithmetic; a block's start and end.
@@ -128,6 +138,10 @@ _BLOCKS = (
 )
 
 
+def _limit(by_sm: Mapping[int, int], sm: int) -> int:
+    return by_sm.get(sm, min(by_sm.values()))
+
+
 def tiles_for(shape: LayerShape, sm: int) -> Iterator[ConvolutionTile]:
     """The tiles that a GPU of this SM can run a layer with."""
     for height, width, outputs, warps_m, warps_n in _BLOCKS:
@@ -153,7 +167,7 @@ def tiles_for(shape: LayerShape, sm: int) -> Iterator[ConvolutionTile]:
                         warps_n,
                         warps_k,
                     )
-                    if tile.threads <= 256 and tile.shared_bytes <= SHARED_OF_BLOCK[sm] * _KIB:
+                    if tile.threads <= 256 and tile.shared_bytes <= _limit(SHARED_OF_BLOCK, sm) * _KIB:
                         yield tile
 
 
@@ -162,8 +176,8 @@ def estimated_cycles(tile: ConvolutionTile, shape: LayerShape, sm: int, multipro
     across, parts, _ = tile.grid(shape.height, shape.width, shape.outputs)
     blocks = across * parts
     # About 128 registers a thread.
-    of_threads = min(_MOST_THREADS[sm], 512) // tile.threads
-    resident = max(1, min(of_threads, SHARED_OF_MULTIPROCESSOR[sm] * _KIB // (tile.shared_bytes + _KIB)))
+    of_threads = min(_limit(THREADS_OF_MULTIPROCESSOR, sm), 512) // tile.threads
+    resident = max(1, min(of_threads, _limit(SHARED_OF_MULTIPROCESSOR, sm) * _KIB // (tile.shared_bytes + _KIB)))
     down, across_input = ((side - 1) * tile.stride + tile.kernel for side in (tile.height, tile.width))
     blocks_of_16 = [-(-channels // 16) for channels in shape.channels]
     steps = blocks_of_16[0] * shape.kernel**2

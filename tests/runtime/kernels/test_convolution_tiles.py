@@ -32,3 +32,8 @@ def test_small_layers_are_divided_among_most_multiprocessors(layer: str) -> None
     shape = LAYERS[layer]
     across, parts, _ = choose_tile(shape, 90, 132).grid(shape.height, shape.width, shape.outputs)
     assert across * parts >= 96
+
+
+def test_an_unknown_sm_has_the_least_shared_memory() -> None:
+    tile = choose_tile(LAYERS["demo's first"], 110, 20)
+    assert tile.shared_bytes <= 64 * 1024

@@ -25,6 +25,7 @@ from hidenerf.runtime.kernels.source_aligner import (
     StemInput,
     aligner_definitions,
     sampling_table,
+    sampling_table_last,
     scratch_numbers,
     stem_channels,
 )
@@ -137,6 +138,34 @@ def test_maps_of_every_scale_are_in_the_frame(fp16: bool) -> None:
         source, elsewhere = (torch.from_numpy(array.astype(np.float64)) for array in (given[None], constants))
         in_double = in_frame(source, elsewhere, expected.at(one.size))
         np.testing.assert_allclose(found, in_double[0], atol=4e-3 if fp16 else 2e-3)
+
+
+def test_maps_with_channels_last_are_in_the_frame() -> None:
+    """Of every scale, and of several vectors of channels."""
+    shown = scene(16, 64)
+    expected, run = expected_alignment(shown), Run(shown, fp16=True)
+    generator = np.random.default_rng(0)
+    values = [generator.normal(size=(h, h, c)).astype(np.float16) for c, h in ((8, 4), (24, 8), (40, 32), (16, 64))]
+    absent = [generator.normal(size=one.shape[-1]).astype(np.float32) for one in values]
+    allocate, copy = run.device.allocate, run.device.allocate_copy
+    maps = [
+        SourceMap(copy(one), allocate(one.nbytes), copy(constants), one.shape[-1], one.shape[0])
+        for one, constants in zip(values, absent, strict=True)
+    ]
+    parts, blocks = sampling_table_last(maps)
+    run.aligner.sample_maps_last(copy(parts.view(np.uint8)), copy(blocks.view(np.uint8)), len(blocks), STREAM)
+    for one, given, constants in zip(maps, values, absent, strict=True):
+        found = run.read(one.sampled, given.shape, np.float16)
+        source = torch.from_numpy(given.astype(np.float64).transpose(2, 0, 1)[None])
+        in_double = in_frame(source, torch.from_numpy(constants.astype(np.float64)), expected.at(one.size))
+        np.testing.assert_allclose(found.transpose(2, 0, 1), in_double[0], atol=4e-3)
+
+
+def test_a_table_of_maps_with_channels_last_by_hand() -> None:
+    parts, blocks = sampling_table_last([SourceMap(1000, 9000, 500, 24, 8), SourceMap(2000, 8000, 512, 8, 4)])
+    assert parts.tolist() == np.array([(1000, 9000, 500, 3, 8), (2000, 8000, 512, 1, 4)], PARTS).tolist()
+    # 8 · 8 · 3 vectors, and 4 · 4.
+    assert blocks.tolist() == np.array([(0, 0), (0, 128), (1, 0)], BLOCKS).tolist()
 
 
 @pytest.mark.parametrize("fp16", [False, True])
