@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hidenerf.runtime.launch_plan import Convolution, LaunchPlan, PlanMap
 
-# KiB of shared memory that a block may have, and that a multiprocessor has, and its threads, by SM. Of others: the least.
+# By SM: KiB of shared memory that a block may have, and that a multiprocessor has, and its threads. Others: the least.
 SHARED_OF_BLOCK = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 120: 99, 121: 99}
 SHARED_OF_MULTIPROCESSOR = {75: 64, 80: 164, 86: 100, 87: 164, 89: 100, 90: 228, 100: 228, 120: 100, 121: 100}
 _KIB = 1024

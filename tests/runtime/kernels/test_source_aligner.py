@@ -146,7 +146,7 @@ def test_maps_with_channels_last_are_in_the_frame() -> None:
     expected, run = expected_alignment(shown), Run(shown, fp16=True)
     generator = np.random.default_rng(0)
     values = [generator.normal(size=(h, h, c)).astype(np.float16) for c, h in ((8, 4), (24, 8), (40, 32), (16, 64))]
-    absent = [generator.normal(size=one.shape[-1]).astype(np.float32) for one in values]
+    absent = [generator.normal(size=one.shape[-1:]).astype(np.float32) for one in values]
     allocate, copy = run.device.allocate, run.device.allocate_copy
     maps = [
         SourceMap(copy(one), allocate(one.nbytes), copy(constants), one.shape[-1], one.shape[0])
