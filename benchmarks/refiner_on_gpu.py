@@ -165,14 +165,14 @@ def _compile(job: tuple[str, Definitions, int, str]) -> None:
 
 
 def variants(shape: LayerShape, device: Device, count: int) -> list[ConvolutionTile]:
-    """The tiles with the smallest estimates; at most two of one division among blocks."""
+    """The tiles with the smallest estimates; at most four of one division among blocks."""
     by_estimate = sorted(
         tiles_for(shape, device.sm), key=lambda tile: estimated_cycles(tile, shape, device.sm, device.multiprocessors)
     )
     found: list[ConvolutionTile] = []
     for tile in by_estimate:
         block = tile.height, tile.width, tile.outputs
-        if sum((one.height, one.width, one.outputs) == block for one in found) < 3:
+        if sum((one.height, one.width, one.outputs) == block for one in found) < 4:
             found.append(tile)
     return found[:count]
 
@@ -305,7 +305,7 @@ def main() -> None:
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--variants", type=int, default=8, help="tiles that are tried for a layer")
+    parser.add_argument("--variants", type=int, default=12, help="tiles that are tried for a layer")
     parser.add_argument("--frames", type=int, default=400, help="whole frames of a bundle; 0 for none")
     parser.add_argument("--out", type=Path, help="folder for refiner.json")
     arguments = parser.parse_args()

@@ -22,6 +22,9 @@ THREADS_OF_MULTIPROCESSOR = {
     121: 1536,
 }
 
+# Of a thread of a chosen tile. With 64 some kernels spill.
+MOST_SUMS = 32
+
 # Of the estimate of a launch's time, in cycles: a product of 16 × 8 × 16 on a multiprocessor, and from its issue to
 # its result; a step's loads from shared memory; a chunk's barrier and address arithmetic; a block's start and end.
 _PRODUCT, _PRODUCT_LATENCY, _STEP, _CHUNK, _BLOCK = 2.0, 35.0, 40.0, 200.0, 3000.0
@@ -81,6 +84,11 @@ class ConvolutionTile:
         return 32 * self.warps_m * self.warps_n * self.warps_k
 
     @property
+    def sums(self) -> int:
+        """Of a thread, each in a register."""
+        return self.height * self.width * self.outputs // (32 * self.warps_m * self.warps_n)
+
+    @property
     def _pointwise_second(self) -> bool:
         return self.second_kernel == 1 and self.kernel > 1
 
@@ -122,12 +130,16 @@ class ConvolutionTile:
 # Height, width and outputs of a block, and its warps_m and warps_n: warps of 16 to 64 pixels times 16 to 64 outputs.
 _BLOCKS = (
     (16, 16, 64, 4, 2),
+    (16, 16, 32, 4, 1),
     (16, 16, 32, 8, 1),
     (16, 16, 16, 8, 1),
     (8, 16, 64, 2, 2),
+    (8, 16, 32, 2, 1),
     (8, 16, 32, 4, 1),
     (8, 16, 16, 4, 1),
+    (8, 8, 64, 1, 2),
     (8, 8, 64, 2, 2),
+    (8, 8, 32, 1, 1),
     (8, 8, 32, 2, 1),
     (8, 8, 16, 2, 1),
     (4, 8, 64, 1, 2),
@@ -200,7 +212,9 @@ def estimated_cycles(tile: ConvolutionTile, shape: LayerShape, sm: int, multipro
 
 
 def choose_tile(shape: LayerShape, sm: int, multiprocessors: int) -> ConvolutionTile:
-    """The tile with the smallest estimate. sm, multiprocessors: of the GPU."""
-    return min(
-        tiles_for(shape, sm), key=lambda tile: (estimated_cycles(tile, shape, sm, multiprocessors), tile.shared_bytes)
-    )
+    """The tile with the smallest estimate, of those whose registers certainly suffice.
+
+    sm, multiprocessors: of the GPU.
+    """
+    tiles = [tile for tile in tiles_for(shape, sm) if tile.sums <= MOST_SUMS]
+    return min(tiles, key=lambda tile: (estimated_cycles(tile, shape, sm, multiprocessors), tile.shared_bytes))

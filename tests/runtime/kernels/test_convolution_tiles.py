@@ -12,6 +12,7 @@ def test_shared_memory_by_hand() -> None:
     # 100 pixels of 80 bytes, or 64 of 144 of the second input; four pairs of 18 steps of 512 bytes.
     assert tile.shared_bytes == 2 * (64 * 144 + 4 * 18 * 512)
     assert tile.threads == 128
+    assert tile.sums == 32
     assert tile.grid(17, 16, 65) == (6, 2, 1)
     # The sums of eight warps' shares, where they need more.
     assert ConvolutionTile(1, 1, 0, 4, 8, 32, 16, 16, 2, 1, 1, 8).shared_bytes == 4 * 8 * 32 * 40
