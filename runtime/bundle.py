@@ -159,13 +159,14 @@ def open_bundle(folder: Path) -> Bundle:
     parts = None
     if manifest.kernel_parts is not None:
         entry = manifest.kernel_parts
-        led = [
-            None if part is None else _graph(folder, name, part)
-            for name, part in ((LED_ENCODER, entry.led_encoder), (LED_DECODER, entry.led_decoder))
-        ]
-        planned = entry.refiner_plan
-        plan = None if planned is None else LaunchPlanFiles(folder / planned.file, folder / planned.weights)
-        parts = KernelParts(_graph(folder, "refiner", entry.refiner), folder / entry.weights, *led, plan)
+        encoder, decoder, plan = entry.led_encoder, entry.led_decoder, entry.refiner_plan
+        parts = KernelParts(
+            refiner=_graph(folder, "refiner", entry.refiner),
+            weights_path=folder / entry.weights,
+            led_encoder=None if encoder is None else _graph(folder, LED_ENCODER, encoder),
+            led_decoder=None if decoder is None else _graph(folder, LED_DECODER, decoder),
+            refiner_plan=None if plan is None else LaunchPlanFiles(folder / plan.file, folder / plan.weights),
+        )
     bundle = Bundle(folder, manifest, graphs, parts)
     hashed = {folder / name for name in manifest.files}
     used = [*(graph.path for graph in graphs.values()), bundle.face_model_path]

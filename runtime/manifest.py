@@ -218,11 +218,15 @@ class KernelPartsEntry:
     def from_json(entry: Json) -> "KernelPartsEntry":
         """Parse the entry `kernel_parts`, also of older bundles, which call the weights `renderer_mlp`."""
         weights = entry["renderer_mlp"] if "renderer_mlp" in entry else entry["weights"]
-        led = (entry.get(name) for name in ("led_encoder", "led_decoder"))
-        parts = (None if part is None else GraphEntry.from_json(part) for part in led)
+        encoder, decoder = (entry.get(name) for name in ("led_encoder", "led_decoder"))
         plan = entry.get("refiner_plan")
-        parsed = LaunchPlanEntry(str(plan["file"]), str(plan["weights"])) if plan is not None else None
-        return KernelPartsEntry(GraphEntry.from_json(entry["refiner"]), str(weights), *parts, parsed)
+        return KernelPartsEntry(
+            refiner=GraphEntry.from_json(entry["refiner"]),
+            weights=str(weights),
+            led_encoder=None if encoder is None else GraphEntry.from_json(encoder),
+            led_decoder=None if decoder is None else GraphEntry.from_json(decoder),
+            refiner_plan=None if plan is None else LaunchPlanEntry(str(plan["file"]), str(plan["weights"])),
+        )
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""

@@ -313,9 +313,9 @@ def planless(bundle: Bundle) -> Bundle:
 def test_a_planned_refiner_s_frame_is_that_of_onnx_runtime(request: pytest.FixtureRequest, fixture: str) -> None:
     bundle = open_bundle(request.getfixturevalue(fixture))
     planned = OnnxRuntimeCudaBackend(bundle, StageTimes())
-    assert list(planned._sessions) == ["source_encoder", "led"]
+    assert list(planned._sessions) == ["source_encoder", "led_encoder", "led_decoder"]
     former = OnnxRuntimeCudaBackend(planless(bundle), StageTimes())
-    assert list(former._sessions) == ["source_encoder", "led", "refiner"]
+    assert list(former._sessions) == ["source_encoder", "led_encoder", "led_decoder", "refiner"]
     for seed in range(2):
         frames = []
         for backend in (planned, former):

@@ -197,5 +197,5 @@ class ClipPairs(ImagePairPool):
 
 def _together(drawn: Sequence[DrawnPair]) -> ImagePairs:
     """Pairs stacked along a new first dimension, as tensors."""
-    fields = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
-    return ImagePairs(*fields, photographed=torch.zeros(len(drawn), dtype=torch.bool))
+    fields = [torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True)]
+    return ImagePairs(*fields, torch.zeros(len(drawn), dtype=torch.bool))

@@ -99,10 +99,10 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
         # A drawing has eyes and teeth of its own. Those inside an opened mouth are to be learned, if the photograph
         # does not show the person's.
         known = arrays["face_sight"][:, 1, 3:]
-        others = (painter.invented(arrays["triangle"][:, 1]) > 0) & (known >= 0)
-        region[:, 1] = torch.where(here & others, 0, region[:, 1])
-    others = (arrays[name] for name in ("secc", "cameras", "surface", "face_sight"))
-    return ImagePairs(color, mask, region, *others, photographed=photograph[:, 0] > 0)
+        not_its_own = (painter.invented(arrays["triangle"][:, 1]) > 0) & (known >= 0)
+        region[:, 1] = torch.where(here & not_its_own, 0, region[:, 1])
+    secc, camera, surface, sight = (arrays[name] for name in ("secc", "cameras", "surface", "face_sight"))
+    return ImagePairs(color, mask, region, secc, camera, surface, sight, photograph[:, 0] > 0)
 
 
 def _settings(photos: Tensor) -> dict[str, Tensor]:
