@@ -198,4 +198,4 @@ class ClipPairs(ImagePairPool):
 def _together(drawn: Sequence[DrawnPair]) -> ImagePairs:
     """Pairs stacked along a new first dimension, as tensors."""
     fields = [torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True)]
-    return ImagePairs(*fields, torch.zeros(len(drawn), dtype=torch.bool))
+    return ImagePairs(*[*fields, torch.zeros(len(drawn), dtype=torch.bool)])
