@@ -36,6 +36,7 @@ class ImagePairs(NamedTuple):
 
     def batch(self, index: Tensor, source: Tensor, seccs: SeccChoice) -> Batch:
         """Pairs of the people `index` [B] with picture `source` [B] (0 or 1) as the source, or a photograph."""
+        index, source = index.to(self.picture.device), source.to(self.picture.device)
         photographed = self.photographed[index]
         source = torch.where(photographed, 0, source)
         target = 1 - source
