@@ -7,7 +7,7 @@ Of a strongly typed network it is read before the build, since the engine keeps 
 import json
 import re
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 from hidenerf.runtime.tensorrt.sidecar import Layer, PrecisionSummary
@@ -41,14 +41,25 @@ _INSPECTED_TYPES = {"Convolution": "CONVOLUTION", "Deconvolution": "DECONVOLUTIO
 _ADDED = ("NoOp", "Reformat")
 
 
-def audit_layers(network: Any) -> list[Layer]:
-    """Every layer of an `INetworkDefinition`, in its order."""
+def audit_layers(network: Any, types: Mapping[str, str] | None = None) -> list[Layer]:
+    """Every layer of an `INetworkDefinition`, in its order.
+
+    types: of the tensors by name, for a weakly typed network, which does not know them; a tensor that is not among
+        them is "unknown".
+    """
+
+    def precision(tensor: Any) -> str:
+        if types is not None:
+            return types.get(tensor.name, "unknown")
+        name = str(tensor.dtype.name)
+        return PRECISIONS.get(name, name)
+
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     quantised = {}
     for layer in layers:
         if layer.type.name == "DEQUANTIZE":
-            quantised[layer.get_output(0).name] = _precision(layer.get_input(0))
-    return [_audit(layer, quantised) for layer in layers]
+            quantised[layer.get_output(0).name] = precision(layer.get_input(0))
+    return [_audit(layer, quantised, precision) for layer in layers]
 
 
 def inspected_layers(information: str) -> list[Layer]:
@@ -94,8 +105,8 @@ def uses(layers: Iterable[Layer], precision: str) -> bool:
     return any(precision == layer.precision or precision in layer.outputs for layer in layers)
 
 
-def _audit(layer: Any, quantised: dict[str, str]) -> Layer:
-    outputs = [_precision(layer.get_output(index)) for index in range(layer.num_outputs)]
+def _audit(layer: Any, quantised: dict[str, str], precision_of: Callable[[Any], str]) -> Layer:
+    outputs = [precision_of(layer.get_output(index)) for index in range(layer.num_outputs)]
     precision = outputs[0] if outputs else "none"
     if layer.type.name in PRODUCTS and layer.num_inputs > 1:
         factors = {quantised.get(layer.get_input(index).name) for index in (0, 1)}
@@ -126,11 +137,6 @@ def _names(fused: str) -> list[str]:
     """Names of the layers that a layer of an engine was fused of."""
     parts = re.split(r" \+ |\.\.\.|, ", fused)
     return [re.sub(r"^(?:PWN\(|\{ForeignNode\[)+|(?:\]\}|\))+$", "", part) for part in parts]
-
-
-def _precision(tensor: Any) -> str:
-    name = tensor.dtype.name
-    return PRECISIONS.get(name, name)
 
 
 def _counts(layers: list[Layer]) -> dict[str, int]:

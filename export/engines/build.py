@@ -63,6 +63,8 @@ def build_plan(
             config.plugins_to_serialize = [str(plugin)]
         if timing_cache is not None:
             read_timing_cache(config, timing_cache)
+            # 8.6 reports an empty cache as an error of Myelin's, which is the cause of nothing.
+            library.logger.errors.clear()
         used.append(config)
 
     # Polygraphy would print what the sentence below says.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hidenerf.export.engines.onnx_file import for_parser, node_names
+from hidenerf.export.engines.onnx_file import for_parser, node_names, tensor_types
 from hidenerf.export.engines.precision_limits import limit_precisions
 from hidenerf.export.engines.recipe import recipe_of
 from hidenerf.runtime.bundle import GraphSpec
@@ -21,11 +21,15 @@ DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 @dataclass(frozen=True)
 class ParsedNetwork:
-    """A network, with the builder and the parser that own what it refers to."""
+    """A network, with the builder and the parser that own what it refers to.
+
+    types: of the tensors by name, where the network is weakly typed and does not know them.
+    """
 
     builder: Any
     network: Any
     parser: Any
+    types: dict[str, str] | None = None
 
 
 def network_from_onnx(library: Library, graph: GraphSpec, content: bytes, plugin: Path | None = None) -> ParsedNetwork:
@@ -57,9 +61,11 @@ def network_from_onnx(library: Library, graph: GraphSpec, content: bytes, plugin
         refusal = parser_refusal(errors, lambda error: generation.failing_node(error, nodes))
         raise HideNerfError(f"{graph.name}: {library.title} cannot read the graph: {refusal}")
     _require_tensors(graph, network)
+    types = None
     if not generation.strongly_typed:
-        limit_precisions(network, trt)
-    return ParsedNetwork(builder, network, parser)
+        types = tensor_types(content)
+        limit_precisions(network, trt, types)
+    return ParsedNetwork(builder, network, parser, types)
 
 
 def _require_tensors(graph: GraphSpec, network: Any) -> None:

@@ -8,6 +8,9 @@ from hidenerf.export.passes.opset17 import OPSET, Opset17
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.generations import Generation
 
+# Names of types in ONNX, and ours where these differ.
+_TYPES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16"}
+
 
 def has_plugin_nodes(content: bytes) -> bool:
     """Whether nodes of a graph name the namespace of our plugins (`custom_ops.PLUGIN_ATTRIBUTES`)."""
@@ -41,6 +44,16 @@ def for_parser(content: bytes, graph: str, generation: Generation, plugin: bool)
         return bytes(ir.to_proto(Opset17(plugin)(model)).SerializeToString())
     except HideNerfError as error:
         raise HideNerfError(f"{graph}: {error}") from None
+
+
+def tensor_types(content: bytes) -> dict[str, str]:
+    """Type of every tensor of a graph by name: "FP32", "FP16" and others, as the audit names them."""
+    # What our own nodes give is in the file; what stood in their bodies is inferred.
+    graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)).graph
+    known = {one.name: one.data_type for one in graph.initializer}
+    known |= {one.name: one.type.tensor_type.elem_type for one in (*graph.input, *graph.value_info, *graph.output)}
+    names = {name: onnx.TensorProto.DataType.Name(kind) for name, kind in known.items()}
+    return {name: _TYPES.get(kind, kind) for name, kind in names.items()}
 
 
 def node_names(content: bytes) -> list[tuple[str, str]]:

@@ -2,9 +2,11 @@
 
 With the flag FP16 the builder may compute any layer in FP16, coordinates too. A limit on a layer's arithmetic and its
 outputs, together with OBEY_PRECISION_CONSTRAINTS, keeps it to the type that the file gives it. That is what a strongly
-typed network does from TensorRT 10 on.
+typed network does from TensorRT 10 on. The types are the file's: a weakly typed network says FLOAT of all that lies
+between its inputs and outputs.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from hidenerf.export.engines.audit import INTEGER_PRECISIONS, UNLIMITED, audit_layers
@@ -12,18 +14,19 @@ from hidenerf.export.engines.audit import INTEGER_PRECISIONS, UNLIMITED, audit_l
 LIMITS = {"FP32": "FLOAT", "FP16": "HALF"}
 
 
-def limit_precisions(network: Any, trt: Any) -> None:
+def limit_precisions(network: Any, trt: Any, types: Mapping[str, str]) -> None:
     """Hold every layer with arithmetic to the type of its outputs, in place.
 
-    A product of two quantised factors is left to the builder, which may compute it in 8 bits only then.
+    A product of two quantised factors is left to the builder, which may compute it in 8 bits only then. So are layers
+    that the parser has added, whose outputs the file does not know.
 
-    network: as it was parsed, an `INetworkDefinition`. trt: the library's module.
+    network: as it was parsed, an `INetworkDefinition`. trt: the library's module. types: of `onnx_file.tensor_types`.
     """
-    for index, audited in enumerate(audit_layers(network)):
-        types = {name for name in audited.outputs if name in LIMITS}
-        if audited.type in UNLIMITED or audited.precision in INTEGER_PRECISIONS or len(types) != 1:
+    for index, audited in enumerate(audit_layers(network, types)):
+        held = {name for name in audited.outputs if name in LIMITS}
+        if audited.type in UNLIMITED or audited.precision in INTEGER_PRECISIONS or len(held) != 1:
             continue
-        layer, limit = network.get_layer(index), getattr(trt.DataType, LIMITS[types.pop()])
+        layer, limit = network.get_layer(index), getattr(trt.DataType, LIMITS[held.pop()])
         layer.precision = limit
         for output, name in enumerate(audited.outputs):
             if name in LIMITS:

@@ -137,7 +137,7 @@ def build(job: Job, cancelled: Callable[[], bool], advance: Callable[[float], No
     """
     library = load_builder_library(job.backend)
     parsed = network_from_onnx(library, job.graph, job.graph.path.read_bytes(), job.plugin)
-    layers = audit_layers(parsed.network)
+    layers = audit_layers(parsed.network, parsed.types)
     name = job.graph.name
     if uses(layers, "FP8") and job.sm < FIRST_SM_WITH_FP8:
         raise TargetError(

@@ -38,6 +38,20 @@ def test_the_named_networks_are_the_second_checkpoints(checkpoints: tuple[Path, 
         assert any(not torch.equal(found[key], other[key]) for key in other)
 
 
+def test_a_share_of_the_second_checkpoint(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
+    output = tmp_path / "mixed.safetensors"
+    taken = ["--take", "refiner", "--share", "0.25", "-o", str(output)]
+    assert CliRunner().invoke(main, [*map(str, checkpoints), *taken]).exit_code == 0
+    before, after, mixed = (load_checkpoint(path) for path in (*checkpoints, output))
+    for name, share in (("refiner", 0.25), ("id_encoder", 0.0)):
+        one, other, found = (network(model, name) for model in (before, after, mixed))
+        for key in (key for key in found if found[key].is_floating_point()):
+            # Rounded to FP16.
+            torch.testing.assert_close(
+                found[key], 0.75 * one[key] + 0.25 * other[key] if share else one[key], rtol=1e-3, atol=1e-6
+            )
+
+
 def test_an_unknown_network_and_another_config_are_refused(checkpoints: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "mixed.safetensors"
     result = CliRunner().invoke(main, [*map(str, checkpoints), "--take", "nose", "-o", str(output)])

@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from hidenerf.export.engines.onnx_file import for_parser, node_names, without_functions
+from hidenerf.export.engines.onnx_file import for_parser, node_names, tensor_types, without_functions
 from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tensorrt.generations import GENERATIONS, TENSORRT_8_6, Generation
@@ -19,6 +19,23 @@ def test_newer_parsers_read_the_bundle_s_graph(bundle_fp16: Path, generation: Ge
     content = open_bundle(bundle_fp16).graphs["source_encoder"].path.read_bytes()
     assert for_parser(content, "net", generation, plugin=False) == content
     assert for_parser(content, "net", generation, plugin=True) == without_functions(content)
+
+
+@pytest.mark.parametrize("plugin", [False, True])
+@pytest.mark.parametrize("name", ["source_encoder", "led", "renderer_refiner"])
+def test_the_type_of_every_tensor_that_8_6_reads_is_known(bundle_fp16: Path, name: str, plugin: bool) -> None:
+    """Also of what our own nodes give; FP32 islands are among them."""
+    content = for_parser(open_bundle(bundle_fp16).graphs[name].path.read_bytes(), name, TENSORRT_8_6, plugin)
+    types = tensor_types(content)
+    nodes = onnx.load_model_from_string(content).graph.node
+    given = {output for node in nodes for output in node.output if output}
+    assert given <= types.keys()
+    assert {"FP16", "FP32"} <= {types[output] for output in given}
+    for node in nodes:
+        if node.op_type == "Cast":
+            kind = next(one.i for one in node.attribute if one.name == "to")
+            expected = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.FLOAT16: "FP16"}.get(kind)
+            assert expected in (None, types[node.output[0]])
 
 
 @pytest.mark.parametrize("plugin", [False, True])

@@ -6,7 +6,6 @@ from typing import Any
 from hidenerf.export.engines.precision_limits import limit_precisions
 
 FLOAT, HALF = SimpleNamespace(name="FLOAT"), SimpleNamespace(name="HALF")
-INT8, INT32 = SimpleNamespace(name="INT8"), SimpleNamespace(name="INT32")
 TRT = SimpleNamespace(DataType=SimpleNamespace(FLOAT=FLOAT, HALF=HALF))
 
 
@@ -30,18 +29,24 @@ class EmulatedLayer:
         self.output_types[index] = kind
 
 
-def tensor(name: str, kind: Any) -> Any:
-    return SimpleNamespace(name=name, dtype=kind)
+# What the file says of tensors by the first letter of their names; the network says FLOAT of all between its ends.
+KINDS = {"h": "FP16", "s": "FP32", "n": "INT32", "q": "INT8"}
+
+
+def tensor(name: str) -> Any:
+    return SimpleNamespace(name=name, dtype=FLOAT)
 
 
 def limited(*layers: EmulatedLayer) -> list[tuple[Any, dict[int, Any]]]:
     network = SimpleNamespace(num_layers=len(layers), get_layer=lambda index: layers[index])
-    limit_precisions(network, TRT)
+    tensors = [one for layer in layers for one in (*layer.inputs, *layer.outputs)]
+    types = {one.name: KINDS[one.name[0]] for one in tensors if one.name[0] in KINDS}
+    limit_precisions(network, TRT, types)
     return [(layer.precision, layer.output_types) for layer in layers]
 
 
-def test_arithmetic_is_held_to_the_type_of_its_result() -> None:
-    half, single, number = tensor("h", HALF), tensor("s", FLOAT), tensor("n", INT32)
+def test_arithmetic_is_held_to_the_type_of_its_result_in_the_file() -> None:
+    half, single, number = tensor("h"), tensor("s"), tensor("n")
     assert limited(
         EmulatedLayer("CONVOLUTION", [half], [half]),
         EmulatedLayer("GRID_SAMPLE", [single, single], [single]),
@@ -49,8 +54,13 @@ def test_arithmetic_is_held_to_the_type_of_its_result() -> None:
     ) == [(HALF, {0: HALF}), (FLOAT, {0: FLOAT}), (FLOAT, {0: FLOAT})]
 
 
+def test_what_the_parser_has_added_is_left_to_the_builder() -> None:
+    half, added = tensor("h"), tensor("(Unnamed Layer* 3) [Shuffle]_output")
+    assert limited(EmulatedLayer("SHUFFLE", [half], [added])) == [(None, {})]
+
+
 def test_layers_without_arithmetic_in_floating_point_are_left_alone() -> None:
-    half, single, number = tensor("h", HALF), tensor("s", FLOAT), tensor("n", INT32)
+    half, single, number = tensor("h"), tensor("s"), tensor("n")
     layers = [
         EmulatedLayer("CAST", [half], [single]),
         EmulatedLayer("CONSTANT", [], [half]),
@@ -62,8 +72,8 @@ def test_layers_without_arithmetic_in_floating_point_are_left_alone() -> None:
 
 
 def test_a_product_of_quantised_factors_is_left_to_the_builder() -> None:
-    eight, single = tensor("q", INT8), tensor("s", FLOAT)
-    factors = [tensor("a", FLOAT), tensor("b", FLOAT)]
+    eight, single = tensor("q"), tensor("s")
+    factors = [tensor("s_a"), tensor("s_b")]
     layers = [EmulatedLayer("DEQUANTIZE", [eight], [factor]) for factor in factors]
     assert limited(*layers, EmulatedLayer("CONVOLUTION", factors, [single])) == [(None, {})] * 3
     assert limited(layers[0], EmulatedLayer("CONVOLUTION", [factors[0], single], [single]))[1] == (FLOAT, {0: FLOAT})

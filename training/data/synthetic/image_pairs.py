@@ -21,8 +21,8 @@ class ImagePairs(NamedTuple):
         other picture's, world units; 0 where there is none.
     face_sight: [n, 2, 4, S, S] float16, of each picture with the other one as source (`hidenerf.runtime.face_sight`).
     photographed: [n] bool, whether the first picture is a photograph and the second one a drawing of the same person.
-        Then the first one is the source, and only what `region` has of the second one is to be learned: there it
-        lacks eyes and teeth, which are not the person's.
+        Then the first one is the source, and only what `region` has of the second one is to be learned: what mouth
+        and eyes show that the photograph does not, such as closed lids and the inside of a mouth.
     """
 
     picture: Tensor

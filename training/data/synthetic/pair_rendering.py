@@ -96,11 +96,12 @@ def paint_rows(painter: Painter, layout: PairLayout, rows: Tensor) -> ImagePairs
         own = painter.photographs[(photograph[:, 0] - 1).clamp_min(0)]
         here = (photograph > 0)[..., None, None]
         color[:, 0], mask[:, 0] = torch.where(here, own[:, :3], color[:, 0]), torch.where(here, own[:, 3:], mask[:, 0])
-        # A drawing has eyes and teeth of its own. Those inside an opened mouth are to be learned, if the photograph
-        # does not show the person's.
-        known = arrays["face_sight"][:, 1, 3:]
+        # Of what the photograph shows, it is the truth, and not a drawing of it. Nor are the drawing's own eyes and
+        # teeth, but inside a mouth that the photograph does not show.
+        weight, known = arrays["face_sight"][:, 1, 2:].float().chunk(2, 1)
         not_its_own = (painter.invented(arrays["triangle"][:, 1]) > 0) & (known >= 0)
-        region[:, 1] = torch.where(here & not_its_own, 0, region[:, 1])
+        told = region[:, 1] * (weight - known.clamp_min(0)).clamp(0, 1) * ~not_its_own
+        region[:, 1] = torch.where(here, told.round().to(torch.uint8), region[:, 1])
     secc, camera, surface, sight = (arrays[name] for name in ("secc", "cameras", "surface", "face_sight"))
     return ImagePairs(color, mask, region, secc, camera, surface, sight, photograph[:, 0] > 0)
 
