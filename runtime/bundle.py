@@ -174,6 +174,11 @@ def open_bundle(folder: Path) -> Bundle:
     for path in used:
         if path not in hashed:
             raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
+    # Exports have had LED's parts since face sights have had values below 0, which older graphs would take for others.
+    if bundle.takes_face_sight and (parts is None or parts.led_encoder is None):
+        raise HideNerfError(
+            f"{folder}: this bundle is older than face sights that say what is inside a mouth; {EXPORT_AGAIN}."
+        )
     return bundle
 
 
