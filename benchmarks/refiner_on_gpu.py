@@ -94,14 +94,10 @@ class OnGpu:
             self.at[name] = device.allocate(math.prod(spec.shape) * spec.dtype.itemsize)
         self.maps = [name for name in inputs if "gamma_" in name or "beta_" in name]
 
-    def executor(
-        self, tile: Callable[[LayerShape], ConvolutionTile] | None = None, *, early: bool = False
-    ) -> PlanExecutor:
-        """The plan, its maps made once. tile, early: of `PlanExecutor`."""
+    def executor(self, tile: Callable[[LayerShape], ConvolutionTile] | None = None) -> PlanExecutor:
+        """The plan, its maps made once. tile: of `PlanExecutor`."""
         tensors = self.refiner.inputs | self.refiner.outputs
-        executor = PlanExecutor(
-            self.device, self.plan, self.weights, tensors, self.at, of_source=self.maps, tile=tile, early=early
-        )
+        executor = PlanExecutor(self.device, self.plan, self.weights, tensors, self.at, of_source=self.maps, tile=tile)
         executor.enqueue_source(self.device.stream)
         self.device.synchronize()
         return executor
@@ -215,11 +211,6 @@ def measure(bundle: Bundle, device: Device, count: int) -> dict[str, Any]:
         print(f"refiner: ours {ours:.1f} µs, ONNX Runtime {theirs:.1f} µs", flush=True)
     except Exception as error:  # the figures of ours are wanted also where ONNX Runtime does not start
         print(f"refiner: ours {ours:.1f} µs; ONNX Runtime does not run: {error}", flush=True)
-    overlapping = here.executor(early=True)
-    overlapping.enqueue(device.stream)
-    agreement = difference(here.outputs(), expected)
-    early = here.microseconds(lambda: overlapping.enqueue(device.stream))
-    print(f"refiner, launches that begin early: {early:.1f} µs, {agreement}", flush=True)
     rows = [launch_row(here, frame, index) for index in range(len(frame))]
     before = 0.0
     for row in rows:
@@ -230,13 +221,8 @@ def measure(bundle: Bundle, device: Device, count: int) -> dict[str, Any]:
     tuned_time = here.microseconds(lambda: tuned.enqueue(device.stream))
     tuned.enqueue(device.stream)
     print(f"refiner with the fastest tiles: {tuned_time:.1f} µs, {difference(here.outputs(), expected)}", flush=True)
-    both = here.executor(
-        lambda shape: best.get(shape, choose_tile(shape, device.sm, device.multiprocessors)), early=True
-    )
-    both_time = here.microseconds(lambda: both.enqueue(device.stream))
-    print(f"refiner with the fastest tiles and launches that begin early: {both_time:.1f} µs", flush=True)
     tiles = {str(shape): dataclasses.asdict(tile) for shape, tile in best.items()}
-    times = {"ours": ours, "onnxruntime": theirs, "early": early, "tuned": tuned_time, "tuned early": both_time}
+    times = {"ours": ours, "onnxruntime": theirs, "tuned": tuned_time}
     return {**times, "launches": rows, "tiles": tiles}
 
 

@@ -311,7 +311,6 @@ __device__ __forceinline__ void finish(const Convolution& layer, Eight& x, int y
 template <class T, class Last>
 __device__ __forceinline__ void convolve(const Convolution& layer, const Last& last) {
     HIDENERF_SHARED(shared, T::shared_bytes);
-    allow_next_launch();
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int warp_m = warp % T::warps_m, warp_n = warp / T::warps_m % T::warps_n, warp_k = warp / (T::warps_m * T::warps_n);
     const int across = (layer.width + T::width - 1) / T::width;
@@ -339,10 +338,8 @@ __device__ __forceinline__ void convolve(const Convolution& layer, const Last& l
     };
 
     float sums[T::rows][2 * T::pairs][4] = {};
-    // Weights do not wait for the launch before.
     for (int index = 0; index < T::stages - 1; ++index)
         if (index < chunks) copy_operands(index);
-    wait_for_launch();
     for (int index = 0; index < T::stages - 1; ++index) {
         if (index < chunks) copy_inputs(index);
         end_copies();

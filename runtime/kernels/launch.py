@@ -18,8 +18,6 @@ PLANES_OUT_OF_RANGE = 2
 _SHARED_WITHOUT_ASKING = 48 * 1024
 # Of the driver API's enumeration.
 _MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
-# From which on launches may overlap.
-_FIRST_EARLY_SM = 90
 
 
 def kernel_sm() -> int:
@@ -55,8 +53,7 @@ class Kernels:
         Errors: no usable GPU, and those of `compile_source`.
         """
         self._core = cuda_core()
-        self._sm = kernel_sm()
-        code = cached_cubin(source, definitions, self._sm, driver_version())
+        code = cached_cubin(source, definitions, kernel_sm(), driver_version())
         self._module = self._core.ObjectCode.from_cubin(code)
         self._kernels: dict[str, Any] = {}
 
@@ -68,7 +65,6 @@ class Kernels:
         stream: int,
         arguments: Sequence[int | np.generic],
         shared: int = 0,
-        early: bool = False,
     ) -> None:
         """Launch a kernel; asynchronous.
 
@@ -78,16 +74,12 @@ class Kernels:
         stream: the stream's handle, 0 for the default stream.
         arguments: device addresses as int, numbers as NumPy scalars of the kernel's own types.
         shared: bytes of shared memory that a block has besides what the kernel declares; at every launch the same.
-        early: whether it may begin before the launch before has ended, for which the kernel itself waits (programmatic
-            dependent launch). Without effect before SM 90, and where cuda-core cannot say it.
         """
         if name not in self._kernels:
             self._kernels[name] = self._module.get_kernel(name)
             if shared > _SHARED_WITHOUT_ASKING:
                 _allow_shared(self._kernels[name], shared)
         config = self._core.LaunchConfig(grid=grid, block=block, shmem_size=shared)
-        if early and self._sm >= _FIRST_EARLY_SM and hasattr(config, "programmatic_stream_serialization"):
-            config.programmatic_stream_serialization = True
         # 1 is the default stream's own handle. Some versions of cuda-core take 0 as "no stream".
         handle = self._core.Stream.from_handle(stream or 1)
         self._core.launch(handle, config, self._kernels[name], *arguments)

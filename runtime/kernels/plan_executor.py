@@ -63,8 +63,8 @@ class Launch:
     """One launch of a step.
 
     step: which. kernels: of its source file. name: the kernel's. grid, block: blocks, and threads of one. shared: bytes
-    of shared memory of a block. arguments, early: as `Kernels.launch` takes them. of_source: whether it depends on the
-    source alone.
+    of shared memory of a block. arguments: as `Kernels.launch` takes them. of_source: whether it depends on the source
+    alone.
     """
 
     step: Step
@@ -75,11 +75,10 @@ class Launch:
     shared: int
     arguments: tuple[Argument, ...]
     of_source: bool = False
-    early: bool = False
 
     def enqueue(self, stream: int) -> None:
         """Enqueue it on a stream, given by its handle."""
-        self.kernels.launch(self.name, self.grid, self.block, stream, self.arguments, self.shared, self.early)
+        self.kernels.launch(self.name, self.grid, self.block, stream, self.arguments, self.shared)
 
 
 class PlanExecutor:
@@ -99,20 +98,18 @@ class PlanExecutor:
         of_source: Collection[str] = (),
         written: Collection[str] = (),
         tile: TileChoice | None = None,
-        early: bool = False,
     ) -> None:
         """Upload the weights, allocate the maps, compile the kernels.
 
         memory: of the GPU, owns what is allocated. weights: the plan's arrays. tensors, addresses: the graph's inputs
         and outputs, by name. of_source: inputs that change with the source only: what is made of them alone is made by
         `enqueue_source`. written: inputs that their maker writes as the plan's maps, to `maps`, in place of
-        `addresses`. tile: chooses tiles. early: whether convolutions begin before the launch before them has ended, to
-        load their weights.
+        `addresses`. tile: chooses tiles.
         Errors: a plan that does not fit its weights or the graph, and those of `Kernels`.
         """
         self._plan, self._tensors, self._addresses = plan, tensors, addresses
         self._of_source, self._written = frozenset(of_source), frozenset(written)
-        self._memory, self._tile, self._early = memory, tile or self._chosen_tile, early
+        self._memory, self._tile = memory, tile or self._chosen_tile
         check_plan(plan, weights, tensors)
         self._weights = {name: memory.allocate_copy(array) for name, array in weights.items()}
         self._arrays = weights
@@ -230,8 +227,7 @@ class PlanExecutor:
             name = "convolution_to_frame"
             rendered, own, shown = self._pictures(frame)
             arguments += [*rendered, own, shown, self._addresses[FRAME], self._addresses[ALPHA]]
-        shared = tile.shared_bytes
-        return Launch(step, kernels, name, grid, tile.threads, shared, tuple(arguments), early=self._early)
+        return Launch(step, kernels, name, grid, tile.threads, tile.shared_bytes, tuple(arguments))
 
     def _input(self, one: MapRead) -> list[Argument]:
         padded = self._plan.maps[one.map].padded if one.map else 0

@@ -44,21 +44,6 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// Where a launch may begin before the one before it has ended (programmatic dependent launch, from SM 90 on): the next
-// launch may begin from `allow_next_launch` on, and what the one before wrote is there after `wait_for_launch`. Neither
-// does anything in a launch that begins after the one before.
-__device__ __forceinline__ void allow_next_launch() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-
-__device__ __forceinline__ void wait_for_launch() {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
 // Operand A of `multiply_add`. row: where this lane's part of a row lies, 8 numbers; row lane % 16 of A, from column
 // 8 · (lane / 16) on.
 __device__ __forceinline__ void load_rows(unsigned int a[4], const char* row) {

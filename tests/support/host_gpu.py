@@ -186,7 +186,6 @@ class EmulatedKernels:
         stream: int,
         arguments: Sequence[int | np.generic],
         shared: int = 0,
-        early: bool = False,  # noqa: ARG002
     ) -> None:
         assert shared == 0
         # The face sight must be there.

@@ -39,7 +39,6 @@ class EmulatedPlanKernels:
         stream: int,
         arguments: Sequence[int | np.generic],
         shared: int = 0,
-        early: bool = False,  # noqa: ARG002
     ) -> None:
         assert stream == STREAM
         assert grid[2] == 1
