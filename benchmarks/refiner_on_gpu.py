@@ -161,14 +161,14 @@ def _compile(job: tuple[str, Definitions, int, str]) -> None:
 
 
 def variants(shape: LayerShape, device: Device, count: int) -> list[ConvolutionTile]:
-    """The tiles with the smallest estimates; at most four of one division among blocks."""
+    """The chosen tile, and those with the smallest estimates: at most four of one division among blocks."""
     by_estimate = sorted(
         tiles_for(shape, device.sm), key=lambda tile: estimated_cycles(tile, shape, device.sm, device.multiprocessors)
     )
-    found: list[ConvolutionTile] = []
+    found = [choose_tile(shape, device.sm, device.multiprocessors)]
     for tile in by_estimate:
         block = tile.height, tile.width, tile.outputs
-        if sum((one.height, one.width, one.outputs) == block for one in found) < 4:
+        if tile not in found and sum((one.height, one.width, one.outputs) == block for one in found) < 4:
             found.append(tile)
     return found[:count]
 
@@ -216,12 +216,15 @@ def measure(bundle: Bundle, device: Device, count: int) -> dict[str, Any]:
     for row in rows:
         row["added"], before = row["until"] - before, row["until"]
         print(f"{row['name']:<28}{row['added']:>8.1f}{row['alone']:>8.1f} µs  {row['what']}", flush=True)
-    best = fastest_tiles(here, count)
-    tuned = here.executor(lambda shape: best.get(shape, choose_tile(shape, device.sm, device.multiprocessors)))
+    tried = tried_tiles(here, count)
+    tuned = here.executor(lambda shape: tried[shape][0][1])
     tuned_time = here.microseconds(lambda: tuned.enqueue(device.stream))
     tuned.enqueue(device.stream)
     print(f"refiner with the fastest tiles: {tuned_time:.1f} µs, {difference(here.outputs(), expected)}", flush=True)
-    tiles = {str(shape): dataclasses.asdict(tile) for shape, tile in best.items()}
+    tiles = {
+        str(shape): [dataclasses.asdict(tile) | {"microseconds": took} for took, tile in ranked]
+        for shape, ranked in tried.items()
+    }
     times = {"ours": ours, "onnxruntime": theirs, "tuned": tuned_time}
     return {**times, "launches": rows, "tiles": tiles}
 
@@ -254,9 +257,9 @@ def launch_row(here: OnGpu, launches: Sequence[Launch], index: int) -> dict[str,
     }
 
 
-def fastest_tiles(here: OnGpu, count: int) -> dict[LayerShape, ConvolutionTile]:
-    """Of each layer's shape the fastest of several tiles, repeated alone; prints them."""
-    device, found = here.device, dict[LayerShape, ConvolutionTile]()
+def tried_tiles(here: OnGpu, count: int) -> dict[LayerShape, list[tuple[float, ConvolutionTile]]]:
+    """Of each layer's shape several tiles, repeated alone: microseconds and tile, the fastest first; prints four."""
+    device, found = here.device, dict[LayerShape, list[tuple[float, ConvolutionTile]]]()
     convolutions = [step for step in here.plan.steps if isinstance(step, Convolution)]
     options = {shape: variants(shape, device, count) for shape in shapes_of(here.plan)}
     took: dict[LayerShape, list[tuple[float, ConvolutionTile]]] = {shape: [] for shape in options}
@@ -270,8 +273,7 @@ def fastest_tiles(here: OnGpu, count: int) -> dict[LayerShape, ConvolutionTile]:
                 work = functools.partial(launches[id(step)].enqueue, device.stream)
                 took[shape].append((here.microseconds(work, REPEATS), options[shape][turn]))
     for shape, times in took.items():
-        found[shape] = min(times, key=lambda entry: entry[0])[1]
-        ranked = sorted(times, key=lambda entry: entry[0])
+        ranked = found[shape] = sorted(times, key=lambda entry: entry[0])
         text = "; ".join(f"{microseconds:.1f} {described(tile)}" for microseconds, tile in ranked[:4])
         print(f"{shape.height}² {shape.channels}→{shape.outputs} chosen {times[0][0]:.1f}: {text}", flush=True)
     return found
@@ -302,10 +304,7 @@ def main() -> None:
         assert parts is not None
         assert parts.refiner_plan is not None, f"{path} has no launch plan"
         for shape in shapes_of(read_launch_plan(parts.refiner_plan)[0]):
-            tiles = [
-                choose_tile(shape, device.sm, device.multiprocessors),
-                *variants(shape, device, arguments.variants),
-            ]
+            tiles = variants(shape, device, arguments.variants)
             jobs += [("convolution.cu", tile.definitions()) for tile in tiles]
     compile_all(jobs, device.sm)
     for path in arguments.bundles:

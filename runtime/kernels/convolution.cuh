@@ -338,6 +338,7 @@ __device__ __forceinline__ void convolve(const Convolution& layer, const Last& l
     };
 
     float sums[T::rows][2 * T::pairs][4] = {};
+    // All weights before the inputs: in the other order a measured tile spills.
     for (int index = 0; index < T::stages - 1; ++index)
         if (index < chunks) copy_operands(index);
     for (int index = 0; index < T::stages - 1; ++index) {

@@ -22,14 +22,15 @@ THREADS_OF_MULTIPROCESSOR = {
     121: 1536,
 }
 
-# Of a thread of a chosen tile. With 64 some kernels spill.
+# Of a thread, in a tile that is chosen by its estimate. With 64 some kernels spill.
 MOST_SUMS = 32
 
-# Of the estimate of a launch's time, in cycles: a product of 16 × 8 × 16 on a multiprocessor, and from its issue to
-# its result; a step's loads from shared memory; a chunk's barrier and address arithmetic; a block's start and end.
-_PRODUCT, _PRODUCT_LATENCY, _STEP, _CHUNK, _BLOCK = 2.0, 35.0, 40.0, 200.0, 3000.0
+# Of the estimate of a launch's time, in cycles: a product of 16 × 8 × 16 on a multiprocessor, and on a warp; a step's
+# loads and the wait for its products; a chunk's barrier, addresses and wait for its copies; a block's start and end.
+# Fitted, with the rate of L2, to 331 launches on an H200 (docs/kernels.md).
+_PRODUCT, _PRODUCT_OF_WARP, _STEP, _CHUNK, _BLOCK = 1.75, 18.0, 60.0, 770.0, 2900.0
 # Bytes a cycle that a multiprocessor reads of shared memory, and of L2.
-_SHARED_RATE, _L2_RATE = 128.0, 32.0
+_SHARED_RATE, _L2_RATE = 128.0, 18.0
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,50 @@ def _limit(by_sm: Mapping[int, int], sm: int) -> int:
     return by_sm.get(sm, min(by_sm.values()))
 
 
+# SM and multiprocessors of the GPU where `_FASTEST` was measured.
+_MEASURED_ON = 90, 132
+# Of the layers of `base`, and of `demo` with alignment, the fastest of the tiles that were measured and do not spill:
+# height, width, outputs, channels, stages, warps_m, warps_n, warps_k (H200, 2026-11-29, benchmarks/refiner_on_gpu.py).
+_FASTEST = {
+    LayerShape(64, 64, 48, (40,), 3, 1, 0): (8, 16, 16, 64, 2, 4, 1, 2),
+    LayerShape(32, 32, 96, (48,), 3, 2, 0): (8, 8, 16, 16, 3, 2, 1, 3),
+    LayerShape(16, 16, 128, (96,), 3, 2, 0): (4, 8, 16, 32, 2, 1, 1, 4),
+    LayerShape(16, 16, 128, (128,), 3, 1, 0): (2, 8, 16, 64, 2, 1, 1, 8),
+    LayerShape(32, 32, 96, (128,), 3, 1, 0): (8, 8, 16, 64, 2, 2, 1, 4),
+    LayerShape(32, 32, 96, (96, 128), 3, 1, 1): (8, 8, 16, 64, 2, 2, 1, 4),
+    LayerShape(64, 64, 48, (96,), 3, 1, 0): (8, 16, 16, 64, 3, 4, 1, 2),
+    LayerShape(64, 64, 48, (48, 96), 3, 1, 1): (8, 16, 16, 64, 3, 4, 1, 2),
+    LayerShape(128, 128, 32, (48,), 3, 1, 0): (16, 16, 16, 64, 3, 8, 1, 1),
+    LayerShape(128, 128, 32, (32, 48), 3, 1, 1): (8, 16, 32, 32, 2, 4, 1, 2),
+    LayerShape(256, 256, 32, (8,), 3, 1, 0): (16, 16, 32, 16, 2, 4, 1, 2),
+    LayerShape(256, 256, 24, (32,), 3, 1, 0): (16, 16, 32, 16, 2, 4, 1, 2),
+    LayerShape(256, 256, 24, (24, 32), 3, 1, 1): (8, 16, 32, 16, 2, 4, 1, 1),
+    LayerShape(256, 256, 8, (24,), 3, 1, 0): (16, 16, 16, 16, 3, 8, 1, 1),
+    LayerShape(128, 128, 64, (32,), 3, 1, 0): (16, 16, 32, 32, 2, 4, 1, 2),
+    LayerShape(64, 64, 128, (64,), 3, 2, 0): (8, 16, 32, 16, 2, 2, 1, 3),
+    LayerShape(32, 32, 256, (128,), 3, 2, 0): (8, 16, 16, 32, 3, 4, 1, 2),
+    LayerShape(32, 32, 256, (256,), 3, 1, 0): (8, 16, 16, 64, 2, 4, 1, 2),
+    LayerShape(64, 64, 128, (256,), 3, 1, 0): (8, 16, 32, 32, 2, 2, 1, 4),
+    LayerShape(64, 64, 128, (128, 256), 3, 1, 1): (8, 16, 32, 32, 2, 2, 1, 4),
+    LayerShape(128, 128, 64, (128,), 3, 1, 0): (16, 16, 32, 32, 3, 4, 1, 2),
+    LayerShape(128, 128, 64, (64, 128), 3, 1, 1): (8, 16, 64, 32, 3, 2, 2, 2),
+    LayerShape(256, 256, 64, (64,), 3, 1, 0): (16, 16, 64, 16, 3, 4, 2, 1),
+    # 16 × 16 × 32 with 4 warps took 47.0 µs in place of 48.1, but spills.
+    LayerShape(512, 512, 32, (64,), 3, 1, 0): (8, 16, 32, 16, 2, 4, 1, 1),
+    LayerShape(512, 512, 32, (32, 64), 3, 1, 1): (16, 16, 32, 16, 2, 4, 1, 1),
+    LayerShape(512, 512, 8, (32,), 3, 1, 0): (16, 16, 16, 32, 2, 8, 1, 1),
+}
+MEASURED_LAYERS = tuple(_FASTEST)
+
+
+def _tile(shape: LayerShape, sizes: tuple[int, int, int, int, int, int, int, int]) -> ConvolutionTile:
+    """A layer's tile. sizes: as in `_FASTEST`."""
+    height, width, outputs, channels, *others = sizes
+    second = 2 * channels if shape.second_kernel == 1 and shape.kernel > 1 else channels
+    layer = shape.kernel, shape.stride, shape.second_kernel
+    return ConvolutionTile(*layer, height, width, outputs, channels, second, *others)
+
+
 def tiles_for(shape: LayerShape, sm: int) -> Iterator[ConvolutionTile]:
     """The tiles that a GPU of this SM can run a layer with."""
     for height, width, outputs, warps_m, warps_n in _BLOCKS:
@@ -164,21 +209,7 @@ def tiles_for(shape: LayerShape, sm: int) -> Iterator[ConvolutionTile]:
                 continue
             for stages in (2, 3) if sm >= 80 else (2,):
                 for warps_k in (1, 2, 3, 4, 8):
-                    second = 2 * channels if shape.second_kernel == 1 and shape.kernel > 1 else channels
-                    tile = ConvolutionTile(
-                        shape.kernel,
-                        shape.stride,
-                        shape.second_kernel,
-                        height,
-                        width,
-                        outputs,
-                        channels,
-                        second,
-                        stages,
-                        warps_m,
-                        warps_n,
-                        warps_k,
-                    )
+                    tile = _tile(shape, (height, width, outputs, channels, stages, warps_m, warps_n, warps_k))
                     if tile.threads <= 256 and tile.shared_bytes <= _limit(SHARED_OF_BLOCK, sm) * _KIB:
                         yield tile
 
@@ -205,16 +236,18 @@ def estimated_cycles(tile: ConvolutionTile, shape: LayerShape, sm: int, multipro
     products = rows * columns
     operands = 512 * (tile.warps_n * rows + tile.warps_m * columns / 2)
     busy = max(steps * max(_PRODUCT * products, operands / _SHARED_RATE), copied / _L2_RATE)
-    issued = 8.0 * products / (tile.warps_m * tile.warps_n)
-    waiting = steps / tile.warps_k * max(_PRODUCT_LATENCY + _STEP, issued) + _CHUNK * chunks + _BLOCK
+    of_warp = _PRODUCT_OF_WARP * products / (tile.warps_m * tile.warps_n)
+    waiting = steps / tile.warps_k * max(_STEP, of_warp) + _CHUNK * chunks + _BLOCK
     of_one = math.ceil(blocks / multiprocessors)
     return max(of_one * busy + _BLOCK, math.ceil(of_one / resident) * waiting)
 
 
 def choose_tile(shape: LayerShape, sm: int, multiprocessors: int) -> ConvolutionTile:
-    """The tile with the smallest estimate, of those whose registers certainly suffice.
+    """The fastest tile where the layer was measured on such a GPU, otherwise the one with the smallest estimate.
 
-    sm, multiprocessors: of the GPU.
+    Estimates are compared among tiles whose registers certainly suffice. sm, multiprocessors: of the GPU.
     """
+    if (sm, multiprocessors) == _MEASURED_ON and shape in _FASTEST:
+        return _tile(shape, _FASTEST[shape])
     tiles = [tile for tile in tiles_for(shape, sm) if tile.sums <= MOST_SUMS]
     return min(tiles, key=lambda tile: (estimated_cycles(tile, shape, sm, multiprocessors), tile.shared_bytes))
