@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from hidenerf.export.engines.onnx_file import for_parser, node_names, tensor_types
 from hidenerf.export.engines.precision_limits import limit_precisions
 from hidenerf.export.engines.recipe import recipe_of
@@ -63,7 +65,7 @@ def network_from_onnx(library: Library, graph: GraphSpec, content: bytes, plugin
     _require_tensors(graph, network)
     types = None
     if not generation.strongly_typed:
-        types = tensor_types(content)
+        types = tensor_types(onnx.load_model_from_string(content))
         limit_precisions(network, trt, types)
     return ParsedNetwork(builder, network, parser, types)
 

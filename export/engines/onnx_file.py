@@ -46,10 +46,10 @@ def for_parser(content: bytes, graph: str, generation: Generation, plugin: bool)
         raise HideNerfError(f"{graph}: {error}") from None
 
 
-def tensor_types(content: bytes) -> dict[str, str]:
-    """Type of every tensor of a graph by name: "FP32", "FP16" and others, as the audit names them."""
-    # What our own nodes give is in the file; what stood in their bodies is inferred.
-    graph = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)).graph
+def tensor_types(model: onnx.ModelProto) -> dict[str, str]:
+    """Type of every tensor of a model by name: "FP32", "FP16" and others, as the audit names them."""
+    # What our own nodes give is in the file; what stood in their bodies, and what passes added, is inferred.
+    graph = onnx.shape_inference.infer_shapes(model).graph
     known = {one.name: one.data_type for one in graph.initializer}
     known |= {one.name: one.type.tensor_type.elem_type for one in (*graph.input, *graph.value_info, *graph.output)}
     names = {name: onnx.TensorProto.DataType.Name(kind) for name, kind in known.items()}

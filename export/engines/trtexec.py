@@ -11,11 +11,11 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 
 import onnx
-import onnx.shape_inference
 from onnx import TensorProto
 
-from hidenerf.export.engines.onnx_file import for_parser, has_plugin_nodes
+from hidenerf.export.engines.onnx_file import for_parser, has_plugin_nodes, tensor_types
 from hidenerf.export.engines.plugin import find_plugin
+from hidenerf.export.engines.precision_limits import LIMITS
 from hidenerf.export.engines.recipe import RECIPES, Recipe
 from hidenerf.runtime.bundle import Bundle
 from hidenerf.runtime.errors import HideNerfError
@@ -36,7 +36,6 @@ WORDS: Mapping[tuple[str, bool], tuple[str, ...]] = {
 TACTIC_SOURCES = ("CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 # As `audit.UNLIMITED` has it of a network's layers.
 UNLIMITED = {"Cast", "Constant", "DequantizeLinear", "Identity", "QuantizeLinear", "Shape"}
-PRECISIONS = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
 
 
 def trtexec_flags(recipe: Recipe, precisions: Container[str]) -> list[str]:
@@ -60,10 +59,8 @@ def layer_precisions(model: onnx.ModelProto) -> dict[str, str]:
     Layers are named after nodes. As in `limit_precisions`, a product of two quantised factors is left to the builder.
     What the parser adds beside a node's own layer has no name here, so `hidenerf-export` limits more.
     """
-    # Types of nodes that a pass added are not recorded.
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    described = [*graph.value_info, *graph.output]
-    types = {value.name: PRECISIONS.get(value.type.tensor_type.elem_type) for value in described}
+    types = {name: kind.lower() for name, kind in tensor_types(model).items() if kind in LIMITS}
+    graph = model.graph
     quantised = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = {}
     for node in graph.node:

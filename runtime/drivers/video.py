@@ -15,6 +15,7 @@ from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.streaming import prefetch
+from hidenerf.runtime.tracking.amplitudes import amplified
 from hidenerf.runtime.tracking.face_tracker import FaceTracker
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
@@ -81,7 +82,7 @@ class MotionFromFaces:
         points = self._face_model.landmarks(self._fit.identity, face.scores)
         intrinsics = self._fit.intrinsics
         pose = solve_head_pose(points, face.landmarks[self._face_model.landmark_index], intrinsics)
-        expression = face.scores
+        expression = amplified(face.scores, self._face_model.expression_names)
         if self._smoothing > 0:
             pose = self._smooth_pose(pose)
             expression = self._smooth_expression(expression).astype(np.float32)

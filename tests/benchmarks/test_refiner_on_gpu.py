@@ -30,7 +30,7 @@ def test_everything_of_a_refiner_is_measured(
     assert found["onnxruntime"] > 0
     assert json.loads(json.dumps(found)) == found
     printed = capsys.readouterr().out
-    assert printed.count(" dB") == 4
+    assert printed.count(" dB") == 3
     # One layout of inputs, and twelve convolutions, the last of which makes the frame.
     assert len(found["launches"]) == 13
 

@@ -26,8 +26,8 @@ def test_newer_parsers_read_the_bundle_s_graph(bundle_fp16: Path, generation: Ge
 def test_the_type_of_every_tensor_that_8_6_reads_is_known(bundle_fp16: Path, name: str, plugin: bool) -> None:
     """Also of what our own nodes give; FP32 islands are among them."""
     content = for_parser(open_bundle(bundle_fp16).graphs[name].path.read_bytes(), name, TENSORRT_8_6, plugin)
-    types = tensor_types(content)
-    nodes = onnx.load_model_from_string(content).graph.node
+    model = onnx.load_model_from_string(content)
+    types, nodes = tensor_types(model), model.graph.node
     given = {output for node in nodes for output in node.output if output}
     assert given <= types.keys()
     assert {"FP16", "FP32"} <= {types[output] for output in given}

@@ -111,7 +111,8 @@ def test_the_command_of_each_generation(bundle_fp16: Path) -> None:
     assert start == [*begin, *LIMITED.split()]
     assert [load, carry, last] == end
     assert precisions.removeprefix("--layerPrecisions=") == types.removeprefix("--layerOutputTypes=")
-    assert "node_select:fp32," in precisions
+    assert precisions.endswith(",node_tanh:fp32,node_mul_5:fp32")
+    assert ":fp16," in precisions
     assert trtexec_command(path, content, TENSORRT_10, plugin) == [*begin, *TYPED.split(), *end]
     assert trtexec_command(path, content, TENSORRT_10, None) == [*begin, *TYPED.split(), "--skipInference"]
 
@@ -141,10 +142,7 @@ def test_with_the_plugin_graphs_have_no_bodies(
     bundle = open_bundle(bundle_fp16)
     commands = write_for_trtexec(bundle, "10.12.0", tmp_path)
     carrying = [command for command in commands if "--setPluginsToSerialize=plugin.so" in command]
-    assert [name for name in GRAPH_NAMES if any(f"/{name}.onnx" in command for command in carrying)] == [
-        "source_encoder",
-        "renderer_refiner",
-    ]
+    assert len(carrying) == len(GRAPH_NAMES)
     content = bundle.graphs["renderer_refiner"].path.read_bytes()
     assert (tmp_path / "renderer_refiner.onnx").read_bytes() == without_functions(content)
 
