@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,14 +13,17 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.files import atomic_path
 
 # What zipfile, zlib, NumPy and the conversion of their values raise on damaged bytes.
 _DAMAGE = (
     *(OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, ArithmeticError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, MemoryError),
 )
+
+# Of all arrays together, unpacked: more is no file of ours, but one that packs to almost nothing.
+MAX_UNPACKED_BYTES = 1 << 30
 
 
 def save_archive(
@@ -38,8 +42,16 @@ def save_archive(
 
 
 def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[str, NDArray]:
-    """All arrays of an archive by key; arguments and errors as for `open_archive`."""
+    """All arrays of an archive by key.
+
+    Arguments and errors: as for `open_archive`; more than `MAX_UNPACKED_BYTES`.
+    """
     with open_archive(path, file_format, version, kind) as archive:
+        unpacked = sum(member.file_size for member in archive.zip.infolist()) if archive.zip else 0
+        if unpacked > MAX_UNPACKED_BYTES:
+            raise HideNerfError(
+                f"{path}: the {kind} file unpacks to {unpacked} bytes, more than {MAX_UNPACKED_BYTES}; divide it."
+            )
         return {key: archive[key] for key in archive.files}
 
 
@@ -57,7 +69,9 @@ def open_archive(path: Path, file_format: str, version: int, kind: str) -> Itera
         with path.open("rb") as stream, NpzFile(stream, allow_pickle=False) as archive:
             found_format = str(archive["format"]) if "format" in archive else "not stated"
             if found_format != file_format:
-                raise HideNerfError(f"{path}: not a {kind} file (its format is {found_format}, not {file_format}).")
+                raise HideNerfError(
+                    f"{path}: not a {kind} file (its format is {shown(found_format)}, not {file_format})."
+                )
             found = int(archive["version"]) if "version" in archive else 0
             if found != version:
                 raise HideNerfError(
@@ -65,4 +79,6 @@ def open_archive(path: Path, file_format: str, version: int, kind: str) -> Itera
                 )
             yield archive
     except _DAMAGE as error:
-        raise HideNerfError(f"{path}: not a readable {kind} file ({error}); it may be damaged, make it anew.") from None
+        raise HideNerfError(
+            f"{path}: not a readable {kind} file ({shown(error, 120)}); it may be damaged, make it anew."
+        ) from None

@@ -14,7 +14,7 @@ The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read wi
 | `fps`              | int64 [2]           | numerator and denominator                                            |
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.archive import load_archive, save_archive
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 
 MOTION_FORMAT = "hidenerf-motion"
 MOTION_VERSION = 1
+# Frame rates that a motion file may state.
+MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(100_000)
 
 
 @dataclass(frozen=True)
@@ -102,20 +104,43 @@ def save_motion(motion: Motion, path: Path) -> None:
 def load_motion(path: Path) -> Motion:
     """Read a motion file.
 
-    Errors: no such file, another kind of file, a newer version, a missing key, shapes that do not agree.
+    Errors: no such file, another kind of file, a newer version, a missing key, values of another kind, shapes that do
+    not agree, a frame rate outside `MIN_FPS` to `MAX_FPS`.
     """
     archive = load_archive(path, MOTION_FORMAT, MOTION_VERSION, "motion")
     try:
         numerator, denominator = (int(x) for x in archive["fps"])
-        return Motion(
+        motion = Motion(
             face_model=str(archive["face_model"]),
-            expression_names=tuple(str(x) for x in archive["expression_names"]),
-            expression=np.asarray(archive["expression"], np.float32),
-            camera=np.asarray(archive["camera"], np.float32),
-            tracked=np.asarray(archive["tracked"], np.bool_),
+            expression_names=tuple(str(x) for x in _of_kind(archive, "expression_names", "U")),
+            expression=_as_float32(_of_kind(archive, "expression", "fiu")),
+            camera=_as_float32(_of_kind(archive, "camera", "fiu")),
+            tracked=np.asarray(_of_kind(archive, "tracked", "biu"), np.bool_),
             fps=Fraction(numerator, denominator),
         )
     except KeyError as error:
         raise HideNerfError(f"{path}: the motion file lacks {error}; write it again with --save-motion.") from None
-    except (ValueError, TypeError, ZeroDivisionError) as error:
-        raise HideNerfError(f"{path}: the motion file is damaged ({error}); write it again.") from None
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise HideNerfError(f"{path}: the motion file is damaged ({shown(error, 120)}); write it again.") from None
+    except HideNerfError as error:
+        raise HideNerfError(f"{path}: {error}") from None
+    if not MIN_FPS <= motion.fps <= MAX_FPS:
+        raise HideNerfError(
+            f"{path}: the motion's frame rate is {float(motion.fps):g}, not from {float(MIN_FPS):g} to "
+            f"{float(MAX_FPS):g}; write it again with its rate."
+        )
+    return motion
+
+
+def _of_kind(archive: Mapping[str, NDArray], key: str, kinds: str) -> NDArray:
+    """An array whose dtype is of one of these kinds (NumPy's letters)."""
+    array = archive[key]
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+        found = array.dtype if isinstance(array, np.ndarray) else "no array"
+        raise TypeError(f"{key} is {found}")
+    return array
+
+
+def _as_float32(array: NDArray) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused
+        return array.astype(np.float32)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hidenerf.runtime.drivers.csv_table import table_rows
 from hidenerf.runtime.drivers.row_times import MAX_FRAMES
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS, action_of_spelling, plain_spelling
 
 HEAD_ANGLES = ("headyaw", "headpitch", "headroll")
@@ -121,17 +121,17 @@ def _find_columns(path: Path, header: Sequence[str]) -> _Columns:
     missing = [name for name in ARKIT_EXPRESSIONS if name not in found]
     if missing and missing != [TONGUE]:
         named = ", ".join(_pascal_case(name) for name in missing[:4]) + (", ..." if len(missing) > 4 else "")
-        start = ",".join(header)[:40]
+        start = shown(",".join(header), 40)
         raise HideNerfError(
             f"{path}: {len(missing)} of ARKit's 52 columns are missing ({named}); the first line must name them all, "
             "as in Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,...,TongueOut of the Live Link Face app, but "
-            f"begins with {start!r}."
+            f'begins with "{start}".'
         )
     for name in found:
         same = [header[index] for index, action in actions if action == name]
         if len(same) > 1 and name not in _DIVIDED:
             raise HideNerfError(
-                f"{path}: the columns {same[0][:40]} and {same[1][:40]} are both {name}; remove one of them."
+                f"{path}: the columns {shown(same[0])} and {shown(same[1])} are both {name}; remove one of them."
             )
     plain = [plain_spelling(name) for name in header]
     angles = [(plain.index(name), name) for name in (*HEAD_ANGLES, *EYE_ANGLES) if name in plain]
@@ -185,5 +185,6 @@ def _number(path: Path, line: int, name: str, cell: str, columns: _Columns) -> f
         return math.nan
     column = next(columns.header[index] for index, found in columns.numbers if found == name)
     raise HideNerfError(
-        f'{path}: line {line}, column {column.lower()[:40]}: "{cell[:40]}" is not a number; correct or export it anew.'
+        f'{path}: line {line}, column {shown(column.lower())}: "{shown(cell)}" is not a number; '
+        "correct or export it anew."
     )

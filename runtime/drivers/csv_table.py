@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 
 DELIMITERS = (",", ";", "\t", "|")
 COMMENT_SIGNS = ("#", "//", "%")
@@ -53,7 +53,7 @@ def table_rows(path: Path, is_known: Callable[[str], bool]) -> Iterator[Row]:
     except OSError as error:
         raise HideNerfError(f"{path}: cannot be read ({error.strerror}); check that it is a file of yours.") from None
     except (UnicodeError, csv.Error) as error:
-        raise HideNerfError(f"{path}: not a CSV file ({error}); export the take anew.") from None
+        raise HideNerfError(f"{path}: not a CSV file ({shown(error)}); export the take anew.") from None
 
 
 def _encoding(path: Path) -> str:

@@ -12,6 +12,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from hidenerf.runtime.errors import shown
+
 DEFAULT_FPS = Fraction(30)
 MIN_FPS, MAX_FPS = 1, 1000
 # A row that is earlier than the one before by no more belongs after it: clocks are set while they run.
@@ -92,7 +94,7 @@ def row_frames(cells: Sequence[str]) -> RowFrames:
 
 def _not_a_time(row: int, cell: str) -> RowTimeError:
     return RowTimeError(
-        row, f'"{cell[:40]}" is not a timecode HH:MM:SS:FF or a number of seconds, as its column has; correct it'
+        row, f'"{shown(cell)}" is not a timecode HH:MM:SS:FF or a number of seconds, as its column has; correct it'
     )
 
 
