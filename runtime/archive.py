@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -52,7 +53,16 @@ def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[
             raise HideNerfError(
                 f"{path}: the {kind} file unpacks to {unpacked} bytes, more than {MAX_UNPACKED_BYTES}; divide it."
             )
-        return {key: archive[key] for key in archive.files}
+        return {key: _sound(archive[key]) for key in archive.files}
+
+
+def _sound(array: NDArray) -> NDArray:
+    """The array itself. Errors: `ValueError` where its text has characters that do not exist (not printable)."""
+    if isinstance(array, np.ndarray) and array.dtype.kind == "U" and array.dtype.itemsize and array.size:
+        native = np.ascontiguousarray(np.atleast_1d(array), array.dtype.newbyteorder("="))
+        if native.view(np.uint32).max() > sys.maxunicode:
+            raise ValueError("its text has characters that do not exist")
+    return array
 
 
 @contextlib.contextmanager
@@ -67,15 +77,16 @@ def open_archive(path: Path, file_format: str, version: int, kind: str) -> Itera
         raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
     try:
         with path.open("rb") as stream, NpzFile(stream, allow_pickle=False) as archive:
-            found_format = str(archive["format"]) if "format" in archive else "not stated"
+            found_format = str(_sound(archive["format"])) if "format" in archive else "not stated"
             if found_format != file_format:
                 raise HideNerfError(
-                    f"{path}: not a {kind} file (its format is {shown(found_format)}, not {file_format})."
+                    f"{path}: not a {kind} file (its format is {shown(found_format)}, not {file_format}); it "
+                    f"holds {shown(', '.join(archive.files)) or 'nothing'}, give a {kind} file of hidenerf."
                 )
             found = int(archive["version"]) if "version" in archive else 0
             if found != version:
                 raise HideNerfError(
-                    f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}."
+                    f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}; make it anew."
                 )
             yield archive
     except _DAMAGE as error:

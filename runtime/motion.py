@@ -28,7 +28,7 @@ from hidenerf.runtime.errors import HideNerfError, shown
 MOTION_FORMAT = "hidenerf-motion"
 MOTION_VERSION = 1
 # Frame rates that a motion file may state.
-MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(100_000)
+MIN_FPS, MAX_FPS = Fraction(1, 10**6), Fraction(10**9)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def load_motion(path: Path) -> Motion:
 def _of_kind(archive: Mapping[str, NDArray], key: str, kinds: str) -> NDArray:
     """An array whose dtype is of one of these kinds (NumPy's letters)."""
     array = archive[key]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+    if not isinstance(array, np.ndarray) or (array.dtype.kind not in kinds and array.size):
         found = array.dtype if isinstance(array, np.ndarray) else "no array"
         raise TypeError(f"{key} is {found}")
     return array

@@ -83,9 +83,16 @@ DRIVER_KINDS = (
     ),
     DriverKind(
         name="arkit-csv",
-        takes="an ARKit take (.csv)",
+        takes="an ARKit take (.csv, .tsv)",
         loader="hidenerf.runtime.drivers.arkit_csv:open_arkit_csv",
-        suffixes=(".csv",),
+        suffixes=(".csv", ".tsv"),
+        signatures=(
+            b"Timecode",
+            b"timecode",
+            b"timeCode",
+            b"\xef\xbb\xbfTimecode",
+            "\ufeffTimecod".encode("utf-16-le")[:16],
+        ),
     ),
     DriverKind(
         name="deep3d-mat",
@@ -108,6 +115,8 @@ DRIVER_KINDS = (
         any_file=True,
     ),
 )
+# Files of motion that is read by no kind, and of programs' objects: without this they would be tried as a clip.
+OTHER_MOTION_SUFFIXES = (".json", ".bvh", ".fbx", ".usd", ".usda", ".npy", ".pkl", ".pickle", ".pt", ".pth", ".xlsx")
 
 
 def kinds_in_words() -> str:
@@ -119,7 +128,7 @@ def kinds_in_words() -> str:
 def kind_of(spec: str) -> DriverKind:
     """The kind of a driving input: a file's by its content and suffix, any other's by its prefix.
 
-    Errors: no such file (never taken for a camera), an unreadable file.
+    Errors: no such file (never taken for a camera), an unreadable file, motion of another program.
     """
     for kind in DRIVER_KINDS:
         if kind.prefix is not None and spec.startswith(kind.prefix):
@@ -131,6 +140,8 @@ def kind_of(spec: str) -> DriverKind:
             return folders[0]
     if not path.is_file():
         raise HideNerfError(f"{path}: no such file; give {kinds_in_words()}.")
+    if path.suffix.lower() in OTHER_MOTION_SUFFIXES:
+        raise HideNerfError(f"{path}: no driving input ({path.suffix} is not read); give {kinds_in_words()}.")
     start = _first_bytes(path)
     return next(kind for kind in DRIVER_KINDS if kind.recognises_file(path.suffix.lower(), start))
 

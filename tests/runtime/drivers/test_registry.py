@@ -27,6 +27,9 @@ def test_names_are_unique_and_the_last_kind_takes_any_file() -> None:
         ("motion.npz", b"anything", "motion"),
         ("motion.dat", b"PK\x03\x04and so on", "motion"),
         ("TAKE.CSV", b"a,b", "arkit-csv"),
+        ("take.tsv", b"a\tb", "arkit-csv"),
+        ("take.txt", b"Timecode,BlendShapeCount,", "arkit-csv"),
+        ("take", "\ufeffTimecode,BlendShapeCount".encode("utf-16-le"), "arkit-csv"),
         ("a.mat", b"", "deep3d-mat"),
         ("a.bin", b"MATLAB 5.0 MAT-file", "deep3d-mat"),
         ("clip.mp4", b"\0\0\0 ftyp", "video"),
@@ -47,3 +50,12 @@ def test_an_absent_file_names_every_kind(tmp_path: Path) -> None:
     with pytest.raises(HideNerfError) as caught:
         kind_of(str(tmp_path / "absent"))
     assert all(kind.takes in str(caught.value) for kind in DRIVER_KINDS)
+
+
+@pytest.mark.parametrize("name", ["a2f.json", "take.BVH", "array.npy"])
+def test_motion_of_other_programs_is_not_tried_as_a_clip(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(
+        HideNerfError, match=rf"no driving input \({Path(name).suffix} is not read\); give a motion file"
+    ):
+        kind_of(str(tmp_path / name))
