@@ -88,6 +88,8 @@ def load_arkit_csv(path: Path, face_model: FaceModel) -> Motion:
             frames.missing,
             len(held),
         )
+    if frames.doubled:
+        logger.warning("%s: rows that another follows on the same frame: %d; they are left out.", path, frames.doubled)
     if not has_face.all():
         logger.info(
             "%s: rows without a face: %d of %d; the last motion is held there.",
@@ -133,14 +135,15 @@ def _actions(path: Path, columns: Columns, names: Sequence[str], lines: NDArray[
     if TONGUE not in columns:
         logger.info("%s: there is no column TongueOut; the tongue stays in.", path)
     values = np.stack([np.nan_to_num(columns.get(name, still)).mean(axis=1) for name in names], axis=1)
-    largest = np.unravel_index(np.argmax(values), values.shape)
+    row, action = divmod(int(np.argmax(values)), len(names))
+    largest = values[row, action]
     if (values > 0).any() and np.median(values[values > 0]) > PERCENT_FROM:
-        if values[largest] > MAX_PERCENT:
+        if largest > MAX_PERCENT:
             raise HideNerfError(
-                f"{path}: line {lines[largest[0]]}, column {names[largest[1]].lower()}: {values[largest]:g} is neither "
+                f"{path}: line {lines[row]}, column {names[action].lower()}: {largest:g} is neither "
                 "an action from 0 to 1 nor a percentage; export it anew with values from 0 to 1."
             )
-        logger.info("%s: values up to %g are read as percent.", path, values[largest])
+        logger.info("%s: values up to %g are read as percent.", path, largest)
         values = values / 100.0
     return np.clip(values, 0.0, 1.0).astype(np.float32)
 

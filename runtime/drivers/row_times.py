@@ -19,7 +19,7 @@ MIN_FPS, MAX_FPS = 1, 1000
 # A row that is earlier than the one before by no more belongs after it: clocks are set while they run.
 MAX_STEP_BACK_SECONDS = 1.0
 MAX_GAP_SECONDS = 600.0
-MAX_FRAMES = 1_000_000
+MAX_FRAMES = 500_000
 
 # Counts of frames per second that timecodes use.
 _TIMECODE_COUNTS = (24, 25, 30, 48, 50, 60, 100, 120)
@@ -68,6 +68,11 @@ class RowFrames:
     def missing(self) -> int:
         """The number of frames without a row."""
         return int(self.frame[-1]) + 1 - len(np.unique(self.frame))
+
+    @property
+    def doubled(self) -> int:
+        """The number of rows that do not count, because a later one is on their frame."""
+        return len(self.frame) - len(np.unique(self.frame))
 
 
 def rows_without_times(count: int) -> RowFrames:
@@ -179,6 +184,8 @@ def _rate_of_seconds(seconds: Array) -> Fraction:
     steps = np.diff(seconds)
     step = _typical_step(steps[steps > 0])
     if step == 0.0:
+        if (steps < 0).any():
+            raise RowTimeError(int(np.argmax(steps < 0)) + 1, "time goes back from row to row; put the rows in order")
         return DEFAULT_FPS
     rows = np.round(np.clip(steps, 0, None) / step)
     step = float(steps[rows > 0].sum() / rows.sum())
@@ -208,13 +215,14 @@ def _on_frames(position: Array, fps: Fraction) -> RowFrames:
     position = position - position[0]
     if not position.any():  # a clock that stands
         return rows_without_times(len(position))
-    steps = np.diff(position) / float(fps)
+    seconds = position / float(fps)
+    steps = seconds[1:] - np.maximum.accumulate(seconds)[:-1]
     for wrong, what in ((steps < -MAX_STEP_BACK_SECONDS, "goes back by"), (steps > MAX_GAP_SECONDS, "leaps by")):
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
             raise RowTimeError(
                 row + 1,
-                f"time {what} {abs(steps[row]):.6g} s from the row before; the file may hold several takes: divide it",
+                f"time {what} {abs(steps[row]):.6g} s from the rows before; the file may hold several takes: divide it",
             )
     frame, last = np.zeros(len(position), np.int64), 0
     for row in range(1, len(position)):

@@ -18,6 +18,7 @@ from hidenerf.runtime.bundle import open_bundle
 from hidenerf.runtime.camera import euler_from_rotation, head_pose_from_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
+from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS
 from tests.support.media import read_bgr, write_clip
 
 RUN = [sys.executable, "-m", "hidenerf.commands.run"]
@@ -195,6 +196,34 @@ def test_csv_with_missing_columns(bundle_fp32: Path, tmp_path: Path) -> None:
     take = tmp_path / "take.csv"
     take.write_text("Timecode,BlendShapeCount,EyeBlinkLeft\n10:00:00:00.000,1,0.5\n")
     assert "51 of ARKit's 52 columns are missing" in refuse("--bundle", bundle_fp32, "-d", take, "-o", tmp_path / "o")
+
+
+def test_csv_with_lost_faces_and_dropped_frames(bundle_fp32: Path, tmp_path: Path) -> None:
+    take, output = tmp_path / "take.csv", tmp_path / "take.npz"
+    header = ",".join(("Timecode", "BlendShapeCount", *ARKIT_EXPRESSIONS))
+    rows = [f"10:00:00:{2 * frame:02}.5," + ("0" if frame == 1 else "61" + ",0.5" * 52) for frame in (0, 1, 2, 6)]
+    take.write_text("\n".join((header, *rows)))
+    result = succeed("--bundle", bundle_fp32, "-d", take, "-o", output)
+    lines = [line for line in result.stderr.splitlines() if "missing frames" in line]
+    assert [line.removeprefix(f"{take}: ") for line in lines] == [
+        "missing frames: 3 of 7, where time goes on without rows; the last motion is held there."
+    ]
+    assert load_motion(output).tracked.tolist() == [True, False, True, False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a2f.json", b'{"exportFps": 30}', ".json is not read"),
+        ("page.csv", b"<html>", 'begins with "<html>"'),
+        ("clip.csv", bytes(range(256)), "binary data"),
+        ("take.npz", b"Timecode,BlendShapeCount", "not a readable motion file"),
+    ],
+)
+def test_what_is_no_motion_is_refused(bundle_fp32: Path, tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert words in refuse("--bundle", bundle_fp32, "-d", tmp_path / name, "-o", tmp_path / "o.npz")
+    assert not (tmp_path / "o.npz").exists()
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ What it prints stands in docs/reliability.md.
 
 import argparse
 import collections
+import logging
 import re
 import resource
 import tempfile
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    logging.disable()
     face_model = load_face_model(default_face_model_path())
     run("take.csv", lambda path: load_arkit_csv(path, face_model), take_bytes(), arguments.count, arguments.seed)
     run("motion.npz", load_motion, motion_file_bytes(), arguments.count, arguments.seed)

@@ -133,7 +133,7 @@ def test_a_clock_that_stands_says_nothing() -> None:
 
 def test_of_rows_with_one_time_the_last_counts() -> None:
     rows = row_frames(["0.0", "0.1", "0.1", "0.2", "0.3", "0.4"])
-    assert (rows.fps, rows.frame.tolist(), rows.missing) == (10, [0, 1, 1, 2, 3, 4], 0)
+    assert (rows.fps, rows.frame.tolist(), rows.missing, rows.doubled) == (10, [0, 1, 1, 2, 3, 4], 0, 1)
 
 
 def test_a_row_that_drifts_is_not_dropped() -> None:
@@ -152,7 +152,10 @@ def test_a_row_that_drifts_is_not_dropped() -> None:
         (["0.0", "0.1", ""], 2, '"" is not a timecode'),
         (["0.0", "0.1", "nan"], 2, '"nan" is not'),
         (["10:00:05:00", "10:00:05:02", "10:00:01:00"], 2, "time goes back by 4.*several takes"),
-        (["10:00:05:00", "10:00:05:02", "11:00:05:02"], 2, "time leaps by 3600 s from the row before"),
+        (["10:00:05:00", "10:00:05:02", "11:00:05:02"], 2, "time leaps by 3600 s from the rows before"),
+        (["3.0", "2.9", "2.8"], 1, "time goes back from row to row"),
+        ([str(9 - index / 2 + index % 2) for index in range(9)], 2, "time goes back by 1.5 s from the rows before"),
+        (["0.0", "500.0", "500.001", "500.002"], 3, "the take has 500003 frames, more than 500000"),
         (["0.0", "0.00001", "0.00002"], 0, "rows are 1e-05 s apart, which is no frame rate from 1 to 1000"),
     ],
 )
