@@ -12,6 +12,9 @@ The file (format `hidenerf-motion`, version 1) is a plain NumPy archive, read wi
 | `camera`           | float32 [T, 25]     | see `hidenerf.runtime.camera`                                        |
 | `tracked`          | bool [T]            | whether a face was found; elsewhere the last motion is held          |
 | `fps`              | int64 [2]           | numerator and denominator                                            |
+
+Frames are evenly spaced in time: version 1 has one frame rate and no time per frame. What makes motion of uneven times
+puts it on the nearest frames of a constant rate; frames between hold the last motion, with `tracked` false.
 """
 
 from collections.abc import Iterator, Mapping

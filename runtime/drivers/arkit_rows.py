@@ -76,7 +76,7 @@ class _Columns:
 def read_take(path: Path) -> Take:
     """The rows of a take.
 
-    Errors: those of `table_rows`; an empty file, columns missing or twice, a row of another length, a value that is not
+    Errors: those of `table_rows`; an empty file, columns missing or twice, a row of another length (but for a tongue at its end), a value that is not
     a number, no rows, more than `MAX_FRAMES` rows.
     """
     rows = table_rows(path, lambda name: action_of_spelling(name) is not None)
@@ -166,12 +166,13 @@ def _has_value(cell: str) -> bool:
 
 
 def _numbers(path: Path, line: int, columns: _Columns, cells: Sequence[str]) -> list[float]:
-    if len(cells) != len(columns.header):
+    absent = columns.header[len(cells) :]
+    if len(cells) > len(columns.header) or any(name and action_of_spelling(name) != TONGUE for name in absent):
         raise HideNerfError(
             f"{path}: line {line} has {len(cells)} values where the header names {len(columns.header)}; "
             "the file may be cut short."
         )
-    return [_number(path, line, name, cells[index], columns) for index, name in columns.numbers]
+    return [_number(path, line, name, _cell(cells, index), columns) for index, name in columns.numbers]
 
 
 def _number(path: Path, line: int, name: str, cell: str, columns: _Columns) -> float:

@@ -140,10 +140,11 @@ def kind_of(spec: str) -> DriverKind:
             return folders[0]
     if not path.is_file():
         raise HideNerfError(f"{path}: no such file; give {kinds_in_words()}.")
-    if path.suffix.lower() in OTHER_MOTION_SUFFIXES:
-        raise HideNerfError(f"{path}: no driving input ({path.suffix} is not read); give {kinds_in_words()}.")
     start = _first_bytes(path)
-    return next(kind for kind in DRIVER_KINDS if kind.recognises_file(path.suffix.lower(), start))
+    found = next(kind for kind in DRIVER_KINDS if kind.recognises_file(path.suffix.lower(), start))
+    if found.any_file and path.suffix.lower() in OTHER_MOTION_SUFFIXES:
+        raise HideNerfError(f"{path}: no driving input ({path.suffix} is not read); give {kinds_in_words()}.")
+    return found
 
 
 def _first_bytes(path: Path) -> bytes:

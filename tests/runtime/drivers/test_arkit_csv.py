@@ -288,6 +288,9 @@ def test_the_tongue_may_be_missing(face_model: FaceModel, write: Write, caplog: 
     assert jaw(motion) == [0.5]
     assert "no column TongueOut" in caplog.text
     assert jaw(load_arkit_csv(write({"jawOpen": 0.5, "tongueOut": ""}), face_model)) == [0.5]
+    path = write({"jawOpen": 0.5})
+    path.write_text("\n".join([",".join(ARKIT_EXPRESSIONS), ",".join(["0.5"] * 51)]))
+    assert jaw(load_arkit_csv(path, face_model)) == [0.5]
 
 
 def test_sides_of_an_action_that_has_none_are_averaged(face_model: FaceModel, write: Write) -> None:
