@@ -115,7 +115,7 @@ def load_motion(path: Path) -> Motion:
         numerator, denominator = (int(x) for x in archive["fps"])
         motion = Motion(
             face_model=str(archive["face_model"]),
-            expression_names=tuple(str(x) for x in _of_kind(archive, "expression_names", "U")),
+            expression_names=_names(archive),
             expression=_as_float32(_of_kind(archive, "expression", "fiu")),
             camera=_as_float32(_of_kind(archive, "camera", "fiu")),
             tracked=np.asarray(_of_kind(archive, "tracked", "biu"), np.bool_),
@@ -135,10 +135,16 @@ def load_motion(path: Path) -> Motion:
     return motion
 
 
+def _names(archive: Mapping[str, NDArray]) -> tuple[str, ...]:
+    if np.size(archive["expression_names"]) == 0:  # NumPy stores no names as numbers
+        return ()
+    return tuple(str(x) for x in _of_kind(archive, "expression_names", "U"))
+
+
 def _of_kind(archive: Mapping[str, NDArray], key: str, kinds: str) -> NDArray:
     """An array whose dtype is of one of these kinds (NumPy's letters)."""
     array = archive[key]
-    if not isinstance(array, np.ndarray) or (array.dtype.kind not in kinds and array.size):
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         found = array.dtype if isinstance(array, np.ndarray) else "no array"
         raise TypeError(f"{key} is {found}")
     return array

@@ -76,8 +76,8 @@ class _Columns:
 def read_take(path: Path) -> Take:
     """The rows of a take.
 
-    Errors: those of `table_rows`; an empty file, columns missing or twice, a row of another length (but for a tongue at its end), a value that is not
-    a number, no rows, more than `MAX_FRAMES` rows.
+    Errors: those of `table_rows`; an empty file, columns missing or twice, a row of another length (without a tongue
+    at its end it is whole), a value that is not a number, no rows, more than `MAX_FRAMES` rows.
     """
     rows = table_rows(path, lambda name: action_of_spelling(name) is not None)
     header = _without_end(next(rows, (0, []))[1])

@@ -77,6 +77,7 @@ def test_text_with_characters_that_do_not_exist(tmp_path: Path) -> None:
         ("expression", np.array([["a", "b"]] * 3), r"expression is <U1"),
         ("expression", np.full((3, 2), 1e300), "expression has values that are not finite"),
         ("tracked", np.full(3, 0.5), "tracked is float64"),
+        ("expression", np.zeros((0, 2), np.complex64), "expression is complex64"),
         ("fps", np.array([30.0, np.inf]), "damaged"),
         ("fps", np.array([2**62, 1]), "frame rate is 4.61169e"),
         ("fps", np.array([0, 1]), "frame rate is 0"),
