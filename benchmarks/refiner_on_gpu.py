@@ -37,7 +37,7 @@ from hidenerf.runtime.backends.onnxruntime_cuda import (
     load_libraries,
     open_gpu_session,
 )
-from hidenerf.runtime.backends.planned_refiner import read_launch_plan
+from hidenerf.runtime.backends.planned_graphs import read_launch_plan
 from hidenerf.runtime.bundle import Bundle, GraphSpec, open_bundle
 from hidenerf.runtime.kernels.compile import Definitions, cached_cubin
 from hidenerf.runtime.kernels.convolution_tiles import (

@@ -19,7 +19,7 @@ from hidenerf.export.convolutions import graph_digest
 from hidenerf.export.custom_ops import ABSENT, TRANSLATIONS
 from hidenerf.export.graph_modules import GraphModule, RendererRefiner, graph_modules, refiner_module
 from hidenerf.export.led_parts import led_parts
-from hidenerf.export.lowering.lower import lower_refiner
+from hidenerf.export.lowering.lower import lower_led, lower_refiner
 from hidenerf.export.lowering.onnx_view import LoweringError
 from hidenerf.export.onnx_export import export_module
 from hidenerf.export.passes.base import apply_passes
@@ -54,7 +54,8 @@ logger = logging.getLogger(__name__)
 FACE_MODEL_FILE = "face_model.npz"
 KERNEL_WEIGHTS_FILE = "kernel_weights.npz"
 PLAN_FILE = "precision.json"
-REFINER_PLAN = LaunchPlanEntry("refiner_plan.json", "refiner_plan.npz")
+# Graphs that may have a launch plan: what a log calls them, and what lowers them.
+PLANS = {"led": ("LED", lower_led), "refiner": ("The refiner", lower_refiner)}
 
 
 def write_bundle(
@@ -81,6 +82,7 @@ def write_bundle(
         precision.require_checkpoint(checkpoint)
     with atomic_folder(folder) as partial:
         graphs: dict[str, GraphEntry] = {}
+        plans: dict[str, LaunchPlanEntry | None] = {}
         islands: dict[str, dict[str, int]] = {}
         modules = graph_modules(model)
         for graph in (*modules, refiner_module(modules[-1])):
@@ -90,7 +92,8 @@ def write_bundle(
             if graph.name == "led":
                 for name, part in zip((LED_ENCODER, LED_DECODER), led_parts(exported), strict=True):
                     graphs[name] = _save_graph(part, partial / f"{name}.onnx", time.perf_counter())
-        planned = precision is FloatPrecision.FP16 and _save_refiner_plan(exported, partial)
+            if precision is FloatPrecision.FP16 and graph.name in PLANS:
+                plans[graph.name] = _save_plan(graph.name, exported, partial)
         save_face_model(face_model, partial / FACE_MODEL_FILE)
         _save_kernel_weights(modules[-1], partial / KERNEL_WEIGHTS_FILE)
         if isinstance(precision, PrecisionPlan):
@@ -103,7 +106,7 @@ def write_bundle(
             precision=_precision_entry(precision, islands),
             graphs=graphs,
             kernel_parts=KernelPartsEntry(
-                refiner, KERNEL_WEIGHTS_FILE, led_encoder, led_decoder, REFINER_PLAN if planned else None
+                refiner, KERNEL_WEIGHTS_FILE, led_encoder, led_decoder, plans.get("refiner"), plans.get("led")
             ),
             face_model=FaceModelEntry(FACE_MODEL_FILE, face_model.name),
             files={path.name: sha256_of(path) for path in sorted(partial.iterdir())},
@@ -208,18 +211,20 @@ def _save_kernel_weights(renderer_refiner: GraphModule, path: Path) -> None:
         np.savez(stream, **arrays)
 
 
-def _save_refiner_plan(refiner: onnx.ModelProto, folder: Path) -> bool:
-    """Write the refiner's launch plan and its weights. Returns False, and says why, if its graph has none."""
+def _save_plan(graph: str, exported: onnx.ModelProto, folder: Path) -> LaunchPlanEntry | None:
+    """Write a graph's launch plan and its weights. Returns None, and says why, if it has none. graph: of `PLANS`."""
+    called, lower = PLANS[graph]
     try:
-        lowered = lower_refiner(refiner)
+        lowered = lower(exported)
     except LoweringError as reason:
-        logger.warning("The refiner has no launch plan, so the CUDA backend runs it with ONNX Runtime: %s.", reason)
-        return False
+        logger.warning("%s has no launch plan, so the CUDA backend runs it with ONNX Runtime: %s.", called, reason)
+        return None
+    entry = LaunchPlanEntry(f"{graph}_plan.json", f"{graph}_plan.npz")
     text = json.dumps(lowered.plan.to_json(), indent=1)
-    (folder / REFINER_PLAN.file).write_text(text + "\n", encoding="utf-8")
-    with (folder / REFINER_PLAN.weights).open("wb") as stream:
+    (folder / entry.file).write_text(text + "\n", encoding="utf-8")
+    with (folder / entry.weights).open("wb") as stream:
         np.savez(stream, **lowered.weights)  # type: ignore[arg-type]
-    return True
+    return entry
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:

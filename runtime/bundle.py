@@ -7,13 +7,15 @@ from pathlib import Path, PurePosixPath
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import sha256_of
-from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, Manifest, TensorSpec, read_manifest
+from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, LaunchPlanEntry, Manifest, TensorSpec, read_manifest
 
 GRAPH_NAMES = ("source_encoder", "led", "renderer_refiner")
 # Before the name of a map of the source, as an input of the refiner alone: it lies in the frame's coordinates.
 IN_FRAME = "in_frame_"
 # How the names of SPADE's maps, outputs of the source encoder, begin.
 MAPS = ("gamma_", "beta_")
+# What LED's graph reads of the source, an output of the source encoder.
+LED_CANONICAL = "led_canonical"
 # Input of a frame of models with alignment.
 FACE_SIGHT = "face_sight"
 # The parts of LED before and after its RaySamples, and the tensors that pass between them and our kernel.
@@ -45,8 +47,8 @@ class KernelParts:
     """What replaces `led` and `renderer_refiner` where our kernels run between the parts.
 
     refiner: the refiner's graph. weights_path: the kernels' weights. led_encoder, led_decoder: LED's graph before and
-    after its RaySamples; None in bundles of older exports. refiner_plan: the refiner's graph as a launch plan; None
-    where the bundle has none.
+    after its RaySamples; None in bundles of older exports. refiner_plan, led_plan: the refiner's graph, and the whole
+    of LED's, as launch plans; None where the bundle has none.
     """
 
     refiner: GraphSpec
@@ -54,13 +56,15 @@ class KernelParts:
     led_encoder: GraphSpec | None = None
     led_decoder: GraphSpec | None = None
     refiner_plan: LaunchPlanFiles | None = None
+    led_plan: LaunchPlanFiles | None = None
 
     @property
     def files(self) -> list[Path]:
         """All files of the parts."""
         graphs = [self.refiner, self.led_encoder, self.led_decoder]
-        plan = [] if self.refiner_plan is None else [self.refiner_plan.path, self.refiner_plan.weights_path]
-        return [self.weights_path, *(graph.path for graph in graphs if graph is not None), *plan]
+        plans = [plan for plan in (self.refiner_plan, self.led_plan) if plan is not None]
+        of_plans = [path for plan in plans for path in (plan.path, plan.weights_path)]
+        return [self.weights_path, *(graph.path for graph in graphs if graph is not None), *of_plans]
 
 
 class ParityState(enum.Enum):
@@ -159,13 +163,14 @@ def open_bundle(folder: Path) -> Bundle:
     parts = None
     if manifest.kernel_parts is not None:
         entry = manifest.kernel_parts
-        encoder, decoder, plan = entry.led_encoder, entry.led_decoder, entry.refiner_plan
+        encoder, decoder = entry.led_encoder, entry.led_decoder
         parts = KernelParts(
             refiner=_graph(folder, "refiner", entry.refiner),
             weights_path=folder / entry.weights,
             led_encoder=None if encoder is None else _graph(folder, LED_ENCODER, encoder),
             led_decoder=None if decoder is None else _graph(folder, LED_DECODER, decoder),
-            refiner_plan=None if plan is None else LaunchPlanFiles(folder / plan.file, folder / plan.weights),
+            refiner_plan=_plan(folder, entry.refiner_plan),
+            led_plan=_plan(folder, entry.led_plan),
         )
     bundle = Bundle(folder, manifest, graphs, parts)
     hashed = {folder / name for name in manifest.files}
@@ -216,3 +221,7 @@ def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
 def _graph(folder: Path, name: str, entry: GraphEntry) -> GraphSpec:
     inputs, outputs = ({tensor.name: tensor for tensor in tensors} for tensors in (entry.inputs, entry.outputs))
     return GraphSpec(name, folder / entry.file, inputs, outputs)
+
+
+def _plan(folder: Path, entry: LaunchPlanEntry | None) -> LaunchPlanFiles | None:
+    return None if entry is None else LaunchPlanFiles(folder / entry.file, folder / entry.weights)

@@ -4,7 +4,7 @@ The plan is one JSON file, and its weights are one NumPy archive; both are parts
 `hidenerf.export.lowering` makes them from an ONNX graph, and `hidenerf.runtime.kernels.plan_executor` runs them.
 
 A plan's maps are FP16 with channels last, [height, width, channels], their channels a multiple of 8 of which the last
-may be zeros.
+may be zeros. A concatenation of maps can be one map, in whose pixels they lie side by side.
 """
 
 import dataclasses
@@ -27,11 +27,17 @@ MOST_PLANES = 3
 
 @dataclass(frozen=True)
 class PlanMap:
-    """Sizes of a map. channels: that are used; it has `padded` of them."""
+    """Sizes of a map.
+
+    channels: that are used; it has `padded` of them. within: name of the map whose pixels it lies in; None for one of
+    its own. first: the channel of that map where it begins, a multiple of `VECTOR`.
+    """
 
     channels: int
     height: int
     width: int
+    within: str | None = None
+    first: int = 0
 
     @property
     def padded(self) -> int:
@@ -91,6 +97,14 @@ class Modulation:
 
 
 @dataclass(frozen=True)
+class TanhPlanes:
+    """scale·tanh(x) as planes of `output`, an output of the graph [1, C, H, W] in FP32."""
+
+    output: str
+    scale: float
+
+
+@dataclass(frozen=True)
 class Convolution:
     """A convolution, with what is done to its sums.
 
@@ -98,7 +112,7 @@ class Convolution:
     second_kernel: of the second input, which is `kernel`, or 1 for a convolution of its own that is added; 0 without
     one. weights: name of the weights, `lowering.weights.pack_convolution`, and of their bias with `.bias` behind.
     channels, height, width: of the result. sums: added. leak: slope of the activation below 0, 1 for none. output: name
-    of the resulting map, if anything reads it. modulation: a second result.
+    of the resulting map, if anything reads it. modulation: a second result. planes: its only result, if given.
     """
 
     name: str
@@ -114,6 +128,31 @@ class Convolution:
     leak: float = 1.0
     output: str | None = None
     modulation: Modulation | None = None
+    planes: TanhPlanes | None = None
+
+
+@dataclass(frozen=True)
+class BilinearDoubling:
+    """The map `output`, bilinear and of twice the side of `input` (half-pixel centres, edges continued)."""
+
+    input: str
+    output: str
+
+
+@dataclass(frozen=True)
+class RaySamples:
+    """What LED reads along its rays (`ray_sampler.py`), as maps.
+
+    camera: input of the graph, FP32 [1, 25]. features: map that is looked up. points, looked_up: resulting maps.
+    samples: N. stride: every how manieth sample is looked up.
+    """
+
+    camera: str
+    features: str
+    points: str
+    looked_up: str
+    samples: int
+    stride: int
 
 
 @dataclass(frozen=True)
@@ -134,8 +173,14 @@ class FramePixels:
     shown: str | None = None
 
 
-Step = ChannelsLast | Convolution | FramePixels
-KINDS: dict[str, type] = {"channels_last": ChannelsLast, "convolution": Convolution, "frame_pixels": FramePixels}
+Step = ChannelsLast | Convolution | BilinearDoubling | RaySamples | FramePixels
+KINDS: dict[str, type] = {
+    "channels_last": ChannelsLast,
+    "convolution": Convolution,
+    "bilinear_doubling": BilinearDoubling,
+    "ray_samples": RaySamples,
+    "frame_pixels": FramePixels,
+}
 
 
 @dataclass(frozen=True)
@@ -145,6 +190,10 @@ class LaunchPlan:
     graph: str
     maps: Mapping[str, PlanMap]
     steps: tuple[Step, ...]
+
+    def whole(self, name: str) -> str:
+        """Name of the map whose memory a map lies in: its own, or that of a concatenation."""
+        return self.maps[name].within or name
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
@@ -183,5 +232,8 @@ def _step(entry: Json) -> Step:
             values[key] = tuple(MapRead(**one) for one in values[key])
         if values["modulation"] is not None:
             values["modulation"] = Modulation(**values["modulation"])
+        # Plans that are older than LED's lack it.
+        if values.get("planes") is not None:
+            values["planes"] = TanhPlanes(**values["planes"])
     step: Step = kind(**values)
     return step

@@ -18,8 +18,9 @@ Schema version 1:
 |                 | the last two), and `weights`, the file of the kernels' FP32 weights (NumPy                     |
 |                 | archive: the MLP's `weight_1`, `bias_1`, `weight_2`, `bias_2`; with an aligned identity path   |
 |                 | `absent`, an input of AlignSource: of gamma_0, beta_0, gamma_1, … one after the other). Older  |
-|                 | bundles have it as `renderer_mlp`, or lack it. Of FP16 bundles also `refiner_plan`, if the     |
-|                 | refiner's graph has one: `file` and `weights` of its launch plan (`launch_plan.py`)             |
+|                 | bundles have it as `renderer_mlp`, or lack it. Of FP16 bundles also `refiner_plan` and         |
+|                 | `led_plan`, for those of the graphs `refiner` and `led` that have one: `file` and `weights`    |
+|                 | of its launch plan (`launch_plan.py`)                                                          |
 | `face_model`    | `file` and `name`                                                                              |
 | `files`         | SHA-256 of every file of the bundle but the manifest and the engines                           |
 | `parity`        | null if never compared; `{"waived": true}` if the user exported with `--no-parity`; or the     |
@@ -199,13 +200,18 @@ class LaunchPlanEntry:
     file: str
     weights: str
 
+    @staticmethod
+    def from_json(entry: Json) -> "LaunchPlanEntry":
+        """Parse the entry of a plan."""
+        return LaunchPlanEntry(str(entry["file"]), str(entry["weights"]))
+
 
 @dataclass(frozen=True)
 class KernelPartsEntry:
     """What replaces `led` and `renderer_refiner` where our kernels run: graphs, and the file of the kernels' weights.
 
-    led_encoder, led_decoder: None in older bundles. refiner_plan: of the refiner's graph as a launch plan; None where
-    it has none.
+    led_encoder, led_decoder: None in older bundles. refiner_plan, led_plan: of the refiner's graph, and of LED's, as
+    launch plans; None where it has none.
     """
 
     refiner: GraphEntry
@@ -213,27 +219,31 @@ class KernelPartsEntry:
     led_encoder: GraphEntry | None = None
     led_decoder: GraphEntry | None = None
     refiner_plan: LaunchPlanEntry | None = None
+    led_plan: LaunchPlanEntry | None = None
 
     @staticmethod
     def from_json(entry: Json) -> "KernelPartsEntry":
         """Parse the entry `kernel_parts`, also of older bundles, which call the weights `renderer_mlp`."""
         weights = entry["renderer_mlp"] if "renderer_mlp" in entry else entry["weights"]
         encoder, decoder = (entry.get(name) for name in ("led_encoder", "led_decoder"))
-        plan = entry.get("refiner_plan")
+        plans = [entry.get(name) for name in ("refiner_plan", "led_plan")]
+        refiner_plan, led_plan = (None if plan is None else LaunchPlanEntry.from_json(plan) for plan in plans)
         return KernelPartsEntry(
             refiner=GraphEntry.from_json(entry["refiner"]),
             weights=str(weights),
             led_encoder=None if encoder is None else GraphEntry.from_json(encoder),
             led_decoder=None if decoder is None else GraphEntry.from_json(decoder),
-            refiner_plan=None if plan is None else LaunchPlanEntry(str(plan["file"]), str(plan["weights"])),
+            refiner_plan=refiner_plan,
+            led_plan=led_plan,
         )
 
     def to_json(self) -> Json:
         """Inverse of `from_json`."""
         graphs = {"refiner": self.refiner, "led_encoder": self.led_encoder, "led_decoder": self.led_decoder}
         described = {name: None if graph is None else graph.to_json() for name, graph in graphs.items()}
-        plan = {} if self.refiner_plan is None else {"refiner_plan": vars(self.refiner_plan)}
-        return _without_none(described) | {"weights": self.weights} | plan
+        entries = {"refiner_plan": self.refiner_plan, "led_plan": self.led_plan}
+        plans = {name: None if plan is None else vars(plan) for name, plan in entries.items()}
+        return _without_none(described | plans) | {"weights": self.weights}
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ It is one launch (`launch_plan.FramePixels`), and its nodes are a fixed chain of
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
 
+from hidenerf.export.lowering.chain import Chain
 from hidenerf.export.lowering.onnx_view import LoweringError, OnnxView
 
 
@@ -28,70 +28,11 @@ class FrameTail:
     nodes: frozenset[str]
 
 
-class _Chain:
-    """Follows a graph backwards, and notes which nodes it has passed."""
-
-    def __init__(self, view: OnnxView) -> None:
-        self.view = view
-        self.passed: set[str] = set()
-
-    def node(self, name: str, kind: str, **attributes: Any) -> onnx.NodeProto:
-        """The node that makes a value. Errors: it is of another kind, or has other attributes."""
-        node = self.view.producer(name)
-        if node is None or node.op_type != kind:
-            found = "an input" if node is None else f"a {node.op_type}"
-            raise LoweringError(f"{name} is made by {found} and not by a {kind}")
-        own = self.view.attributes(node)
-        for key, value in attributes.items():
-            if own.get(key) != value:
-                raise LoweringError(f"{kind} {name} has {key} {own.get(key)} in place of {value}")
-        self.passed.update(node.output)
-        return node
-
-    def is_kind(self, name: str, kind: str) -> bool:
-        node = self.view.producer(name)
-        return node is not None and node.op_type == kind
-
-    def number(self, name: str) -> float:
-        """A constant of one number."""
-        values = self.view.constant(name)
-        if values is None or values.size != 1:
-            raise LoweringError(f"{name} is no constant number")
-        return float(values.reshape(-1)[0])
-
-    def through(self, name: str, kind: str, *numbers: float, **attributes: Any) -> str:
-        """A value's maker's first input, where the other inputs are these constants."""
-        node = self.node(name, kind, **attributes)
-        found = tuple(self.number(one) for one in node.input[1:])
-        if found != numbers:
-            raise LoweringError(f"{kind} {name} has the constants {found} in place of {numbers}")
-        return node.input[0]
-
-    def channels(self, name: str, first: int, count: int) -> str:
-        """What a Slice takes channels first to first + count of."""
-        node = self.node(name, "Slice")
-        starts, ends, axes, steps = (self.number(one) for one in node.input[1:])
-        available = self.view.shape(node.input[0])[1]
-        if (starts, min(ends, available), axes, steps) != (first, first + count, 1, 1):
-            raise LoweringError(f"Slice {name} takes other channels than {first} to {first + count}")
-        return node.input[0]
-
-    def doubled(self, name: str) -> str:
-        """What a bilinear Resize doubles."""
-        node = self.node(
-            name, "Resize", mode="linear", coordinate_transformation_mode="half_pixel", antialias=0, exclude_outside=0
-        )
-        scales = self.view.constant(node.input[2]) if len(node.input) == 3 else None
-        if scales is None or scales.tolist() != [1, 1, 2, 2]:
-            raise LoweringError(f"Resize {name} does not double")
-        return node.input[0]
-
-
 def find_frame_tail(view: OnnxView) -> FrameTail:
     """The tail of a refiner's graph. Errors: `LoweringError`, it ends in another way."""
     if view.outputs != ["frame", "alpha"]:
         raise LoweringError(f"the outputs are {', '.join(view.outputs)} and not frame, alpha")
-    chain = _Chain(view)
+    chain = Chain(view)
     transposed = chain.through("frame", "Cast", to=onnx.TensorProto.UINT8)
     rounded = chain.through(transposed, "Transpose", perm=[1, 2, 0])
     clamped = chain.through(chain.through(rounded, "Round"), "Mul", 255.0)
@@ -115,7 +56,7 @@ def find_frame_tail(view: OnnxView) -> FrameTail:
     return FrameTail(head, rendered, rendered_alpha, change, own, shown, frozenset(chain.passed))
 
 
-def _blend(chain: _Chain, colours: str) -> tuple[str, str, str, str]:
+def _blend(chain: Chain, colours: str) -> tuple[str, str, str, str]:
     """colours + shown·sigmoid(logit)·(own - colours) → colours, own, shown, logit."""
     drawn, changed = chain.node(colours, "Add").input
     kept, difference = chain.node(changed, "Mul").input
@@ -129,7 +70,7 @@ def _blend(chain: _Chain, colours: str) -> tuple[str, str, str, str]:
     return drawn, own, shown, logit
 
 
-def _enlargement(chain: _Chain, picture: str, logit: str) -> tuple[str, str, str]:
+def _enlargement(chain: Chain, picture: str, logit: str) -> tuple[str, str, str]:
     """Channels of doubled(picture, logit) + shuffled(change) → picture, change, logit."""
     larger = chain.channels(picture, 0, 4)
     if chain.channels(logit, 4, 1) != larger:
@@ -140,7 +81,7 @@ def _enlargement(chain: _Chain, picture: str, logit: str) -> tuple[str, str, str
     return smaller, change, small_logit
 
 
-def _change_of_picture(chain: _Chain, picture: str, logit: str | None) -> tuple[str, str, str]:
+def _change_of_picture(chain: Chain, picture: str, logit: str | None) -> tuple[str, str, str]:
     """enlarged(rendered, alpha) + head → head, rendered, alpha."""
     enlarged, changes = chain.node(picture, "Add").input
     if logit is None:

@@ -1,11 +1,11 @@
-"""What the values of a graph are while it is lowered: layers that still grow, and what their readers see of them."""
+"""What the values of a graph are while it is lowered: layers that still grow, and what later nodes see of them."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.launch_plan import MapRead, Planes
+from hidenerf.runtime.launch_plan import BilinearDoubling, MapRead, Planes, RaySamples, TanhPlanes
 
 
 @dataclass(eq=False)
@@ -28,6 +28,7 @@ class Layer:
     leak: float = 1.0
     output: str | None = None
     modulated: "Modulated | None" = None
+    planes: TanhPlanes | None = None
 
     @property
     def channels(self) -> int:
@@ -37,7 +38,11 @@ class Layer:
     @property
     def is_open(self) -> bool:
         """Whether nothing but sums has been done to the result, and nothing reads it."""
-        return self.leak == 1.0 and self.output is None and self.modulated is None
+        return self.leak == 1.0 and self.output is None and self.modulated is None and self.planes is None
+
+
+# A launch while its graph is lowered: only layers grow.
+Made = Layer | BilinearDoubling | RaySamples
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,26 @@ class InputPlanes:
 
 
 @dataclass(frozen=True)
+class FinishedMap:
+    """A map of the plan with this name and so many channels, to which nothing can be added."""
+
+    name: str
+    channels: int
+
+
+@dataclass(frozen=True)
 class Concatenation:
     """Channels of two values."""
 
     values: tuple["Value", ...]
 
 
-Value = Result | Scaled | Modulated | InputPlanes | Concatenation
+@dataclass(frozen=True)
+class JoinedMaps:
+    """A map of the plan with this name, in whose pixels maps of so many channels lie side by side."""
+
+    name: str
+    channels: tuple[int, ...]
+
+
+Value = Result | Scaled | Modulated | InputPlanes | FinishedMap | Concatenation | JoinedMaps

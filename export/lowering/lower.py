@@ -1,16 +1,21 @@
-"""`lower_refiner`: the graph `refiner` as a launch plan with its weights."""
+"""`lower_refiner`, `lower_led`: the graphs `refiner` and `led` as launch plans with their weights."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from hidenerf.export.lowering.frame_tail import FrameTail, find_frame_tail
+from hidenerf.export.lowering.deformation_tail import DEFORMATION, find_deformation_tail
+from hidenerf.export.lowering.frame_tail import find_frame_tail
 from hidenerf.export.lowering.layers import (
+    FinishedMap,
     InputPlanes,
+    JoinedMaps,
     Layer,
+    Made,
     Modulated,
     ModulationMap,
     Result,
@@ -30,6 +35,7 @@ from hidenerf.runtime.launch_plan import (
     Planes,
     PlanMap,
     Step,
+    TanhPlanes,
 )
 
 # Behind the name of a layer, for the map of its second result.
@@ -48,12 +54,12 @@ class Lowered:
 class Lowering:
     """A graph while it is lowered.
 
-    view: the graph. layers: in the order in which they will run.
+    view: the graph. made: launches in the order in which they will run.
     """
 
     def __init__(self, view: OnnxView) -> None:
         self.view = view
-        self.layers: list[Layer] = []
+        self.made: list[Made] = []
         self._values: dict[str, Value] = {}
         self._maps: dict[str, PlanMap] = {}
         self._layouts: dict[str, ChannelsLast] = {}
@@ -63,10 +69,12 @@ class Lowering:
         reasons = []
         for rule in RULES.get(node.op_type, ()):
             try:
-                self._values[node.output[0]] = rule(self, node)
+                found = rule(self, node)
             except LoweringError as reason:
                 reasons.append(f"{rule.__name__}: {reason}")
             else:
+                values = found if isinstance(found, tuple) else (found,)
+                self._values.update(zip(node.output, values, strict=True))
                 return
         why = "; ".join(reasons) or "no rule is for nodes of this kind"
         raise LoweringError(f"{node.op_type} {node.output[0]} is taken by no rule ({why})")
@@ -110,8 +118,34 @@ class Lowering:
 
     def move_to_end(self, layer: Layer) -> None:
         """Let a layer that nothing reads yet run after all others so far."""
-        self.layers.remove(layer)
-        self.layers.append(layer)
+        self.made.remove(layer)
+        self.made.append(layer)
+
+    def finished_map(self, name: str) -> FinishedMap:
+        """A new map of a value's shape, under its name."""
+        _, channels, height, width = self.view.shape(name)
+        self._maps[name] = PlanMap(channels, height, width)
+        return FinishedMap(name, channels)
+
+    def join(self, name: str, values: Sequence[Value]) -> JoinedMaps:
+        """Let the maps of values lie side by side in one, named so. Errors: one cannot."""
+        maps, first = [self._joinable(value) for value in values], 0
+        sizes = [self._maps[one] for one in maps]
+        if len(set(maps)) != len(maps) or len({(one.height, one.width) for one in sizes}) != 1:
+            raise LoweringError("it joins a map twice, or maps of different size")
+        for one, size in zip(maps, sizes, strict=True):
+            self._maps[one] = replace(size, within=name, first=first)
+            first += size.padded
+        self._maps[name] = PlanMap(first, sizes[0].height, sizes[0].width)
+        return JoinedMaps(name, tuple(one.channels for one in sizes))
+
+    def _joinable(self, value: Value) -> str:
+        if isinstance(value, InputPlanes):
+            raise LoweringError("it joins an input of the graph with maps")
+        found = self.read(value)
+        if found.enlarged or self._maps[found.map].within is not None:
+            raise LoweringError(f"it joins {found.map}, which is enlarged or lies in another map")
+        return found.map
 
     def number(self, name: str) -> float:
         """A constant of one number. Errors: it is none."""
@@ -141,6 +175,10 @@ class Lowering:
             return value.layer.channels
         if isinstance(value, Modulated):
             return value.result.layer.channels
+        if isinstance(value, FinishedMap):
+            return value.channels
+        if isinstance(value, JoinedMaps):
+            return sum(value.channels)
         raise LoweringError("a convolution reads no concatenation of concatenations, and no half of SPADE")
 
     def read(self, value: Value) -> MapRead:
@@ -149,10 +187,13 @@ class Lowering:
             return MapRead(self._layout(value))
         if isinstance(value, Result):
             value.layer.output = value.layer.name
-            self._maps[value.layer.name] = PlanMap(value.layer.channels, value.layer.height, value.layer.width)
+            sizes = PlanMap(value.layer.channels, value.layer.height, value.layer.width)
+            self._maps.setdefault(value.layer.name, sizes)
             return MapRead(value.layer.name, value.enlarged)
         if isinstance(value, Modulated):
             return MapRead(self._second_result(value))
+        if isinstance(value, FinishedMap):
+            return MapRead(value.name)
         raise LoweringError("a concatenation, or a half of SPADE, is no map")
 
     def _layout(self, planes: InputPlanes) -> str:
@@ -175,40 +216,40 @@ class Lowering:
             raise LoweringError(f"{layer.name} is modulated in two ways")
         return layer.name + MODULATED
 
-    def finished(self, tail: FrameTail) -> Lowered:
-        """The plan of all that was taken, and the tail."""
-        head = self._of_tail(tail.head)
-        change = None if tail.change is None else self._of_tail(tail.change)
-        weights: dict[str, NDArray[Any]] = {}
-        steps: list[Step] = list(self._layouts.values())
-        for layer in self.layers:
-            weights[layer.name] = pack_convolution(layer.weights)
-            weights[layer.name + BIAS] = pack_bias(layer.bias)
-            steps.append(
-                Convolution(
-                    layer.name,
-                    tuple(layer.inputs),
-                    layer.kernel,
-                    layer.stride,
-                    layer.second_kernel,
-                    layer.name,
-                    layer.channels,
-                    layer.height,
-                    layer.width,
-                    tuple(layer.sums),
-                    layer.leak,
-                    layer.output,
-                    None if layer.modulated is None else _modulation(layer.name, layer.modulated, weights),
-                )
-            )
-        steps.append(FramePixels(head, tail.rendered, tail.alpha, change, tail.own, tail.shown))
-        return Lowered(LaunchPlan("refiner", self._maps, tuple(steps)), weights)
-
-    def _of_tail(self, name: str) -> str:
+    def map_of(self, name: str) -> str:
+        """The map of an ONNX value. Errors: it has none of its own size."""
         found = self.read(self.value(name))
         if found.enlarged:
-            raise LoweringError(f"the frame is made of the enlarged {name}")
+            raise LoweringError(f"the outputs are made of the enlarged {name}")
         return found.map
+
+    def finished(self, graph: str, *last: Step) -> Lowered:
+        """The plan of all that was taken, then the steps `last`. graph: its name."""
+        weights: dict[str, NDArray[Any]] = {}
+        steps: list[Step] = list(self._layouts.values())
+        steps += [_convolution(one, weights) if isinstance(one, Layer) else one for one in self.made]
+        return Lowered(LaunchPlan(graph, self._maps, (*steps, *last)), weights)
+
+
+def _convolution(layer: Layer, weights: dict[str, NDArray[Any]]) -> Convolution:
+    weights[layer.name] = pack_convolution(layer.weights)
+    weights[layer.name + BIAS] = pack_bias(layer.bias)
+    return Convolution(
+        layer.name,
+        tuple(layer.inputs),
+        layer.kernel,
+        layer.stride,
+        layer.second_kernel,
+        layer.name,
+        layer.channels,
+        layer.height,
+        layer.width,
+        tuple(layer.sums),
+        layer.leak,
+        layer.output,
+        None if layer.modulated is None else _modulation(layer.name, layer.modulated, weights),
+        layer.planes,
+    )
 
 
 def _modulation(layer: str, value: Modulated, weights: dict[str, NDArray[Any]]) -> Modulation:
@@ -226,8 +267,25 @@ def lower_refiner(model: onnx.ModelProto) -> Lowered:
     """The launch plan of a graph `refiner` in FP16. Errors: `LoweringError`: which node no rule takes, and why."""
     view = OnnxView(model)
     tail = find_frame_tail(view)
+    lowering = _lowered_until(view, tail.nodes)
+    head = lowering.map_of(tail.head)
+    change = None if tail.change is None else lowering.map_of(tail.change)
+    return lowering.finished("refiner", FramePixels(head, tail.rendered, tail.alpha, change, tail.own, tail.shown))
+
+
+def lower_led(model: onnx.ModelProto) -> Lowered:
+    """The same of a graph `led`, its RaySamples included."""
+    view = OnnxView(model)
+    tail = find_deformation_tail(view)
+    lowering = _lowered_until(view, tail.nodes)
+    lowering.open_layer(tail.head).planes = TanhPlanes(DEFORMATION, tail.maximum)
+    return lowering.finished("led")
+
+
+def _lowered_until(view: OnnxView, tail: frozenset[str]) -> Lowering:
+    """All nodes but those of the tail, which are given by their outputs."""
     lowering = Lowering(view)
     for node in view.nodes:
-        if tail.nodes.isdisjoint(node.output):
+        if tail.isdisjoint(node.output):
             lowering.take(node)
-    return lowering.finished(tail)
+    return lowering

@@ -1,18 +1,20 @@
 """The rules of the lowering: each takes one kind of node, or says in a `LoweringError` why it does not.
 
-A rule is a function of the lowering and a node, and returns what the node's output is (`layers.py`).
+A rule is a function of the lowering and a node, and returns what the node's output is (`layers.py`), or each of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from hidenerf.export.custom_ops import DOMAIN, RAY_SAMPLES, SAMPLES, STRIDE
 from hidenerf.export.lowering.layers import (
     Concatenation,
     InputPlanes,
+    JoinedMaps,
     Layer,
     Modulated,
     Result,
@@ -20,12 +22,22 @@ from hidenerf.export.lowering.layers import (
     Value,
 )
 from hidenerf.export.lowering.onnx_view import LoweringError
-from hidenerf.runtime.launch_plan import MOST_INPUTS, MOST_PLANES, MOST_SUMS, Planes
+from hidenerf.runtime.kernels.ray_sampler import MOST_NUMBERS, SampleSizes, numbers_of_pixel
+from hidenerf.runtime.launch_plan import (
+    MOST_INPUTS,
+    MOST_PLANES,
+    MOST_SUMS,
+    BilinearDoubling,
+    MapRead,
+    Planes,
+    PlanMap,
+    RaySamples,
+)
 
 if TYPE_CHECKING:
     from hidenerf.export.lowering.lower import Lowering
 
-Rule = Callable[["Lowering", onnx.NodeProto], Value]
+Rule = Callable[["Lowering", onnx.NodeProto], Value | tuple[Value, ...]]
 
 
 def convolution(lowering: "Lowering", node: onnx.NodeProto) -> Value:
@@ -54,9 +66,13 @@ def convolution(lowering: "Lowering", node: onnx.NodeProto) -> Value:
     value = lowering.value(node.input[0])
     values = value.values if isinstance(value, Concatenation) else (value,)
     parts = _split(weight, [lowering.channels(one) for one in values])
+    if isinstance(value, JoinedMaps):
+        parts, reads = [_spread(weight, value.channels)], [MapRead(value.name)]
+    else:
+        reads = [lowering.read(one) for one in values]
     layer = Layer(
         node.output[0],
-        [lowering.read(one) for one in values],
+        reads,
         kernel,
         int(strides[0]),
         kernel if len(values) == MOST_INPUTS else 0,
@@ -65,7 +81,7 @@ def convolution(lowering: "Lowering", node: onnx.NodeProto) -> Value:
         int(height),
         int(width),
     )
-    lowering.layers.append(layer)
+    lowering.made.append(layer)
     return Result(layer)
 
 
@@ -74,6 +90,15 @@ def _split(weight: NDArray[np.float16], channels: Sequence[int]) -> list[NDArray
     if sum(channels) != weight.shape[1]:
         raise LoweringError(f"it reads {weight.shape[1]} channels of {sum(channels)}")
     return np.split(weight, np.cumsum(channels)[:-1], axis=1)
+
+
+def _spread(weight: NDArray[np.float16], channels: Sequence[int]) -> NDArray[np.float16]:
+    """Weights for joined maps: zeros where a map has channels that are not used."""
+    parts = _split(weight, channels)
+    padded = [PlanMap(count, 1, 1).padded - count for count in channels]
+    return np.concatenate(
+        [np.pad(part, ((0, 0), (0, more), (0, 0), (0, 0))) for part, more in zip(parts, padded, strict=True)], 1
+    )
 
 
 def activation(lowering: "Lowering", node: onnx.NodeProto) -> Value:
@@ -122,7 +147,7 @@ def pointwise_sum(lowering: "Lowering", node: onnx.NodeProto) -> Value:
             layer.weights += pointwise.weights
             layer.bias = layer.bias + pointwise.bias
             layer.second_kernel = 1
-            lowering.layers.remove(pointwise)
+            lowering.made.remove(pointwise)
             lowering.move_to_end(layer)
             return Result(layer)
     raise LoweringError("the terms are not a convolution of one input and a 1 × 1 convolution of one input")
@@ -149,18 +174,49 @@ def map_sum(lowering: "Lowering", node: onnx.NodeProto) -> Value:
 
 def enlargement(lowering: "Lowering", node: onnx.NodeProto) -> Value:
     """A Resize to nearest pixels by 2 is how readers see a result."""
-    view = lowering.view
-    attributes = view.attributes(node)
-    scales = view.constant(node.input[2]) if len(node.input) == 3 else None
-    if scales is None or scales.tolist() != [1, 1, 2, 2]:
-        raise LoweringError("it does not double height and width")
-    how = attributes.get("mode"), attributes.get("coordinate_transformation_mode"), attributes.get("nearest_mode")
-    if how != ("nearest", "asymmetric", "floor"):
-        raise LoweringError(f"it enlarges by {', '.join(map(str, how))}")
+    _require_resize(lowering, node, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     value = lowering.value(node.input[0])
     if not isinstance(value, Result) or value.enlarged:
         raise LoweringError("it follows no layer's result of its own size")
     return Result(value.layer, enlarged=True)
+
+
+def bilinear_doubling(lowering: "Lowering", node: onnx.NodeProto) -> Value:
+    """A bilinear Resize by 2 is a launch of its own."""
+    how: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    _require_resize(lowering, node, **how, antialias=0, exclude_outside=0)
+    read = lowering.map_of(node.input[0])
+    doubled = lowering.finished_map(node.output[0])
+    lowering.made.append(BilinearDoubling(read, doubled.name))
+    return doubled
+
+
+def _require_resize(lowering: "Lowering", node: onnx.NodeProto, **how: Any) -> None:
+    """Require a Resize by 2 with these attributes."""
+    scales = lowering.view.constant(node.input[2]) if len(node.input) == 3 else None
+    if scales is None or scales.tolist() != [1, 1, 2, 2]:
+        raise LoweringError("it does not double height and width")
+    found = {name: lowering.view.attributes(node).get(name) for name in how}
+    if found != how:
+        raise LoweringError(f"it enlarges by {', '.join(map(str, found.values()))}")
+
+
+def ray_samples(lowering: "Lowering", node: onnx.NodeProto) -> tuple[Value, ...]:
+    """RaySamples of an input and a map is a launch of its own, with two results."""
+    view, (camera, features) = lowering.view, node.input
+    if node.domain != DOMAIN or len(node.output) != 2:
+        raise LoweringError(f"it is a node of {node.domain or 'ONNX'} with {len(node.output)} outputs")
+    if camera not in view.inputs or view.dtype(camera) != np.float32 or view.shape(camera) != (1, 25):
+        raise LoweringError(f"{camera} is no FP32 input of the shape [1, 25]")
+    attributes = view.attributes(node)
+    read = lowering.map_of(features)
+    _, channels, size, _ = view.shape(features)
+    samples, stride = (int(attributes[name]) for name in (SAMPLES, STRIDE))
+    if (numbers := numbers_of_pixel(SampleSizes(size, samples, stride, channels))) > MOST_NUMBERS:
+        raise LoweringError(f"a pixel has {numbers} numbers, and a block has room for {MOST_NUMBERS}")
+    points, looked_up = (lowering.finished_map(name) for name in node.output)
+    lowering.made.append(RaySamples(camera, read, points.name, looked_up.name, samples, stride))
+    return points, looked_up
 
 
 def plane_cast(lowering: "Lowering", node: onnx.NodeProto) -> Value:
@@ -216,6 +272,14 @@ def concatenation(lowering: "Lowering", node: onnx.NodeProto) -> Value:
     return Concatenation(tuple(lowering.value(name) for name in node.input))
 
 
+def joined_maps(lowering: "Lowering", node: onnx.NodeProto) -> Value:
+    """A Concat of more maps is one map, into which the makers of its parts write."""
+    _require_channel_axis(lowering, node)
+    if len(node.input) <= MOST_INPUTS:
+        raise LoweringError("a layer can read its maps one by one")
+    return lowering.join(node.output[0], [lowering.value(name) for name in node.input])
+
+
 def _require_channel_axis(lowering: "Lowering", node: onnx.NodeProto) -> None:
     if (axis := lowering.view.attributes(node).get("axis")) != 1:
         raise LoweringError(f"it joins along axis {axis}")
@@ -228,8 +292,9 @@ RULES: Mapping[str, Sequence[Rule]] = {
     "Mul": (modulation_scale, plane_scale),
     "Add": (modulation_offset, pointwise_sum, map_sum),
     "Sub": (plane_difference,),
-    "Resize": (enlargement,),
+    "Resize": (enlargement, bilinear_doubling),
+    RAY_SAMPLES: (ray_samples,),
     "Cast": (plane_cast,),
     "Slice": (plane_slice,),
-    "Concat": (plane_concatenation, concatenation),
+    "Concat": (plane_concatenation, concatenation, joined_maps),
 }

@@ -1,7 +1,8 @@
 """ONNX Runtime on an NVIDIA GPU, with our kernels between its graphs on one stream.
 
 LED's encoder and decoder and the refiner are ONNX Runtime sessions; RaySamples, TriplaneRender, AlignSource and SECCs
-are our kernels, and so is the refiner of a bundle that has a launch plan of it. A frame is one CUDA graph (`gpu.py`).
+are our kernels, and so are LED and the refiner of a bundle that has launch plans of them. A frame is one CUDA graph
+(`gpu.py`).
 
 The sessions are opened without ONNX Runtime's own CUDA graphs, because replaying one within a capture ends the process
 (ONNX Runtime pull request 32081). From the third run on, a run on our stream is plain launches: memory and algorithms
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.backends.base import Float, Frame
 from hidenerf.runtime.backends.gpu import SOURCE_INPUTS, GpuBackend, GpuFace
 from hidenerf.runtime.backends.onnxruntime_session import open_session
-from hidenerf.runtime.backends.planned_refiner import PlannedRefiner, place_among_maps
+from hidenerf.runtime.backends.planned_graphs import PlannedRefiner, place_among_maps, planned_led
 from hidenerf.runtime.bundle import (
     FACE_SIGHT,
     IN_FRAME,
@@ -39,6 +40,7 @@ from hidenerf.runtime.kernels.compile import cuda_core, nvrtc_version
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.kernels.launch import NON_FINITE_DEFORMATION, PLANES_OUT_OF_RANGE
 from hidenerf.runtime.kernels.packing import pack_mlp
+from hidenerf.runtime.kernels.plan_executor import PlanExecutor
 from hidenerf.runtime.kernels.ray_sampler import RaySampler, SampleSizes
 from hidenerf.runtime.kernels.renderer import TriplaneRenderer
 from hidenerf.runtime.kernels.sizes import RendererSizes
@@ -171,11 +173,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         encoder = bundle.graphs["source_encoder"]
         planned = parts.refiner_plan is not None
         led = _led_parts(bundle, parts)
-        self._frame_graphs = [*led, *([] if planned else [parts.refiner])]
-        graphs = [encoder, *led, parts.refiner]
+        self._frame_graphs = [*([] if parts.led_plan else led), *([] if planned else [parts.refiner])]
+        # A plan has maps of its own between LED's inputs and its output.
+        graphs = [encoder, bundle.graphs["led"], *([] if parts.led_plan else led), parts.refiner]
         tensors = [t for graph in graphs for t in (*graph.inputs.values(), *graph.outputs.values())]
-        # These our kernels read, and none of the graphs.
-        tensors.append(bundle.graphs["led"].inputs["camera"])
         if planned:
             # The plan has these maps, with channels last.
             tensors = [tensor for tensor in tensors if not tensor.name.startswith(IN_FRAME)]
@@ -192,13 +193,17 @@ class OnnxRuntimeCudaBackend(GpuBackend):
             self._open_session(graph, FRAME_OPTIONS)
             self._run(graph.name, self._shrinking_run_options)
 
-        self._sampler = RaySampler(SampleSizes.of_model(bundle.manifest.model.config))
+        self._led: PlanExecutor | None = None
+        if parts.led_plan is not None:
+            self._led = planned_led(self._device, bundle, parts.led_plan, self._addresses)
+        else:
+            self._sampler = RaySampler(SampleSizes.of_model(bundle.manifest.model.config))
         sizes = RendererSizes.of_model(bundle.manifest.model.config)
         self._aligned = bool(sizes.place)
-        self._planned: PlannedRefiner | None = None
+        self._refiner: PlannedRefiner | None = None
         if planned:
             absent = _weights(parts, [ABSENT])[0] if self._aligned else None
-            self._planned = PlannedRefiner(self._device, bundle, parts, self._addresses, absent)
+            self._refiner = PlannedRefiner(self._device, bundle, parts, self._addresses, absent)
         if self._aligned:
             self._open_aligner(parts, encoder)
         self._renderer = TriplaneRenderer(sizes)
@@ -221,8 +226,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._aligner = SourceAligner(size, image_size, scratch)
         number_bytes = self._specs[STEM_INPUT].dtype.itemsize
         self._stem = StemInput(at[STEM_INPUT], self._specs["rendered"].shape[1], OWN in at, number_bytes)
-        if self._planned is not None:
-            table, blocks = sampling_table_last(self._planned.of_frame)
+        if self._refiner is not None:
+            table, blocks = sampling_table_last(self._refiner.of_frame)
             self._map_blocks = len(blocks)
             self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
             return
@@ -283,8 +288,9 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         planes = [self._addresses[name] for name in self._planes]
         fp16 = self._specs[self._planes[0]].dtype == np.float16
         self._renderer.merge_planes(planes, fp16, self._feature_weight, self._merged, self._flags, device.stream)
-        if self._planned is not None:
-            self._planned.enqueue_source(device.stream)
+        for planned in (self._led, self._refiner):
+            if planned is not None:
+                planned.enqueue_source(device.stream)
         device.download(self._host_flags, self._flags)
         device.synchronize()
 
@@ -303,8 +309,8 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         if stage == "led":
             self._run_led()
             return
-        if stage == "refiner" and self._planned is not None:
-            self._planned.enqueue(self._device.stream)
+        if stage == "refiner" and self._refiner is not None:
+            self._refiner.enqueue(self._device.stream)
             return
         if stage != "triplane_render":
             self._run(stage, self._run_options)
@@ -325,7 +331,10 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         )
 
     def _run_led(self) -> None:
-        """Enqueue LED's encoder, our kernel, which writes what the decoder reads, and the decoder."""
+        """Enqueue LED's plan; or its encoder, our kernel, which writes what the decoder reads, and the decoder."""
+        if self._led is not None:
+            self._led.enqueue(self._device.stream)
+            return
         at, half = self._addresses, self._specs[LOOKUP_FEATURES].dtype == np.float16
         self._run(LED_ENCODER, self._run_options)
         results = at[POINTS], at[LOOKED_UP]
@@ -338,7 +347,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         frame = at[PLACE], at["rendered_alpha"], at["rendered"]
         known = at["source_projection"], at["source_surface"], at[FACE_SIGHT]
         self._aligner.align(*frame, *known, self._stem, stream)
-        if self._planned is not None:
+        if self._refiner is not None:
             self._aligner.sample_maps_last(*self._map_tables, self._map_blocks, stream)
         else:
             self._aligner.sample_maps(*self._map_tables, self._map_blocks, self._stem.number_bytes, stream)
@@ -349,7 +358,7 @@ class OnnxRuntimeCudaBackend(GpuBackend):
     def _prepare_uncaptured(self) -> bool:
         for graph in self._frame_graphs:
             self._open_session(graph, OWN_GRAPH_OPTIONS)
-        return True
+        return bool(self._frame_graphs)
 
     def _run(self, graph: str, options: Any) -> None:
         try:

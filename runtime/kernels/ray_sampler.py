@@ -5,10 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from hidenerf.runtime.kernels.launch import Kernels
+from hidenerf.runtime.launch_plan import PlanMap
 
 # As in ray_samples.cuh and ray_samples.cu.
 SAMPLES_A_THREAD = 4
 THREADS = 128
+# The same of the kernel whose results are a launch plan's maps.
+PIXELS_A_BLOCK = 32
+THREADS_OF_MAPS = 256
+# Of a pixel, both results: they pass through a block's 48 KiB of shared memory, with a word more.
+MOST_NUMBERS = 48 * 1024 // (2 * PIXELS_A_BLOCK) - 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,11 @@ class SampleSizes:
             ("LOOKUP_STRIDE", self.stride),
             ("LOOKUP_CHANNELS", self.channels),
         )
+
+
+def numbers_of_pixel(sizes: SampleSizes) -> int:
+    """How many numbers both results have of a pixel, where they are a launch plan's maps."""
+    return sum(PlanMap(rows, 1, 1).padded for rows in sizes.rows)
 
 
 class RaySampler:

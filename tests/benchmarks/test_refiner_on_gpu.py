@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import refiner_on_gpu
 from benchmarks.refiner_on_gpu import difference, measure, shapes_of, variants, without_plan
-from hidenerf.runtime.backends.planned_refiner import read_launch_plan
+from hidenerf.runtime.backends.planned_graphs import read_launch_plan
 from hidenerf.runtime.bundle import open_bundle
 from tests.support.host_gpu import HostDevice, open_cpu_session, use_host_gpu
 

@@ -75,9 +75,9 @@ def test_a_bundle_opens_and_says_what_it_is(
         write(tmp_path / "bundle", fp16=fp16)
     bundle = open_bundle(tmp_path / "bundle")
     manifest = bundle.manifest
-    plan = ["refiner_plan.json", "refiner_plan.npz"] if fp16 else []
+    plans = [f"{name}_plan.{kind}" for name in ("refiner", "led") for kind in ("json", "npz")] if fp16 else []
     assert sorted(p.name for p in bundle.folder.iterdir()) == sorted(
-        ["manifest.json", "face_model.npz", "kernel_weights.npz", *plan, *(f"{name}.onnx" for name in FILES)]
+        ["manifest.json", "face_model.npz", "kernel_weights.npz", *plans, *(f"{name}.onnx" for name in FILES)]
     )
     content = json.loads((bundle.folder / MANIFEST_NAME).read_text())
     assert json.loads(json.dumps(Manifest.from_json(content).to_json())) == content
@@ -104,29 +104,33 @@ def test_a_bundle_opens_and_says_what_it_is(
     assert renderer.outputs["frame"].dtype == np.uint8
 
 
-def test_a_refiner_that_cannot_be_planned_is_said_and_the_bundle_has_no_plan(
-    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("graph", "called"), [("refiner", "The refiner"), ("led", "LED")])
+def test_a_graph_that_cannot_be_planned_is_said_and_the_bundle_has_no_plan_of_it(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str, called: str
 ) -> None:
     def refuse(_: onnx.ModelProto) -> None:
         raise LoweringError("Relu relu is taken by no rule")
 
-    monkeypatch.setattr(bundle_writer, "lower_refiner", refuse)
+    monkeypatch.setitem(bundle_writer.PLANS, graph, (called, refuse))
     with log_lines() as lines:
         write(tmp_path / "bundle", fp16=True)
-    assert lines[-1:] == [
-        "The refiner has no launch plan, so the CUDA backend runs it with ONNX Runtime: Relu relu is taken by no rule."
+    assert [line for line in lines if "plan" in line] == [
+        f"{called} has no launch plan, so the CUDA backend runs it with ONNX Runtime: Relu relu is taken by no rule."
     ]
     parts = open_bundle(tmp_path / "bundle").kernel_parts
     assert parts is not None
-    assert parts.refiner_plan is None
+    assert (parts.refiner_plan is None, parts.led_plan is None) == (graph == "refiner", graph == "led")
 
 
 def test_a_plan_whose_file_was_changed_is_refused(write: Callable[..., None], tmp_path: Path) -> None:
     write(tmp_path / "bundle", fp16=True)
-    with (tmp_path / "bundle" / "refiner_plan.json").open("a") as stream:
-        stream.write(" ")
-    with pytest.raises(HideNerfError, match=r"refiner_plan\.json was changed after the export"):
-        open_bundle(tmp_path / "bundle")
+    for name in ("refiner_plan.json", "led_plan.npz"):
+        path = tmp_path / "bundle" / name
+        content = path.read_bytes()
+        path.write_bytes(content + b" ")
+        with pytest.raises(HideNerfError, match=f"{name} was changed after the export"):
+            open_bundle(tmp_path / "bundle")
+        path.write_bytes(content)
 
 
 @pytest.mark.parametrize("fp16", [False, True])

@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from hidenerf.runtime.backends import gpu, onnxruntime_cuda
 from hidenerf.runtime.bundle import GraphSpec
-from hidenerf.runtime.kernels import ray_sampler, source_aligner
+from hidenerf.runtime.kernels import source_aligner
 from hidenerf.runtime.kernels.compile import Definitions
 from hidenerf.runtime.kernels.secc_drawer import NO_WEIGHT, SIGHT_WEIGHT
 from hidenerf.runtime.kernels.sizes import RendererSizes
@@ -196,23 +196,6 @@ class EmulatedKernels:
         getattr(self.library, name)(grid[0], block, *given)
 
 
-class EmulatedRayKernels:
-    """`Kernels` of ray_samples.cu, emulated."""
-
-    folder: Path
-
-    def __init__(self, source: str, definitions: Definitions = ()) -> None:
-        assert source == "ray_samples.cu"
-        self.library = build("kernels/ray_samples_emulated.cpp", self.folder, *definitions)
-
-    def launch(
-        self, name: str, grid: tuple[int, int, int], block: int, stream: int, arguments: Sequence[int | np.generic]
-    ) -> None:
-        assert stream == HostDevice.stream
-        assert grid[2] == 1
-        getattr(self.library, name)(*grid[:2], block, *map(ctypes.c_void_p, map(int, arguments)))
-
-
 def open_cpu_session(_: Any, graph: GraphSpec, options: dict[str, str]) -> Any:
     assert options.get("user_compute_stream", str(HostDevice.stream)) == str(HostDevice.stream)
     assert "enable_cuda_graph" not in options
@@ -234,7 +217,5 @@ def use_host_gpu(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
     monkeypatch.setattr(onnxruntime_cuda, "TriplaneRenderer", EmulatedTriplaneRenderer)
     monkeypatch.setattr(EmulatedKernels, "folder", kernels, raising=False)
     monkeypatch.setattr(source_aligner, "Kernels", EmulatedKernels)
-    monkeypatch.setattr(EmulatedRayKernels, "folder", kernels, raising=False)
-    monkeypatch.setattr(ray_sampler, "Kernels", EmulatedRayKernels)
     monkeypatch.setattr(gpu, "SeccDrawer", EmulatedSeccDrawer)
     use_emulated_plans(monkeypatch, kernels)

@@ -9,8 +9,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from hidenerf.model.deformation import ray_samples
 from hidenerf.runtime.kernels.plan_executor import BIAS
-from hidenerf.runtime.launch_plan import ChannelsLast, Convolution, FramePixels, LaunchPlan, MapRead
+from hidenerf.runtime.launch_plan import (
+    BilinearDoubling,
+    ChannelsLast,
+    Convolution,
+    FramePixels,
+    LaunchPlan,
+    MapRead,
+    RaySamples,
+)
 
 
 def unpacked(packed: NDArray[np.uint32], channels: list[int], kernels: list[int], outputs: int) -> list[Tensor]:
@@ -41,12 +50,16 @@ def enlarged(x: Tensor, by: bool) -> Tensor:
     return x.repeat_interleave(2, -1).repeat_interleave(2, -2) if by else x
 
 
+def doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x[None], scale_factor=2.0, mode="bilinear", align_corners=False)[0]
+
+
 def leaky(x: Tensor, leak: float) -> Tensor:
     return torch.where(x < 0, x * leak, x)
 
 
 class PlanReference:
-    """maps: what each step made, [C, H, W]. outputs: frame before it becomes bytes [S, S, 3], alpha [S, S]."""
+    """maps: what each step made, [C, H, W]. outputs: frame before it becomes bytes [S, S, 3], alpha [S, S]; planes."""
 
     def __init__(
         self, plan: LaunchPlan, weights: Mapping[str, NDArray[Any]], inputs: Mapping[str, NDArray[Any]]
@@ -63,11 +76,27 @@ class PlanReference:
                 self.maps[step.output] = torch.cat(planes)
             elif isinstance(step, Convolution):
                 self._convolve(step)
+            elif isinstance(step, BilinearDoubling):
+                self.maps[step.output] = doubled(self.maps[step.input])
+            elif isinstance(step, RaySamples):
+                self._sample(step)
             else:
                 self._frame(step)
 
     def _read(self, one: MapRead) -> Tensor:
-        return enlarged(self.maps[one.map], one.enlarged)
+        return enlarged(self._map(one.map), one.enlarged)
+
+    def _map(self, name: str) -> Tensor:
+        """A map, or a concatenation of maps with zeros where they have channels that are not used."""
+        if name in self.maps:
+            return self.maps[name]
+        parts = sorted((one.first, part) for part, one in self.plan.maps.items() if one.within == name)
+        return torch.cat([F.pad(self.maps[part], (0, 0, 0, 0, 0, -len(self.maps[part]) % 8)) for _, part in parts])
+
+    def _sample(self, step: RaySamples) -> None:
+        found = ray_samples(self.inputs[step.camera], self.maps[step.features][None], step.samples, step.stride)
+        for name, values in zip((step.points, step.looked_up), found, strict=True):
+            self.maps[name] = values[0]
 
     def _convolve(self, step: Convolution) -> None:
         values = [self._read(one) for one in step.inputs]
@@ -82,6 +111,8 @@ class PlanReference:
             x = x + self._read(one)
         x = leaky(x, step.leak)
         self.maps[step.name] = x
+        if step.planes is not None:
+            self.outputs[step.planes.output] = step.planes.scale * torch.tanh(x)
         if (second := step.modulation) is not None:
             gamma, beta = (self._factor(name, second.constant, step.channels) for name in (second.gamma, second.beta))
             self.maps[second.output] = leaky(enlarged(x, second.enlarged) * gamma + beta, second.leak)
@@ -92,9 +123,6 @@ class PlanReference:
         return self.maps[name]
 
     def _frame(self, step: FramePixels) -> None:
-        def doubled(x: Tensor) -> Tensor:
-            return F.interpolate(x[None], scale_factor=2.0, mode="bilinear", align_corners=False)[0]
-
         head = self.maps[step.head]
         picture = torch.cat([self.inputs[step.rendered][0, :3], self.inputs[step.alpha][0]])
         while picture.shape[-1] < head.shape[-1]:

@@ -47,6 +47,8 @@ from tests.support.model_inputs import motion, source
 from tests.support.tiny import TINY, TINY_ALIGNED, TINY_ENLARGED
 
 CUDA = "onnxruntime-cuda"
+PLANS = ("refiner_plan", "led_plan")
+LED_SESSIONS = ["led_encoder", "led_decoder"]
 
 
 @pytest.fixture
@@ -214,12 +216,13 @@ def test_a_frame_is_launched_as_it_was_captured(bundle: Bundle, monkeypatch: pyt
     assert counts == {"captures": 1, "launches": opened + 2}
 
 
-@pytest.mark.parametrize("failing", ["capture", "launch"])
+@pytest.mark.parametrize(("failing", "planned"), [("capture", False), ("launch", False), ("launch", True)])
 @pytest.mark.usefixtures("host_gpu")
 def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
-    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, failing: str
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, failing: str, planned: bool
 ) -> None:
     """It cannot be captured, or what is launched gives other pictures; then ONNX Runtime captures its own parts."""
+    bundle = bundle if planned else planless(bundle, "led_plan")
     backend = OnnxRuntimeCudaBackend(bundle, StageTimes())
     backend.encode_source(*source(bundle))
     expected = backend.render_secc(*motion(bundle))
@@ -246,11 +249,12 @@ def test_where_a_frame_is_not_captured_that_is_said_and_frames_are_the_same(
     backend.encode_source(*source(bundle))
     found = backend.render_secc(*motion(bundle))
     backend.close()
-    assert own_graphs == ["led_encoder", "led_decoder"]
+    assert own_graphs == ([] if planned else LED_SESSIONS)
     assert found[0].tobytes() == expected[0].tobytes()
     assert found[1].tobytes() == expected[1].tobytes()
     reason = {"capture": "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "launch": "a launch of the graph gives another frame"}
-    assert lines == [f"A frame is not one CUDA graph here, its parts are: {reason[failing]}."]
+    parts = "" if planned else ", its parts are"
+    assert lines == [f"A frame is not one CUDA graph here{parts}: {reason[failing]}."]
 
 
 @pytest.fixture(scope="module")
@@ -302,20 +306,22 @@ def test_an_aligned_model_s_refiner_reads_what_the_kernels_write(
     assert np.abs(frame_of(OnnxRuntimeCudaBackend(bundle, StageTimes()), bundle) - found).max() > 1
 
 
-def planless(bundle: Bundle) -> Bundle:
-    """The bundle as one of an export before launch plans."""
+def planless(bundle: Bundle, *plans: str) -> Bundle:
+    """The bundle without these of `PLANS`, as one of an older export."""
     assert bundle.kernel_parts is not None
-    return dataclasses.replace(bundle, kernel_parts=dataclasses.replace(bundle.kernel_parts, refiner_plan=None))
+    parts = dataclasses.replace(bundle.kernel_parts, **dict.fromkeys(plans))
+    return dataclasses.replace(bundle, kernel_parts=parts)
 
 
 @pytest.mark.parametrize("fixture", ["bundle_fp16", "aligned_fp16", "enlarged_fp16"])
 @pytest.mark.usefixtures("host_gpu")
 def test_a_planned_refiner_s_frame_is_that_of_onnx_runtime(request: pytest.FixtureRequest, fixture: str) -> None:
+    """Both with LED's sessions, as in bundles of the exports between."""
     bundle = open_bundle(request.getfixturevalue(fixture))
-    planned = OnnxRuntimeCudaBackend(bundle, StageTimes())
-    assert list(planned._sessions) == ["source_encoder", "led_encoder", "led_decoder"]
-    former = OnnxRuntimeCudaBackend(planless(bundle), StageTimes())
-    assert list(former._sessions) == ["source_encoder", "led_encoder", "led_decoder", "refiner"]
+    planned = OnnxRuntimeCudaBackend(planless(bundle, "led_plan"), StageTimes())
+    assert list(planned._sessions) == ["source_encoder", *LED_SESSIONS]
+    former = OnnxRuntimeCudaBackend(planless(bundle, *PLANS), StageTimes())
+    assert list(former._sessions) == ["source_encoder", *LED_SESSIONS, "refiner"]
     for seed in range(2):
         frames = []
         for backend in (planned, former):
@@ -329,22 +335,48 @@ def test_a_planned_refiner_s_frame_is_that_of_onnx_runtime(request: pytest.Fixtu
     former.close()
 
 
+@pytest.mark.parametrize("fixture", ["bundle_fp16", "aligned_fp16", "enlarged_fp16"])
+@pytest.mark.usefixtures("host_gpu")
+def test_a_planned_led_s_frame_is_that_of_onnx_runtime(request: pytest.FixtureRequest, fixture: str) -> None:
+    """With the refiner's plan and with its session. One source is as good as another after the first."""
+    bundle = open_bundle(request.getfixturevalue(fixture))
+    planned = OnnxRuntimeCudaBackend(bundle, StageTimes())
+    assert list(planned._sessions) == ["source_encoder"]
+    led_alone = OnnxRuntimeCudaBackend(planless(bundle, "refiner_plan"), StageTimes())
+    assert list(led_alone._sessions) == ["source_encoder", "refiner"]
+    former = OnnxRuntimeCudaBackend(planless(bundle, "led_plan"), StageTimes())
+    backends = planned, led_alone, former
+    for seed in range(2):
+        frames, deformations = [], []
+        for backend in backends:
+            backend.encode_source(*source(bundle, seed))
+            frames.append(backend.render_secc(*motion(bundle, seed))[0].astype(int))
+            deformations.append(tensor_of(backend, "deformation"))
+        assert frames[-1].std() > 1
+        largest = np.abs(deformations[-1]).max()
+        assert largest > 1e-3
+        for frame, deformation in zip(frames[:-1], deformations[:-1], strict=True):
+            assert np.abs(deformation - deformations[-1]).max() < 1e-2 * largest
+            # The sessions round every layer to FP16, and a tiny model's edges are steep.
+            assert np.abs(frame - frames[-1]).max() <= 2
+    for backend in backends:
+        backend.close()
+
+
+@pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [("path", b"{}", "not a launch plan"), ("weights_path", b"PK", "not a launch plan's weights")],
 )
 @pytest.mark.usefixtures("host_gpu")
 def test_a_launch_plan_that_cannot_be_read_is_the_reason(
-    bundle: Bundle, tmp_path: Path, file: str, content: bytes, reason: str
+    bundle: Bundle, tmp_path: Path, plan: str, file: str, content: bytes, reason: str
 ) -> None:
     assert bundle.kernel_parts is not None
-    assert bundle.kernel_parts.refiner_plan is not None
     (tmp_path / "changed").write_bytes(content)
-    plan = dataclasses.replace(bundle.kernel_parts.refiner_plan, **{file: tmp_path / "changed"})
-    sentence = refusal(
-        dataclasses.replace(bundle, kernel_parts=dataclasses.replace(bundle.kernel_parts, refiner_plan=plan))
-    )
-    assert reason in sentence
+    changed = dataclasses.replace(getattr(bundle.kernel_parts, plan), **{file: tmp_path / "changed"})
+    parts = dataclasses.replace(bundle.kernel_parts, **{plan: changed})
+    assert reason in refusal(dataclasses.replace(bundle, kernel_parts=parts))
 
 
 @pytest.mark.usefixtures("host_gpu")
@@ -390,7 +422,7 @@ def test_led_s_decoder_reads_what_the_kernel_writes(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, fixture: str
 ) -> None:
     """Straight into its session's tensors: after a frame they hold the camera's points, and Δ follows from them."""
-    bundle = open_bundle(request.getfixturevalue(fixture))
+    bundle = planless(open_bundle(request.getfixturevalue(fixture)), *PLANS)
     secc, camera = motion(bundle, yaw=12.0)
     tensors = dict(zip(SOURCE_INPUTS, source(bundle), strict=True)) | {"secc_driving": secc, "camera": camera}
     for name in ("source_encoder", "led"):

@@ -10,15 +10,25 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hidenerf.export.lowering.lower import lower_refiner
+from hidenerf.export.lowering.lower import lower_led, lower_refiner
+from hidenerf.export.lowering.weights import pack_bias, pack_convolution
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.plan_executor import check_plan, lifetimes_of
-from hidenerf.runtime.launch_plan import Convolution, FramePixels, LaunchPlan, MapRead, PlanMap
+from hidenerf.runtime.launch_plan import (
+    Convolution,
+    FramePixels,
+    LaunchPlan,
+    MapRead,
+    PlanMap,
+    RaySamples,
+    TanhPlanes,
+)
 from hidenerf.runtime.manifest import TensorSpec
 from tests.support.exported import run_onnx, whole
-from tests.support.kernels.convolution_cases import CASES, Prepared, prepare
+from tests.support.kernels.convolution_cases import CASES, Prepared, prepare, prepare_concatenation
 from tests.support.kernels.plan_kernels import run_plan, use_emulated_plans
-from tests.support.refiner_inputs import random_inputs
+from tests.support.plan_inputs import random_inputs
+from tests.support.plan_reference import PlanReference
 
 Change = Callable[[Convolution], Convolution]
 
@@ -87,6 +97,46 @@ def test_a_frame_agrees_with_pytorch(doublings: int, change: bool) -> None:
     assert np.abs(found["alpha"] - expected[0, 3].clamp(0, 1).numpy()).max() < 1e-6
 
 
+@pytest.mark.usefixtures("emulated")
+def test_a_tiny_led_s_deformation_is_onnx_runtime_s() -> None:
+    """Within what its layers round; the source's part is made once, before."""
+    model = whole("led", "fp16")
+    lowered, inputs = lower_led(model), random_inputs(model)
+    expected = run_onnx(model, inputs)["deformation"]
+    right = PlanReference(lowered.plan, lowered.weights, inputs).outputs["deformation"].numpy()
+    outputs: Any = {"deformation": (expected.shape, np.float32)}
+    found, _ = run_plan(lowered.plan, lowered.weights, inputs, outputs, of_source=["led_canonical"])
+    assert expected.std() > 1e-3
+    for one in (expected[0], right):
+        assert np.abs(found["deformation"][0] - one).max() < 5e-3 * np.abs(right).max()
+
+
+@pytest.mark.usefixtures("emulated")
+def test_maps_side_by_side_a_doubling_and_planes_agree_with_fp64() -> None:
+    prepared = prepare_concatenation()
+    reference = PlanReference(prepared.plan, prepared.weights, prepared.inputs)
+    outputs: Any = {"planes": ((1, 21, 14, 18), np.float32)}
+    found, read = run_plan(prepared.plan, prepared.weights, prepared.inputs, outputs)
+    right = reference.outputs["planes"].numpy()
+    assert right.std() > 0.1
+    assert np.abs(found["planes"][0] - right).max() < 1e-3
+    doubled = reference.maps["doubled"].permute(1, 2, 0).numpy()
+    assert np.abs(read("doubled")[..., :20] - doubled).max() < 2e-3 * np.abs(doubled).max()
+
+
+@pytest.mark.usefixtures("emulated")
+def test_a_large_deformation_is_its_maximum() -> None:
+    """Also where e^2x has no FP32 number; what is not finite stays so."""
+    maps = {"input": PlanMap(1, 1, 5)}
+    weights = {"layer": pack_convolution([np.ones((1, 1, 1, 1), np.float16)]), "layer.bias": pack_bias(np.zeros(1))}
+    layer = Convolution("layer", (MapRead("input"),), 1, 1, 0, "layer", 1, 1, 5, planes=TanhPlanes("planes", 0.25))
+    values = np.array([-60000, -1, 0, 60000, np.nan], np.float16)
+    plan = LaunchPlan("test", maps, (plan_input("input", 1), layer))
+    outputs: Any = {"planes": ((1, 1, 1, 5), np.float32)}
+    found, _ = run_plan(plan, weights, {"input": values.reshape(1, 1, 1, 5)}, outputs)
+    np.testing.assert_allclose(found["planes"].reshape(-1), 0.25 * np.tanh(values.astype(float)), atol=1e-6)
+
+
 def plan_input(name: str, channels: int) -> Any:
     from hidenerf.runtime.launch_plan import ChannelsLast, Planes
 
@@ -99,6 +149,58 @@ def test_a_map_lives_until_its_last_reader() -> None:
     found = lifetimes_of(plan)
     assert found["layer"] == found["second"] == (last, last)
     assert {found[name][1] for name in ("input 0", "sum 0", "gamma", "beta")} == {last}
+
+
+def test_a_concatenation_lives_from_its_first_writer_to_its_last_reader() -> None:
+    plan = prepare_concatenation().plan
+    found = lifetimes_of(plan)
+    assert found["all"] == (1, 5)
+    assert found["alone"] == (2, 4)
+    assert found.keys() == {"input", "alone", "all", "reader", "doubled"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"second": PlanMap(13, 7, 9, "all", 16)}, "the maps in all do not lie side by side"),
+        ({"third": PlanMap(8, 9, 7, "all", 24)}, "the maps in all do not lie side by side"),
+        ({"all": PlanMap(40, 7, 9)}, "the maps in all do not fill it"),
+        ({"first": PlanMap(6, 7, 9)}, "the maps in all do not lie side by side"),
+        ({"doubled": PlanMap(20, 14, 9)}, "doubled has another size"),
+        ({"input": PlanMap(5, 7, 9, "all", 32), "all": PlanMap(40, 7, 9)}, "a change of layout into a concatenation"),
+    ],
+)
+def test_maps_that_do_not_fit_a_concatenation_are_refused(change: dict[str, PlanMap], reason: str) -> None:
+    prepared = prepare_concatenation()
+    specs = specs_of(prepared) | {"planes": TensorSpec("planes", (1, 21, 14, 18), np.dtype(np.float32))}
+    check_plan(prepared.plan, prepared.weights, specs)
+    plan = dataclasses.replace(prepared.plan, maps={**prepared.plan.maps, **change})
+    with pytest.raises(HideNerfError, match=reason):
+        check_plan(plan, prepared.weights, specs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        (RaySamples, {"samples": 7}, "RaySamples: another number of samples"),
+        (RaySamples, {"samples": 9}, "getitem's size"),
+        (RaySamples, {"samples": 300}, "RaySamples: too many samples"),
+        (RaySamples, {"camera": "secc_driving"}, "secc_driving is no camera"),
+        (Convolution, {"leak": 0.1}, "planes beside other results"),
+        (Convolution, {"planes": TanhPlanes("camera", 0.3)}, "camera has another type or shape"),
+    ],
+)
+def test_a_led_plan_that_reaches_beyond_its_tensors_is_refused(kind: type, change: dict[str, Any], reason: str) -> None:
+    model = whole("led", "fp16")
+    lowered = lower_led(model)
+    tensors = random_inputs(model) | {"deformation": np.zeros((1, 18, 16, 16), np.float32)}
+    specs = {name: TensorSpec(name, array.shape, array.dtype) for name, array in tensors.items()}
+    check_plan(lowered.plan, lowered.weights, specs)
+    steps = list(lowered.plan.steps)
+    index = max(i for i, step in enumerate(steps) if isinstance(step, kind))
+    steps[index] = dataclasses.replace(steps[index], **change)
+    with pytest.raises(HideNerfError, match=f"The launch plan of led does not fit: .*{reason}"):
+        check_plan(dataclasses.replace(lowered.plan, steps=tuple(steps)), lowered.weights, specs)
 
 
 def specs_of(prepared: Prepared) -> dict[str, TensorSpec]:

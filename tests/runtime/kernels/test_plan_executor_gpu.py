@@ -15,8 +15,8 @@ from hidenerf.runtime.launch_plan import Convolution
 from hidenerf.runtime.manifest import TensorSpec
 from tests.support.exported import run_onnx, whole
 from tests.support.kernels.convolution_cases import CASES, prepare, results
+from tests.support.plan_inputs import random_inputs
 from tests.support.plan_reference import PlanReference
-from tests.support.refiner_inputs import random_inputs
 
 pytestmark = pytest.mark.gpu
 

@@ -1,5 +1,6 @@
 """RaySampler's kernels on the host, against hidenerf.model.deformation in FP64."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hidenerf.model.config import PRESETS
-from hidenerf.runtime.kernels import ray_sampler
 from hidenerf.runtime.kernels.compile import FOLDER
-from hidenerf.runtime.kernels.ray_sampler import SAMPLES_A_THREAD, THREADS, RaySampler, SampleSizes
-from tests.support.host_gpu import EmulatedRayKernels, HostDevice
+from hidenerf.runtime.kernels.ray_sampler import (
+    PIXELS_A_BLOCK,
+    SAMPLES_A_THREAD,
+    THREADS,
+    THREADS_OF_MAPS,
+    RaySampler,
+    SampleSizes,
+)
+from hidenerf.runtime.launch_plan import ChannelsLast, LaunchPlan, Planes, PlanMap, RaySamples
+from tests.support.host_gpu import HostDevice
+from tests.support.kernels.plan_kernels import run_plan, use_emulated_plans
 from tests.support.kernels.ray_scenes import BASE, DEMO, ODD, expected_samples, ray_scene
 from tests.support.reference import frontal_camera
 
@@ -20,11 +29,41 @@ from tests.support.reference import frontal_camera
 # of features, of which a unit of the world has R/2.
 POINT, FEATURE = 2e-5, 1e-5
 
+Sampler = Callable[[SampleSizes, Tensor, Tensor], tuple[NDArray[np.float64], NDArray[np.float64]]]
+
 
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path) -> None:
-    monkeypatch.setattr(EmulatedRayKernels, "folder", emulated_kernels, raising=False)
-    monkeypatch.setattr(ray_sampler, "Kernels", EmulatedRayKernels)
+    use_emulated_plans(monkeypatch, emulated_kernels)
+
+
+def sampled_maps(
+    sizes: SampleSizes, camera: Tensor, features: Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same by a launch plan's step; the looked-up features lie in a concatenation, behind eight channels."""
+    (of_points, of_looked_up), size = sizes.rows, sizes.render_size
+    padded = PlanMap(of_looked_up, 1, 1).padded
+    maps = {
+        "features": PlanMap(sizes.channels, size, size),
+        "points": PlanMap(of_points, size, size),
+        "other": PlanMap(8, size, size, "all", 0),
+        "looked_up": PlanMap(of_looked_up, size, size, "all", 8),
+        "all": PlanMap(8 + padded, size, size),
+    }
+    steps = (
+        ChannelsLast((Planes("features", 0, sizes.channels),), "features"),
+        RaySamples("camera", "features", "points", "looked_up", sizes.samples, sizes.stride),
+    )
+    _, read = run_plan(
+        LaunchPlan("test", maps, steps), {}, {"camera": camera.numpy(), "features": features.numpy()}, {}
+    )
+    found = []
+    for values, rows in ((read("points"), of_points), (read("all")[..., 8:], of_looked_up)):
+        assert not values[..., rows:].any()
+        found.append(values[..., :rows].astype(np.float64).transpose(2, 0, 1))
+    # What is beside them is not touched.
+    assert np.isnan(read("all")[..., :8]).all()
+    return found[0], found[1]
 
 
 def wide_camera() -> Tensor:
@@ -46,18 +85,21 @@ def sampled(sizes: SampleSizes, camera: Tensor, features: Tensor) -> tuple[NDArr
     return points.astype(np.float64), looked_up.astype(np.float64)
 
 
+@pytest.mark.parametrize("sampler", [sampled, sampled_maps])
 @pytest.mark.parametrize("fp16", [False, True])
 @pytest.mark.parametrize(
     "sizes",
     [ODD, SampleSizes(16, 6, 3, 4), SampleSizes(16, 8, 2, 1), DEMO],
     ids=["odd", "tiny", "one feature", "demo"],
 )
-def test_points_and_looked_up_features_are_the_model_s(sizes: SampleSizes, fp16: bool) -> None:
+def test_points_and_looked_up_features_are_the_model_s(sizes: SampleSizes, fp16: bool, sampler: Sampler) -> None:
     """In FP16 they are those of FP32 rounded once: half a unit in the last place more, and no error that adds up."""
+    if sampler is sampled_maps and not fp16:
+        pytest.skip("maps are FP16")
     for seed in range(1 if sizes == DEMO else 3):
         camera, features = ray_scene(sizes, seed, fp16=fp16)
         points, looked_up = (one.numpy() for one in expected_samples(camera, features, sizes))
-        found = sampled(sizes, camera, features)
+        found = sampler(sizes, camera, features)
         # Points of rays that miss the box may be far away.
         errors = POINT * (1 + points**2), np.array(FEATURE * sizes.render_size)
         for values, right, error in zip(found, (points, looked_up), errors, strict=True):
@@ -82,9 +124,11 @@ def test_features_beside_the_secc_are_zero_even_where_its_edge_is_not_finite() -
     right = expected_samples(camera, features, ODD)[1].numpy()
     features[:, :, :, 0] = features[:, :, 0] = np.nan
     _, looked_up = sampled(ODD, camera, features)
+    _, in_map = sampled_maps(ODD, camera, features.half())
     outside = expected_samples(camera, torch.ones_like(features), ODD)[1].numpy() == 0
     assert outside.mean() > 0.2
     assert (looked_up[outside] == 0).all()
+    assert (in_map[outside] == 0).all()
     inside = np.isfinite(looked_up)
     np.testing.assert_allclose(looked_up[inside], right[inside], atol=FEATURE * ODD.render_size)
 
@@ -102,5 +146,7 @@ def test_the_sizes_are_the_model_s_and_the_source_s() -> None:
     assert SampleSizes.of_model(PRESETS["demo"].to_dict()) == DEMO
     header, source = ((FOLDER / f"ray_samples.{suffix}").read_text() for suffix in ("cuh", "cu"))
     assert f"kSamplesAThread = {SAMPLES_A_THREAD};" in header
+    assert f"kPixelsABlock = {PIXELS_A_BLOCK};" in header
+    assert source.count(f"__launch_bounds__({THREADS_OF_MAPS})") == 1
     assert source.count(f"__launch_bounds__({THREADS})") == 2
     assert [name for name, _ in BASE.definitions() if name not in source] == []

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hidenerf.export.lowering.weights import pack_bias, pack_convolution
 from hidenerf.runtime.kernels.plan_executor import BIAS
 from hidenerf.runtime.launch_plan import (
+    BilinearDoubling,
     ChannelsLast,
     Convolution,
     LaunchPlan,
@@ -17,6 +18,7 @@ from hidenerf.runtime.launch_plan import (
     Planes,
     PlanMap,
     Step,
+    TanhPlanes,
 )
 
 
@@ -134,6 +136,40 @@ def prepare(case: Case, seed: int = 0) -> Prepared:
             modulation,
         )
     )
+    return Prepared(LaunchPlan("test", maps, tuple(steps)), weights, inputs)
+
+
+def prepare_concatenation(seed: int = 0) -> Prepared:
+    """Three layers whose results lie in one map, a layer that reads one of them, and one that reads them all.
+
+    Then the map is doubled, and the last layer's result is planes, [1, 21, 14, 18].
+    """
+    generator = np.random.default_rng(seed)
+    height, width = 7, 9
+    inputs: dict[str, NDArray[Any]] = {"input": generator.standard_normal((1, 5, height, width)).astype(np.float16)}
+    maps, weights = {"input": PlanMap(5, height, width)}, dict[str, NDArray[Any]]()
+    steps: list[Step] = [ChannelsLast((Planes("input", 0, 5),), "input")]
+
+    def layer(name: str, read: str, outputs: int, kernel: int, to: PlanMap | None, **others: Any) -> None:
+        channels, scale = maps[read].channels, 1 / np.sqrt(maps[read].channels * kernel**2)
+        values = scale * generator.standard_normal((outputs, channels, kernel, kernel))
+        weights[name] = pack_convolution([values.astype(np.float16)])
+        weights[name + BIAS] = pack_bias(generator.standard_normal(outputs).astype(np.float32))
+        sizes = outputs, maps[read].height, maps[read].width
+        output = None if to is None else name
+        steps.append(Convolution(name, (MapRead(read),), kernel, 1, 0, name, *sizes, output=output, **others))
+        if to is not None:
+            maps[name] = to
+
+    layer("first", "input", 6, 3, PlanMap(6, height, width, "all", 0), leak=0.1)
+    layer("alone", "first", 13, 1, PlanMap(13, height, width))
+    layer("second", "alone", 13, 3, PlanMap(13, height, width, "all", 8), sums=(MapRead("alone"),))
+    layer("third", "alone", 8, 1, PlanMap(8, height, width, "all", 24), leak=0.1)
+    maps["all"] = PlanMap(32, height, width)
+    layer("reader", "all", 20, 3, PlanMap(20, height, width), leak=0.1)
+    maps["doubled"] = PlanMap(20, 2 * height, 2 * width)
+    steps.append(BilinearDoubling("reader", "doubled"))
+    layer("last", "doubled", 21, 3, None, planes=TanhPlanes("planes", 0.3))
     return Prepared(LaunchPlan("test", maps, tuple(steps)), weights, inputs)
 
 

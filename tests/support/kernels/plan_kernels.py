@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hidenerf.runtime.kernels import plan_executor
+from hidenerf.runtime.kernels import plan_executor, ray_sampler
 from hidenerf.runtime.kernels.compile import Definitions
 from hidenerf.runtime.kernels.plan_executor import PlanExecutor
 from hidenerf.runtime.launch_plan import LaunchPlan
@@ -22,7 +22,7 @@ POISON = 0x7E
 
 
 class EmulatedPlanKernels:
-    """`Kernels` of a launch plan's sources, emulated."""
+    """`Kernels` of a launch plan's sources, ray_samples.cu among them, emulated."""
 
     folder: Path
 
@@ -68,9 +68,10 @@ class HostMemory:
 
 
 def use_emulated_plans(monkeypatch: pytest.MonkeyPatch, kernels: Path) -> None:
-    """From here on `PlanExecutor` runs without a GPU. kernels: the fixture `emulated_kernels`."""
+    """From here on `PlanExecutor` and `RaySampler` run without a GPU. kernels: the fixture `emulated_kernels`."""
     monkeypatch.setattr(EmulatedPlanKernels, "folder", kernels, raising=False)
-    monkeypatch.setattr(plan_executor, "Kernels", EmulatedPlanKernels)
+    for module in (plan_executor, ray_sampler):
+        monkeypatch.setattr(module, "Kernels", EmulatedPlanKernels)
 
 
 def run_plan(

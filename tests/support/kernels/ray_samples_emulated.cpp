@@ -1,22 +1,18 @@
-// The kernels of ray_samples.cu as plain functions: blocks along x and y and threads first, then a kernel's arguments.
+// The kernels of ray_samples.cu, for the sizes named with -D.
 #include "emulation.hpp"
-#include "ray_samples.cuh"
-
-using namespace hidenerf;
-
-constexpr SampleSizes kSizes = {RENDER_SIZE, SAMPLES, LOOKUP_STRIDE, LOOKUP_CHANNELS};
+#include "ray_samples.cu"
 
 extern "C" {
 
-void ray_samples_fp32(int columns, int rows, int threads, const float* camera, const float* features, float* points,
-                      float* looked_up) {
-    emulation::launch({columns, rows, 1}, threads,
-                      [&] { ray_samples(camera, features, points, looked_up, kSizes); });
+void run_ray_samples_fp32(int blocks, int parts, int threads, void** arguments) {
+    emulation::launch_kernel({blocks, parts, 1}, threads, ray_samples_fp32, arguments);
 }
 
-void ray_samples_fp16(int columns, int rows, int threads, const float* camera, const unsigned short* features,
-                      unsigned short* points, unsigned short* looked_up) {
-    emulation::launch({columns, rows, 1}, threads,
-                      [&] { ray_samples(camera, features, points, looked_up, kSizes); });
+void run_ray_samples_fp16(int blocks, int parts, int threads, void** arguments) {
+    emulation::launch_kernel({blocks, parts, 1}, threads, ray_samples_fp16, arguments);
+}
+
+void run_ray_samples_last(int blocks, int parts, int threads, void** arguments) {
+    emulation::launch_kernel({blocks, parts, 1}, threads, ::ray_samples_last, arguments);
 }
 }

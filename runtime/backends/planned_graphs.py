@@ -1,4 +1,4 @@
-"""`PlannedRefiner`: the refiner of a bundle with a launch plan, by our kernels in place of an ONNX Runtime session."""
+"""LED and refiner of a bundle with launch plans, by our kernels in place of ONNX Runtime sessions."""
 
 import logging
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.bundle import IN_FRAME, MAPS, Bundle, KernelParts, LaunchPlanFiles
+from hidenerf.runtime.bundle import IN_FRAME, LED_CANONICAL, MAPS, Bundle, KernelParts, LaunchPlanFiles
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.plan_executor import Memory, PlanExecutor
 from hidenerf.runtime.kernels.source_aligner import SourceMap
@@ -29,6 +29,18 @@ def read_launch_plan(files: LaunchPlanFiles) -> tuple[LaunchPlan, dict[str, NDAr
     except (OSError, ValueError) as error:
         raise HideNerfError(f"{files.weights_path}: not a launch plan's weights ({error}); {EXPORT_AGAIN}.") from None
     return parse_plan(text, files.path), weights
+
+
+def planned_led(memory: Memory, bundle: Bundle, files: LaunchPlanFiles, addresses: Mapping[str, int]) -> PlanExecutor:
+    """LED's launches.
+
+    memory: of the GPU. files: of LED's launch plan. addresses: of the graph `led`'s tensors, by name.
+    Errors: those of `read_launch_plan` and `PlanExecutor`.
+    """
+    led = bundle.graphs["led"]
+    return PlanExecutor(
+        memory, *read_launch_plan(files), led.inputs | led.outputs, addresses, of_source=[LED_CANONICAL]
+    )
 
 
 class PlannedRefiner:
