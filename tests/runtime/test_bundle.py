@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hidenerf.runtime.bundle import GRAPH_NAMES, PARITY_REPORT, ParityState, open_bundle, require_parity
+from hidenerf.runtime.bundle import (
+    GRAPH_NAMES,
+    PARITY_REPORT,
+    LaunchPlanFiles,
+    ParityState,
+    open_bundle,
+    require_parity,
+)
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.manifest import read_manifest
 
@@ -49,13 +56,17 @@ def write(folder: Path, change: Callable[[Manifest], Any] | None = None) -> Path
     return folder
 
 
-PARTS = ("refiner.onnx", "led_encoder.onnx", "led_decoder.onnx", "kernel_weights.npz")
+PLANS = tuple(f"{name}_plan.{kind}" for name in ("refiner", "led") for kind in ("json", "npz"))
+PARTS = ("refiner.onnx", "led_encoder.onnx", "led_decoder.onnx", *PLANS, "kernel_weights.npz")
 
 
 def with_kernel_parts(manifest: Manifest) -> None:
     described = {key: manifest["graphs"]["led"][key] for key in ("inputs", "outputs")}
     graphs = {name: {"file": f"{name}.onnx", **described} for name in ("refiner", "led_encoder", "led_decoder")}
-    manifest["kernel_parts"] = {**graphs, "weights": "kernel_weights.npz"}
+    plans = {
+        f"{name}_plan": {"file": f"{name}_plan.json", "weights": f"{name}_plan.npz"} for name in ("refiner", "led")
+    }
+    manifest["kernel_parts"] = {**graphs, **plans, "weights": "kernel_weights.npz"}
     for name in PARTS:
         manifest["files"][name] = hashlib.sha256(name.encode()).hexdigest()
 
@@ -73,6 +84,8 @@ def test_kernel_parts_are_read_and_may_be_missing(tmp_path: Path) -> None:
     for part, name in ((parts.led_encoder, "led_encoder"), (parts.led_decoder, "led_decoder")):
         assert part is not None
         assert (part.name, part.path) == (name, folder / f"{name}.onnx")
+    for plan, name in ((parts.refiner_plan, "refiner_plan"), (parts.led_plan, "led_plan")):
+        assert plan == LaunchPlanFiles(folder / f"{name}.json", folder / f"{name}.npz")
     assert parts.files == [folder / name for name in ("kernel_weights.npz", *PARTS[:-1])]
 
 
@@ -82,13 +95,16 @@ def test_kernel_parts_of_an_older_bundle_lack_those_of_led(tmp_path: Path) -> No
         for name in ("led_encoder", "led_decoder"):
             del manifest["kernel_parts"][name]
             del manifest["files"][f"{name}.onnx"]
+        for name in ("refiner_plan", "led_plan"):
+            del manifest["kernel_parts"][name]
+            del manifest["files"][f"{name}.json"], manifest["files"][f"{name}.npz"]
 
     folder = write(tmp_path / "older", older)
     for name in ("refiner.onnx", "kernel_weights.npz"):
         (folder / name).write_bytes(name.encode())
     parts = open_bundle(folder).kernel_parts
     assert parts is not None
-    assert (parts.led_encoder, parts.led_decoder) == (None, None)
+    assert (parts.led_encoder, parts.led_decoder, parts.refiner_plan, parts.led_plan) == (None, None, None, None)
     assert parts.files == [folder / "kernel_weights.npz", folder / "refiner.onnx"]
 
 

@@ -12,6 +12,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.manifest import (
     MANIFEST_NAME,
     GraphEntry,
+    LaunchPlanEntry,
     Manifest,
     ParityVerdict,
     TensorSpec,
@@ -40,6 +41,7 @@ CONTENT: dict[str, Any] = {
     "graphs": {"led": GRAPH},
     "kernel_parts": {
         **{name: GRAPH | {"file": f"{name}.onnx"} for name in ("refiner", "led_encoder", "led_decoder")},
+        **{f"{name}_plan": {"file": f"{name}_plan.json", "weights": f"{name}_plan.npz"} for name in ("refiner", "led")},
         "weights": "kernel_weights.npz",
     },
     "face_model": {"file": "face_model.npz", "name": "anny"},
@@ -104,7 +106,8 @@ def test_the_parts_of_led_are_absent_from_older_bundles() -> None:
     older = {key: value for key, value in CONTENT["kernel_parts"].items() if not key.startswith("led_")}
     parts = Manifest.from_json(CONTENT | {"kernel_parts": older}).kernel_parts
     assert parts is not None
-    assert (parts.led_encoder, parts.led_decoder) == (None, None)
+    assert (parts.led_encoder, parts.led_decoder, parts.led_plan) == (None, None, None)
+    assert parts.refiner_plan == LaunchPlanEntry("refiner_plan.json", "refiner_plan.npz")
     assert parts.to_json() == older
 
 

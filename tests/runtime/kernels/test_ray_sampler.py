@@ -19,10 +19,9 @@ from hidenerf.runtime.kernels.ray_sampler import (
     RaySampler,
     SampleSizes,
 )
-from hidenerf.runtime.launch_plan import ChannelsLast, LaunchPlan, Planes, PlanMap, RaySamples
 from tests.support.host_gpu import HostDevice
 from tests.support.kernels.plan_kernels import run_plan, use_emulated_plans
-from tests.support.kernels.ray_scenes import BASE, DEMO, ODD, expected_samples, ray_scene
+from tests.support.kernels.ray_scenes import BASE, DEMO, ODD, expected_samples, ray_scene, rays_plan
 from tests.support.reference import frontal_camera
 
 # What FP32 may leave of a point in the box, where a ray that grazes one of its faces enters and leaves uncertainly; and
@@ -40,23 +39,10 @@ def emulated(monkeypatch: pytest.MonkeyPatch, emulated_kernels: Path) -> None:
 def sampled_maps(
     sizes: SampleSizes, camera: Tensor, features: Tensor
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same by a launch plan's step; the looked-up features lie in a concatenation, behind eight channels."""
-    (of_points, of_looked_up), size = sizes.rows, sizes.render_size
-    padded = PlanMap(of_looked_up, 1, 1).padded
-    maps = {
-        "features": PlanMap(sizes.channels, size, size),
-        "points": PlanMap(of_points, size, size),
-        "other": PlanMap(8, size, size, "all", 0),
-        "looked_up": PlanMap(of_looked_up, size, size, "all", 8),
-        "all": PlanMap(8 + padded, size, size),
-    }
-    steps = (
-        ChannelsLast((Planes("features", 0, sizes.channels),), "features"),
-        RaySamples("camera", "features", "points", "looked_up", sizes.samples, sizes.stride),
-    )
-    _, read = run_plan(
-        LaunchPlan("test", maps, steps), {}, {"camera": camera.numpy(), "features": features.numpy()}, {}
-    )
+    """The same by a launch plan's step (`rays_plan`)."""
+    of_points, of_looked_up = sizes.rows
+    inputs = {"camera": camera.numpy(), "features": features.numpy()}
+    _, read = run_plan(rays_plan(sizes), {}, inputs, {})
     found = []
     for values, rows in ((read("points"), of_points), (read("all")[..., 8:], of_looked_up)):
         assert not values[..., rows:].any()

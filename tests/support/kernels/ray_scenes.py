@@ -5,6 +5,7 @@ from torch import Tensor
 
 from hidenerf.model.deformation import ray_samples
 from hidenerf.runtime.kernels.ray_sampler import SampleSizes
+from hidenerf.runtime.launch_plan import ChannelsLast, LaunchPlan, Planes, PlanMap, RaySamples
 from tests.support.kernels.scenes import camera_of
 
 BASE = SampleSizes(render_size=128, samples=48, stride=2, channels=4)
@@ -24,3 +25,21 @@ def expected_samples(camera: Tensor, features: Tensor, sizes: SampleSizes) -> tu
     """Points [3N, R, R] and looked-up features [K·n, R, R] in FP64."""
     points, looked_up = ray_samples(camera.double(), features.double(), sizes.samples, sizes.stride)
     return points[0], looked_up[0]
+
+
+def rays_plan(sizes: SampleSizes) -> LaunchPlan:
+    """A launch plan of the inputs `camera` and `features`; the map `looked_up` lies in `all`, behind eight channels."""
+    (of_points, of_looked_up), size = sizes.rows, sizes.render_size
+    padded = PlanMap(of_looked_up, 1, 1).padded
+    maps = {
+        "features": PlanMap(sizes.channels, size, size),
+        "points": PlanMap(of_points, size, size),
+        "other": PlanMap(8, size, size, "all", 0),
+        "looked_up": PlanMap(of_looked_up, size, size, "all", 8),
+        "all": PlanMap(8 + padded, size, size),
+    }
+    steps = (
+        ChannelsLast((Planes("features", 0, sizes.channels),), "features"),
+        RaySamples("camera", "features", "points", "looked_up", sizes.samples, sizes.stride),
+    )
+    return LaunchPlan("test", maps, steps)
