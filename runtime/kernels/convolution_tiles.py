@@ -157,8 +157,8 @@ def _limit(by_sm: Mapping[int, int], sm: int) -> int:
 
 # SM and multiprocessors of the GPU where `_FASTEST` was measured.
 _MEASURED_ON = 90, 132
-# Of the refiner's layers of `base`, and of `demo` with alignment, the fastest of the tiles that were measured and do not
-# spill: height, width, outputs, channels, stages, warps_m, warps_n, warps_k (H200, 2026-11-29,
+# Of the refiner's layers of `base`, and of `demo` with alignment, the fastest of the tiles that were measured and do
+# not spill: height, width, outputs, channels, stages, warps_m, warps_n, warps_k (H200, 2026-11-29,
 # benchmarks/plans_on_gpu.py).
 _FASTEST = {
     LayerShape(64, 64, 48, (40,), 3, 1, 0): (8, 16, 16, 64, 2, 4, 1, 2),
