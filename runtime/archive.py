@@ -25,6 +25,8 @@ _DAMAGE = (
 
 # Of all arrays together, unpacked: more is no file of ours, but one that packs to almost nothing.
 MAX_UNPACKED_BYTES = 1 << 30
+# Of the format's name and of its version, which are read before the rest is measured.
+MAX_LABEL_BYTES = 1 << 16
 
 
 def save_archive(
@@ -77,6 +79,9 @@ def open_archive(path: Path, file_format: str, version: int, kind: str) -> Itera
         raise HideNerfError(f"{path}: no such file; give the path of a {kind} file (.npz).")
     try:
         with path.open("rb") as stream, NpzFile(stream, allow_pickle=False) as archive:
+            for member in archive.zip.infolist() if archive.zip else ():
+                if member.filename in ("format.npy", "version.npy") and member.file_size > MAX_LABEL_BYTES:
+                    raise ValueError(f"its {member.filename} unpacks to {member.file_size} bytes")
             found_format = str(_sound(archive["format"])) if "format" in archive else "not stated"
             if found_format != file_format:
                 raise HideNerfError(

@@ -90,3 +90,16 @@ def test_arrays_of_another_kind(tmp_path: Path, key: str, array: np.ndarray, pro
     with pytest.raises(HideNerfError, match=problem) as raised:
         load_motion(tmp_path / "motion.npz")
     assert str(raised.value).startswith(str(tmp_path))
+
+
+def test_a_damaged_header_of_an_array(tmp_path: Path) -> None:
+    members = {name: npy_bytes(array) for name, array in motion_arrays().items()}
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 25}\n"
+    members["camera"] = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(300)
+    assert "not a readable motion file" in outcome(load_motion, tmp_path / "motion.npz", packed(members))
+
+
+def test_a_format_that_unpacks_to_megabytes_is_not_unpacked(tmp_path: Path) -> None:
+    arrays = motion_arrays() | {"format": np.zeros(1 << 20, np.uint8)}
+    content = packed({name: npy_bytes(array) for name, array in arrays.items()})
+    assert "its format.npy unpacks to 1048" in outcome(load_motion, tmp_path / "motion.npz", content)
