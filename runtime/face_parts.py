@@ -99,6 +99,6 @@ def mouth_weights(
 
 
 def smooth_step(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.floating]:
-    """0 up to low, 1 from high on, 3t² - 2t³ between them."""
+    """0 up to low, 1 from high on, 3t² - 2t³ between them; high may be the smaller one."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -228,21 +228,24 @@ class OnnxRuntimeCudaBackend(GpuBackend):
         self._stem = StemInput(at[STEM_INPUT], self._specs["rendered"].shape[1], OWN in at, number_bytes)
         if self._refiner is not None:
             table, blocks = sampling_table_last(self._refiner.of_frame)
-            self._map_blocks = len(blocks)
-            self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
-            return
+        else:
+            table, blocks = sampling_table(self._maps_of_session(parts, encoder), number_bytes)
+        self._map_blocks = len(blocks)
+        self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
+
+    def _maps_of_session(self, parts: KernelParts, encoder: GraphSpec) -> list[SourceMap]:
+        """The maps that the aligner samples for the refiner's session, and what they are elsewhere."""
+        at = self._addresses
         listed = (name.removeprefix(IN_FRAME) for name in parts.refiner.inputs if name.startswith(IN_FRAME))
         names = sorted(listed, key=place_among_maps)
         (constants,) = _weights(parts, [ABSENT])
-        absent = device.allocate_copy(np.asarray(constants, np.float32))
+        absent = self._device.allocate_copy(np.asarray(constants, np.float32))
         maps = []
         for name in names:
             channels, _, side = encoder.outputs[name].shape[1:]
             maps.append(SourceMap(at[name], at[IN_FRAME + name], absent, channels, side))
             absent += 4 * channels
-        table, blocks = sampling_table(maps, number_bytes)
-        self._map_blocks = len(blocks)
-        self._map_tables = device.allocate_copy(table.view(np.uint8)), device.allocate_copy(blocks.view(np.uint8))
+        return maps
 
     def _open_session(self, graph: GraphSpec, options: dict[str, str]) -> None:
         """Open a graph's session in place of the current one, and bind it to the tensors' addresses."""

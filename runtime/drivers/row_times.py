@@ -107,7 +107,7 @@ def _place_timecodes(matches: Sequence[re.Match[str]]) -> RowFrames:
     if all(len(match[5].partition(".")[0]) == 3 for match in matches):
         return _place_seconds(_unwrapped(np.array([_second(m[1], m[2], m[3]) + float(m[5]) / 1000 for m in matches])))
     timecodes = [(int(_second(m[1], m[2], m[3])), float(m[5]), m[4] == ";") for m in matches]
-    count, fps = _timecode_rate(timecodes)
+    count, fps = timecode_rate(timecodes)
     seconds = _unwrapped(np.array([float(second) for second, _, _ in timecodes]))
     labels = seconds * count + np.array([frame for _, frame, _ in timecodes])
     if timecodes[0][2]:
@@ -236,17 +236,12 @@ def _on_frames(position: Array, fps: Fraction) -> RowFrames:
     return RowFrames(fps, frame)
 
 
-def timecode_fps(timecodes: Sequence[Timecode]) -> Fraction:
-    """Rows per second from timecodes: the count of frames per second over the rows' step.
+def timecode_rate(timecodes: Sequence[Timecode]) -> tuple[int, Fraction]:
+    """The timecode's count of frames per second, and the rows per second: the count over the rows' step.
 
     The count shows where a second ends. A take within one second is assumed to count to 60, as the app does. One row
     has no rate and gets `DEFAULT_FPS`.
     """
-    return _timecode_rate(timecodes)[1]
-
-
-def _timecode_rate(timecodes: Sequence[Timecode]) -> tuple[int, Fraction]:
-    """The timecode's count of frames per second, and the rows per second."""
     pairs = list(itertools.pairwise(timecodes))
     steps = [after[1] - before[1] for before, after in pairs if after[0] == before[0] and after[1] > before[1]]
     largest = max(frame for _, frame, _ in timecodes)

@@ -1,6 +1,6 @@
 """Amplitudes: how much further a face moves in some actions than MediaPipe's scores say."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 AMPLITUDES = {"eyeBlink": 1.33, "mouthPucker": 1.5}
 
 
-def amplified(scores: NDArray[np.floating], expression_names: Sequence[str]) -> NDArray[np.float32]:
+def amplified(scores: NDArray[np.floating], expression_names: tuple[str, ...]) -> NDArray[np.float32]:
     """Scores [E] times their amplitudes, at most 1: coefficients of the face model, float32.
 
     expression_names: of the scores; an action with two sides has one amplitude.
     """
-    factors = [AMPLITUDES.get(name.removesuffix("Left").removesuffix("Right"), 1.0) for name in expression_names]
-    return np.minimum(scores * np.asarray(factors, np.float32), 1.0).astype(np.float32)
+    return np.minimum(scores * _factors(expression_names), 1.0).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _factors(expression_names: tuple[str, ...]) -> NDArray[np.float32]:
+    actions = (name.removesuffix("Left").removesuffix("Right") for name in expression_names)
+    return np.array([AMPLITUDES.get(action, 1.0) for action in actions], np.float32)

@@ -250,12 +250,11 @@ class Trainer:
         terms: Terms,
     ) -> Tensor:
         """Weighted sum of the loss terms but the adversarial one; adds the terms to `terms`."""
-        weights = self.config.losses
+        weights, size = self.config.losses, output.rendered.shape[-1]
         # Where the target is no truth, it counts as met.
-        trusted = {"refined": batch.trusted, "rendered": resized(batch.trusted, output.rendered.shape[-1])}
+        trusted = {"refined": batch.trusted, "rendered": resized(batch.trusted, size)}
         images = {name: truths[name] + trusted[name] * (one - truths[name]) for name, one in images.items()}
         weight = batch.trusted * pixel_weights(batch.mask, batch.region, weights.head, weights.region)
-        size = output.rendered.shape[-1]
         per_pixel = {"refined": weight, "rendered": resized(weight, size)}
         weighted: list[WeightedTerm] = []
         for name, image in images.items():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidenerf.runtime.drivers.row_times import RowTimeError, row_frames, rows_without_times, timecode_fps
+from hidenerf.runtime.drivers.row_times import RowTimeError, row_frames, rows_without_times, timecode_rate
 
 
 @given(
@@ -23,17 +23,17 @@ def test_the_frame_rate_is_exact_whatever_the_timecode_counts(
 ) -> None:
     ticks = [start * count + offset + index * (float(step) + drift * float(step)) for index in range(4 * count)]
     timecodes = [(int(tick // count), tick % count, False) for tick in ticks]
-    assert timecode_fps(timecodes) == Fraction(count) / step
+    assert timecode_rate(timecodes)[1] == Fraction(count) / step
 
 
 def test_a_lost_row_and_midnight_do_not_change_the_rate() -> None:
     frames = [(86399, float(f)) for f in range(0, 60, 2)] + [(0, float(f)) for f in range(0, 60, 2) if f != 20]
-    assert timecode_fps([(second, frame, False) for second, frame in frames]) == 30
+    assert timecode_rate([(second, frame, False) for second, frame in frames])[1] == 30
 
 
 def test_a_take_within_one_second_counts_at_sixty() -> None:
-    assert timecode_fps([(5, 10.0 + 2 * index, False) for index in range(8)]) == 30
-    assert timecode_fps([(5, 10.0, False)]) == 30
+    assert timecode_rate([(5, 10.0 + 2 * index, False) for index in range(8)])[1] == 30
+    assert timecode_rate([(5, 10.0, False)])[1] == 30
 
 
 def test_without_times_every_row_is_a_frame() -> None:

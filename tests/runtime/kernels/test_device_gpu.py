@@ -2,7 +2,6 @@
 
 import ctypes
 import importlib
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,16 +10,6 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.device import Device
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    try:
-        opened = Device()
-    except HideNerfError as error:
-        pytest.skip(f"{error}")
-    yield opened
-    opened.close()
 
 
 def test_a_captured_graph_reads_its_inputs_at_every_launch(device: Device) -> None:

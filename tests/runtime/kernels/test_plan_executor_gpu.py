@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from hidenerf.export.lowering.lower import Lowered, lower_led, lower_refiner
-from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.kernels.convolution_tiles import LayerShape, estimated_cycles, tiles_for
 from hidenerf.runtime.kernels.device import Device
 from hidenerf.runtime.kernels.plan_executor import PlanExecutor
@@ -21,16 +20,6 @@ from tests.support.plan_inputs import random_inputs
 from tests.support.plan_reference import PlanReference
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    try:
-        opened = Device()
-    except HideNerfError as error:
-        pytest.skip(f"{error}")
-    yield opened
-    opened.close()
 
 
 def executor_of(device: Device, prepared: Any, **options: Any) -> PlanExecutor:

@@ -12,4 +12,4 @@ def test_blinks_and_puckers_are_amplified_up_to_one() -> None:
 
 def test_other_face_models_have_no_such_actions() -> None:
     scores = np.linspace(0, 1, 4, dtype=np.float32)
-    assert np.array_equal(amplified(scores, [f"exp_{number}" for number in range(4)]), scores)
+    assert np.array_equal(amplified(scores, tuple(f"exp_{number}" for number in range(4))), scores)

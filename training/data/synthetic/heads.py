@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
-from hidenerf.runtime.face_parts import EYE, SKIN, TONGUE, mouth_weights, parts_of
+from hidenerf.runtime.face_parts import EYE, SKIN, TONGUE, mouth_weights, parts_of, smooth_step
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -135,7 +135,7 @@ class HeadMesh:
         x, y, z = self.mean.T
         line = np.interp(z, HAIRLINE_DEPTHS, style.hairline)
         # The hairline is lower at the temples.
-        line = line - 0.35 * np.maximum(np.abs(x) - 0.2, 0) * _step(0.2, 0.4, z)
+        line = line - 0.35 * np.maximum(np.abs(x) - 0.2, 0) * smooth_step(z, 0.2, 0.4)
         if style.ears:
             depth = np.minimum(y - line, 1.5 * self.ear_distance - 0.03)
         else:
@@ -150,15 +150,15 @@ class HeadMesh:
         """
         shape = self.mean.copy()
         if not style.ears:
-            near = _step(0.06, 0.02, self.ear_distance) * (self.part == SKIN)
+            near = smooth_step(self.ear_distance, 0.06, 0.02) * (self.part == SKIN)
             flat = np.sign(shape[:, 0]) * np.minimum(np.abs(shape[:, 0]), FLAT_EAR)
             shape[:, 0] += near * (flat - shape[:, 0])
         scalp = np.flatnonzero(hair_depth > 0)
         place = self.mean[scalp]
-        thickness = _hull_thickness(style, place) * _step(0, HAIR_RAMP, hair_depth[scalp])
+        thickness = _hull_thickness(style, place) * smooth_step(hair_depth[scalp], 0, HAIR_RAMP)
         thickness *= 1 + style.unevenness * _bumps(place, style.phase)
-        forehead = _step(0.1, 0.5, place[:, 2]) * _step(0.3, 0.5, place[:, 1])
-        thickness += style.top * forehead * _step(0, HAIR_RAMP, hair_depth[scalp])
+        forehead = smooth_step(place[:, 2], 0.1, 0.5) * smooth_step(place[:, 1], 0.3, 0.5)
+        thickness += style.top * forehead * smooth_step(hair_depth[scalp], 0, HAIR_RAMP)
         shape[scalp] += thickness[:, None] * _unit(place - SCALP_CENTRE)
         if not style.body:
             # The neck's end is closed by a flat lid.
@@ -381,10 +381,12 @@ def _curtain(skull_radius: NDArray[np.floating], style: Style) -> Array:
         side = 0.5 + 0.5 * np.sin(angle)
         radius = np.maximum(radius - 0.02, right * (1 - side) + left * side)
         # The widths include the hair on the scalp, which covers the upper edge: start further in.
-        radius = radius - 0.1 * (1 - _step(0.0, 0.4, down))
+        radius = radius - 0.1 * (1 - smooth_step(down, 0.0, 0.4))
     # The sheet starts below the surface of the hair on the scalp and leaves it further down.
-    radius = radius + style.thickness * (0.2 + 0.8 * _step(0.0, 0.35, down)) - 0.01
-    radius = radius + style.waves * _step(0.2, 0.7, down) * np.sin(14 * height + two + 3 * np.sin(2 * angle + one))
+    radius = radius + style.thickness * (0.2 + 0.8 * smooth_step(down, 0.0, 0.35)) - 0.01
+    radius = radius + style.waves * smooth_step(down, 0.2, 0.7) * np.sin(
+        14 * height + two + 3 * np.sin(2 * angle + one)
+    )
     return np.stack(
         [
             SCALP_CENTRE[0] + radius * np.sin(angle),
@@ -428,7 +430,7 @@ def _hull_thickness(style: Style, place: Floats) -> NDArray[np.floating]:
     hull = np.array(style.hull)
     outline = np.interp(np.degrees(np.arctan2(x, y)), HULL_ANGLES, hull)
     average = hull[np.abs(HULL_ANGLES) < 90].mean()
-    return np.asarray(average + (outline - average) * _step(0.2, 0.7, share))
+    return np.asarray(average + (outline - average) * smooth_step(share, 0.2, 0.7))
 
 
 def _bumps(place: Floats, phase: tuple[float, float, float]) -> Floats:
@@ -442,9 +444,3 @@ def _bumps(place: Floats, phase: tuple[float, float, float]) -> Floats:
 def _unit(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
     """Vectors [..., 3] scaled to length 1."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _step(start: float, end: float, values: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Smooth step from 0 at `start` to 1 at `end`, which may be the smaller one."""
-    t = np.clip((values - start) / (end - start), 0, 1)
-    return t * t * (3 - 2 * t)

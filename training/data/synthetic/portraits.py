@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import project, unpack_camera
-from hidenerf.runtime.face_parts import EYE, SKIN, TONGUE
+from hidenerf.runtime.face_parts import EYE, SKIN, TONGUE, smooth_step
 from hidenerf.training.data.clips.file import ClipFile
 from hidenerf.training.data.synthetic.hair_hull import SHORT_HAIR, HairBand, hair_likeness, hair_style
 from hidenerf.training.data.synthetic.heads import (
@@ -357,5 +357,4 @@ def _normals(vertices: Floats, triangles: NDArray[np.int32]) -> Floats:
 
 def _step(start: float, end: float, values: Floats) -> Floats:
     """Smooth step from 0 at `start` to 1 at `end`."""
-    t = np.clip((values - start) / (end - start), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    return smooth_step(values, start, end).astype(np.float32)
