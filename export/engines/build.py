@@ -58,7 +58,7 @@ def build_plan(
     used: list[Any] = []
 
     def finish(_builder: Any, _network: Any, config: Any) -> None:
-        recipe_of(library).apply_to(config, trt, precisions)
+        recipe_of(library).apply_to(config, trt, graph, precisions)
         if plugin is not None:
             config.plugins_to_serialize = [str(plugin)]
         if timing_cache is not None:

@@ -12,6 +12,9 @@ from typing import Any
 from hidenerf.export.engines.audit import INTEGER_PRECISIONS, UNLIMITED, audit_layers
 
 LIMITS = {"FP32": "FLOAT", "FP16": "HALF"}
+# Of these only the outputs' types are limited; their arithmetic is of the type that they write. 8.6 compiles parts of
+# them as a whole ("ForeignNode"), and fails if their arithmetic is limited, too ("Mismatched type for tensor").
+BY_OUTPUTS = {"CONCATENATION", "ELEMENTWISE", "GATHER", "SHUFFLE", "SLICE"}
 
 
 def limit_precisions(network: Any, trt: Any, types: Mapping[str, str]) -> None:
@@ -27,7 +30,8 @@ def limit_precisions(network: Any, trt: Any, types: Mapping[str, str]) -> None:
         if audited.type in UNLIMITED or audited.precision in INTEGER_PRECISIONS or len(held) != 1:
             continue
         layer, limit = network.get_layer(index), getattr(trt.DataType, LIMITS[held.pop()])
-        layer.precision = limit
+        if audited.type not in BY_OUTPUTS:
+            layer.precision = limit
         for output, name in enumerate(audited.outputs):
             if name in LIMITS:
                 layer.set_output_type(output, limit)

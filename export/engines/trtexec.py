@@ -30,21 +30,26 @@ WORDS: Mapping[tuple[str, bool], tuple[str, ...]] = {
     ("tf32", False): ("--noTF32",),
     ("version_compatible", False): (),
     ("obey_precision_constraints", True): ("--precisionConstraints=obey",),
+    ("prefer_precision_constraints", True): ("--precisionConstraints=prefer",),
     ("fp16", True): ("--fp16",),
     ("int8", True): ("--int8",),
 }
 TACTIC_SOURCES = ("CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 # As `audit.UNLIMITED` has it of a network's layers.
 UNLIMITED = {"Cast", "Constant", "DequantizeLinear", "Identity", "QuantizeLinear", "Shape"}
+# Nodes that become layers of `precision_limits.BY_OUTPUTS`.
+BY_OUTPUTS = {"Add", "Concat", "Div", "Expand", "Gather", "Max", "Min", "Mul", "Pad", "Pow", "Reshape", "Slice"}
+BY_OUTPUTS |= {"DepthToSpace", "Flatten", "Split", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze"}
 
 
-def trtexec_flags(recipe: Recipe, precisions: Container[str]) -> list[str]:
-    """The recipe in trtexec's words. precisions: those of the network, such as "FP16"."""
-    flags = dict.fromkeys(recipe.network, True) | recipe.builder
-    flags |= {name: True for precision, name in recipe.by_precision.items() if precision in precisions}
+def trtexec_flags(recipe: Recipe, graph: str, precisions: Container[str]) -> list[str]:
+    """The recipe in trtexec's words. graph: its name. precisions: those of the network, such as "FP16"."""
+    flags = dict.fromkeys(recipe.network, True) | recipe.builder_flags(precisions)
     words = [word for flag in flags.items() for word in WORDS[flag]]
     if recipe.no_tactic_sources:
         words.append("--tacticSources=" + ",".join(f"-{name}" for name in TACTIC_SOURCES))
+    if graph in recipe.levels:
+        words.append(f"--builderOptimizationLevel={recipe.levels[graph]}")
     return [*words, f"--profilingVerbosity={recipe.profiling_verbosity.lower()}"]
 
 
@@ -53,7 +58,7 @@ def plugin_flags(plugin: Path | str) -> list[str]:
     return [f"--dynamicPlugins={plugin}", f"--setPluginsToSerialize={plugin}"]
 
 
-def layer_precisions(model: onnx.ModelProto) -> dict[str, str]:
+def layer_output_types(model: onnx.ModelProto) -> dict[str, str]:
     """The type of each node's results, "fp32" or "fp16", by the node's name, where it has one type and arithmetic.
 
     Layers are named after nodes. As in `limit_precisions`, a product of two quantised factors is left to the builder.
@@ -72,6 +77,12 @@ def layer_precisions(model: onnx.ModelProto) -> dict[str, str]:
     return found
 
 
+def layer_precisions(model: onnx.ModelProto) -> dict[str, str]:
+    """The type of each node's arithmetic, "fp32" or "fp16", by the node's name, where it is limited, too."""
+    operators = {node.name: node.op_type for node in model.graph.node}
+    return {name: kind for name, kind in layer_output_types(model).items() if operators[name] not in BY_OUTPUTS}
+
+
 def network_precisions(model: onnx.ModelProto) -> set[str]:
     """ "FP16" and "INT8", as far as a graph computes in them."""
     values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
@@ -87,10 +98,11 @@ def trtexec_command(graph: Path, content: bytes, generation: Generation, plugin:
     """
     model = onnx.load_model_from_string(content)
     command = ["trtexec", f"--onnx={graph}", f"--saveEngine={graph.with_suffix('.plan')}"]
-    command += trtexec_flags(RECIPES[generation.name], network_precisions(model))
+    command += trtexec_flags(RECIPES[generation.name], graph.stem, network_precisions(model))
     if not generation.strongly_typed:
-        limits = ",".join(f"{name}:{precision}" for name, precision in layer_precisions(model).items())
-        command += [f"--layerPrecisions={limits}", f"--layerOutputTypes={limits}"]
+        limits = {"layerPrecisions": layer_precisions(model), "layerOutputTypes": layer_output_types(model)}
+        for flag, kinds in limits.items():
+            command.append(f"--{flag}=" + ",".join(f"{name}:{kind}" for name, kind in kinds.items()))
     return [*command, *([] if plugin is None else plugin_flags(plugin)), "--skipInference"]
 
 

@@ -30,7 +30,6 @@ struct PixelTaps {
 HIDENERF_INLINE PixelTaps pixel_taps(float x, float y, int size) {
     const AxisTaps columns = axis_taps(x, size, false, false), rows = axis_taps(-y, size, false, false);
     PixelTaps taps;
-#pragma unroll
     for (int corner = 0; corner < 4; ++corner) {
         const int i = corner & 1, j = corner >> 1;
         taps.offset[corner] = rows.index[j] * size + columns.index[i];

@@ -43,5 +43,6 @@ def names_in_the_recipe(generation: str) -> set[str]:
     """The members of enumerations that a generation's recipe sets or clears."""
     recipe = RECIPES[generation]
     names = {f"NetworkDefinitionCreationFlag.{name.upper()}" for name in recipe.network}
-    names |= {f"BuilderFlag.{name.upper()}" for name in (*recipe.builder, *recipe.by_precision.values())}
+    flags = *recipe.builder, *recipe.by_precision.values(), *recipe.constraints.values()
+    names |= {f"BuilderFlag.{name.upper()}" for name in flags}
     return names | {f"ProfilingVerbosity.{recipe.profiling_verbosity}"}

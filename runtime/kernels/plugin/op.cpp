@@ -98,8 +98,12 @@ bool Op::output_types(Type const* inputs, int count, Type* outputs) const noexce
                  type_name(inputs[i]));
         return false;
     }
-    for (int i = 0; i < this->outputs(); ++i) outputs[i] = is_data(count + i, count) ? data : Type::kFp32;
+    for (int i = 0; i < this->outputs(); ++i) outputs[i] = output_type(i, count, data);
     return true;
+}
+
+Type Op::output_type(int output, int inputs, Type data) const noexcept {
+    return is_data(inputs + output, inputs) ? data : Type::kFp32;
 }
 
 }  // namespace hidenerf

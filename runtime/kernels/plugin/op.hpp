@@ -79,6 +79,8 @@ public:
     bool takes_counts(int inputs, int outputs) const noexcept;
     // Types of the outputs. The counts are taken.
     bool output_types(Type const* inputs, int count, Type* outputs) const noexcept;
+    // Type of an output; data: type of the first tensor of the data's type. inputs: how many there are.
+    Type output_type(int output, int inputs, Type data) const noexcept;
     // Whether a tensor may have this type; data: type of the first tensor of the data's type. position counts the
     // inputs, then the outputs.
     bool takes_type(int position, int inputs, Type type, Type data) const noexcept;

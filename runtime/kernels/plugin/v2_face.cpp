@@ -56,12 +56,11 @@ public:
     int32_t initialize() noexcept override { return 0; }
     void terminate() noexcept override {}
 
-    // Without a way to refuse: what TensorRT was told of formats it keeps to.
+    // Without a way to refuse: what TensorRT was told of formats it keeps to. It also asks while it tries types for the
+    // layers around, so the inputs' types need not fit each other.
     DataType getOutputDataType(int32_t index, DataType const* inputTypes, int32_t nbInputs) const noexcept override {
-        Type inputs[kMostInputs], outputs[kMostOutputs];
         if (!op_->takes_counts(nbInputs, op_->outputs())) return DataType::kFLOAT;
-        for (int i = 0; i < nbInputs; ++i) inputs[i] = type_of(inputTypes[i]);
-        return op_->output_types(inputs, nbInputs, outputs) ? data_type_of(outputs[index]) : DataType::kFLOAT;
+        return data_type_of(op_->output_type(index, nbInputs, type_of(inputTypes[op_->first_data(nbInputs)])));
     }
 
     DimsExprs getOutputDimensions(int32_t outputIndex, DimsExprs const* inputs, int32_t nbInputs,

@@ -54,6 +54,13 @@ def test_arithmetic_is_held_to_the_type_of_its_result_in_the_file() -> None:
     ) == [(HALF, {0: HALF}), (FLOAT, {0: FLOAT}), (FLOAT, {0: FLOAT})]
 
 
+def test_of_parts_that_are_compiled_as_a_whole_only_the_outputs_are_held() -> None:
+    half, single = tensor("h"), tensor("s")
+    kinds = ["CONCATENATION", "ELEMENTWISE", "GATHER", "SHUFFLE", "SLICE"]
+    assert limited(*(EmulatedLayer(kind, [single], [single]) for kind in kinds)) == [(None, {0: FLOAT})] * len(kinds)
+    assert limited(EmulatedLayer("SHUFFLE", [half], [half])) == [(None, {0: HALF})]
+
+
 def test_what_the_parser_has_added_is_left_to_the_builder() -> None:
     half, added = tensor("h"), tensor("(Unnamed Layer* 3) [Shuffle]_output")
     assert limited(EmulatedLayer("SHUFFLE", [half], [added])) == [(None, {})]

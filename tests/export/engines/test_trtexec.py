@@ -11,8 +11,10 @@ import pytest
 from hidenerf.export.engines.audit import UNLIMITED, audit_layers
 from hidenerf.export.engines.onnx_file import for_parser, without_functions
 from hidenerf.export.engines.plugin import VARIABLE
+from hidenerf.export.engines.precision_limits import BY_OUTPUTS
 from hidenerf.export.engines.recipe import RECIPES, Recipe
 from hidenerf.export.engines.trtexec import (
+    layer_output_types,
     layer_precisions,
     network_precisions,
     plugin_flags,
@@ -35,22 +37,26 @@ LIMITED = (
 
 @pytest.mark.parametrize(("generation", "flags"), [("8.6", LIMITED), ("10", TYPED), ("11", TYPED)])
 def test_flags_are_the_recipe_s_and_the_documents(generation: str, flags: str) -> None:
-    assert " ".join(trtexec_flags(RECIPES[generation], {"FP16"})) == flags
+    assert " ".join(trtexec_flags(RECIPES[generation], "led", {"FP16"})) == flags
     page = (DOCS / "engines.md").read_text(encoding="utf-8")
     assert f"`{flags}`" in page
+    level = sorted(set(trtexec_flags(RECIPES[generation], "source_encoder", {"FP16"})) - set(flags.split()))
+    assert level == (["--builderOptimizationLevel=1"] if generation == "8.6" else [])
+    assert all(f"`{word}`" in page for word in level)
     assert f"`{' '.join(plugin_flags('libhidenerf_plugin.so'))}`" in page
 
 
 def test_precisions_that_a_network_lacks_are_not_allowed() -> None:
-    flags = trtexec_flags(RECIPES["8.6"], {"INT8"})
+    flags = trtexec_flags(RECIPES["8.6"], "led", {"INT8"})
     assert "--int8" in flags
     assert "--fp16" not in flags
+    assert "--precisionConstraints=prefer" in flags
 
 
 def test_a_flag_without_words_is_noticed() -> None:
     """So that a new one gets them."""
     with pytest.raises(KeyError, match="new_flag"):
-        trtexec_flags(Recipe(builder={"new_flag": True}), set())
+        trtexec_flags(Recipe(builder={"new_flag": True}), "led", set())
 
 
 def graph_for_8_6(bundle: Path, name: str, plugin: bool) -> bytes:
@@ -68,10 +74,15 @@ def test_layers_have_the_names_and_types_that_a_parser_gives(bundle_fp16: Path, 
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     assert trt.OnnxParser(network, library.logger).parse(content), library.reason()
     parsed = {layer.name: layer for layer in audit_layers(network)}
-    named = layer_precisions(onnx.load_model_from_string(content))
+    model = onnx.load_model_from_string(content)
+    named, limited = layer_output_types(model), layer_precisions(model)
     assert {layer: parsed[layer].outputs for layer in named} == {
         layer: [kind.upper()] * len(parsed[layer].outputs) for layer, kind in named.items()
     }
+    # Later parsers have layers of their own for what 8.6's makes a SHUFFLE of.
+    shapes = BY_OUTPUTS | {"SQUEEZE", "UNSQUEEZE"}
+    assert {layer for layer in named if parsed[layer].type not in shapes} == set(limited)
+    assert {layer: named[layer] for layer in limited} == limited
     added = [layer for layer in parsed.values() if layer.name not in named and layer.type not in UNLIMITED]
     floating = [layer for layer in added if {"FP32", "FP16"}.intersection(layer.outputs)]
     # What the parser adds to a node's own layer.
@@ -91,13 +102,15 @@ def test_precisions_of_a_small_graph() -> None:
         node("Relu", ["product"], ["r"], name="relu"),
         node("Cast", ["r"], ["h"], name="cast", to=half),
         node("Neg", ["h"], ["n"], name="negative"),
-        node("Ours", ["n"], ["y"], name="ours", domain="hidenerf"),
+        node("Transpose", ["n"], ["t"], name="transpose"),
+        node("Ours", ["t"], ["y"], name="ours", domain="hidenerf"),
     ]
     graph = onnx.helper.make_graph(
         nodes, "net", [value("x", single, [2, 2])], [value("y", half, [2, 2])], [scale, weights]
     )
     opsets = [onnx.helper.make_opsetid(*one) for one in (("", 17), ("hidenerf", 1))]
     model = onnx.helper.make_model(graph, opset_imports=opsets)
+    assert layer_output_types(model) == {"relu": "fp32", "negative": "fp16", "transpose": "fp16"}
     assert layer_precisions(model) == {"relu": "fp32", "negative": "fp16"}
     assert network_precisions(model) == {"FP16", "INT8"}
 
@@ -110,9 +123,12 @@ def test_the_command_of_each_generation(bundle_fp16: Path) -> None:
     *start, precisions, types, load, carry, last = trtexec_command(path, content, TENSORRT_8_6, plugin)
     assert start == [*begin, *LIMITED.split()]
     assert [load, carry, last] == end
-    assert precisions.removeprefix("--layerPrecisions=") == types.removeprefix("--layerOutputTypes=")
-    assert precisions.endswith(",node_tanh:fp32,node_mul_5:fp32")
-    assert ":fp16," in precisions
+    assert types.startswith("--layerOutputTypes=")
+    assert types.endswith(",node_tanh:fp32,node_mul_5:fp32")
+    assert ":fp16," in types
+    # The product's arithmetic is not limited.
+    assert precisions.startswith("--layerPrecisions=")
+    assert precisions.endswith(",node_tanh:fp32")
     assert trtexec_command(path, content, TENSORRT_10, plugin) == [*begin, *TYPED.split(), *end]
     assert trtexec_command(path, content, TENSORRT_10, None) == [*begin, *TYPED.split(), "--skipInference"]
 

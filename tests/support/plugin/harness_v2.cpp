@@ -179,6 +179,15 @@ int life(char const* path, bool runs) {
     const std::size_t operands = 16 * (2 * 2 * 32 + 2 * 2 * 32 + 2 * 32) + 64;
     const auto whole = [](std::size_t bytes) { return (bytes + 255) / 256 * 256; };
     const std::size_t workspace = 256 + whole(operands) + whole(2 * 3 * 16 * 10 * 10) + whole(2 * 3 * 16 * 18 * 18);
+    // TensorRT also asks with types that do not fit each other, while it tries types for the layers around.
+    auto tried = render_inputs(2, kHalf);
+    tried[5].type = kSingle;
+    finder.logger.messages.clear();
+    CHECK(same(outputs_of(library.create("TriplaneRender", "octaves=3"), tried), render_outputs(2)));
+    auto samples = sample_inputs(2, kHalf);
+    samples[1].type = kHalf;
+    CHECK(same(outputs_of(library.create("GridSample3d", "-"), samples), sample_outputs(2, kHalf)));
+    CHECK(finder.logger.messages.empty());
     for (DataType data : {kSingle, kHalf}) {
         whole_life(library, "TriplaneRender", "octaves=3", render_inputs(2, data), render_outputs(2), workspace, runs);
         whole_life(library, "TriplaneRender", "octaves=3,place=1", render_inputs(2, data), render_outputs(2, true),
