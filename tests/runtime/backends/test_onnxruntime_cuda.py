@@ -768,6 +768,7 @@ def test_a_graph_that_onnx_runtime_does_not_load_on_the_gpu_is_named(bundle_fp16
     folder = tmp_path / "bundle"
     shutil.copytree(bundle_fp16, folder)
     broken = open_bundle(folder)
-    (folder / "led.onnx").write_bytes(b"not a graph")
-    with pytest.raises(HideNerfError, match=r"led\.onnx"):
+    # LED and refiner of this bundle are launch plans.
+    (folder / "source_encoder.onnx").write_bytes(b"not a graph")
+    with pytest.raises(HideNerfError, match=r"source_encoder\.onnx"):
         open_backend(CUDA, broken, StageTimes())

@@ -29,11 +29,13 @@ def executor_of(device: Device, prepared: Any, **options: Any) -> PlanExecutor:
 
 
 def read(device: Device, executor: PlanExecutor, prepared: Any, name: str) -> np.ndarray:
+    """A map with its unused channels, also one that lies in another."""
     sizes = prepared.plan.maps[name]
-    found = np.empty((sizes.height, sizes.width, sizes.padded), np.float16)
-    device.download(found, executor.maps[name])
+    whole, first = (sizes, 0) if sizes.within is None else (prepared.plan.maps[sizes.within], sizes.first)
+    found = np.empty((whole.height, whole.width, whole.padded), np.float16)
+    device.download(found, executor.maps[sizes.within or name])
     device.synchronize()
-    return found
+    return found[..., first : first + sizes.padded]
 
 
 @pytest.mark.parametrize("number", range(3))
