@@ -1,6 +1,15 @@
-"""The console: a command's result on stdout, log records on stderr, and what `--verbose` and `--quiet` change."""
+"""The console: a command's result on stdout, log records on stderr, and what `--verbose` and `--quiet` change.
 
+Whoever reads the output may go away (`… | head -1`, a closed terminal) or be unable to show a character (cp437).
+Neither ends a command.
+"""
+
+import contextlib
+import errno
+import io
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,7 +25,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            click.echo(self.format(record), err=True)
+            print_line(self.format(record), err=True)
         except Exception:
             self.handleError(record)
 
@@ -55,4 +64,29 @@ def verbosity() -> list[str]:
 def print_result(text: str) -> None:
     """Print a command's result to stdout; nothing with `--quiet`."""
     if not is_quiet():
-        click.echo(text)
+        print_line(text)
+
+
+def print_line(text: str, *, err: bool = False) -> None:
+    """Print a line to stdout, or to stderr; once nobody reads that stream, it goes nowhere."""
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        _discard(sys.stderr if err else sys.stdout)
+
+
+def show_any_character() -> None:
+    """Characters that a terminal's encoding lacks are shown as question marks from now on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _discard(stream: object) -> None:
+    """Send what a stream still holds, and what comes later, nowhere: Python would complain at its end."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]
+        os.close(nowhere)

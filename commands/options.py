@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from hidenerf import __version__
-from hidenerf.commands.console import logging_to_stderr
+from hidenerf.commands.console import logging_to_stderr, show_any_character
 from hidenerf.commands.errors import fail, user_errors
+from hidenerf.commands.signals import ending_signals
 from hidenerf.runtime.errors import HideNerfError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -18,14 +19,30 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 PATH = click.Path(path_type=Path)
 HELP_WIDTH = 100
 
-# Scripts with the names of before still run: --out of hidenerf-train, -eval and -clips, --report of hidenerf-parity.
-_OLD_NAMES = {"out": "output", "report": "output"}
+# Scripts with the names of before still run: --out of hidenerf-train, -eval and -clips.
+_OLD_NAMES = {"out": "output"}
 _SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": HELP_WIDTH,
     "show_default": True,
     "token_normalize_func": lambda name: _OLD_NAMES.get(name, name),
 }
+
+
+class _Command(click.Command):
+    """A command whose help and errors any terminal shows."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        show_any_character()
+        return super().main(*args, **kwargs)
+
+
+class _Group(click.Group):
+    """A group of commands, as `_Command`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        show_any_character()
+        return super().main(*args, **kwargs)
 
 
 def command(name: str | None = None, *, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:
@@ -41,10 +58,10 @@ def command(name: str | None = None, *, extra: str | None = None) -> Callable[[C
             if verbose and quiet:
                 fail("--verbose and --quiet exclude each other; give one of them.")
             level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
-            with logging_to_stderr(level), user_errors(extra):
+            with logging_to_stderr(level), user_errors(extra), ending_signals():
                 function(**arguments)
 
-        made = click.command(name, context_settings=_SETTINGS)(body)
+        made = click.command(name, cls=_Command, context_settings=_SETTINGS)(body)
         # Applied to a command, these come after its own options.
         click.option("--verbose", is_flag=True, help="Also print details, with the module that each comes from.")(made)
         click.option("--quiet", is_flag=True, help="Print nothing but errors.")(made)
@@ -57,7 +74,7 @@ def command_group(*commands: click.Command) -> Callable[[Callable[[], None]], cl
     """Decorator: a function without options becomes a command with these subcommands, and `--help` and `--version`."""
 
     def decorate(function: Callable[[], None]) -> click.Group:
-        made = _version(click.group(context_settings=_SETTINGS)(function))
+        made = _version(click.group(cls=_Group, context_settings=_SETTINGS)(function))
         for one in commands:
             made.add_command(one)
         return made
@@ -109,7 +126,14 @@ def preset(help: str) -> Decorator:
 
 def require_file(option: str, path: Path | None, folder: bool = False) -> None:
     """Raise `HideNerfError` if `path`, the value of `option`, is no file; None passes. folder: folders pass too."""
-    if path is not None and not (path.is_file() or (folder and path.is_dir())):
+    if path is None:
+        return
+    try:
+        found = path.is_file() or (folder and path.is_dir())
+    except OSError:
+        # A name that the file system refuses.
+        found = False
+    if not found:
         raise HideNerfError(f"{option} {path}: no such file; check the path.")
 
 

@@ -13,6 +13,7 @@ from hidenerf.runtime.errors import HideNerfError
 
 PYTORCH = "pytorch"
 DEFAULT_REFERENCE_BACKEND = "onnxruntime-cpu"
+CHOOSE_A_REPORT = "name a folder for the report with --report"
 
 
 @options.command(extra="export,cpu")
@@ -39,6 +40,11 @@ DEFAULT_REFERENCE_BACKEND = "onnxruntime-cpu"
 )
 @options.backend("What runs BUNDLE; auto takes the fastest that is usable here.")
 @click.option("-o", "--output", type=options.PATH, help="Also write the HTML report here (.html).")
+@click.option(
+    "--report",
+    type=options.PATH,
+    help="Folder for the report in place of BUNDLE, which keeps the verdict it has: for a bundle that is read-only.",
+)
 @options.face
 @options.driving_face
 @options.face_landmarker
@@ -53,6 +59,7 @@ def main(
     frames: int,
     backend: str,
     output: Path | None,
+    report: Path | None,
     face: int | None,
     driving_face: int | None,
     face_landmarker: Path | None,
@@ -62,13 +69,13 @@ def main(
     flicker, what changes from frame to frame.
 
     Prints a table, and saves parity/report.html, parity/report.json and a picture of the worst frame,
-    parity/worst_frame.png, in BUNDLE. hidenerf-run refuses a bundle that failed.
+    parity/worst_frame.png, in BUNDLE, or in the folder --report. hidenerf-run refuses a bundle that failed.
 
-    With --reference BUNDLE two bundles, or two backends, are compared, and nothing is saved but --output.
+    With --reference BUNDLE two bundles, or two backends, are compared, and nothing is saved but --output and --report.
 
     Exit code 1 where a figure is below its threshold, 2 where a side cannot run here.
     """
-    from hidenerf.calibration.parity.comparison import Clip, compare, page, store_in_bundle
+    from hidenerf.calibration.parity.comparison import Clip, compare, page, store_in_bundle, store_in_folder
     from hidenerf.calibration.parity.reference import model_of
     from hidenerf.calibration.parity.report import table, verdict
     from hidenerf.runtime.bundle import PARITY_REPORT, open_bundle
@@ -81,6 +88,9 @@ def main(
         raise HideNerfError(f"--reference-backend {reference_backend}: PyTorch has none; give a bundle as --reference.")
     if not with_pytorch and checkpoint is not None:
         raise HideNerfError(f"--checkpoint {checkpoint}: only PyTorch as reference needs one; leave it out.")
+    # What --report named before there was -o.
+    if report is not None and report.suffix == ".html" and output is None:
+        output, report = report, None
     if output is not None and output.suffix != ".html":
         raise HideNerfError(f"-o {output}: the file's name must end in .html.")
     clip = Clip(source or demo_source_path(), driving or demo_motion_path(), frames, face, driving_face)
@@ -88,10 +98,10 @@ def main(
     options.require_file("--matting", matting)
     options.require_repeatable("-d", clip.driving)
     candidate = open_bundle(bundle)
-    report = bundle / PARITY_REPORT
-    for path in (output, report.parent if with_pytorch else None):
+    into_bundle = with_pytorch and report is None
+    for path in (output, report and report / "report.html", (bundle / PARITY_REPORT).parent if into_bundle else None):
         if path is not None:
-            require_writable_parent(path)
+            require_writable_parent(path, "choose another output" if path == output else CHOOSE_A_REPORT)
     found = compare(
         candidate,
         backend,
@@ -104,9 +114,12 @@ def main(
         progress=progress_bar,
     )
     print_result(f"{table(found.parity)}\n\n{verdict(found.parity)}")
-    if with_pytorch:
-        store_in_bundle(found)
+    if report is not None:
+        store_in_folder(found, report)
         print_result(f"Report written to {report}.")
+    elif with_pytorch:
+        store_in_bundle(found)
+        print_result(f"Report written to {bundle / PARITY_REPORT}.")
     if output is not None:
         with atomic_path(output) as partial:
             partial.write_text(page(found), encoding="utf-8")

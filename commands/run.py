@@ -11,6 +11,7 @@ from hidenerf.commands.console import logger, print_result
 from hidenerf.runtime.bundle import ParityState
 from hidenerf.runtime.drivers.registry import kinds_in_words
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.files import output_target
 
 if TYPE_CHECKING:
     from hidenerf.runtime.animator import Animator
@@ -106,6 +107,7 @@ def main(
     for option, path in (("--save-motion", save_motion), ("--save-source", save_source)):
         if path is not None and path.suffix != MOTION_SUFFIX:
             raise HideNerfError(f"{option} {path}: the file's name must end in {MOTION_SUFFIX}.")
+    output_target(output)
     for option, given in (("-s", source), ("-d", Path(driving) if driving is not None else None)):
         if given is not None and output.exists() and given.exists() and output.samefile(given):
             raise HideNerfError(f"-o {output}: this is the file of {option}; choose another output.")

@@ -3,16 +3,27 @@
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import shutil
+import stat
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from hidenerf.runtime.errors import HideNerfError
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
+# Of what stands at an output's name and cannot be replaced by a file.
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+# Characters of an output's name in the name of the partial one, which must not be longer than a file system allows.
+_OF_NAME = 32
+_partial_number = itertools.count()
 
 
 def sha256_of(path: Path) -> str:
@@ -43,15 +54,18 @@ def write_verified(path: Path, content: bytes) -> None:
         partial.write_bytes(content + hashlib.sha256(content).digest())
 
 
-def require_writable_parent(path: Path) -> None:
-    """Make the parent folder of `path`; a `HideNerfError` if that or writing into it is impossible."""
+def require_writable_parent(path: Path, fix: str = "choose another output") -> None:
+    """Make the parent folder of `path`; a `HideNerfError` if that or writing into it is impossible.
+
+    fix: what to do then, for the error's sentence.
+    """
     parent = path.absolute().parent
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise HideNerfError(f"{parent}: cannot make this folder ({error.strerror}); choose another output.") from None
+        raise HideNerfError(f"{parent}: cannot make this folder ({error.strerror}); {fix}.") from None
     if not os.access(parent, os.W_OK):
-        raise HideNerfError(f"{parent}: this folder is not writable; choose another output.")
+        raise HideNerfError(f"{parent}: this folder is not writable; {fix}.")
 
 
 def cannot_write(path: Path, number: int | None, reason: str | None) -> HideNerfError:
@@ -61,14 +75,42 @@ def cannot_write(path: Path, number: int | None, reason: str | None) -> HideNerf
     return HideNerfError(f"{path}: cannot be written ({reason}); choose another output.")
 
 
+def output_target(path: Path) -> Path:
+    """Where an output of this name is written: what a symbolic link leads to, else the name itself.
+
+    Errors: "-", a device, a pipe, links that lead in a circle, a name that the file system refuses.
+    """
+    if str(path) == "-":
+        raise HideNerfError("-: nothing is written to standard output; name a file.")
+    try:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        if target.is_symlink():
+            raise HideNerfError(f"{path}: this symbolic link leads in a circle; choose another output.")
+        mode = target.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        # Of the folders above `require_writable_parent` says what is wrong.
+        return target
+    except OSError as error:
+        raise cannot_write(path, error.errno, error.strerror) from None
+    for is_kind, kind in _SPECIAL:
+        if is_kind(mode):
+            raise HideNerfError(f"{path}: this is {kind}, and outputs appear as whole files; name a file.")
+    return target
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; renamed to `path` on success, removed on any error."""
-    require_writable_parent(path)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.part{path.suffix}")
+    """Yield a path to write to; it takes the place of `path` on success, and is removed on any error.
+
+    Where `path` is a symbolic link, what it leads to is replaced, and the link stays.
+    """
+    target = output_target(path)
+    require_writable_parent(target)
+    name = f".{path.stem[:_OF_NAME]}.{os.getpid()}-{next(_partial_number)}.part{path.suffix}"
+    partial = target.with_name(name)
     try:
         yield partial
-        partial.replace(path)
+        partial.replace(target)
     except OSError as error:
         raise cannot_write(path, error.errno, error.strerror) from None
     finally:
@@ -77,23 +119,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path` to fill; it takes `path`'s place on success, and is removed on any error."""
-    require_writable_parent(path)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.absolute().parent))
+    """Yield a new folder to fill; it takes the place of `path` on success, and is removed on any error.
+
+    Where `path` is a symbolic link, what it leads to is replaced, and the link stays.
+    """
+    target = output_target(path)
+    require_writable_parent(target)
+    prefix, parent = f".{path.name[:_OF_NAME]}.", target.absolute().parent
+    partial = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         yield partial
         partial.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.absolute().parent))
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f"{prefix}old.", dir=parent))
             try:
-                path.replace(old / path.name)
+                target.replace(old / "old")
             except OSError:
                 old.rmdir()
                 raise
-            partial.replace(path)
+            partial.replace(target)
             shutil.rmtree(old)
         else:
-            partial.replace(path)
+            partial.replace(target)
     except OSError as error:
         raise cannot_write(path, error.errno, error.strerror) from None
     finally:

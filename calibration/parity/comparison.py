@@ -8,7 +8,7 @@ from typing import Any
 
 from hidenerf.calibration.parity.html import html_report
 from hidenerf.calibration.parity.measurement import Parity, collect_poses, measure_parity
-from hidenerf.calibration.parity.report import report, store
+from hidenerf.calibration.parity.report import report, store, store_apart
 from hidenerf.calibration.parity.sides import BundleSide, Side, TorchSide
 from hidenerf.model.hidenerf import HideNerf
 from hidenerf.runtime.animator import Animator
@@ -93,8 +93,17 @@ def compare(
 
 def store_in_bundle(found: Comparison) -> None:
     """Store a comparison with PyTorch as the bundle's parity report. Errors: see `report.store`."""
+    store(found.parity, found.bundle, _content(found), page(found))
+
+
+def store_in_folder(found: Comparison, folder: Path) -> None:
+    """Store the report of a comparison in a folder of its own. Errors: see `report.store_apart`."""
+    store_apart(found.parity, folder, _content(found), page(found))
+
+
+def _content(found: Comparison) -> dict[str, Any]:
     clip = found.clip
-    content = report(
+    return report(
         found.parity,
         found.bundle,
         backend=found.backend,
@@ -102,7 +111,6 @@ def store_in_bundle(found: Comparison) -> None:
         driving=_describe(clip.driving),
         motion_frames=found.motion_frames,
     )
-    store(found.parity, found.bundle, content, page(found))
 
 
 def page(found: Comparison) -> str:

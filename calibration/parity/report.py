@@ -23,9 +23,10 @@ Numbers that JSON lacks are the strings `"inf"` (the PSNR of what is identical) 
 
 import json
 import math
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -143,13 +144,7 @@ def store(parity: Parity, bundle: Bundle, content: dict[str, Any], html: str) ->
     if manifest != bundle.manifest:
         raise HideNerfError(f"{bundle.folder}: this bundle was changed while parity ran; run hidenerf-parity again.")
     files = {name: digest for name, digest in manifest.files.items() if name not in FILES}
-    worst = parity.worst_frames[0]
-    panel = np.concatenate([worst.reference, worst.result, worst.error_map], axis=1)
-    with ExitStack() as stack:
-        partial = {name: stack.enter_context(atomic_path(bundle.folder / name)) for name in FILES}
-        partial[REPORT_FILE].write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial[PARITY_REPORT].write_text(html, encoding="utf-8")
-        write_picture(panel, partial[PICTURE_FILE])
+    with _written(parity, content, html, bundle.folder, FILES) as partial:
         added = {name: sha256_of(path) for name, path in partial.items()}
         without = replace(manifest, files=files, parity=None, parity_waived=False)
         write_manifest(without, bundle.folder)
@@ -166,6 +161,35 @@ def store(parity: Parity, bundle: Bundle, content: dict[str, Any], html: str) ->
         report=REPORT_FILE,
     )
     write_manifest(replace(without, files=files | added, parity=entry), bundle.folder)
+
+
+def store_apart(parity: Parity, folder: Path, content: dict[str, Any], html: str) -> None:
+    """Write the reports and the picture into a folder of their own, of which no bundle knows.
+
+    Errors: a folder that cannot be written to, a full disk.
+    """
+    names = [PurePosixPath(name).name for name in FILES]
+    picture = content["worst_frame"] | {"picture": names[FILES.index(PICTURE_FILE)]}
+    with _written(parity, content | {"worst_frame": picture}, html, folder, names):
+        pass
+
+
+@contextmanager
+def _written(
+    parity: Parity, content: dict[str, Any], html: str, folder: Path, names: Sequence[str]
+) -> Iterator[dict[str, Path]]:
+    """Write the files, and yield where they are for now; they take their places when the block ends.
+
+    names: in `folder`, in the order of `FILES`.
+    """
+    worst = parity.worst_frames[0]
+    panel = np.concatenate([worst.reference, worst.result, worst.error_map], axis=1)
+    with ExitStack() as stack:
+        data, page, picture = (stack.enter_context(atomic_path(folder / name)) for name in names)
+        data.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        page.write_text(html, encoding="utf-8")
+        write_picture(panel, picture)
+        yield dict(zip(names, (data, page, picture), strict=True))
 
 
 def _numbers(row: Any) -> dict[str, Any]:

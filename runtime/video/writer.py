@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.files import atomic_path, cannot_write, require_writable_parent
+from hidenerf.runtime.files import atomic_path, cannot_write, output_target, require_writable_parent
 from hidenerf.runtime.profiling import StageTimes
 from hidenerf.runtime.video.encoder import VIDEO_SUFFIXES, encode_video
 from hidenerf.runtime.video.pictures import PICTURE_SUFFIXES, write_picture
@@ -69,6 +69,7 @@ def open_writer(
     Errors: another suffix, a single picture's name for a motion, a place that cannot be written to, a folder that is
     not empty.
     """
+    output_target(path)
     suffix = path.suffix.lower()
     if path.is_dir() or not suffix:
         return PictureFolderWriter(path, times)
@@ -157,13 +158,15 @@ class PictureFolderWriter(_ThreadedWriter):
             raise HideNerfError(f"{path}: this folder is not empty; empty it or choose another output.")
         if path.exists() and not path.is_dir():
             raise HideNerfError(f"{path}: a file of this name is in the way; remove it or choose another output.")
+        # The folder of a link that leads nowhere yet.
+        self._folder = output_target(path)
         self._made = not path.exists()
         _require_writable(path / "000000.png" if path.is_dir() else path)
 
     def _make(self, frames: Iterator[Frame]) -> None:
         written = []
         try:
-            self._path.mkdir(exist_ok=True)
+            self._folder.mkdir(exist_ok=True)
             for index, (picture, _) in enumerate(_some(frames, self._path)):
                 written.append(self._path / f"{index:06}.png")
                 write_picture(picture, written[-1])
@@ -172,7 +175,7 @@ class PictureFolderWriter(_ThreadedWriter):
                 path.unlink(missing_ok=True)
             if self._made:
                 with contextlib.suppress(OSError):
-                    self._path.rmdir()
+                    self._folder.rmdir()
             if isinstance(error, OSError):
                 raise cannot_write(self._path, error.errno, error.strerror) from None
             raise
@@ -256,12 +259,13 @@ def _some(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
 
 
 def _require_writable(path: Path) -> None:
-    """Make the parent folder of `path` and try to write there. Errors: that is impossible."""
-    require_writable_parent(path)
-    if path.is_dir():
+    """Make the parent folder of what is written and try to write there. Errors: that is impossible."""
+    target = output_target(path)
+    require_writable_parent(target)
+    if target.is_dir():
         raise HideNerfError(f"{path}: this is a folder; choose another output.")
     try:
-        with tempfile.TemporaryFile(dir=path.absolute().parent):
+        with tempfile.TemporaryFile(dir=target.absolute().parent):
             pass
     except OSError as error:
         raise cannot_write(path, error.errno, error.strerror) from None

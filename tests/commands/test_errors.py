@@ -1,6 +1,8 @@
 """Errors and exit codes of all commands."""
 
 import errno
+import importlib
+import importlib.machinery
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,8 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(capsys: pytest.Ca
     ("error", "extra"),
     [
         (OSError(errno.EIO, "Input/output error"), "export"),
+        (ImportError("cannot import name 'x' from 'hidenerf.y'", name="hidenerf.y", path="y.py"), "export"),
+        (OSError("a bug"), "export"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), None),
         (ModuleNotFoundError("No module named 'hidenerf.x'", name="hidenerf.x"), "export"),
         (ValueError("a bug"), "export"),
@@ -46,6 +50,41 @@ def test_a_missing_package_is_named_with_the_extra_that_has_it(capsys: pytest.Ca
 def test_bugs_keep_their_traceback(error: Exception, extra: str | None) -> None:
     with pytest.raises(type(error)), user_errors(extra):
         raise error
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")',
+        'import importlib\nimportlib.import_module("broken_library.binding")',
+        'import ctypes\nctypes.CDLL("libGL.so.1.does.not.exist")',
+    ],
+)
+def test_a_package_that_does_not_load_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], body: str
+) -> None:
+    package = tmp_path / "broken_library"
+    package.mkdir()
+    (package / "__init__.py").write_text(body)
+    (package / "binding.py").write_text('raise ImportError("libGL.so.1: no such file.\\nDid you …?")')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit) as caught, user_errors():
+        importlib.import_module("broken_library")
+    assert caught.value.code == EXIT_USER_ERROR
+    said = capsys.readouterr().err
+    assert said.startswith("Error: The package broken_library is installed but does not load (libGL.so.1")
+    assert said.endswith("; install what it lacks, or the package anew: pip install --force-reinstall broken_library\n")
+    assert said.count("\n") == 1
+
+
+def test_an_extension_module_that_does_not_load_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"broken_extension{importlib.machinery.EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit), user_errors():
+        importlib.import_module("broken_extension")
+    assert "The package broken_extension is installed but does not load (" in capsys.readouterr().err
 
 
 BLOCKED = """

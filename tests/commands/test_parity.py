@@ -109,6 +109,34 @@ def test_user_errors_are_one_sentence_and_exit_code_2(own_bundle: Path, argument
     assert (sorted(own_bundle.iterdir()), (own_bundle / MANIFEST_NAME).read_bytes()) == before
 
 
+@pytest.mark.slow
+def test_a_bundle_that_is_read_only_gets_its_report_elsewhere(own_bundle: Path, tmp_path: Path) -> None:
+    files = sorted(own_bundle.rglob("*"))
+    before = {path: path.read_bytes() for path in files if path.is_file()}
+    mounted = subprocess.run(
+        ["mount", "--bind", "-o", "ro", str(own_bundle), str(own_bundle)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting read-only is not permitted here")
+    try:
+        refused = run(own_bundle, "--frames", 2)
+        assert refused.exit_code == 2
+        assert (
+            f"{own_bundle}: this folder is not writable; name a folder for the report with --report." in refused.stderr
+        )
+        folder = tmp_path / "new" / "report"
+        result = run(own_bundle, "--frames", 2, "--report", folder)
+    finally:
+        subprocess.run(["umount", str(own_bundle)], check=True)
+    assert result.exit_code == 0, result.output
+    assert f"Report written to {folder}." in result.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "worst_frame.png"]
+    content = json.loads((folder / "report.json").read_text())
+    assert content["passed"] is True
+    assert content["worst_frame"]["picture"] == "worst_frame.png"
+    assert {path: path.read_bytes() for path in files if path.is_file()} == before
+
+
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         result = run(folder)

@@ -287,7 +287,8 @@ def test_clip_without_a_face_and_broken_clips(
     assert not list(tmp_path.glob("*o.*mp4"))
 
 
-def test_ctrl_c_leaves_a_playable_video(bundle_fp32: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_a_playable_video(bundle_fp32: Path, tmp_path: Path, name: str) -> None:
     output = tmp_path / "o.mp4"
     motion = still_motion(tmp_path, 20_000)
     process = subprocess.Popen(
@@ -299,12 +300,14 @@ def test_ctrl_c_leaves_a_playable_video(bundle_fp32: Path, tmp_path: Path) -> No
     deadline = time.monotonic() + 1200
     while not any(path.stat().st_size for path in tmp_path.glob(".o.*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    number = signal.Signals[name]
+    process.send_signal(number)
     try:
         _, errors = process.communicate(timeout=1200)
     finally:
         process.kill()
-    assert process.returncode == 130, errors
+    assert process.returncode == 128 + number, errors
+    assert errors.splitlines()[-1] == ("Interrupted." if name == "SIGINT" else f"Ended by {name}.")
     assert "Traceback" not in errors
     frames, _ = video_frames(output)
     assert 0 < len(frames) < 20_000

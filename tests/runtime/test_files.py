@@ -11,6 +11,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import (
     atomic_folder,
     atomic_path,
+    output_target,
     read_verified,
     require_writable_parent,
     sha256_of,
@@ -155,3 +156,72 @@ def test_a_damaged_verified_file_is_none(tmp_path: Path, damage: Callable[[bytes
     write_verified(path, b"machine code")
     path.write_bytes(damage(path.read_bytes()))
     assert read_verified(path) is None
+
+
+def test_a_symbolic_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "real.txt", tmp_path / "link.txt"
+    link.symlink_to(target)
+    for content in ("made", "replaced"):
+        with atomic_path(link) as partial:
+            # The link may lead to another file system, where a file cannot be moved to.
+            assert partial.parent == target.parent
+            partial.write_text(content)
+        assert link.is_symlink()
+        assert target.read_text() == content
+    assert names(target.parent) == ["real.txt"]
+
+
+def test_a_symbolic_link_to_a_folder_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    target, link = tmp_path / "disk" / "bundle", tmp_path / "link"
+    link.symlink_to("disk/bundle")
+    for content in ("made", "replaced"):
+        with atomic_folder(link) as partial:
+            (partial / "file").write_text(content)
+        assert link.is_symlink()
+        assert (target / "file").read_text() == content
+    assert names(target.parent) == ["bundle"]
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(HideNerfError, match=r"a: this symbolic link leads in a circle; choose another output\."):
+        output_target(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".txt", "ä" * 125 + ".txt", "x" * 255, "." + "x" * 254])
+def test_a_name_of_the_legal_length_works(tmp_path: Path, name: str) -> None:
+    with atomic_path(tmp_path / name) as partial:
+        partial.write_text("whole")
+    assert names(tmp_path) == [name]
+    for content in "12":
+        with atomic_folder(tmp_path / "f" / name) as folder:
+            (folder / content).write_text(content)
+    assert names(tmp_path / "f" / name) == ["2"]
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(HideNerfError, match=r"cannot be written \(File name too long\); choose another output\."):
+        output_target(tmp_path / ("x" * 256))
+
+
+def test_outputs_at_once_do_not_meet(tmp_path: Path) -> None:
+    """Long names that differ at their ends, in one thread."""
+    with atomic_path(tmp_path / ("x" * 40 + "1")) as first, atomic_path(tmp_path / ("x" * 40 + "2")) as second:
+        assert first != second
+        first.touch()
+        second.touch()
+
+
+def test_what_no_file_can_replace_is_refused_with_the_truth(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.mp4", tmp_path / "null.mp4"
+    os.mkfifo(pipe)
+    link.symlink_to(os.devnull)
+    for path, kind in ((pipe, "a pipe"), (link, "a device"), (Path(os.devnull), "a device")):
+        with pytest.raises(HideNerfError, match=rf"{path}: this is {kind}, and outputs appear as whole files"):
+            output_target(path)
+    with pytest.raises(HideNerfError, match=r"-: nothing is written to standard output; name a file\."):
+        output_target(Path("-"))
+    assert names(tmp_path) == ["null.mp4", "pipe.mp4"]
