@@ -14,14 +14,14 @@ The other keys record how the plan was found: `calibration` (hashes of sources, 
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
+from hidenerf.runtime.json_text import GARBLED, parse_json
 from hidenerf.runtime.manifest import Weights
 
 SCHEMA = "hidenerf-precision-plan"
@@ -168,20 +168,20 @@ def read_plan(path: Path) -> PrecisionPlan:
         raise HideNerfError(f"{path}: no such precision plan; {CALIBRATE} -o {path}.")
     text = path.read_bytes()
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
-        raise HideNerfError(f"{path}: not readable as JSON ({error}); {CALIBRATE}.") from None
+        raise HideNerfError(f"{path}: not readable as JSON ({shown(error)}); {CALIBRATE}.") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise HideNerfError(f"{path}: not a precision plan; {CALIBRATE}.")
     if content.get("schema_version") != SCHEMA_VERSION:
         raise HideNerfError(
-            f"{path}: precision plan of schema version {content.get('schema_version')}, this hidenerf reads "
+            f"{path}: precision plan of schema version {shown(content.get('schema_version'))}, this hidenerf reads "
             f"{SCHEMA_VERSION}; {CALIBRATE} anew."
         )
     try:
         parsed = PlanContent.from_json(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HideNerfError(f"{path}: {error} is missing or invalid in this plan; {CALIBRATE} anew.") from None
+    except GARBLED as error:
+        raise HideNerfError(f"{path}: {shown(error)} is missing or invalid in this plan; {CALIBRATE} anew.") from None
     return _precision_plan(path, parsed, text)
 
 

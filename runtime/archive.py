@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.files import atomic_path
@@ -58,9 +58,49 @@ def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[
         return {key: _sound(archive[key]) for key in archive.files}
 
 
+def numbers(archive: Mapping[str, NDArray], key: str, dtype: DTypeLike) -> NDArray[Any]:
+    """An archive's array as numbers of a type that holds them.
+
+    archive: of `load_archive`. dtype: of floating point, or of integers.
+    Errors: `KeyError` without such an array; `ValueError` where it is of another kind, has values that are not finite,
+    or that do not fit.
+    """
+    array, wanted = archive[key], np.dtype(dtype)
+    kinds = "biuf" if wanted.kind == "f" else "biu"
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{key} is {array.dtype}")
+    with np.errstate(over="ignore"):
+        converted = array.astype(wanted)
+    if wanted.kind == "f" and not np.isfinite(converted).all():
+        raise ValueError(f"{key} has values that are not finite")
+    if wanted.kind != "f" and not np.array_equal(converted, array):
+        raise ValueError(f"{key} has values that are not {wanted}")
+    return converted
+
+
+def text(archive: Mapping[str, NDArray], key: str) -> str:
+    """An archive's text. Errors: `KeyError` without it, `ValueError` where it is something else."""
+    array = archive[key]
+    if array.dtype.kind != "U" or array.ndim:
+        raise ValueError(f"{key} is {array.dtype} {list(array.shape)}")
+    return str(array)
+
+
+def texts(archive: Mapping[str, NDArray], key: str) -> tuple[str, ...]:
+    """An archive's list of texts. Errors: `KeyError` without it, `ValueError` where it is something else."""
+    array = archive[key]
+    if array.size == 0:  # NumPy stores no names as numbers
+        return ()
+    if array.dtype.kind != "U" or array.ndim != 1:
+        raise ValueError(f"{key} is {array.dtype} {list(array.shape)}")
+    return tuple(map(str, array))
+
+
 def _sound(array: NDArray) -> NDArray:
-    """The array itself. Errors: `ValueError` where its text has characters that do not exist (not printable)."""
-    if isinstance(array, np.ndarray) and array.dtype.kind == "U" and array.dtype.itemsize and array.size:
+    """The array itself. Errors: `ValueError` where it is none, or its text has characters that do not exist."""
+    if not isinstance(array, np.ndarray):  # NumPy gives the bytes of a file in the archive that is no array
+        raise ValueError("it holds a file that is no array")
+    if array.dtype.kind == "U" and array.dtype.itemsize and array.size:
         native = np.ascontiguousarray(np.atleast_1d(array), array.dtype.newbyteorder("="))
         if native.view(np.uint32).max() > sys.maxunicode:
             raise ValueError("its text has characters that do not exist")

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.archive import load_archive, save_archive
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.archive import load_archive, numbers, save_archive, text, texts
+from hidenerf.runtime.errors import HideNerfError, shown
 
 FACE_MODEL_FORMAT = "hidenerf-face-model"
 FACE_MODEL_VERSION = 1
@@ -83,14 +83,14 @@ class FaceModel:
 
     def __post_init__(self) -> None:
         """Check shapes and values."""
-        vertices, identity, expression = len(self.mean), len(self.identity_names), len(self.expression_names)
-        landmarks = len(self.landmark_index)
+        vertices, landmarks, triangles = map(_length, (self.mean, self.landmark_index, self.triangles))
+        identity, expression = len(self.identity_names), len(self.expression_names)
         expected = {
             "mean": (vertices, 3),
             "identity_basis": (identity, vertices, 3),
             "identity_prior": (identity,),
             "expression_basis": (expression, vertices, 3),
-            "triangles": (len(self.triangles), 3),
+            "triangles": (triangles, 3),
             "ncc": (vertices, 3),
             "landmark_index": (landmarks,),
             "landmark_vertices": (landmarks, 3),
@@ -109,12 +109,12 @@ class FaceModel:
             self._check_teeth(self.teeth)
 
     def _check_teeth(self, teeth: Teeth) -> None:
-        count = len(teeth.mean)
+        count = _length(teeth.mean)
         expected = {
             "mean": (count, 3),
             "identity_basis": (len(self.identity_names), count, 3),
             "expression_basis": (len(self.expression_names), count, 3),
-            "triangles": (len(teeth.triangles), 3),
+            "triangles": (_length(teeth.triangles), 3),
         }
         for key, shape in expected.items():
             found = getattr(teeth, key).shape
@@ -227,6 +227,11 @@ class FaceModel:
         return np.asarray(identity, np.float32), np.asarray(expression, np.float32)
 
 
+def _length(array: NDArray) -> int:
+    """Of the first axis; 0 where an array has none."""
+    return len(array) if array.ndim else 0
+
+
 def normalised_coordinates(mean: NDArray[np.floating]) -> Floats:
     """NCC (Eq. 3 as read in DESIGN §8): mean shape [V, 3] → [V, 3] float32, each axis stretched to [0, 1]."""
     low, high = mean.min(axis=0), mean.max(axis=0)
@@ -267,33 +272,33 @@ def load_face_model(path: Path) -> FaceModel:
     archive = load_archive(path, FACE_MODEL_FORMAT, FACE_MODEL_VERSION, "face model")
     try:
         return FaceModel(
-            name=str(archive["name"]),
-            mean=np.asarray(archive["mean"], np.float32),
-            identity_basis=np.asarray(archive["identity_basis"], np.float32),
-            identity_names=tuple(str(x) for x in archive["identity_names"]),
-            identity_prior=np.asarray(archive["identity_prior"], np.float32),
-            expression_basis=np.asarray(archive["expression_basis"], np.float32),
-            expression_names=tuple(str(x) for x in archive["expression_names"]),
-            triangles=np.ascontiguousarray(archive["triangles"], np.int32),
-            ncc=np.asarray(archive["ncc"], np.float32),
-            landmark_index=np.asarray(archive["landmark_index"], np.int32),
-            landmark_vertices=np.asarray(archive["landmark_vertices"], np.int32),
-            landmark_barycentric=np.asarray(archive["landmark_barycentric"], np.float32),
-            landmark_weight=np.asarray(archive["landmark_weight"], np.float32),
+            name=text(archive, "name"),
+            mean=numbers(archive, "mean", np.float32),
+            identity_basis=numbers(archive, "identity_basis", np.float32),
+            identity_names=texts(archive, "identity_names"),
+            identity_prior=numbers(archive, "identity_prior", np.float32),
+            expression_basis=numbers(archive, "expression_basis", np.float32),
+            expression_names=texts(archive, "expression_names"),
+            triangles=np.ascontiguousarray(numbers(archive, "triangles", np.int32)),
+            ncc=numbers(archive, "ncc", np.float32),
+            landmark_index=numbers(archive, "landmark_index", np.int32),
+            landmark_vertices=numbers(archive, "landmark_vertices", np.int32),
+            landmark_barycentric=numbers(archive, "landmark_barycentric", np.float32),
+            landmark_weight=numbers(archive, "landmark_weight", np.float32),
             teeth=_load_teeth(archive) if f"{_TEETH}mean" in archive else None,
         )
     except KeyError as error:
         raise HideNerfError(f"{path}: the face model file lacks {error}; make it again.") from None
     except HideNerfError as error:
         raise HideNerfError(f"{path}: {error}") from None
-    except (ValueError, TypeError) as error:
-        raise HideNerfError(f"{path}: the face model file is damaged ({error}); make it again.") from None
+    except ValueError as error:
+        raise HideNerfError(f"{path}: the face model file is damaged ({shown(error)}); make it again.") from None
 
 
 def _load_teeth(archive: Mapping[str, NDArray]) -> Teeth:
     return Teeth(
-        mean=np.asarray(archive[f"{_TEETH}mean"], np.float32),
-        identity_basis=np.asarray(archive[f"{_TEETH}identity_basis"], np.float32),
-        expression_basis=np.asarray(archive[f"{_TEETH}expression_basis"], np.float32),
-        triangles=np.ascontiguousarray(archive[f"{_TEETH}triangles"], np.int32),
+        mean=numbers(archive, f"{_TEETH}mean", np.float32),
+        identity_basis=numbers(archive, f"{_TEETH}identity_basis", np.float32),
+        expression_basis=numbers(archive, f"{_TEETH}expression_basis", np.float32),
+        triangles=np.ascontiguousarray(numbers(archive, f"{_TEETH}triangles", np.int32)),
     )

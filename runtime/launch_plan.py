@@ -8,12 +8,12 @@ may be zeros. A concatenation of maps can be one map, in whose pixels they lie s
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
+from hidenerf.runtime.json_text import GARBLED, parse_json
 from hidenerf.runtime.manifest import EXPORT_AGAIN, Json
 
 FORMAT = 1
@@ -217,9 +217,9 @@ class LaunchPlan:
 def parse_plan(text: str, origin: object) -> LaunchPlan:
     """The plan in a file's text. origin: the file. Errors: it is not a plan of this format."""
     try:
-        return LaunchPlan.from_json(json.loads(text))
-    except (KeyError, TypeError, ValueError) as error:
-        raise HideNerfError(f"{origin}: not a launch plan ({error}); {EXPORT_AGAIN}.") from None
+        return LaunchPlan.from_json(parse_json(text))
+    except GARBLED as error:
+        raise HideNerfError(f"{origin}: not a launch plan ({shown(error)}); {EXPORT_AGAIN}.") from None
 
 
 def _step(entry: Json) -> Step:

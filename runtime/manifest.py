@@ -38,8 +38,9 @@ from typing import Any
 
 import numpy as np
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.json_text import GARBLED, parse_json
 
 MANIFEST_NAME = "manifest.json"
 SCHEMA = "hidenerf-bundle"
@@ -372,22 +373,22 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         raise HideNerfError(f"{folder}: not a bundle, it has no {MANIFEST_NAME}; {EXPORT_AGAIN}.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise HideNerfError(f"{path}: not readable as JSON ({error}); {EXPORT_AGAIN}.") from None
+        raise HideNerfError(f"{path}: not readable as JSON ({shown(error)}); {EXPORT_AGAIN}.") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise HideNerfError(f"{path}: not a hidenerf bundle's manifest; {EXPORT_AGAIN}.")
     version = content.get("schema_version")
     if version != SCHEMA_VERSION:
         age = "older" if isinstance(version, int) and version < SCHEMA_VERSION else "other"
         raise HideNerfError(
-            f"{folder}: bundle of the {age} schema version {version}, this hidenerf reads "
+            f"{folder}: bundle of the {age} schema version {shown(version)}, this hidenerf reads "
             f"{SCHEMA_VERSION}; {EXPORT_AGAIN}."
         )
     try:
         return Manifest.from_json(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HideNerfError(f"{folder}: the manifest lacks or garbles {error}; {EXPORT_AGAIN}.") from None
+    except GARBLED as error:
+        raise HideNerfError(f"{folder}: the manifest lacks or garbles {shown(error)}; {EXPORT_AGAIN}.") from None
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

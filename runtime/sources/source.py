@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.archive import load_archive, save_archive
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.archive import load_archive, numbers, save_archive, text
+from hidenerf.runtime.errors import HideNerfError, shown
 
 SOURCE_FORMAT = "hidenerf-source"
 SOURCE_VERSION = 1
@@ -50,18 +50,20 @@ def load_source(path: Path) -> Source:
     archive = load_archive(path, SOURCE_FORMAT, SOURCE_VERSION, "prepared source")
     try:
         source = Source(
-            picture=np.asarray(archive["picture"], np.uint8),
-            mask=np.asarray(archive["mask"], np.uint8),
-            background=np.asarray(archive["background"], np.uint8),
-            camera=np.asarray(archive["camera"], np.float32),
-            identity=np.asarray(archive["identity"], np.float32),
-            expression=np.asarray(archive["expression"], np.float32),
-            face_model=str(archive["face_model"]),
+            picture=numbers(archive, "picture", np.uint8),
+            mask=numbers(archive, "mask", np.uint8),
+            background=numbers(archive, "background", np.uint8),
+            camera=numbers(archive, "camera", np.float32),
+            identity=numbers(archive, "identity", np.float32),
+            expression=numbers(archive, "expression", np.float32),
+            face_model=text(archive, "face_model"),
         )
     except KeyError as error:
         raise HideNerfError(f"{path}: the prepared source lacks {error}; prepare the portrait again.") from None
-    except (ValueError, TypeError) as error:
-        raise HideNerfError(f"{path}: the prepared source is damaged ({error}); prepare it again.") from None
+    except ValueError as error:
+        raise HideNerfError(f"{path}: the prepared source is damaged ({shown(error)}); prepare it again.") from None
+    if source.picture.ndim != 3:
+        raise HideNerfError(f"{path}: the source's picture has shape {list(source.picture.shape)}; prepare it again.")
     size = len(source.picture)
     expected = {"picture": (size, size, 3), "mask": (size, size), "background": (size, size, 3), "camera": (25,)}
     for key, shape in expected.items():

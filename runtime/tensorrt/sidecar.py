@@ -28,8 +28,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.files import sha256_of
+from hidenerf.runtime.json_text import GARBLED, parse_json
 from hidenerf.runtime.manifest import TensorSpec
 
 SCHEMA = "hidenerf-engine"
@@ -142,14 +143,14 @@ def read_sidecar(folder: Path, graph: str) -> Sidecar:
     """
     path = folder / f"{graph}.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         if content["schema"] != SCHEMA or content["schema_version"] != SCHEMA_VERSION:
             raise HideNerfError(f"{path}: not a sidecar of this hidenerf's schema version {SCHEMA_VERSION}")
         return _parse(content, graph)
     except FileNotFoundError:
         raise HideNerfError(f"{folder}: it lacks {path.name}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HideNerfError(f"{path}: damaged ({error})") from None
+    except (OSError, *GARBLED) as error:
+        raise HideNerfError(f"{path}: damaged ({shown(error)})") from None
 
 
 def _parse(content: dict[str, Any], graph: str) -> Sidecar:
