@@ -1,6 +1,7 @@
 """Files: written whole or not at all, hashed, and caches that know when they are damaged."""
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import itertools
@@ -24,6 +25,8 @@ _SPECIAL = (
 # Characters of an output's name in the name of the partial one, which must not be longer than a file system allows.
 _OF_NAME = 32
 _partial_number = itertools.count()
+# Of Linux's renameat2: paths are as usual; both names stay, and lead to the other's content.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def sha256_of(path: Path) -> str:
@@ -130,7 +133,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(0o755)
-        if target.exists():
+        if not target.exists():
+            partial.replace(target)
+        elif not _exchanged(partial, target):
             old = Path(tempfile.mkdtemp(prefix=f"{prefix}old.", dir=parent))
             try:
                 target.replace(old / "old")
@@ -139,9 +144,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 raise
             partial.replace(target)
             shutil.rmtree(old)
-        else:
-            partial.replace(target)
     except OSError as error:
         raise cannot_write(path, error.errno, error.strerror) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Exchange two folders at one moment, so that a killed process leaves either; False where the system cannot."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        return False
+    paths = (argument for path in (first, second) for argument in (_AT_FDCWD, os.fsencode(path.absolute())))
+    return bool(library.renameat2(*paths, _RENAME_EXCHANGE) == 0)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import (
+    _exchanged,
     atomic_folder,
     atomic_path,
     output_target,
@@ -225,3 +226,29 @@ def test_what_no_file_can_replace_is_refused_with_the_truth(tmp_path: Path) -> N
     with pytest.raises(HideNerfError, match=r"-: nothing is written to standard output; name a file\."):
         output_target(Path("-"))
     assert names(tmp_path) == ["null.mp4", "pipe.mp4"]
+
+
+@pytest.mark.parametrize("system", ["exchanges", "cannot exchange"])
+def test_a_folder_is_replaced_with_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    if system == "cannot exchange":
+        monkeypatch.setattr("hidenerf.runtime.files._exchanged", lambda *_: False)
+    path = tmp_path / "bundle"
+    for name in "ab":
+        with atomic_folder(path) as partial:
+            (partial / name).write_text(name)
+    assert names(path) == ["b"]
+    assert names(tmp_path) == ["bundle"]
+
+
+def test_folders_are_exchanged_at_one_moment(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        (folder / folder.name).touch()
+    if not _exchanged(first, second):
+        pytest.skip("this system or its file system exchanges no folders")
+    assert (names(first), names(second)) == (["second"], ["first"])
+    assert not _exchanged(first, tmp_path / "nowhere")
+    assert names(first) == ["second"]

@@ -33,7 +33,7 @@ def test_conversions_of_odd_values_raise_what_is_named_here() -> None:
     for convert in (
         lambda: int(float("inf")),
         lambda: [][0],
-        lambda: {}["x"],
+        lambda: dict[str, int]()["x"],
         lambda: int("x"),
         lambda: nothing["x"],
         lambda: nothing.x,
