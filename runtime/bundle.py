@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.manifest import EXPORT_AGAIN, GraphEntry, LaunchPlanEntry, Manifest, TensorSpec, read_manifest
 
@@ -178,7 +178,7 @@ def open_bundle(folder: Path) -> Bundle:
     used += parts.files if parts is not None else []
     for path in used:
         if path not in hashed:
-            raise HideNerfError(f"{folder}: the manifest has no hash of its file {path.name}; {EXPORT_AGAIN}.")
+            raise HideNerfError(f"{folder}: the manifest has no hash of its file {shown(path.name)}; {EXPORT_AGAIN}.")
     # Exports have had LED's parts since face sights have had values below 0, which older graphs would take for others.
     if bundle.takes_face_sight and (parts is None or parts.led_encoder is None):
         raise HideNerfError(
@@ -210,12 +210,12 @@ def require_parity(bundle: Bundle) -> None:
 def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise HideNerfError(f"{folder}: the manifest names {name!r}, outside the bundle; {EXPORT_AGAIN}.")
+            raise HideNerfError(f"{folder}: the manifest names {shown(repr(name))}, outside the bundle; {EXPORT_AGAIN}.")
         path = folder / name
         if not path.is_file():
-            raise HideNerfError(f"{folder}: the bundle's file {name} is missing; {EXPORT_AGAIN}.")
+            raise HideNerfError(f"{folder}: the bundle's file {shown(name)} is missing; {EXPORT_AGAIN}.")
         if sha256_of(path) != expected:
-            raise HideNerfError(f"{folder}: the bundle's file {name} was changed after the export; {EXPORT_AGAIN}.")
+            raise HideNerfError(f"{folder}: the bundle's file {shown(name)} was changed after the export; {EXPORT_AGAIN}.")
 
 
 def _graph(folder: Path, name: str, entry: GraphEntry) -> GraphSpec:
