@@ -210,12 +210,16 @@ def require_parity(bundle: Bundle) -> None:
 def _verify_files(folder: Path, files: Mapping[str, str]) -> None:
     for name, expected in files.items():
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            raise HideNerfError(f"{folder}: the manifest names {shown(repr(name))}, outside the bundle; {EXPORT_AGAIN}.")
+            raise HideNerfError(
+                f"{folder}: the manifest names {shown(repr(name))}, outside the bundle; {EXPORT_AGAIN}."
+            )
         path = folder / name
         if not path.is_file():
             raise HideNerfError(f"{folder}: the bundle's file {shown(name)} is missing; {EXPORT_AGAIN}.")
         if sha256_of(path) != expected:
-            raise HideNerfError(f"{folder}: the bundle's file {shown(name)} was changed after the export; {EXPORT_AGAIN}.")
+            raise HideNerfError(
+                f"{folder}: the bundle's file {shown(name)} was changed after the export; {EXPORT_AGAIN}."
+            )
 
 
 def _graph(folder: Path, name: str, entry: GraphEntry) -> GraphSpec:
