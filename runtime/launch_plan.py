@@ -23,6 +23,10 @@ VECTOR = 8
 MOST_SUMS = 2
 MOST_INPUTS = 2
 MOST_PLANES = 3
+# What a convolution's weights have at the end of their name, in the name of its bias.
+BIAS = ".bias"
+# Where a plan's frame goes: outputs of its graph.
+FRAME, ALPHA = "frame", "alpha"
 
 
 @dataclass(frozen=True)
@@ -212,6 +216,25 @@ class LaunchPlan:
             raise ValueError(f"the format {content['format']}, where this hidenerf reads {FORMAT}")
         maps = {name: PlanMap(**one) for name, one in content["maps"].items()}
         return LaunchPlan(content["graph"], maps, tuple(map(_step, content["steps"])))
+
+
+def reads_and_writes(step: Step) -> tuple[list[str], list[str]]:
+    """Names of the maps that a step reads, and of those that it writes."""
+    if isinstance(step, ChannelsLast):
+        return [], [step.output]
+    if isinstance(step, FramePixels):
+        return [step.head, *([step.change] if step.change else [])], []
+    if isinstance(step, BilinearDoubling):
+        return [step.input], [step.output]
+    if isinstance(step, RaySamples):
+        return [step.features], [step.points, step.looked_up]
+    reads = [one.map for one in (*step.inputs, *step.sums)]
+    writes = [step.output] if step.output else []
+    if step.modulation is not None:
+        writes.append(step.modulation.output)
+        if not step.modulation.constant:
+            reads += [step.modulation.gamma, step.modulation.beta]
+    return reads, writes
 
 
 def parse_plan(text: str, origin: object) -> LaunchPlan:

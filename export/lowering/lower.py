@@ -25,6 +25,7 @@ from hidenerf.export.lowering.onnx_view import LoweringError, OnnxView
 from hidenerf.export.lowering.rules import RULES
 from hidenerf.export.lowering.weights import pack_bias, pack_convolution
 from hidenerf.runtime.launch_plan import (
+    BIAS,
     VECTOR,
     ChannelsLast,
     Convolution,
@@ -40,7 +41,7 @@ from hidenerf.runtime.launch_plan import (
 
 # Behind the name of a layer, for the map of its second result.
 MODULATED = ".modulated"
-BIAS, GAMMA, BETA = ".bias", ".gamma", ".beta"
+GAMMA, BETA = ".gamma", ".beta"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hidenerf.runtime.launch_plan import LaunchPlan, reads_and_writes
+
 # Device memory's own alignment.
 ALIGNMENT = 256
 
@@ -28,3 +30,13 @@ def place_maps(lifetimes: Mapping[str, Lifetime]) -> tuple[dict[str, int], int]:
         offsets[name] = offset
         placed.append((offset, offset + -(-one.size // ALIGNMENT) * ALIGNMENT, one))
     return offsets, max((end for _, end, _ in placed), default=0)
+
+
+def lifetimes_of(plan: LaunchPlan) -> dict[str, tuple[int, int]]:
+    """Of every map with memory of its own, the first step that writes it and the last that reads it."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, step in enumerate(plan.steps):
+        for names in reads_and_writes(step):
+            for name in map(plan.whole, names):
+                found[name] = (found.get(name, (index, index))[0], index)
+    return found

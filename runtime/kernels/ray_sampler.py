@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hidenerf.runtime.kernels.launch import Kernels
-from hidenerf.runtime.launch_plan import PlanMap
+from hidenerf.runtime.launch_plan import LaunchPlan, PlanMap, RaySamples
 
 # As in ray_samples.cuh and ray_samples.cu.
 SAMPLES_A_THREAD = 4
@@ -41,6 +41,12 @@ class SampleSizes:
             stride=config["lookup_stride"],
             channels=config["lookup_channels"],
         )
+
+    @staticmethod
+    def of_step(step: RaySamples, plan: LaunchPlan) -> "SampleSizes":
+        """The sizes of a launch plan's step."""
+        features = plan.maps[step.features]
+        return SampleSizes(features.width, step.samples, step.stride, features.channels)
 
     @property
     def rows(self) -> tuple[int, int]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hidenerf.model.deformation import ray_samples
-from hidenerf.runtime.kernels.plan_executor import BIAS
 from hidenerf.runtime.launch_plan import (
+    BIAS,
     BilinearDoubling,
     ChannelsLast,
     Convolution,

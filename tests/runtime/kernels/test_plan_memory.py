@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hidenerf.runtime.kernels.plan_memory import ALIGNMENT, Lifetime, place_maps
+from hidenerf.runtime.kernels.plan_memory import ALIGNMENT, Lifetime, lifetimes_of, place_maps
+from tests.support.kernels.convolution_cases import CASES, prepare, prepare_concatenation
 
 LIFETIMES = st.builds(
     lambda size, first, steps: Lifetime(size, first, first + steps),
@@ -30,3 +31,19 @@ def test_a_chain_needs_the_memory_of_two() -> None:
     chain = {str(step): Lifetime(1024, step, step + 1) for step in range(6)}
     assert place_maps(chain)[1] == 2048
     assert place_maps({}) == ({}, 0)
+
+
+def test_a_map_lives_until_its_last_reader() -> None:
+    plan = prepare(CASES["SPADE, enlarged"]).plan
+    last = len(plan.steps) - 1
+    found = lifetimes_of(plan)
+    assert found["layer"] == found["second"] == (last, last)
+    assert {found[name][1] for name in ("input 0", "sum 0", "gamma", "beta")} == {last}
+
+
+def test_a_concatenation_lives_from_its_first_writer_to_its_last_reader() -> None:
+    plan = prepare_concatenation().plan
+    found = lifetimes_of(plan)
+    assert found["all"] == (1, 5)
+    assert found["alone"] == (2, 4)
+    assert found.keys() == {"input", "alone", "all", "reader", "doubled"}

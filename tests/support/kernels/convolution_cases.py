@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hidenerf.export.lowering.weights import pack_bias, pack_convolution
-from hidenerf.runtime.kernels.plan_executor import BIAS
 from hidenerf.runtime.launch_plan import (
+    BIAS,
     BilinearDoubling,
     ChannelsLast,
     Convolution,
