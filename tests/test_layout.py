@@ -52,6 +52,7 @@ TESTED_BY = {
     "runtime/tensorrt/compiled_cache.py": "runtime/backends/test_tensorrt.py",
     "runtime/tensorrt/generations.py": "runtime/tensorrt/test_library.py",
     "runtime/tensorrt/sidecar.py": "runtime/tensorrt/test_engine_set.py",
+    "runtime/video/container.py": "runtime/video/test_reader.py",
     "runtime/video/encoder.py": "runtime/video/test_writer.py",
     "runtime/video/sound.py": "runtime/video/test_writer.py",
     "training/data/clips/folder.py": "commands/test_clips.py",

@@ -56,14 +56,12 @@ class MotionFromFaces:
     moves within that square.
 
     height, width: of the pictures, pixels.
-    rate: observations a second.
     smoothing: strength of the filters, 0 for none.
     """
 
-    def __init__(self, face_model: FaceModel, height: int, width: int, rate: float, smoothing: float) -> None:
+    def __init__(self, face_model: FaceModel, height: int, width: int, smoothing: float) -> None:
         self._face_model = face_model
         self._size = (height, width)
-        self._rate = rate
         self._smoothing = smoothing
         self._fit: FaceFit | None = None
         self._square: tuple[NDArray[np.float64], float] | None = None
@@ -72,11 +70,11 @@ class MotionFromFaces:
     def forget_past(self) -> None:
         """Restart the filters after the face was out of sight."""
         if self._smoothing > 0:
-            self._smooth_pose = HeadPoseFilter(self._rate, self._smoothing)
-            self._smooth_expression = OneEuroFilter(EXPRESSION_RESPONSE, self._rate, self._smoothing)
+            self._smooth_pose = HeadPoseFilter(self._smoothing)
+            self._smooth_expression = OneEuroFilter(EXPRESSION_RESPONSE, self._smoothing)
 
-    def __call__(self, face: FaceObservation) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """expression [E] and camera [25]."""
+    def __call__(self, face: FaceObservation, time: Fraction) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """expression [E] and camera [25]. time: seconds, above the last observation's."""
         if self._fit is None:
             self._fit = fit_face(face, self._face_model, *self._size)
         points = self._face_model.landmarks(self._fit.identity, face.scores)
@@ -84,8 +82,8 @@ class MotionFromFaces:
         pose = solve_head_pose(points, face.landmarks[self._face_model.landmark_index], intrinsics)
         expression = amplified(face.scores, self._face_model.expression_names)
         if self._smoothing > 0:
-            pose = self._smooth_pose(pose)
-            expression = self._smooth_expression(expression).astype(np.float32)
+            pose = self._smooth_pose(pose, float(time))
+            expression = self._smooth_expression(expression, float(time)).astype(np.float32)
         if self._square is None:
             self._square = aligned_square(pose, intrinsics)
         return expression, square_camera(pose, intrinsics, *self._square)
@@ -133,7 +131,7 @@ class VideoDriver:
         self.audio = source if isinstance(source, Path) and self._stream.has_audio else None
         self._tracker = FaceTracker(self._landmarker, face, self._name)
         smoothing = 0.0 if still else smoothing
-        self._motion = MotionFromFaces(face_model, *self._stream.size, float(self.fps), smoothing)
+        self._motion = MotionFromFaces(face_model, *self._stream.size, smoothing)
         self._pictures = self._decode()
         self._first: FaceObservation | None = None
         self._faceless = 0
@@ -191,7 +189,8 @@ class VideoDriver:
     def _stream_motion(self) -> Generator[MotionFrame, None, None]:
         held = (np.zeros(len(self.expression_names), np.float32), canonical_camera())
         if self._first is not None:
-            held = self._motion(self._first)
+            held = self._motion(self._first, Fraction(0))
+            self._motion.forget_past()
         in_sight = True
         depth = 1 if self.live else PICTURES_AHEAD
         with prefetch(self._pictures, depth, drop_oldest=self.live) as ahead:
@@ -200,7 +199,7 @@ class VideoDriver:
                 if face is not None:
                     if not in_sight:
                         self._motion.forget_past()
-                    held = self._motion(face)
+                    held = self._motion(face, time)
                 in_sight = face is not None
                 yield MotionFrame(*held, tracked=in_sight, time=time, picture=picture)
 

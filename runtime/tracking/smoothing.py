@@ -32,38 +32,37 @@ DISTANCE_RESPONSE = Response(cutoff=0.8, speed_gain=10.0)
 SPEED_CUTOFF = 1.5
 
 
-def smoothing_factor(cutoff: NDArray[np.floating] | float, rate: float) -> NDArray[np.float64]:
-    """Share of the new sample in a first-order low-pass filter of this cut-off (Hz), at `rate` samples per second."""
-    ratio = 2 * np.pi * np.asarray(cutoff, np.float64) / rate
+def smoothing_factor(cutoff: NDArray[np.floating] | float, step: float) -> NDArray[np.float64]:
+    """Share of the new sample, `step` seconds after the last, in a first-order low-pass filter of this cut-off (Hz)."""
+    ratio = 2 * np.pi * np.asarray(cutoff, np.float64) * step
     return ratio / (1 + ratio)
 
 
 class OneEuroFilter:
-    """Filters vectors [n], each component by its own speed.
+    """Filters vectors [n] that may come at uneven times, each component by its own speed.
 
-    rate: samples a second.
     strength: positive; 2 halves the cut-off frequencies of 1.
     """
 
-    def __init__(self, response: Response, rate: float, strength: float) -> None:
+    def __init__(self, response: Response, strength: float) -> None:
         self._response = response
-        self._rate = rate
         self._strength = strength
         self._value: Array | None = None
         self._speed = np.zeros(1)
+        self._time = 0.0
 
-    def __call__(self, sample: NDArray[np.floating]) -> Array:
-        """The filtered sample; the first is returned unchanged."""
+    def __call__(self, sample: NDArray[np.floating], time: float) -> Array:
+        """The filtered sample; the first is returned unchanged. time: seconds, above the last sample's."""
         value = np.array(sample, np.float64)
         if self._value is not None:
-            value = self.advance(self._value, self._step(self.difference(value, self._value)))
-        self._value = value
+            value = self.advance(self._value, self._step(self.difference(value, self._value), time - self._time))
+        self._value, self._time = value, time
         return value
 
-    def _step(self, change: Array) -> Array:
-        self._speed = self._speed + smoothing_factor(SPEED_CUTOFF, self._rate) * (change * self._rate - self._speed)
+    def _step(self, change: Array, seconds: float) -> Array:
+        self._speed = self._speed + smoothing_factor(SPEED_CUTOFF, seconds) * (change / seconds - self._speed)
         cutoff = (self._response.cutoff + self._response.speed_gain * np.abs(self._speed)) / self._strength
-        return smoothing_factor(cutoff, self._rate) * change
+        return smoothing_factor(cutoff, seconds) * change
 
     @staticmethod
     def difference(sample: Array, value: Array) -> Array:
@@ -93,17 +92,17 @@ class RotationFilter(OneEuroFilter):
 class HeadPoseFilter:
     """Filters head poses: rotation, place in the view and distance separately, so that different lags do not mix."""
 
-    def __init__(self, rate: float, strength: float) -> None:
-        self._rotation = RotationFilter(ROTATION_RESPONSE, rate, strength)
-        self._shift = OneEuroFilter(SHIFT_RESPONSE, rate, strength)
-        self._distance = OneEuroFilter(DISTANCE_RESPONSE, rate, strength)
+    def __init__(self, strength: float) -> None:
+        self._rotation = RotationFilter(ROTATION_RESPONSE, strength)
+        self._shift = OneEuroFilter(SHIFT_RESPONSE, strength)
+        self._distance = OneEuroFilter(DISTANCE_RESPONSE, strength)
         self._unit: float | None = None
 
-    def __call__(self, pose: HeadPose) -> HeadPose:
-        """The filtered pose; the first is returned unchanged."""
+    def __call__(self, pose: HeadPose, time: float) -> HeadPose:
+        """The filtered pose; the first is returned unchanged. time: seconds, above the last pose's."""
         depth = pose.translation[2]
         if self._unit is None:
             self._unit = float(depth)
-        shift = self._shift(pose.translation[:2] / depth * self._unit) / self._unit
-        distance = np.exp(self._distance(np.log([depth])))[0]
-        return HeadPose(self._rotation(pose.rotation), distance * np.array([*shift, 1.0]))
+        shift = self._shift(pose.translation[:2] / depth * self._unit, time) / self._unit
+        distance = np.exp(self._distance(np.log([depth]), time))[0]
+        return HeadPose(self._rotation(pose.rotation, time), distance * np.array([*shift, 1.0]))

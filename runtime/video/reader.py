@@ -12,11 +12,12 @@ import av
 import cv2
 import numpy as np
 from av.buffer import Buffer
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.video.container import moving_pictures, open_container
+from hidenerf.runtime.video.frame_rate import rate_of_times
 from hidenerf.runtime.video.truncation import missing_bytes
 
 Picture = NDArray[np.uint8]
@@ -24,6 +25,10 @@ Picture = NDArray[np.uint8]
 # Formats of clips. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,h264,hevc,mjpeg"
 _FALLBACK_FPS = Fraction(25)
+# A declared rate above is a clock's, where there are no times to compare it with.
+_LARGEST_FPS = 240
+# Pictures from whose times the rate is taken.
+_TIMED_PICTURES = 256
 # Seconds by which a Matroska file may end before its declared length: muxers round it and include a last subtitle.
 _END_TOLERANCE = Fraction(1, 2)
 _CAMERA_FALLBACK_FPS = Fraction(30)
@@ -73,8 +78,7 @@ class VideoReader:
             missing = missing_bytes(path)
             if missing:
                 raise HideNerfError(f"{path}: the video is cut short, {missing} bytes are missing; copy it again.")
-            # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
-            self._container = av.open(str(path.absolute()), options={"format_whitelist": _FORMATS})
+            self._container = open_container(path, format_whitelist=_FORMATS)
         except PermissionError:
             raise HideNerfError(f"{path}: this file may not be read; change its permissions.") from None
         except (av.FFmpegError, OSError) as error:
@@ -88,7 +92,7 @@ class VideoReader:
             raise
 
     def _open_stream(self) -> None:
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
+        streams = moving_pictures(self._container)
         if not streams:
             raise HideNerfError(f"{self._path}: there are no moving pictures in this file; give a video.")
         self._stream = streams[0]
@@ -96,7 +100,7 @@ class VideoReader:
             raise HideNerfError(f"{self._path}: this video's codec is not supported; convert it to H.264.")
         self._stream.thread_type = "AUTO"
         self.has_audio = bool(self._container.streams.audio)
-        self.fps = self._declared_fps()
+        self.fps = self._frame_rate()
         self.length = self._declared_length()
         self._pictures = self._decode()
         first = next(self._pictures, None)
@@ -105,11 +109,17 @@ class VideoReader:
         self._first = first
         self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
 
-    def _declared_fps(self) -> Fraction:
-        """The mean rate where the file counts its frames; else FFmpeg's guess, whose mean rate is then unreliable."""
+    def _frame_rate(self) -> Fraction:
+        """The mean rate where the file counts its frames; else FFmpeg's guess where the pictures' times follow it."""
         average, guessed = self._stream.average_rate, self._stream.guessed_rate
-        rates = (average, guessed) if self._stream.frames else (guessed, average)
-        return rates[0] or rates[1] or _FALLBACK_FPS
+        if self._stream.frames and average:
+            return average
+        declared = guessed or average
+        try:
+            measured = rate_of_times(packet_times(self._path, self._stream.index, _TIMED_PICTURES), declared)
+        except av.FFmpegError:  # found again, and told, where it is decoded
+            measured = None
+        return measured or (declared if declared and declared <= _LARGEST_FPS else _FALLBACK_FPS)
 
     def _declared_length(self) -> int | None:
         if self._stream.frames:
@@ -195,6 +205,22 @@ class VideoReader:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def packet_times(path: Path, stream: int, count: int) -> list[Fraction]:
+    """When the first pictures of a stream are shown, seconds on the file's clock, as stored; without decoding them.
+
+    stream: its index in the file.
+    count: of pictures; fewer where there are fewer, or they have no times.
+    """
+    times: list[Fraction] = []
+    with open_container(path, format_whitelist=_FORMATS) as container:
+        for packet in container.demux(container.streams[stream]):
+            if packet.pts is not None:
+                times.append(packet.pts * packet.time_base)
+            if len(times) == count:
+                break
+    return times
 
 
 @dataclass(frozen=True)

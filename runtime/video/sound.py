@@ -9,9 +9,9 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Disposition
 
 from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.video.container import moving_pictures, open_container
 
 # Codecs that players support in each container; FFmpeg would mux more.
 _COPIED = {
@@ -120,7 +120,7 @@ def with_durations(packets: "Iterator[Packet[AudioStream]]") -> "Iterator[Packet
 
 def _opened(path: Path) -> InputContainer:
     try:
-        return av.open(str(path.absolute()), options={"protocol_whitelist": "file"})
+        return open_container(path, protocol_whitelist="file")
     except FileNotFoundError:
         raise HideNerfError(f"{path}: no such file; give the path of a file with sound.") from None
     except (av.FFmpegError, OSError) as error:
@@ -129,7 +129,7 @@ def _opened(path: Path) -> InputContainer:
 
 def _first_picture_time(container: InputContainer) -> Fraction:
     """Time of the first picture, seconds on the file's clock; without pictures, of the first sound."""
-    moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    moving = moving_pictures(container)
     stream = moving[0] if moving else container.streams.audio[0]
     if stream.start_time is None or stream.time_base is None:
         return Fraction(0)

@@ -52,6 +52,41 @@ def test_variable_rate_keeps_its_own_times(tmp_path: Path) -> None:
     assert read(clip) == [(index, Fraction(tick, 2500)) for index, tick in enumerate(ticks)]
 
 
+RECORDER_TICKS = [0, 33, 75, 128, 140, 171, 209, 240, 266, 301, 333, 400, 431, 466]
+
+
+def without_frame_duration(path: Path) -> Path:
+    """A Matroska file as browsers' recorders write it: its element DefaultDuration (23 E3 83) becomes Void."""
+    data = path.read_bytes()
+    start = data.find(bytes.fromhex("23E383"))
+    assert start > 0
+    length = data[start + 3] & 0x7F
+    path.write_bytes(data[:start] + b"\xec" + bytes([0x80 | length + 2]) + bytes(length + 2) + data[start + 4 + length :])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".webm.mkv", ".flv"])
+def test_recording_without_a_frame_duration_has_the_rate_of_its_times(tmp_path: Path, suffix: str) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", fps=Fraction(10), ticks=RECORDER_TICKS)
+    if suffix.endswith(".mkv"):
+        without_frame_duration(clip)
+    with VideoReader(clip) as reader:
+        assert reader.fps == Fraction(13, Fraction(466, 1000))
+        times = [time for _, time in reader]
+    assert times == [Fraction(tick, 1000) for tick in RECORDER_TICKS]
+
+
+def test_constant_rate_without_a_frame_duration_is_exact(tmp_path: Path) -> None:
+    clip = without_frame_duration(write_clip(tmp_path / "clip.mkv", frames=80, fps=NTSC))
+    with VideoReader(clip) as reader:
+        assert reader.fps == NTSC
+
+
+def test_one_picture_without_a_frame_duration(tmp_path: Path) -> None:
+    with VideoReader(without_frame_duration(write_clip(tmp_path / "clip.mkv", frames=1))) as reader:
+        assert reader.fps <= 60
+
+
 def test_odd_size(tmp_path: Path) -> None:
     with VideoReader(write_clip(tmp_path / "odd.mp4", frames=2, size=(47, 63))) as reader:
         assert reader.size == (47, 63)
