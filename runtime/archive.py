@@ -44,12 +44,14 @@ def save_archive(
         write(stream, **arrays)
 
 
-def load_archive(path: Path, file_format: str, version: int, kind: str) -> dict[str, NDArray]:
+def load_archive(
+    path: Path, file_format: str, version: int, kind: str, *, oldest: int | None = None
+) -> dict[str, NDArray]:
     """All arrays of an archive by key.
 
     Arguments and errors: as for `open_archive`; more than `MAX_UNPACKED_BYTES`.
     """
-    with open_archive(path, file_format, version, kind) as archive:
+    with open_archive(path, file_format, version, kind, oldest=oldest) as archive:
         unpacked = sum(member.file_size for member in archive.zip.infolist()) if archive.zip else 0
         if unpacked > MAX_UNPACKED_BYTES:
             raise HideNerfError(
@@ -108,11 +110,14 @@ def _sound(array: NDArray) -> NDArray:
 
 
 @contextlib.contextmanager
-def open_archive(path: Path, file_format: str, version: int, kind: str) -> Iterator[NpzFile]:
+def open_archive(
+    path: Path, file_format: str, version: int, kind: str, *, oldest: int | None = None
+) -> Iterator[NpzFile]:
     """Open an archive whose arrays are read one by one.
 
     file_format, version: what the file must say of itself.
     kind: of the file in errors, such as "motion".
+    oldest: version from which on files are read, too; None reads `version` alone.
     Errors: no such file, another format or version, damage, also where the body of the `with` block meets it.
     """
     if not path.is_file():
@@ -129,9 +134,10 @@ def open_archive(path: Path, file_format: str, version: int, kind: str) -> Itera
                     f"holds {shown(', '.join(archive.files)) or 'nothing'}, give a {kind} file of hidenerf."
                 )
             found = int(archive["version"]) if "version" in archive else 0
-            if found != version:
+            if not (version if oldest is None else oldest) <= found <= version:
+                read = f"version {version}" if oldest in (None, version) else f"versions {oldest} to {version}"
                 raise HideNerfError(
-                    f"{path}: {kind} file of version {found}, but this hidenerf reads version {version}; make it anew."
+                    f"{path}: {kind} file of version {found}, but this hidenerf reads {read}; make it anew."
                 )
             yield archive
     except _DAMAGE as error:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import numpy as np
 
 from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.drivers.base import Driver
-from hidenerf.runtime.motion import Motion, MotionFrame, save_motion
+from hidenerf.runtime.motion import Motion, MotionFrame, save_motion, ticks_of
 from hidenerf.runtime.progress import progress_bar
 from hidenerf.runtime.retarget import View
 from hidenerf.runtime.video.montage import compare_panel
@@ -20,15 +21,15 @@ ExitCallback = Callable[[type[BaseException] | None, BaseException | None, Trace
 
 
 class MotionRecorder:
-    """Collects motion, about 320 bytes a frame, to write it as a motion file."""
+    """Collects motion, about 500 bytes a frame, to write it as a motion file."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._frames: list[tuple[bytes, bytes, bool]] = []
+        self._frames: list[tuple[bytes, bytes, bool, Fraction]] = []
 
     def add(self, frame: MotionFrame) -> None:
         """Keep one frame's motion, without its picture."""
-        self._frames.append((frame.expression.tobytes(), frame.camera.tobytes(), frame.tracked))
+        self._frames.append((frame.expression.tobytes(), frame.camera.tobytes(), frame.tracked, frame.time))
 
     def saver(self, path: Path) -> ExitCallback:
         """An exit callback for an `ExitStack`: saves the motion unless the block ends by an error other than Ctrl-C."""
@@ -42,7 +43,8 @@ class MotionRecorder:
 
     def save(self, path: Path) -> None:
         """Write the collected motion."""
-        expression, camera, tracked = zip(*self._frames, strict=True)
+        expression, camera, tracked, times = zip(*self._frames, strict=True)
+        ticks, time_base = ticks_of(times, self._driver.fps)
         motion = Motion(
             face_model=self._driver.face_model,
             expression_names=self._driver.expression_names,
@@ -50,6 +52,8 @@ class MotionRecorder:
             camera=np.stack([np.frombuffer(row, np.float32) for row in camera]),
             tracked=np.array(tracked),
             fps=self._driver.fps,
+            ticks=ticks,
+            time_base=time_base,
         )
         save_motion(motion, path)
 

@@ -1,7 +1,7 @@
 """Frame rate of a clip from its pictures' times.
 
-Containers that do not count their frames declare a rate, or FFmpeg guesses one. Both can be far from the truth: browsers'
-recorders write WebM without a frame duration, and the guess is then the clock's 1000 ticks a second.
+Containers that do not count their frames declare a rate, or FFmpeg guesses one. Both can be far from the truth:
+browsers' recorders write WebM without a frame duration, and the guess is then the clock's 1000 ticks a second.
 """
 
 from collections.abc import Sequence

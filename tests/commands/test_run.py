@@ -1,5 +1,6 @@
 """`hidenerf-run` as its users start it: by subprocess, on the shipped motion and on real media."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -19,7 +20,7 @@ from hidenerf.runtime.camera import euler_from_rotation, head_pose_from_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS
-from tests.support.media import read_bgr, write_clip
+from tests.support.media import read_bgr, video_times, write_clip
 
 RUN = [sys.executable, "-m", "hidenerf.commands.run"]
 
@@ -113,6 +114,21 @@ def test_motion_alone_and_beside_the_video(bundle_fp32: Path, tmp_path: Path) ->
     np.testing.assert_array_equal(load_motion(alone).camera, shipped.camera)
     np.testing.assert_array_equal(load_motion(beside).camera, shipped.camera[:4])
     assert load_motion(alone).fps == shipped.fps
+
+
+def test_a_motion_with_uneven_times_keeps_them(bundle_fp32: Path, tmp_path: Path) -> None:
+    ticks = [0, 33, 75, 128, 140, 400]
+    motion = load_motion(still_motion(tmp_path, len(ticks)))
+    motion = dataclasses.replace(motion, ticks=np.array(ticks), time_base=Fraction(1, 1000), fps=Fraction(25, 2))
+    save_motion(motion, tmp_path / "uneven.npz")
+    output, beside = tmp_path / "o.mp4", tmp_path / "beside.npz"
+    succeed("--bundle", bundle_fp32, "-d", tmp_path / "uneven.npz", "-o", output, "--save-motion", beside)
+    # A time within a millisecond of the nominal rate's is set to that.
+    expected = [time / 1000 for time in ticks]
+    assert [float(time) for time in video_times(output)] == pytest.approx(expected, abs=1e-3)
+    assert [frame.time for frame in load_motion(beside)] == [Fraction(tick, 1000) for tick in ticks]
+    succeed("--bundle", bundle_fp32, "-d", beside, "-o", tmp_path / "alone.npz", "--frames", 3)
+    assert [frame.time for frame in load_motion(tmp_path / "alone.npz")] == [Fraction(tick, 1000) for tick in ticks[:3]]
 
 
 def test_compare_is_three_tiles_wide(bundle_fp32: Path, tmp_path: Path) -> None:

@@ -36,6 +36,16 @@ def test_another_format_or_version_is_refused(tmp_path: Path, content: dict[str,
         load_archive(tmp_path / "a.npz", "some-format", 1, "thing")
 
 
+def test_older_versions_are_read_where_that_is_said(tmp_path: Path) -> None:
+    for version in (1, 2, 3, 4):
+        save_archive(tmp_path / f"{version}.npz", "some-format", version, {"value": version})
+    for version in (2, 3):
+        assert int(load_archive(tmp_path / f"{version}.npz", "some-format", 3, "thing", oldest=2)["value"]) == version
+    for version in (1, 4):
+        with pytest.raises(HideNerfError, match=f"file of version {version}, but this hidenerf reads versions 2 to 3;"):
+            load_archive(tmp_path / f"{version}.npz", "some-format", 3, "thing", oldest=2)
+
+
 def test_damage_that_the_reader_meets_is_the_same_sentence(tmp_path: Path) -> None:
     save_archive(tmp_path / "a.npz", "some-format", 1, {"values": np.zeros(3)})
     with (

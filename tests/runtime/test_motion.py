@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hidenerf.runtime.camera import canonical_camera
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.motion import Motion, load_motion, save_motion
+from hidenerf.runtime.motion import Motion, load_motion, save_motion, ticks_of
 
 NTSC = Fraction(30000, 1001)
 
@@ -68,6 +68,7 @@ def test_file_comes_back_as_it_was(
     save_motion(before, tmp_path / "motion.npz")
     after = load_motion(tmp_path / "motion.npz")
     assert (after.face_model, after.expression_names, after.fps) == ("anny", tuple(names), before.fps)
+    assert (after.ticks, after.time_base) == (None, None)
     for key in ("expression", "camera", "tracked"):
         found, expected = getattr(after, key), getattr(before, key)
         assert found.dtype == expected.dtype
@@ -78,8 +79,9 @@ def test_file_is_as_documented(saved: Path) -> None:
     with np.load(saved, allow_pickle=False) as archive:
         kinds = {key: (archive[key].dtype.kind, archive[key].shape) for key in archive.files}
         assert str(archive["format"]) == "hidenerf-motion"
-        assert int(archive["version"]) == 1
+        assert int(archive["version"]) == 2
         assert archive["fps"].tolist() == [30000, 1001]
+        assert (archive["time"].tolist(), archive["time_base"].tolist()) == ([0, 1, 2], [1001, 30000])
     assert kinds == {
         "format": ("U", ()),
         "version": ("i", ()),
@@ -89,7 +91,52 @@ def test_file_is_as_documented(saved: Path) -> None:
         "camera": ("f", (3, 25)),
         "tracked": ("b", (3,)),
         "fps": ("i", (2,)),
+        "time": ("i", (3,)),
+        "time_base": ("i", (2,)),
     }
+
+
+UNEVEN = [Fraction(0), Fraction(33, 1000), Fraction(3, 40), Fraction(1, 1)]
+
+
+def uneven() -> Motion:
+    ticks, time_base = ticks_of(UNEVEN, Fraction(10))
+    return replace(motion(4, fps=Fraction(10)), ticks=ticks, time_base=time_base)
+
+
+def test_uneven_times_are_kept_exactly(tmp_path: Path) -> None:
+    save_motion(uneven(), tmp_path / "motion.npz")
+    with np.load(tmp_path / "motion.npz") as archive:
+        assert (archive["time"].tolist(), archive["time_base"].tolist()) == ([0, 33, 75, 1000], [1, 1000])
+    loaded = load_motion(tmp_path / "motion.npz")
+    assert [frame.time for frame in loaded] == UNEVEN
+    assert loaded.fps == 10
+
+
+@given(st.lists(st.fractions(0, 10**4, max_denominator=10**5), min_size=1, max_size=20, unique=True))
+def test_ticks_are_the_times_since_the_first(times: list[Fraction]) -> None:
+    times.sort()
+    ticks, time_base = ticks_of(times, Fraction(25))
+    if ticks is None or time_base is None:
+        assert [time - times[0] for time in times] == [Fraction(index, 25) for index in range(len(times))]
+        return
+    error = max(abs(int(tick) * time_base - time + times[0]) for tick, time in zip(ticks, times, strict=True))
+    assert error <= Fraction(1, 2 * 10**9)
+    if time_base > Fraction(1, 10**9):
+        assert error == 0
+
+
+def test_even_times_need_no_ticks() -> None:
+    assert ticks_of([7 + index / NTSC for index in range(9)], NTSC) == (None, None)
+    assert ticks_of([Fraction(5)], NTSC) == (None, None)
+    ticks, time_base = ticks_of([index / NTSC for index in range(9)], Fraction(30))
+    assert ticks is not None
+    assert (ticks.tolist(), time_base) == ([1001 * index for index in range(9)], Fraction(1, 30000))
+
+
+def test_version_1_is_evenly_spaced(saved: Path, tmp_path: Path) -> None:
+    path = rewritten(saved, tmp_path / "old.npz", version=1, time=None, time_base=None)
+    assert [frame.time for frame in load_motion(path)] == [0, 1 / NTSC, 2 / NTSC]
 
 
 def test_file_made_by_other_means(tmp_path: Path) -> None:
@@ -120,6 +167,8 @@ def test_file_made_by_other_means(tmp_path: Path) -> None:
         ({"fps": Fraction(-25)}, "frame rate is -25"),
         ({"expression": np.full((3, 2), np.nan, np.float32)}, "expression has values that are not finite"),
         ({"camera": np.full((3, 25), np.inf, np.float32)}, "camera has values that are not finite"),
+        ({"ticks": np.arange(3)}, "ticks without a time base"),
+        ({"ticks": np.arange(4), "time_base": Fraction(1, 25)}, r"ticks has shape \[4\] where \[3\]"),
     ],
 )
 def test_what_does_not_agree_is_named(changes: dict[str, object], words: str) -> None:
@@ -136,15 +185,30 @@ def test_no_frames() -> None:
     ("changes", "words"),
     [
         *[({key: None}, f"lacks '{key}'") for key in ("face_model", "expression", "camera", "tracked", "fps")],
+        *[({key: None}, f"lacks '{key}'") for key in ("time", "time_base")],
         ({"expression_names": None}, "lacks 'expression_names'"),
         ({"format": None}, "not a motion file"),
         ({"format": "hidenerf-source"}, "its format is hidenerf-source, not hidenerf-motion"),
-        ({"version": 2}, "version 2, but this hidenerf reads version 1"),
+        ({"version": 3}, "version 3, but this hidenerf reads versions 1 to 2"),
+        ({"version": 0}, "version 0, but"),
         ({"version": None}, "version 0, but"),
         ({"fps": np.array([25])}, "damaged"),
         ({"fps": np.array([25, 0])}, "damaged"),
         ({"expression": np.array([["a", "b"]] * 3)}, "damaged"),
         ({"camera": np.zeros((3, 26))}, "camera has shape"),
+        ({"time": np.array([1, 2, 3])}, "first time is 1, not 0"),
+        ({"time": np.array([0, 2, 2])}, r"does not rise from frame 1 \(2\) to the next \(2\)"),
+        ({"time": np.array([0, -(2**63), 2**63 - 1])}, "does not rise from frame 0"),
+        ({"time": np.array([0, 1, 2**64 - 1], np.uint64)}, "does not rise from frame 1"),
+        ({"time": np.array([0, 1, 2**63 - 1])}, "leaps by"),
+        ({"time": np.arange(4)}, r"ticks has shape \[4\] where \[3\]"),
+        ({"time": np.array(0)}, r"ticks has shape \[\] where \[3\]"),
+        ({"time": np.array([0.0, 0.1, np.nan])}, "time is float64"),
+        ({"time_base": np.array([1, 0])}, "damaged"),
+        ({"time_base": np.array([np.inf, 1.0])}, "damaged"),
+        ({"time_base": np.array([0, 1])}, "time base is 0.0 s"),
+        ({"time_base": np.array([-1, 25])}, "time base is -0.04 s"),
+        ({"time_base": np.array([1e300, 1.0])}, r"time base is 1e\+300 s"),
     ],
 )
 def test_bad_files_are_one_sentence(saved: Path, tmp_path: Path, changes: dict[str, object], words: str) -> None:

@@ -135,6 +135,8 @@ def motion_arrays(frames: int = 3) -> dict[str, np.ndarray]:
         "camera": np.stack([canonical_camera()] * frames),
         "tracked": np.ones(frames, np.bool_),
         "fps": np.array([30, 1], np.int64),
+        "time": 33 * np.arange(frames) + np.arange(frames) ** 2,
+        "time_base": np.array([1, 1000], np.int64),
     }
 
 

@@ -129,9 +129,7 @@ def lag(raw: Array, smoothed: Array) -> float:
 def test_the_jitter_of_a_real_clip_falls_by_half_with_little_lag(tracked: tuple[list[HeadPose], Array]) -> None:
     poses, scores = tracked
     smooth_pose = HeadPoseFilter(1.0)
-    before, after = parameters(poses), parameters(
-        [smooth_pose(pose, index / FPS) for index, pose in enumerate(poses)]
-    )
+    before, after = parameters(poses), parameters([smooth_pose(pose, index / FPS) for index, pose in enumerate(poses)])
     for name, raw in before.items():
         assert jitter(after[name]) < 0.5 * jitter(raw), name
         assert lag(raw, after[name]) < 2.0, name

@@ -61,7 +61,8 @@ def without_frame_duration(path: Path) -> Path:
     start = data.find(bytes.fromhex("23E383"))
     assert start > 0
     length = data[start + 3] & 0x7F
-    path.write_bytes(data[:start] + b"\xec" + bytes([0x80 | length + 2]) + bytes(length + 2) + data[start + 4 + length :])
+    void = b"\xec" + bytes([0x80 | length + 2]) + bytes(length + 2)
+    path.write_bytes(data[:start] + void + data[start + len(void) :])
     return path
 
 
