@@ -87,16 +87,20 @@ class Clock:
         self.time_base = Fraction(1, ticks)
         self.frame_ticks = int(ticks / fps)
         self._last = -1
+        self._uneven = False
 
     def tick(self, time: Fraction) -> int:
-        """Time stamp of a picture, in units of time_base: above the last one, and on the frame rate's grid if near it.
+        """Time stamp of a picture, in units of time_base, above the last one.
 
+        Times near the frame rate's grid are set to it until the first one that is not, which shows that they are
+        uneven.
         time: since the first picture, seconds.
         """
         tick = round(time / self.time_base)
         on_rate = round(Fraction(tick, self.frame_ticks)) * self.frame_ticks
         tolerance = min(_TIME_ROUNDING / self.time_base, Fraction(self.frame_ticks, 4))
-        if abs(on_rate - tick) <= tolerance:
+        self._uneven = self._uneven or abs(on_rate - tick) > tolerance
+        if not self._uneven:
             tick = on_rate
         self._last = max(tick, self._last + 1)
         return self._last

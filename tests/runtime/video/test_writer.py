@@ -106,6 +106,14 @@ def test_variable_rate_keeps_its_times(tmp_path: Path) -> None:
         assert seconds(stream.duration, stream.time_base) == Fraction(600, 2500)
 
 
+def test_uneven_times_are_not_moved_to_the_rate() -> None:
+    """At 30 frames a second, 100 and 133 ms are 3 and 4 frames, but not after 80 ms."""
+    clock = Clock(Fraction(30))
+    times = [Fraction(tick, 1000) for tick in (0, 33, 80, 101, 133)]
+    found = [clock.tick(time) * clock.time_base for time in times]
+    assert found == [0, Fraction(1, 30), Fraction(80, 1000), Fraction(101, 1000), Fraction(133, 1000)]
+
+
 @given(st.sampled_from([*RATES, Fraction(1078920000, 36012341), Fraction(90000)]), st.data())
 def test_clock_follows_times_and_never_stands_still(fps: Fraction, data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.integers(0, 90000), min_size=1, max_size=30))
