@@ -1,6 +1,8 @@
 """A picture, a video file or a live camera as a driver, through the face tracker."""
 
+import functools
 import itertools
+import logging
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,6 +27,8 @@ from hidenerf.runtime.video.pictures import is_picture, read_picture
 from hidenerf.runtime.video.reader import CameraReader, PictureStream, VideoReader
 
 Picture = NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
 
 STILL_FPS = Fraction(25)
 PICTURES_AHEAD = 4
@@ -120,6 +124,8 @@ class VideoDriver:
         self._source = source
         self._times = times or StageTimes()
         self._frames: Generator[MotionFrame, None, None] | None = None
+        # A clip that is opened again after its first face was found has each note once.
+        self._note = functools.cache(logger.warning)
         self._stream = self._open_stream()
         try:
             self._landmarker = FaceLandmarker(landmarker, face_model.expression_names)
@@ -149,7 +155,7 @@ class VideoDriver:
     def _open_stream(self) -> PictureStream:
         if isinstance(self._source, int):
             return CameraReader(self._source)
-        return StillStream(self._source) if self.still else VideoReader(self._source)
+        return StillStream(self._source) if self.still else VideoReader(self._source, self._note)
 
     def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
         pictures = iter(self._stream)

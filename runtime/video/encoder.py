@@ -10,6 +10,9 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -64,15 +67,21 @@ def encode_video(frames: Iterable[tuple[Picture, Fraction]], path: Path, fps: Fr
                 packet.duration = clock.frame_ticks
                 output.mux(packet)
             if sound is not None:
-                for packet in sound.packets(end):
-                    output.mux(packet)
+                _mux_sound(sound, sound.packets(end), output)
         if video is not None:
             for packet in video.encode(None):
                 packet.duration = clock.frame_ticks
                 output.mux(packet)
         if sound is not None:
-            for packet in sound.rest():
-                output.mux(packet)
+            _mux_sound(sound, sound.rest(), output)
+
+
+def _mux_sound(sound: Sound, packets: "Iterable[Packet[AudioStream]]", output: OutputContainer) -> None:
+    for packet in packets:
+        try:
+            output.mux(packet)
+        except (av.InvalidDataError, av.ArgumentError) as error:  # a damaged packet is no frame of its codec
+            sound.note_damage(error)
 
 
 class Clock:

@@ -1,7 +1,8 @@
 """Video input: a file through PyAV or a live camera through OpenCV, both as a stream of (picture, time)."""
 
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,15 +13,19 @@ import av
 import cv2
 import numpy as np
 from av.buffer import Buffer
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.video.container import moving_pictures, open_container
-from hidenerf.runtime.video.frame_rate import rate_of_times
+from hidenerf.runtime.video.container import moving_pictures, open_container, packets_of
+from hidenerf.runtime.video.frame_rate import leaps, rate_of_times
 from hidenerf.runtime.video.truncation import missing_bytes
 
 Picture = NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
 
 # Formats of clips. FFmpeg would open more: text as ASCII art, still pictures, playlists of addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,gif,h264,hevc,mjpeg"
@@ -29,8 +34,20 @@ _FALLBACK_FPS = Fraction(25)
 _LARGEST_FPS = 240
 # Pictures from whose times the rate is taken.
 _TIMED_PICTURES = 256
-# Seconds by which a Matroska file may end before its declared length: muxers round it and include a last subtitle.
+# Seconds that may be missing at the end: a stream that was stopped ends in half a picture, and muxers of Matroska round
+# its length and include a last subtitle.
 _END_TOLERANCE = Fraction(1, 2)
+# Seconds from a picture to one that states the same time or an earlier one.
+_LEAST_STEP = Fraction(1, 1000)
+# Decoders that show grey where they lack the picture before; others wait for a picture that they can decode.
+_DECODED_WITHOUT_REFERENCE = {
+    *("mpeg4", "h263", "h263i", "h263p", "flv1"),
+    *("msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "wmv1", "wmv2"),
+}
+# Bytes before the data of an AVI chunk, at which its index points.
+_AVI_CHUNK_HEADER = 8
+# Share by which shapes may differ for pictures of one view.
+_SAME_SHAPE = 0.03
 _CAMERA_FALLBACK_FPS = Fraction(30)
 
 
@@ -61,14 +78,19 @@ class PictureStream(Protocol):
 class VideoReader:
     """`with VideoReader(path) as reader:` a video file as a `PictureStream`, upright and with square pixels.
 
-    Opening decodes the first picture, so a file that cannot be used fails at once. Damage that the decoder conceals
-    without losing a picture passes.
+    start: time of the first picture, seconds on the file's clock; sound is muxed relative to it. Pictures before the
+    first that can be decoded on its own do not count, as where a stream was cut between key frames.
+
+    Opening decodes the first picture, so a file that cannot be used fails at once. Damage passes with a note, as long
+    as pictures follow; later pictures of another size are brought to that of the first one.
+    note: takes what is odd about the file but no error, one sentence each; by default logged as a warning.
     Errors: no such file, a folder, not a video, no pictures in it, cut short (see `truncation`); while iterating,
-    damage that makes the decoder fail or lose pictures.
+    damage from which on nothing can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, note: Callable[[str], None] = logger.warning) -> None:
         self._path = path
+        self._note = note
         self._position = Fraction(0)
         if path.is_dir():
             raise HideNerfError(f"{path}: this is a folder; give the path of a video file.")
@@ -108,6 +130,11 @@ class VideoReader:
             raise HideNerfError(f"{self._path}: the video has no pictures; give another one.")
         self._first = first
         self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
+        if self._left_out > 1 / self.fps:
+            self._note(
+                f"{self._path}: the video begins between key frames; its first {float(self._left_out):.2f} s cannot be "
+                "decoded and are left out, with their sound."
+            )
 
     def _frame_rate(self) -> Fraction:
         """The mean rate where the file counts its frames; else FFmpeg's guess where the pictures' times follow it."""
@@ -132,52 +159,125 @@ class VideoReader:
         return None
 
     def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
-        start: Fraction | None = None
-        shown = Fraction(0)
-        orientation = Orientation()
-        packets = 0
-        end = Fraction(0)
+        """The pictures with their times; sets `start` and `_left_out` before the first."""
+        track = _TrackProgress()
+        clock = _PictureClock(self.fps)
+        upright: _Upright | None = None
+        first = Fraction(0)
+        context = self._stream.codec_context
+        for packet in self._packets(track):
+            for frame in self._decoded(packet, track):
+                time = clock.time_of(frame)
+                if upright is None:
+                    if not frame.key_frame and context.codec.canonical_name in _DECODED_WITHOUT_REFERENCE:
+                        continue
+                    upright = _Upright(frame, self._stream.sample_aspect_ratio)
+                    first = time
+                    self._left_out = time - track.begin if track.begin is not None else Fraction(0)
+                    self.start = self._stated_start() + self._left_out if self._is_avi else time
+                stated = time if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+                track.decoded_until = max(track.decoded_until or stated, stated)
+                self._position = time - first
+                if (frame.width, frame.height) != upright.stored:
+                    self._note_size(upright, frame)
+                yield upright.picture(frame, context.sample_aspect_ratio), self._position
+        self._require_complete(track)
+
+    def _packets(self, track: "_TrackProgress") -> "Iterator[Packet[VideoStream]]":
+        """The packets of the video stream; those of all streams are followed."""
+        indexed = self._avi_index()
         try:
-            for packet in self._container.demux():
-                if packet.pts is not None:
-                    end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
+            for packet in packets_of(self._container):
+                if packet.stream is self._stream and packet.pos is not None and packet.dts is not None:
+                    late = indexed.get(packet.pos, packet.dts) - packet.dts
+                    packet.dts += late
+                    packet.pts = None if packet.pts is None else packet.pts + late
+                if packet.pts is not None and not packet.is_discard:
+                    track.file_end = max(track.file_end, (packet.pts + (packet.duration or 0)) * packet.time_base)
                 if packet.stream is not self._stream:
                     continue
-                packets += packet.size > 0
-                damaged = packet.is_corrupt
-                for frame in self._stream.decode(packet):
-                    damaged = damaged or frame.is_corrupt
-                    if frame.pts is None or frame.time_base is None:
-                        shown = Fraction(0) if start is None else shown + 1 / self.fps
-                    else:
-                        shown = frame.pts * frame.time_base
-                    if start is None:
-                        start = shown
-                        # Of the first frame only: reading side data puts a frame into a reference cycle, which
-                        # keeps its pixels until Python's garbage collector runs.
-                        orientation = display_orientation(frame)
-                    self._position = shown - start
-                    if not damaged:
-                        # Square pixels: the width stretched by their aspect ratio.
-                        width = round(frame.width * (self._stream.sample_aspect_ratio or 1))
-                        picture = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-                        yield orientation.turn(np.asarray(picture, np.uint8)), self._position
-                if damaged:
-                    raise self._damaged("bytes are missing or wrong")
+                if packet.size > 0:
+                    track.packets += 1
+                    if packet.pts is not None and not packet.is_discard:
+                        time = packet.pts * packet.time_base
+                        track.begin = time if track.begin is None else min(track.begin, time)
+                        track.end = max(track.end, time)
+                yield packet
         except av.FFmpegError as error:
-            raise self._damaged(error.strerror) from None
-        self._require_complete(packets, end)
+            self._note_damage(track, error.strerror)
 
-    def _require_complete(self, packets: int, end: Fraction) -> None:
-        """Raise if pictures are missing: at wrong bytes, FFmpeg's AVI and Matroska readers silently skip ahead.
+    @property
+    def _is_avi(self) -> bool:
+        return bool(self._container.format.name == "avi")
 
-        packets: number delivered of the video stream.
-        end: of the last packet of any stream, seconds on the file's clock.
+    def _stated_start(self) -> Fraction:
+        """Where the file says that the video starts: AVI states no presentation times, and FFmpeg guesses late ones."""
+        if self._stream.start_time is None or self._stream.time_base is None:
+            return Fraction(0)
+        return self._stream.start_time * self._stream.time_base
+
+    def _avi_index(self) -> dict[int, int]:
+        """Time stamps by the position of their pictures in an AVI file; empty for other files.
+
+        FFmpeg counts the pictures of an AVI, so those after a hole would come early.
         """
-        if packets < sum(entry.size > 0 for entry in self._stream.index_entries):
-            raise self._damaged("pictures that its index lists are not there")
+        if not self._is_avi:
+            return {}
+        return {entry.pos + _AVI_CHUNK_HEADER: entry.timestamp for entry in self._stream.index_entries}
+
+    def _decoded(self, packet: "Packet[VideoStream]", track: "_TrackProgress") -> list[VideoFrame]:
+        """The pictures that the decoder gives for a packet, damaged ones as well."""
+        try:
+            frames = self._stream.decode(packet)
+        except av.FFmpegError as error:
+            # Before the first picture it means that the stream begins between key frames.
+            if track.decoded_until is not None:
+                self._note_damage(track, error.strerror)
+            return []
+        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
+            self._note_damage(track, "bytes are missing or wrong")
+        return frames
+
+    def _note_damage(self, track: "_TrackProgress", detail: str | None) -> None:
+        if not track.damaged:
+            self._note(
+                f"{self._path}: the video is damaged after {float(self._position):.2f} s ({detail}); it is used as far "
+                "as it can be decoded."
+            )
+        track.damaged = True
+
+    def _note_size(self, upright: "_Upright", frame: VideoFrame) -> None:
+        if not upright.changed:
+            (width, height) = upright.stored
+            self._note(
+                f"{self._path}: the pictures' size changes from {width}×{height} to {frame.width}×{frame.height} after "
+                f"{float(self._position):.2f} s; all are brought to the first size."
+            )
+        upright.changed = True
+
+    def _require_complete(self, track: "_TrackProgress") -> None:
+        """Raise if pictures are missing at the end; note it if they are missing before.
+
+        At wrong bytes, FFmpeg's AVI and Matroska readers silently skip ahead.
+        """
+        decoded = track.decoded_until
+        if decoded is None:
+            if track.packets:
+                raise HideNerfError(
+                    f"{self._path}: none of the video's pictures can be decoded; it may be damaged or encrypted, give "
+                    "another one."
+                )
+            return
+        entries = [entry for entry in self._stream.index_entries if entry.size > 0 and not entry.is_discard]
+        end = track.end
+        if track.packets < len(entries) and self._stream.time_base is not None:
+            if not track.damaged:
+                self._note(f"{self._path}: pictures that its index lists are not there; the others are used.")
+            end = max(end, *(entry.timestamp * self._stream.time_base for entry in entries))
+        if end - decoded > _END_TOLERANCE:
+            raise self._damaged("nothing can be decoded from there on")
         if "matroska" in self._container.format.name and self._container.duration is not None:
-            missing = Fraction(self._container.duration, av.time_base) - end
+            missing = Fraction(self._container.duration, av.time_base) - track.file_end
             if missing > _END_TOLERANCE:
                 raise self._damaged(f"the last {float(missing):.2f} s are not there")
 
@@ -215,12 +315,99 @@ def packet_times(path: Path, stream: int, count: int) -> list[Fraction]:
     """
     times: list[Fraction] = []
     with open_container(path, format_whitelist=_FORMATS) as container:
-        for packet in container.demux(container.streams[stream]):
+        for packet in packets_of(container, container.streams[stream]):
             if packet.pts is not None:
                 times.append(packet.pts * packet.time_base)
             if len(times) == count:
                 break
     return times
+
+
+@dataclass
+class _TrackProgress:
+    """What was met of a video stream; times in seconds on the file's clock.
+
+    packets: number delivered.
+    begin, end: times of the first and the last picture that were delivered, None and 0 before.
+    file_end: end of the last packet of any stream.
+    decoded_until: time of the last picture that was decoded, None before the first.
+    damaged: whether damage was met.
+    """
+
+    packets: int = 0
+    begin: Fraction | None = None
+    end: Fraction = Fraction(0)
+    file_end: Fraction = Fraction(0)
+    decoded_until: Fraction | None = None
+    damaged: bool = False
+
+
+class _PictureClock:
+    """Times of decoded pictures, seconds on the file's clock, made to rise from picture to picture."""
+
+    def __init__(self, fps: Fraction) -> None:
+        self._step = 1 / fps
+        self._last: Fraction | None = None
+
+    def time_of(self, frame: VideoFrame) -> Fraction:
+        """The frame's time: just after the last where it states none that is later.
+
+        It is one step after the last where it states no time, or one far from the last, as where a clock was set.
+        """
+        stated = None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base
+        if self._last is None:
+            self._last = stated or Fraction(0)
+        elif stated is None or leaps(stated - self._last):
+            self._last += self._step
+        else:
+            self._last = max(stated, self._last + min(_LEAST_STEP, self._step))
+        return self._last
+
+
+class _Upright:
+    """Makes upright pictures with square pixels, all of one size, of a clip's decoded frames.
+
+    first: the first frame.
+    aspect: of its pixels, width to height; None for square ones.
+    """
+
+    def __init__(self, first: VideoFrame, aspect: Fraction | None) -> None:
+        # Of the first frame only: reading side data puts a frame into a reference cycle, which keeps its pixels until
+        # Python's garbage collector runs.
+        self._orientation = display_orientation(first)
+        self.stored = (first.width, first.height)
+        self.changed = False
+        self._size = (round(first.width * (aspect or 1)), first.height)
+
+    def picture(self, frame: VideoFrame, aspect: Fraction | None) -> Picture:
+        """The frame's picture [H, W, 3] in the size of the first.
+
+        A frame of another size shows the same view larger or smaller, as from a recorder that adapts to its
+        connection; where its shape differs, too, it is fitted and centred on black.
+        aspect: of the pixels of frames of another size.
+        """
+        width, height = self._size
+        fitted = self._size
+        if (frame.width, frame.height) != self.stored:
+            fitted = fitted_size(round(frame.width * (aspect or 1)), frame.height, width, height)
+        picture = np.asarray(frame.to_ndarray(format="rgb24", width=fitted[0], height=fitted[1]), np.uint8)
+        if fitted != self._size:
+            left, top = (width - fitted[0]) // 2, (height - fitted[1]) // 2
+            boxed = np.zeros((height, width, 3), np.uint8)
+            boxed[top : top + fitted[1], left : left + fitted[0]] = picture
+            picture = boxed
+        return self._orientation.turn(picture)
+
+
+def fitted_size(width: int, height: int, into_width: int, into_height: int) -> tuple[int, int]:
+    """Size (width, height) of a picture scaled to fit into another size; that size itself where the shapes agree.
+
+    Encoders round sides to even numbers or to blocks, so shapes that differ by a few percent agree.
+    """
+    if abs(width * into_height / (height * into_width) - 1) <= _SAME_SHAPE:
+        return into_width, into_height
+    scale = min(into_width / width, into_height / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True)

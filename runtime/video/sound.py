@@ -1,7 +1,8 @@
 """Sound: the driving clip's track in the output, copied packet by packet, or encoded as AAC where it must be."""
 
 import contextlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
+from av.stream import Disposition
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.video.container import moving_pictures, open_container
+from hidenerf.runtime.video.container import moving_pictures, open_container, packets_of
+from hidenerf.runtime.video.frame_rate import leaps
+from hidenerf.runtime.video.reader import VideoReader
+
+logger = logging.getLogger(__name__)
 
 # Codecs that players support in each container; FFmpeg would mux more.
 _COPIED = {
@@ -25,13 +31,47 @@ _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 
 
 def has_sound(path: Path) -> bool:
-    """Whether the file has a sound track. Errors: no such file, not a media file."""
+    """Whether the file has a sound track that can be used (see `choose_track`); one that is left out is logged.
+
+    Errors: no such file, not a media file.
+    """
     with _opened(path) as container:
-        return bool(container.streams.audio)
+        tracks = list(container.streams.audio)
+        chosen = choose_track(tracks)
+    if not tracks:
+        return False
+    if chosen is None:
+        which = "its sound track" if len(tracks) == 1 else f"none of its {len(tracks)} sound tracks"
+        logger.warning(f"{path}: {which} can{'not' if len(tracks) == 1 else ''} be decoded; the output has no sound.")
+    elif chosen is not _by_preference(tracks)[0]:
+        logger.warning(
+            f"{path}: its sound track {tracks.index(_by_preference(tracks)[0]) + 1} cannot be decoded; "
+            f"track {tracks.index(chosen) + 1} ({chosen.codec_context.name}) is taken."
+        )
+    return chosen is not None
+
+
+def choose_track(tracks: Sequence[AudioStream]) -> AudioStream | None:
+    """The default sound track if it can be decoded, else the first that can, else None.
+
+    FFmpeg lists tracks of codecs that it does not know, as a phone's spatial sound, without a decoder.
+    """
+    usable = (
+        track for track in _by_preference(tracks) if track.codec_context is not None and track.codec_context.sample_rate
+    )
+    return next(usable, None)
+
+
+def _by_preference(tracks: Sequence[AudioStream]) -> list[AudioStream]:
+    """Default tracks first, each group in the file's order."""
+    return sorted(tracks, key=lambda track: not track.disposition & Disposition.default)
 
 
 class Sound:
-    """The first sound track of `path`, to be muxed into `output`; times are since the first picture of `path`.
+    """The sound track of `path` that `choose_track` takes, to be muxed into `output`.
+
+    Times are since the first picture of `path` that can be decoded, as `VideoReader` gives it. Damaged sound is left
+    out with a note.
 
     `packets(end)` yields the packets that start before `end`, continuing after those of the last call; `rest()` yields
     what an encoder still holds.
@@ -42,8 +82,11 @@ class Sound:
     def __init__(self, path: Path, output: OutputContainer, suffix: str, stack: contextlib.ExitStack) -> None:
         self._path = path
         container = stack.enter_context(_opened(path))
-        self._input = container.streams.audio[0]
-        self._origin = _first_picture_time(container)
+        track = choose_track(container.streams.audio)
+        assert track is not None, "see has_sound"
+        self._input = track
+        self._damaged = False
+        self._origin = _first_picture_time(path, container, track)
         self._arriving = with_durations(self._read(container))
         self._next = next(self._arriving, None)
         self._resampler: av.AudioResampler | None = None
@@ -81,26 +124,39 @@ class Sound:
         try:
             frames = [resampled for frame in packet.decode() for resampled in self._resampler.resample(frame)]
         except av.FFmpegError as error:
-            raise self._damaged(error) from None
+            self.note_damage(error)
+            return
         for frame in frames:
             yield from self._output.encode(frame)
 
     def _read(self, container: InputContainer) -> "Iterator[Packet[AudioStream]]":
         """The track's packets, moved to the output's clock."""
+        last: int | None = None
+        end = shift = 0
         try:
-            for packet in container.demux(self._input):
+            for packet in packets_of(container, self._input):
                 if packet.pts is None or packet.dts is None:
                     continue
-                offset = round(self._origin / packet.time_base)
-                packet.pts -= offset
-                packet.dts -= offset
+                if last is None:
+                    shift = -round(self._origin / packet.time_base)
+                elif leaps((packet.dts + shift - last) * packet.time_base):
+                    # The clock was set. Pictures go on at their rate, and sound where it stopped.
+                    shift = end - packet.dts
+                packet.pts += shift
+                packet.dts += shift
+                if last is not None and packet.dts <= last:
+                    continue
+                last, end = packet.dts, packet.dts + max(packet.duration or 0, 1)
                 if packet.pts * packet.time_base >= -_PRE_ROLL:
                     yield packet
         except av.FFmpegError as error:
-            raise self._damaged(error) from None
+            self.note_damage(error)
 
-    def _damaged(self, error: av.FFmpegError) -> HideNerfError:
-        return HideNerfError(f"{self._path}: the sound track is damaged ({error.strerror}); repair it or remove it.")
+    def note_damage(self, error: av.FFmpegError) -> None:
+        """Log that a part of the sound is left out, once."""
+        if not self._damaged:
+            logger.warning(f"{self._path}: the sound is damaged ({error.strerror}); what cannot be used is left out.")
+        self._damaged = True
 
 
 def with_durations(packets: "Iterator[Packet[AudioStream]]") -> "Iterator[Packet[AudioStream]]":
@@ -127,10 +183,11 @@ def _opened(path: Path) -> InputContainer:
         raise HideNerfError(f"{path}: the sound cannot be read from this file ({error.strerror}).") from None
 
 
-def _first_picture_time(container: InputContainer) -> Fraction:
-    """Time of the first picture, seconds on the file's clock; without pictures, of the first sound."""
-    moving = moving_pictures(container)
-    stream = moving[0] if moving else container.streams.audio[0]
-    if stream.start_time is None or stream.time_base is None:
+def _first_picture_time(path: Path, container: InputContainer, track: AudioStream) -> Fraction:
+    """Time of the first picture that can be decoded, seconds on the file's clock; without pictures, of the sound."""
+    if moving_pictures(container):
+        with VideoReader(path, note=lambda _: None) as reader:
+            return reader.start
+    if track.start_time is None or track.time_base is None:
         return Fraction(0)
-    return stream.start_time * stream.time_base
+    return track.start_time * track.time_base

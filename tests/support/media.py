@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 from av.container import OutputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
@@ -50,15 +52,20 @@ def write_clip(
     flip: bool = False,
     pixel_aspect: Fraction | None = None,
     options: dict[str, str] | None = None,
+    codec: str = "libx264",
+    key_every: int | None = None,
 ) -> Path:
-    """An H.264 clip of `numbered_picture`s.
+    """A clip of `numbered_picture`s.
 
     ticks: one timestamp a frame in units of 1/fps/100, for a variable rate. audio: codec of a sine sound track, as
     long as the video or `audio_seconds`. rotation: anticlockwise degrees for the player to turn. flip: mirror left and
-    right. options: of the container.
+    right. options: of the container. codec: encoder of the pictures. key_every: frames from key frame to key frame.
     """
     with av.open(str(path), "w", options=options or {}) as container:
-        video = container.add_stream("libx264", rate=fps, options={"crf": "10", "preset": "ultrafast"})
+        quality = {"crf": "10", "preset": "ultrafast"} if codec == "libx264" else {"b": "4000000"}
+        video = cast(VideoStream, container.add_stream(codec, rate=fps, options=quality))
+        if key_every is not None:
+            video.codec_context.gop_size = key_every
         video.height, video.width = size
         video.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
         time_base = 1 / fps / 100 if ticks is not None else 1 / fps
@@ -133,6 +140,96 @@ def video_times(path: Path) -> list[Fraction]:
     """Presentation times of all pictures in seconds, in order, as a player sees them."""
     with av.open(str(path)) as container:
         return [seconds(frame.pts, frame.time_base) for frame in container.decode(video=0)]
+
+
+def without_first_pictures(clip: Path, path: Path, count: int) -> Path:
+    """A copy of a clip, its packets as they are, without its first pictures, as a stream that was joined late."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video" and count > 0:
+                count -= 1
+                continue
+            packet.stream = streams[packet.stream]
+            target.mux(packet)
+    return path
+
+
+def joined(first: Path, second: Path, path: Path) -> Path:
+    """The pictures of two clips of one codec as one stream, as where a recorder changes its pictures' size."""
+    with av.open(str(first)) as one, av.open(str(second)) as other, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(one.streams.video[0])
+        end = Fraction(0)
+        for source in (one, other):
+            begin = end
+            for packet in source.demux(video=0):
+                if packet.dts is None or packet.pts is None:
+                    continue
+                end = max(end, begin + packet.pts * packet.time_base + NTSC**-1)
+                ticks = round(begin / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = stream
+                target.mux(packet)
+    return path
+
+
+def with_second_track(clip: Path, path: Path, default: int = 0) -> Path:
+    """A copy of a clip whose sound is there twice, the second time from its third packet on.
+
+    default: which of the two is the default track.
+    """
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        video, sound = (target.add_stream_from_template(stream) for stream in source.streams)
+        second = target.add_stream_from_template(source.streams.audio[0])
+        for index, track in enumerate((sound, second)):
+            track.disposition = Disposition.default if index == default else Disposition(0)
+        count = 0
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.stream = video
+                target.mux(packet)
+                continue
+            count += 1
+            content, timing = bytes(packet), (packet.pts, packet.dts, packet.duration, packet.time_base)
+            for track in (sound, second)[: 1 if count < 3 else 2]:
+                copy = av.Packet(content)
+                copy.pts, copy.dts, copy.duration, copy.time_base = timing
+                copy.stream = track
+                target.mux(copy)
+    return path
+
+
+def with_unknown_codec(path: Path, count: int = 1) -> Path:
+    """The file itself, MP4 or Matroska, in which the first tracks of AAC are of a codec that nobody decodes."""
+    data = path.read_bytes()
+    # Apple's spatial sound is stored so: another name, and a configuration of its own.
+    in_mp4 = ((b"mp4a", b"apac"), (b"esds", b"dapa"))
+    for known, unknown in in_mp4 if path.suffix == ".mp4" else ((b"A_AAC", b"A_XYZ"),):
+        assert data.count(known) >= count
+        data = data.replace(known, unknown, count)
+    path.write_bytes(data)
+    return path
+
+
+def transport_packets(path: Path, stream: int) -> list[int]:
+    """Positions in an MPEG-TS file of the packets (188 bytes each) of its video (0) or sound (1)."""
+    data = path.read_bytes()
+    return [
+        position
+        for position in range(0, len(data), 188)
+        if (data[position + 1] & 0x1F) << 8 | data[position + 2] == 0x100 + stream
+    ]
+
+
+def without_bytes(path: Path, start: int, count: int) -> Path:
+    """The file itself, with a part cut out of its middle."""
+    data = path.read_bytes()
+    path.write_bytes(data[:start] + data[start + count :])
+    return path
 
 
 def retimed(clip: Path, path: Path, video: Fraction = Fraction(0), audio: Fraction = Fraction(0)) -> Path:

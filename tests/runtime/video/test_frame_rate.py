@@ -17,7 +17,7 @@ def in_milliseconds(times: list[Fraction]) -> list[Fraction]:
 @pytest.mark.parametrize("declared", ["the rate", None, Fraction(1000)])
 def test_a_constant_rate_in_milliseconds(rate: Fraction, declared: str | Fraction | None) -> None:
     times = in_milliseconds([7 + index / rate for index in range(240)])
-    assert rate_of_times(times, rate if declared == "the rate" else declared) == rate  # type: ignore[arg-type]
+    assert rate_of_times(times, rate if declared == "the rate" else declared) == rate
 
 
 def test_the_declared_rate_counts_where_a_short_clip_could_have_either() -> None:
@@ -54,8 +54,16 @@ def test_order_and_repetitions_do_not_matter() -> None:
 
 
 def test_very_slow_pictures() -> None:
-    times = [Fraction(5000 * index + 13 * (index % 2)) for index in range(5)]
-    assert rate_of_times(times, None) == Fraction(4) / 20000
+    times = [Fraction(500 * index + 13 * (index % 2)) for index in range(5)]
+    assert rate_of_times(times, None) == Fraction(4) / 2000
+
+
+def test_a_time_that_leaps_does_not_count() -> None:
+    steps = np.random.default_rng(1).choice([23, 31, 33, 36, 42, 48], 99)
+    times = [Fraction(int(tick), 1000) for tick in np.cumsum([0, *steps])]
+    mean = rate_of_times(times, None)
+    assert rate_of_times([*times, Fraction(2_600_000)], None) == mean
+    assert rate_of_times([Fraction(0), Fraction(2_600_000)], None) is None
 
 
 def test_one_picture_has_no_rate() -> None:

@@ -1,4 +1,5 @@
 import gc
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,8 +9,19 @@ import numpy as np
 import pytest
 
 from hidenerf.runtime.errors import HideNerfError
-from hidenerf.runtime.video.reader import CameraReader, VideoReader, live_pictures
-from tests.support.media import NTSC, number_of, numbered_picture, retimed, write_clip, write_sound
+from hidenerf.runtime.video.reader import CameraReader, VideoReader, fitted_size, live_pictures
+from tests.support.media import (
+    NTSC,
+    joined,
+    number_of,
+    numbered_picture,
+    retimed,
+    transport_packets,
+    without_bytes,
+    without_first_pictures,
+    write_clip,
+    write_sound,
+)
 
 
 def read(path: Path) -> list[tuple[int, Fraction]]:
@@ -221,16 +233,185 @@ def test_video_without_any_picture(tmp_path: Path) -> None:
         VideoReader(path)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.ts", "libx264"), ("a.mkv", "libx264"), ("a.ts", "mpeg4"), ("a.webm", "libvpx")]
+)
+def test_a_stream_that_starts_between_key_frames(
+    tmp_path: Path, name: str, codec: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = write_clip(tmp_path / f"whole.{name}", frames=60, codec=codec, key_every=20)
+    (tmp_path / "cut").mkdir()
+    cut = without_first_pictures(clip, tmp_path / "cut" / name, 8)
+    with VideoReader(cut) as reader:
+        frames = [(number_of(picture), float(time)) for picture, time in reader]
+        stated = float(video_start(cut))
+        # Picture 8 is the first in the file, 20 the first that can be decoded.
+        assert float(reader.start) - stated == pytest.approx(12 / NTSC, abs=0.002)
+    assert frames == [(index % 25, pytest.approx((index - 20) / NTSC, abs=0.002)) for index in range(20, 60)]
+    (note,) = caplog.messages
+    assert note.endswith(
+        "the video begins between key frames; its first 0.40 s cannot be decoded and are left out, with their sound."
+    )
+
+
+def video_start(path: Path) -> Fraction:
+    """When the first picture's packet is shown, seconds on the file's clock."""
+    with av.open(str(path)) as container:
+        return min(packet.pts * packet.time_base for packet in container.demux(video=0) if packet.pts is not None)
+
+
+def test_a_stream_without_any_key_frame(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.webm", frames=30, codec="libvpx")
+    cut = without_first_pictures(clip, tmp_path / "cut.webm", 1)
+    with pytest.raises(HideNerfError, match="none of the video's pictures can be decoded"):
+        VideoReader(cut)
+
+
+@pytest.mark.parametrize(
+    ("size", "corner"),
+    [
+        ((24, 32), "top left"),  # smaller and larger pictures of the same view
+        ((96, 128), "top left"),
+        ((36, 46), "top left"),  # with a side that was rounded to an even number
+    ],
+)
+def test_pictures_of_another_size_are_brought_to_the_first(
+    tmp_path: Path, size: tuple[int, int], corner: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = [
+        write_clip(tmp_path / f"{index}.webm", frames=8, size=one, codec="libvpx")
+        for index, one in enumerate([(48, 64), size])
+    ]
+    clip = joined(clips[0], clips[1], tmp_path / "clip.webm")
+    with VideoReader(clip) as reader:
+        assert reader.size == (48, 64)
+        pictures = [picture for picture, _ in reader]
+    assert {picture.shape for picture in pictures} == {(48, 64, 3)}
+    assert {corner_of(picture) for picture in pictures} == {corner}
+    assert [number_of(picture) for picture in pictures] == list(range(8)) * 2
+    assert min(int(picture[1:22, 1:30].min()) for picture in pictures) > 200
+    (note,) = caplog.messages
+    width, height = size[1], size[0]
+    assert note == (
+        f"{clip}: the pictures' size changes from 64×48 to {width}×{height} after 0.27 s; all are brought to the first "
+        "size."
+    )
+
+
+def test_pictures_of_another_shape_are_fitted(tmp_path: Path) -> None:
+    """As from a phone that was turned: 48 × 64 fits into 64 × 48 as 36 × 48, between black bars."""
+    clips = [
+        write_clip(tmp_path / f"{index}.webm", frames=4, size=one, codec="libvpx")
+        for index, one in enumerate([(48, 64), (64, 48)])
+    ]
+    with VideoReader(joined(clips[0], clips[1], tmp_path / "clip.webm")) as reader:
+        *_, last = (picture for picture, _ in reader)
+    assert last.shape == (48, 64, 3)
+    assert last[:, :13].max() < 20
+    assert last[:, -13:].max() < 20
+    assert last[2:22, 16:30].min() > 200
+
+
+@pytest.mark.parametrize(
+    ("size", "into", "expected"),
+    [
+        ((1280, 720), (640, 360), (640, 360)),
+        ((638, 360), (1280, 720), (1280, 720)),
+        ((720, 1280), (1280, 720), (405, 720)),
+        ((640, 480), (1280, 720), (960, 720)),
+        ((1000, 2), (10, 10), (10, 1)),
+    ],
+)
+def test_fitted_size(size: tuple[int, int], into: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted_size(*size, *into) == expected
+
+
+def test_a_lost_packet_of_a_transport_stream_is_concealed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=60, key_every=10, size=(480, 640))
+    positions = transport_packets(clip, 0)
+    without_bytes(clip, positions[len(positions) // 2], 188)
+    frames = read(clip)
+    assert [time for _, time in frames] == [index / NTSC for index in range(60)]
+    right = [number == index % 25 for index, (number, _) in enumerate(frames)]
+    assert right.count(False) <= 10
+    assert right[-10:] == [True] * 10
+    (note,) = caplog.messages
+    assert re.search(r"the video is damaged after \d\.\d\d s \(.+\); it is used as far as it can be decoded\.$", note)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".flv"])
 @pytest.mark.parametrize("fill", [b"\x00", b"\xa5"])
-def test_hole_in_the_middle_is_an_error(tmp_path: Path, suffix: str, fill: bytes) -> None:
-    clip = write_clip(tmp_path / f"clip{suffix}", frames=90, audio="libmp3lame")
+def test_pictures_after_a_hole_have_their_times(
+    tmp_path: Path, suffix: str, fill: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", frames=240, audio="aac", key_every=6)
     data = bytearray(clip.read_bytes())
     start = len(data) // 3
     data[start : start + 4000] = fill * 4000
     clip.write_bytes(data)
-    with pytest.raises(HideNerfError, match=r"damaged after \d\.\d\d s"):
+    frames = read(clip)
+    assert 180 <= len(frames) < 240
+    wrong = [index for index, (number, time) in enumerate(frames) if round(time * NTSC) % 25 != number]
+    # Pictures of one group may be concealed by older ones.
+    assert len(wrong) <= 6
+    assert round(frames[-1][1] * NTSC) == 239
+    # Matroska and FLV skip ahead without a word.
+    assert len(caplog.messages) == 1 or suffix in (".mkv", ".flv")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("fill", [b"\x00", b"\xa5"])
+def test_nothing_after_the_damage_is_an_error(tmp_path: Path, suffix: str, fill: bytes) -> None:
+    clip = write_clip(tmp_path / f"clip{suffix}", frames=90, audio="libmp3lame", key_every=10)
+    data = bytearray(clip.read_bytes())
+    start, end = len(data) // 3, data.rfind(b"moov" if suffix == ".mp4" else bytes.fromhex("1C53BB6B")) - 4
+    assert end > start
+    data[start:end] = fill * (end - start)
+    clip.write_bytes(data)
+    with pytest.raises(HideNerfError, match=r"damaged after \d\.\d\d s \(.*\); copy it again or cut it there"):
         read(clip)
+
+
+@pytest.mark.parametrize("leap", [3_000_000, 700])
+def test_times_that_leap_go_on_at_the_frame_rate(tmp_path: Path, leap: int) -> None:
+    """As where a recorder's clock was set after 20 pictures."""
+    path = tmp_path / "clip.ts"
+    with av.open(str(write_clip(tmp_path / "whole.mkv", frames=40))) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for index, packet in enumerate(source.demux(video=0)):
+            if packet.dts is None or packet.pts is None:
+                continue
+            ticks = round((40 + (leap if index >= 20 else 0)) / packet.time_base)
+            packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+            target.mux(packet)
+    frames = read(path)
+    assert [number for number, _ in frames] == [index % 25 for index in range(40)]
+    assert [float(time) for _, time in frames] == pytest.approx([index / NTSC for index in range(40)], abs=2e-3)
+
+
+def test_a_stream_that_begins_after_the_file_was_opened(tmp_path: Path) -> None:
+    """A tag of FLV turned into one of a kind of stream that the file has none of, beyond what is probed."""
+    clip = write_clip(tmp_path / "clip.flv", frames=60, audio="aac")
+    data = bytearray(clip.read_bytes())
+    position, tags = 13, []
+    while position < len(data):
+        tags.append(position)
+        position += 15 + int.from_bytes(data[position + 1 : position + 4], "big")
+    data[tags[-8]] = 18  # script data, of which FFmpeg makes a stream of its own
+    clip.write_bytes(data)
+    with av.open(str(clip)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        with pytest.raises(IndexError):
+            list(container.demux())
+    assert len(read(clip)) >= 50
+
+
+def test_a_stream_that_was_stopped_within_a_picture(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=60, key_every=10)
+    content = clip.read_bytes()
+    for cut in (1, 200, 1000):
+        clip.write_bytes(content[:-cut])
+        assert 55 <= len(read(clip)) <= 60
 
 
 def test_no_camera_says_so_and_nothing_else(capfd: pytest.CaptureFixture[str]) -> None:

@@ -31,7 +31,12 @@ from tests.support.media import (
     numbered_picture,
     retimed,
     seconds,
+    transport_packets,
     video_times,
+    with_second_track,
+    with_unknown_codec,
+    without_bytes,
+    without_first_pictures,
     write_clip,
     write_sound,
 )
@@ -226,6 +231,92 @@ def test_sound_that_starts_at_another_time_stays_in_step(
     assert video_times(out)[0] == 0
     assert audio_packets(out) == [data for _, data in expected]
     assert [float(time) for time in audio_times(out)] == pytest.approx([float(time) for time, _ in expected], abs=2e-3)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.ts", "libx264"), ("a.mkv", "libx264"), ("a.ts", "mpeg4")])
+def test_sound_of_a_stream_that_starts_between_key_frames_stays_in_step(tmp_path: Path, name: str, codec: str) -> None:
+    """Sound is as long after the first picture that can be decoded as in the clip, whatever the clip's own start."""
+    whole = write_clip(tmp_path / f"whole.{name}", frames=60, codec=codec, key_every=20, audio="aac")
+    (tmp_path / "cut").mkdir()
+    clip = without_first_pictures(whole, tmp_path / "cut" / name, 8)
+    # Picture 20 is the first that can be decoded, 8 the first that is there.
+    start = video_times(whole)[20] + audio_times(clip)[0] - audio_times(whole)[0]
+    out = copy_through(clip, tmp_path / "out.mp4")
+    times = [time - start for time in audio_times(clip)]
+    expected = [time for time in times if Fraction(-1, 10) <= time < 40 / NTSC]
+    assert [float(time) for time in audio_times(out)] == pytest.approx([float(time) for time in expected], abs=2e-3)
+    assert len(numbers(out)) == 40
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+@pytest.mark.parametrize("default", [0, 1])
+def test_a_track_that_nobody_decodes_gives_way_to_the_next(
+    tmp_path: Path, name: str, default: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = write_clip(tmp_path / f"whole.{name}", frames=30, audio="aac")
+    clip = with_unknown_codec(with_second_track(whole, tmp_path / name, default))
+    with av.open(str(clip)) as container:
+        assert [track.codec_context is None for track in container.streams.audio] == [True, False]
+        expected = [bytes(packet) for packet in container.demux(audio=1) if packet.size]
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert audio_packets(out) == expected[: len(audio_packets(out))]
+    assert len(expected) - 3 < len(audio_packets(out)) <= len(expected)
+    # The second track is taken without a word where it is the default one.
+    notes = [f"{clip}: its sound track 1 cannot be decoded; track 2 (aac) is taken."]
+    assert caplog.messages == (notes if default == 0 else [])
+
+
+@pytest.mark.parametrize(("tracks", "which"), [(1, "its sound track cannot"), (2, "none of its 2 sound tracks can")])
+def test_no_track_that_anybody_decodes_means_no_sound(
+    tmp_path: Path, tracks: int, which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = write_clip(tmp_path / "one.mp4", frames=30, audio="aac")
+    if tracks == 2:
+        clip = with_second_track(clip, tmp_path / "two.mp4")
+    with_unknown_codec(clip, tracks)
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert len(numbers(out)) == 30
+    assert audio_packets_or_none(out) is None
+    assert caplog.messages == [f"{clip}: {which} be decoded; the output has no sound."]
+
+
+def audio_packets_or_none(path: Path) -> list[bytes] | None:
+    with av.open(str(path)) as container:
+        has_track = bool(container.streams.audio)
+    return audio_packets(path) if has_track else None
+
+
+def test_the_default_track_is_taken(tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.mkv", frames=30, audio="aac")
+    for default, skipped in ((0, 0), (1, 2)):
+        clip = with_second_track(whole, tmp_path / "two.mkv", default)
+        out = copy_through(clip, tmp_path / "out.mp4")
+        assert audio_packets(out) == audio_packets(whole)[skipped : skipped + len(audio_packets(out))]
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_a_lost_packet_of_sound_leaves_the_rest(tmp_path: Path, codec: str) -> None:
+    """AAC is copied, MP2 decoded."""
+    clip = write_clip(tmp_path / "clip.ts", frames=90, audio=codec)
+    whole = audio_times(copy_through(clip, tmp_path / "whole.mp4"))
+    positions = transport_packets(clip, 1)
+    without_bytes(clip, positions[len(positions) // 2], 188)
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert len(numbers(out)) == 90
+    assert len(whole) - 5 <= len(audio_times(out)) <= len(whole)
+    assert abs(audio_times(out)[-1] - whole[-1]) < Fraction(1, 20)
+
+
+def test_transport_streams_one_after_the_other_in_a_file(tmp_path: Path) -> None:
+    """The clock goes back to its start: pictures and sound go on, in step."""
+    clip = write_clip(tmp_path / "clip.ts", frames=60, audio="aac")
+    once = audio_times(copy_through(clip, tmp_path / "once.mp4"))
+    clip.write_bytes(2 * clip.read_bytes())
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert numbers(out) == [index % 25 for index in (*range(60), *range(60))]
+    assert [float(time) for time in video_times(out)] == pytest.approx([index / NTSC for index in range(120)], abs=2e-3)
+    assert len(audio_times(out)) >= 2 * len(once) - 2
+    assert float(audio_times(out)[-1]) == pytest.approx(float(once[-1] + 60 / NTSC), abs=0.05)
 
 
 def test_sound_shorter_than_the_video_and_clip_without_sound(tmp_path: Path) -> None:

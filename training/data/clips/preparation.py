@@ -1,7 +1,9 @@
 """Clip preparation: tracks and fits the face in a clip of one person, crops the head and cuts the person out."""
 
+import functools
 import itertools
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,8 @@ from hidenerf.training.data.synthetic.heads import on_mouth_or_eyes
 from hidenerf.training.data.synthetic.rasterise import Rasteriser
 
 Picture = NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
 
 # The identity is the median of fits to this many frames: the best frame of each of as many equal parts of the clip.
 FIT_FRAMES = 5
@@ -124,7 +128,8 @@ def prepare_clip(
     Errors: those of `VideoReader` and `FaceTracker`; fewer than two usable frames.
     """
     origin = origin_of(path, face_model, options, network)
-    with VideoReader(path) as reader:
+    note = functools.cache(logger.warning)
+    with VideoReader(path, note) as reader:
         fps, (height, width) = reader.fps, reader.size
         seen, shown = _track(reader, FaceTracker(landmarker, options.face, str(path)), options)
     if len(seen) < 2:
@@ -143,7 +148,7 @@ def prepare_clip(
     cameras = [
         crop_camera(pose, fit.intrinsics, matrix, options.size) for pose, matrix in zip(poses, matrices, strict=True)
     ]
-    with VideoReader(path) as reader:
+    with VideoReader(path, note) as reader:
         pictures = [grey(crop) for _, _, crop in _crops(reader, numbers, matrices, options.size)]
     inside = [warp(shown, matrix, options.size, cv2.BORDER_CONSTANT) for matrix in matrices]
     scores = np.array([seen[number].scores for number in numbers])
@@ -160,7 +165,7 @@ def prepare_clip(
         expression=expression,
         camera=camera,
     )
-    with VideoReader(path) as reader:
+    with VideoReader(path, note) as reader:
         frames = _cut_frames(reader, clip, matrices, inside, face_model, network, frame_done)
     return PreparedClip(clip, frames, float(fit.errors[kept].mean()) * options.size)
 
