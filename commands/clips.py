@@ -43,7 +43,8 @@ def main(
     picture becomes a clip of one frame; with --person all pictures of a folder become one clip. A matte is a picture
     of the same size and stem, white on the person; the mattes of a folder's pictures lie in the same places below
     --mattes. Without mattes people are cut out by a network (--matting). What is prepared already is skipped, so an
-    interrupted command goes on where it was.
+    interrupted command goes on where it was. Files that cannot be prepared are named and passed over; the command then
+    ends with code 2.
     """
     # Frames are spread over the cores, so that threads of NumPy's own would only be in the way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -76,6 +77,11 @@ def main(
         f"{output}: {done.prepared} of {counted(len(items), 'clip')} prepared, {done.skipped} before; {done.frames} "
         f"frames in {seconds:.1f} s, {done.frames / seconds:.1f} frames/s"
     )
+    if done.failures:
+        raise HideNerfError(
+            f"{counted(done.failures, 'file')} could not be prepared, for the reasons above; mend or remove "
+            f"{'it' if done.failures == 1 else 'them'} and run again."
+        )
 
 
 if __name__ == "__main__":

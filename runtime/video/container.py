@@ -18,8 +18,9 @@ def open_container(path: Path, **options: str) -> InputContainer:
     options: FFmpeg's.
     Errors: those of PyAV and the system (`av.FFmpegError`, `OSError`).
     """
-    # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
-    return av.open(str(path.absolute()), options=options)
+    # An absolute path, because FFmpeg may read a part of a relative name as a protocol. Titles, names of handlers and
+    # other text may be in any encoding.
+    return av.open(str(path.absolute()), options=options, metadata_errors="replace")
 
 
 def moving_pictures(container: InputContainer) -> list[VideoStream]:

@@ -142,10 +142,8 @@ class Sound:
                 elif leaps((packet.dts + shift - last) * packet.time_base):
                     # The clock was set. Pictures go on at their rate, and sound where it stopped.
                     shift = end - packet.dts
-                packet.pts += shift
-                packet.dts += shift
-                if last is not None and packet.dts <= last:
-                    continue
+                packet.dts = packet.dts + shift if last is None else max(packet.dts + shift, last + 1)
+                packet.pts = max(packet.pts + shift, packet.dts)
                 last, end = packet.dts, packet.dts + max(packet.duration or 0, 1)
                 if packet.pts * packet.time_base >= -_PRE_ROLL:
                     yield packet

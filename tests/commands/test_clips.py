@@ -1,17 +1,23 @@
 """`hidenerf-clips` as its users start it, on real clips."""
 
+import builtins
+import contextlib
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from hidenerf.training.data.clips.file import open_clip
+from hidenerf.training.data.clips.file import encode_frame, open_clip
+from hidenerf.training.data.clips.folder import Item, Preparation, items_in, prepare_items
+from hidenerf.training.data.clips.preparation import PreparedClip
+from tests.support.clips import make_clip
 from tests.support.matting_files import write_red_network
 from tests.support.media import read_bgr, write_clip
 
@@ -37,6 +43,60 @@ def test_the_threads_of_numpy_are_chosen_before_it_is_imported() -> None:
     assert result.stdout == "False\n"
 
 
+class FailingPreparation(Preparation):
+    """Prepares a clip of its own making, but raises what a file's content says."""
+
+    def __init__(self) -> None:
+        self.failures = []
+
+    def origin(self, item: Item) -> str:
+        return str(item.name)
+
+    def prepare(self, item: Item, frame_done: Callable[[], None]) -> PreparedClip:  # noqa: ARG002
+        kind = item.paths[0].read_text()
+        if kind:
+            raise getattr(builtins, kind)("what nobody\nforesaw")
+        clip, frames = make_clip()
+        return PreparedClip(clip, [encode_frame(frame) for frame in frames], 0.0)
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "UnicodeError", "RuntimeError", "MemoryError", "PermissionError"])
+def test_no_file_ends_a_batch(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    for name, content in (("a.mp4", ""), ("b.mp4", kind), ("c.mp4", "")):
+        (tmp_path / name).write_text(content)
+    how = FailingPreparation()
+    done = prepare_items(items_in([tmp_path]), tmp_path / "out", how, lambda: contextlib.nullcontext(lambda: None))
+    assert (done.prepared, done.failures) == (2, 1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.mp4.npz", "c.mp4.npz"]
+    (error,) = (record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+    assert error == (
+        f"{tmp_path / 'b.mp4'}: this file could not be prepared ({kind}: what nobody foresaw); leave it out, and "
+        "report it with --verbose."
+    )
+
+
+def test_ctrl_c_ends_a_batch(tmp_path: Path) -> None:
+    for name, content in (("a.mp4", ""), ("b.mp4", "KeyboardInterrupt"), ("c.mp4", "")):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(KeyboardInterrupt):
+        prepare_items(
+            items_in([tmp_path]),
+            tmp_path / "out",
+            FailingPreparation(),
+            lambda: contextlib.nullcontext(lambda: None),
+        )
+
+
+def test_suffixes_of_clips_in_any_case(tmp_path: Path) -> None:
+    names = ["a.MTS", "b.m2ts", "c.3gp", "d.M2TS", "e.mts", "f.3GP", "g.Mp4", "h.3g2"]
+    for name in [*names, "notes.txt", "i.mt"]:
+        (tmp_path / name).touch()
+    assert [item.name.name for item in items_in([tmp_path])] == sorted(names)
+    for name in names:
+        (item,) = items_in([tmp_path / name])
+        assert (item.paths, item.stills) == ((tmp_path / name,), False)
+
+
 @pytest.mark.slow
 def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "clips", tmp_path / "prepared"
@@ -48,8 +108,11 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     (folder / "notes.txt").write_text("not a clip")
     options = ("--limit-frames", 3, "--every", 10, "--face-landmarker", face_landmarker)
     result = run(folder, "--output", out, *options)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 2, result.stderr
     lines = result.stderr.splitlines()
+    assert lines.pop() == (
+        "Error: 2 files could not be prepared, for the reasons above; mend or remove them and run again."
+    )
     assert lines[0] == "broken.mov: not prepared, see below"
     assert lines[1].startswith("drv_d0.mp4: 3 frames, fit error ")
     assert lines[1].endswith(" s")
@@ -68,7 +131,7 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     before = [(out / name).read_bytes() for name in written]
 
     result = run(folder, "--output", out, *options)
-    assert result.returncode == 0
+    assert result.returncode == 2
     assert "drv_d0.mp4: prepared already\n" in result.stderr
     assert f"{out}: 0 of 4 clips prepared, 2 before; 0 frames" in result.stdout
     assert [(out / name).read_bytes() for name in written] == before
@@ -152,7 +215,8 @@ def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: P
         cv2.imwrite(str(mattes / f"{name}.png"), matte if name != "faceless" else matte[:200, :200])
     options = ("--mattes", mattes, "--face-landmarker", face_landmarker)
     result = run(folder, "--output", out, *options)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 2, result.stderr
+    assert "Error: 1 file could not be prepared, for the reasons above; mend or remove it" in result.stderr
     assert f"{out}: 2 of 3 clips prepared, 0 before; 2 frames in " in result.stdout
     assert "faceless.jpg: no face was found" in result.stderr
     file = open_clip(out / "a.jpg.npz")
@@ -161,7 +225,7 @@ def test_pictures_and_a_person_with_mattes(face_landmarker: Path, shared_data: P
     assert "a.jpg: prepared already\n" in run(folder, "--output", out, *options).stderr
 
     result = run(folder, "--person", "--output", out, *options)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 2, result.stderr
     assert "pictures: 2 frames, fit error " in result.stderr
     assert "faceless.jpg: no face was found" in result.stderr
     assert len(open_clip(out / "pictures.npz").clip) == 2

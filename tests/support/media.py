@@ -203,6 +203,20 @@ def with_second_track(clip: Path, path: Path, default: int = 0) -> Path:
     return path
 
 
+def with_text(clip: Path, path: Path, text: str, encoding: str) -> Path:
+    """A copy of a clip whose title, track titles and names of handlers are this text in an encoding."""
+    with av.open(str(clip)) as source, av.open(str(path), "w", metadata_encoding=encoding) as target:
+        streams = {stream: target.add_stream_from_template(stream) for stream in source.streams}
+        for metadata in (target.metadata, *(stream.metadata for stream in streams.values())):
+            metadata |= {"title": text, "handler_name": text, "service_name": text}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                target.mux(packet)
+    assert text.encode(encoding) in path.read_bytes()
+    return path
+
+
 def with_unknown_codec(path: Path, count: int = 1) -> Path:
     """The file itself, MP4 or Matroska, in which the first tracks of AAC are of a codec that nobody decodes."""
     data = path.read_bytes()

@@ -34,6 +34,7 @@ from tests.support.media import (
     transport_packets,
     video_times,
     with_second_track,
+    with_text,
     with_unknown_codec,
     without_bytes,
     without_first_pictures,
@@ -284,6 +285,16 @@ def audio_packets_or_none(path: Path) -> list[bytes] | None:
     with av.open(str(path)) as container:
         has_track = bool(container.streams.audio)
     return audio_packets(path) if has_track else None
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mov", ".mkv", ".ts", ".flv"])
+@pytest.mark.parametrize(("text", "encoding"), [("Müller", "latin-1"), ("片头字幕", "gbk")])
+def test_text_that_is_no_utf_8(tmp_path: Path, suffix: str, text: str, encoding: str) -> None:
+    whole = write_clip(tmp_path / f"whole{suffix}", audio="aac")
+    clip = with_text(whole, tmp_path / f"clip{suffix}", text, encoding)
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert numbers(out) == list(range(12))
+    assert audio_packets(out) == audio_packets(copy_through(whole, tmp_path / "plain.mp4"))
 
 
 def test_the_default_track_is_taken(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hidenerf.runtime.errors import HideNerfError
+from hidenerf.runtime.errors import HideNerfError, shown
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.sources.matting_network import MattingNetwork
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
@@ -22,7 +22,7 @@ from hidenerf.training.data.clips.still_preparation import (
 )
 
 VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts"),
+    *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
     *(".flv", ".ogv", ".wmv", ".gif"),
 )
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -56,11 +56,13 @@ class PreparedFolder:
     prepared: number of clips prepared.
     skipped: number of clips that were up to date.
     frames: of the clips prepared.
+    failures: number of clips and pictures that could not be prepared.
     """
 
     prepared: int
     skipped: int
     frames: int
+    failures: int
 
 
 @dataclass
@@ -104,6 +106,8 @@ class Preparation:
                 fitted.append(fit_still(path, matte, self.face_model, self.landmarker, self.stills.face))
             except HideNerfError as error:
                 wrong.append(error)
+            except Exception as error:
+                wrong.append(HideNerfError(_unforeseen(path, error)))
             frame_done()
         if not fitted:
             self.failures.extend(str(error) for error in wrong[:-1])
@@ -141,8 +145,9 @@ def prepare_items(
                 continue
             with progress() as frame_done:
                 clip = how.prepare(item, frame_done)
-        except HideNerfError as error:
-            how.failures.append(str(error))
+        except Exception as error:
+            # No file may end the batch, whatever is wrong with it.
+            how.failures.append(str(error) if isinstance(error, HideNerfError) else _unforeseen(item.paths[0], error))
             logger.info(f"{item.name}: not prepared, see below")
             continue
         # Not caught: if one clip cannot be written, neither can the others.
@@ -158,7 +163,7 @@ def prepare_items(
     if prepared + skipped == 0:
         what = counted(len(items), "item" if any(item.stills for item in items) else "clip")
         raise HideNerfError(f"None of the {what} could be prepared, for the reasons above; give others.")
-    return PreparedFolder(prepared, skipped, frames)
+    return PreparedFolder(prepared, skipped, frames, len(how.failures))
 
 
 def items_in(places: Sequence[Path]) -> list[Item]:
@@ -217,6 +222,13 @@ def people_in(places: Sequence[Path]) -> list[Item]:
 def counted(number: int, what: str) -> str:
     """A number with its noun: `1 clip`, `2 clips`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _unforeseen(path: Path, error: Exception) -> str:
+    """The sentence for a file that met an error which nobody foresaw; its traceback is logged for --verbose."""
+    logger.debug(f"{path}:", exc_info=error)
+    reason = shown(f"{type(error).__name__}: {error}", 200)
+    return f"{path}: this file could not be prepared ({reason}); leave it out, and report it with --verbose."
 
 
 def _is_clip(path: Path) -> bool:
