@@ -1,6 +1,6 @@
 """Times of rows: from a column of timecodes, clock times or numbers to a frame rate and each row's frame.
 
-A motion has a constant frame rate, so each row is put on the frame that is nearest in time.
+A take is read at a constant frame rate: each row is put on the frame that is nearest in time.
 """
 
 import itertools
