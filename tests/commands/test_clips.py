@@ -18,8 +18,9 @@ from hidenerf.training.data.clips.file import encode_frame, open_clip
 from hidenerf.training.data.clips.folder import Item, Preparation, items_in, prepare_items
 from hidenerf.training.data.clips.preparation import PreparedClip
 from tests.support.clips import make_clip
+from tests.support.faces import first_frames, write_frames
 from tests.support.matting_files import write_red_network
-from tests.support.media import read_bgr, write_clip
+from tests.support.media import joined, read_bgr, with_text, write_clip
 
 CLIPS = [sys.executable, "-m", "hidenerf.commands.clips"]
 
@@ -144,6 +145,23 @@ def test_a_folder_of_clips(shared_data: Path, face_landmarker: Path, tmp_path: P
     assert "second/d10.MP4: not prepared, see below" in result.stderr
     assert "d10.MP4.npz: not a prepared clip" in result.stderr
     assert "It is in the way here: move it or choose another --output." in result.stderr
+
+
+@pytest.mark.slow
+def test_a_clip_whose_pictures_change_their_size_and_one_with_odd_text(
+    shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "clips", tmp_path / "prepared"
+    folder.mkdir()
+    pictures = first_frames(shared_data, "drv_d0.mp4", 4)
+    smaller = [cv2.resize(picture, (384, 384), interpolation=cv2.INTER_AREA).astype(np.uint8) for picture in pictures]
+    parts = [write_frames(tmp_path / f"{i}.webm", part, codec="libvpx") for i, part in enumerate((pictures, smaller))]
+    joined(parts[0], parts[1], folder / "a.webm")
+    with_text(write_frames(tmp_path / "whole.mp4", pictures), folder / "b.mp4", "片头字幕", "gbk")
+    result = run(folder, "--output", out, "--face-landmarker", face_landmarker)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("the pictures' size changes from 512×512 to 384×384") == 1
+    assert [len(open_clip(out / name).clip) for name in ("a.webm.npz", "b.mp4.npz")] == [8, 4]
 
 
 @pytest.mark.slow

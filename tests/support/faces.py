@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from tests.support.media import read_bgr
@@ -55,13 +57,14 @@ def first_frames(folder: Path, name: str, count: int) -> list[Picture]:
     return [np.ascontiguousarray(capture.read()[1][:, :, ::-1]) for _ in range(count)]
 
 
-def write_frames(path: Path, frames: Iterable[Picture], fps: Fraction = Fraction(25)) -> Path:
-    """An H.264 clip of these pictures, all of one even size."""
+def write_frames(path: Path, frames: Iterable[Picture], fps: Fraction = Fraction(25), codec: str = "libx264") -> Path:
+    """A clip of these pictures, all of one even size."""
+    quality = {"crf": "12", "preset": "ultrafast"} if codec == "libx264" else {"b": "8000000", "deadline": "realtime"}
     with av.open(str(path), "w") as container:
         stream = None
         for picture in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=fps, options={"crf": "12", "preset": "ultrafast"})
+                stream = cast(VideoStream, container.add_stream(codec, rate=fps, options=quality))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -142,6 +142,17 @@ def video_times(path: Path) -> list[Fraction]:
         return [seconds(frame.pts, frame.time_base) for frame in container.decode(video=0)]
 
 
+def without_frame_duration(path: Path) -> Path:
+    """A Matroska file itself, as browsers' recorders write it: its element DefaultDuration (23 E3 83) becomes Void."""
+    data = path.read_bytes()
+    start = data.find(bytes.fromhex("23E383"))
+    assert start > 0
+    length = data[start + 3] & 0x7F
+    void = b"\xec" + bytes([0x80 | length + 2]) + bytes(length + 2)
+    path.write_bytes(data[:start] + void + data[start + len(void) :])
+    return path
+
+
 def without_first_pictures(clip: Path, path: Path, count: int) -> Path:
     """A copy of a clip, its packets as they are, without its first pictures, as a stream that was joined late."""
     with av.open(str(clip)) as source, av.open(str(path), "w") as target:

@@ -15,6 +15,7 @@ from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
 from tests.support.faces import Picture, first_frames, grey, pasted, portrait, write_frames
+from tests.support.media import joined, without_frame_duration
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,43 @@ def test_smoothing_is_an_option(
         return float(np.abs(np.diff(cameras[:, :12], 2, axis=0)).mean())
 
     assert jitter(1.0) < 0.6 * jitter(0.0)
+
+
+def motion_of(path: Path, face_model: FaceModel, model: Path) -> tuple[Fraction, list[MotionFrame]]:
+    driver = open_clip(path, face_model, model)
+    frames = list(driver)
+    driver.close()
+    return driver.fps, frames
+
+
+def test_a_recording_without_a_frame_duration_is_smoothed_like_one_with_it(
+    face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    path = write_frames(tmp_path / "clip.webm", first_frames(shared_data, "drv_d0.mp4", 12), codec="libvpx")
+    fps, expected = motion_of(path, face_model, face_landmarker)
+    assert fps == 25
+    fps, found = motion_of(without_frame_duration(path), face_model, face_landmarker)
+    assert fps == 25
+    for one, other in zip(expected, found, strict=True):
+        assert one.time == other.time
+        np.testing.assert_array_equal(one.camera, other.camera)
+        np.testing.assert_array_equal(one.expression, other.expression)
+
+
+def test_the_head_stays_where_the_pictures_size_changes(
+    face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    pictures = first_frames(shared_data, "drv_d0.mp4", 1) * 6
+    smaller = [cv2.resize(picture, (384, 384), interpolation=cv2.INTER_AREA).astype(np.uint8) for picture in pictures]
+    clips = [
+        write_frames(tmp_path / f"{index}.webm", part, codec="libvpx") for index, part in enumerate((pictures, smaller))
+    ]
+    clip = joined(clips[0], clips[1], tmp_path / "clip.webm")
+    _, frames = motion_of(clip, face_model, face_landmarker)
+    assert len(frames) == 12
+    positions = np.array([head_pose_from_camera(frame.camera)[1] for frame in frames])
+    # World units: the head is about 1 wide; without scaling it moved by more than 1.
+    assert np.ptp(positions, axis=0).max() < 0.1
 
 
 def test_a_clip_without_a_face_is_an_error_before_the_first_frame(

@@ -19,6 +19,7 @@ from tests.support.media import (
     transport_packets,
     without_bytes,
     without_first_pictures,
+    without_frame_duration,
     write_clip,
     write_sound,
 )
@@ -65,17 +66,6 @@ def test_variable_rate_keeps_its_own_times(tmp_path: Path) -> None:
 
 
 RECORDER_TICKS = [0, 33, 75, 128, 140, 171, 209, 240, 266, 301, 333, 400, 431, 466]
-
-
-def without_frame_duration(path: Path) -> Path:
-    """A Matroska file as browsers' recorders write it: its element DefaultDuration (23 E3 83) becomes Void."""
-    data = path.read_bytes()
-    start = data.find(bytes.fromhex("23E383"))
-    assert start > 0
-    length = data[start + 3] & 0x7F
-    void = b"\xec" + bytes([0x80 | length + 2]) + bytes(length + 2)
-    path.write_bytes(data[:start] + void + data[start + len(void) :])
-    return path
 
 
 @pytest.mark.parametrize("suffix", [".webm.mkv", ".flv"])
