@@ -12,6 +12,7 @@ from hidenerf.runtime.camera import (
     WORLD_TO_FRONTAL,
     camera_from_head_pose,
 )
+from hidenerf.runtime.errors import HideNerfError
 
 Array = NDArray[np.float64]
 
@@ -21,6 +22,9 @@ Array = NDArray[np.float64]
 FOCAL_PER_LONG_SIDE = 1.2
 NEAREST_HEAD = 5.0
 FOCAL_TURNS = 3
+# Mean distance of a head's landmarks from their middle, over their distance from the camera, below which they are
+# enlarged before the pose is solved; that of a face that is a tenth of the picture.
+NARROWEST_HEAD = 0.03
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,43 @@ def assumed_intrinsics(points: NDArray[np.floating], pixels: NDArray[np.floating
 
 
 def solve_head_pose(points: NDArray[np.floating], pixels: NDArray[np.floating], intrinsics: Array) -> HeadPose:
-    """The pose that projects points [M, 3] (world frame and units) onto pixels [M, 2], in least squares."""
+    """The pose that projects points [M, 3] (world frame and units) onto pixels [M, 2], in least squares.
+
+    Errors: the pixels determine no pose, as where all are the same.
+    """
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
-    _, rotation, translation = cv2.solvePnP(points, pixels, intrinsics, None, flags=cv2.SOLVEPNP_SQPNP)
-    rotation, translation = cv2.solvePnPRefineLM(points, pixels, intrinsics, None, rotation, translation)
+    try:
+        rotation, translation = _start_in_a_crop(points, pixels, intrinsics)
+        rotation, translation = cv2.solvePnPRefineLM(points, pixels, intrinsics, None, rotation, translation)
+    except cv2.error:
+        raise HideNerfError(
+            f"The face at ({pixels[:, 0].mean():.0f}, {pixels[:, 1].mean():.0f}) has landmarks that no head pose "
+            "explains; use a picture that shows it larger and more from the front."
+        ) from None
     world2cam = np.asarray(cv2.Rodrigues(rotation)[0], np.float64)
     return HeadPose(WORLD_TO_FRONTAL @ world2cam, np.asarray(translation, np.float64)[:, 0])
+
+
+def _start_in_a_crop(points: Array, pixels: Array, intrinsics: Array) -> tuple[Array, Array]:
+    """A pose to refine, rotation vector [3, 1] and translation [3, 1]: that in a camera which looks at the head.
+
+    SQPnP fails where a head fills little of its camera's picture. Where it fills less than NARROWEST_HEAD, the camera
+    zooms in on it and the head is moved away by as much, which is exact for a head that is small beside its distance.
+    """
+    rays = np.column_stack([pixels, np.ones(len(pixels))]) @ np.linalg.inv(intrinsics).T
+    middle = rays.mean(axis=0)
+    # The shortest turn of this direction onto the optical axis.
+    axis = np.cross(middle, [0.0, 0.0, 1.0])
+    angle = np.arctan2(np.linalg.norm(axis), middle[2])
+    look = np.asarray(cv2.Rodrigues(axis / max(float(np.linalg.norm(axis)), 1e-12) * angle)[0], np.float64)
+    seen = rays @ look.T
+    seen = seen[:, :2] / seen[:, 2:]
+    spread = float(np.linalg.norm(seen - seen.mean(axis=0), axis=1).mean())
+    zoom = max(1.0, NARROWEST_HEAD / max(spread, 1e-12))
+    _, rotation, translation = cv2.solvePnP(points, seen * zoom, np.eye(3), None, flags=cv2.SOLVEPNP_SQPNP)
+    turn = look.T @ np.asarray(cv2.Rodrigues(rotation)[0], np.float64)
+    moved = look.T @ (np.asarray(translation, np.float64)[:, 0] * [1.0, 1.0, zoom])
+    return np.asarray(cv2.Rodrigues(turn)[0], np.float64), moved[:, None]
 
 
 def to_camera_axes(points: NDArray[np.floating], pose: HeadPose) -> Array:

@@ -9,6 +9,7 @@ from hidenerf.runtime.camera import (
     project,
     rotation_from_euler,
 )
+from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
 from hidenerf.runtime.tracking.pose import (
     NEAREST_HEAD,
@@ -50,6 +51,26 @@ def test_the_pose_is_recovered_from_projected_landmarks(
     found = solve_head_pose(points, project_head(points, pose, intrinsics), intrinsics)
     np.testing.assert_allclose(found.rotation, pose.rotation, atol=1e-4)
     np.testing.assert_allclose(found.translation, pose.translation, atol=1e-3)
+
+
+@settings(max_examples=30)
+@given(angles, st.floats(-0.4, 0.4), st.floats(12, 1500))
+def test_the_pose_of_a_head_that_is_small_in_a_wide_picture_is_recovered(
+    euler: tuple[float, float, float], aside: float, distance: float
+) -> None:
+    points = load_face_model(default_face_model_path()).landmark_mean.astype(np.float64)
+    intrinsics = picture_intrinsics(1440, 5120, 1.2 * 5120)
+    pose = HeadPose(rotation_from_euler(*euler), np.array([aside * distance, 0.1 * aside * distance, distance]))
+    pixels = project_head(points, pose, intrinsics)
+    found = solve_head_pose(points, pixels, intrinsics)
+    np.testing.assert_allclose(found.rotation, pose.rotation, atol=1e-3)
+    np.testing.assert_allclose(project_head(points, found, intrinsics), pixels, atol=1e-3)
+
+
+def test_landmarks_that_determine_no_pose_are_an_error_in_one_sentence(face_model: FaceModel) -> None:
+    points = face_model.landmark_mean.astype(np.float64)
+    with pytest.raises(HideNerfError, match=r"^The face at \(7, 9\) has landmarks that no head pose explains; .*\.$"):
+        solve_head_pose(points, np.full((len(points), 2), [7.0, 9.0]), picture_intrinsics(480, 640, 700.0))
 
 
 @given(angles, places, st.floats(200, 3000))
