@@ -31,9 +31,9 @@ def fail(message: str) -> NoReturn:
 def user_errors(extra: str | None = None) -> Iterator[None]:
     """For a command's body: what a user can mend ends as one sentence with exit code 2, Ctrl-C with exit code 130.
 
-    These are `HideNerfError`, a full disk, and a package that is not installed or does not load. extra: the extra of
-    hidenerf that brings what the command imports; None for a command that needs no extra, where a missing package is a
-    bug.
+    These are `HideNerfError`, an error of OpenCV, a full disk, and a package that is not installed or does not load.
+    extra: the extra of hidenerf that brings what the command imports; None for a command that needs no extra, where a
+    missing package is a bug.
     """
     try:
         yield
@@ -62,6 +62,12 @@ def user_errors(extra: str | None = None) -> Iterator[None]:
         if error.errno is None and (package := _package_that_fails(error)) is not None:
             _fail_to_load(package, error)
         raise
+    except Exception as error:
+        # OpenCV is not imported here: --help must not wait for it.
+        if type(error).__module__ != "cv2":
+            raise
+        what = " ".join(str(getattr(error, "err", None) or error).split())
+        fail(f"OpenCV cannot process this input ({what}); try a smaller picture or another file.")
 
 
 def _fail_to_load(package: str, error: ImportError | OSError) -> NoReturn:

@@ -52,6 +52,14 @@ GUIDED_SIDE = 512
 HAZE = 0.08
 # Where the network's mean opacity of the head is lower it has not seen the person.
 SEEN = 0.5
+# Eyes are this far above the chin, in heights of the head.
+EYES = -0.35
+# What is joined to the head by less than twice this, a share of the crop's side, may be somebody else.
+JOINED = 0.05
+# Chests begin this far below the chin, in heights of the head, and widen by so many of its widths for each height: that
+# of the person by the first number, those of others, who may be behind, by the second.
+CHEST_BELOW = 0.17
+CHEST_SLOPES = (2.5, 0.8)
 # Other people are told apart in a copy with this side, pixels.
 _PARTING_SIZE = 256
 
@@ -107,8 +115,8 @@ def mask_by_network(
         logger.warning("The matting network does not see the person; the person is cut out by colour.")
         return None
     places = [place @ fine[:, :2].T + fine[:, 2] for place in others]
-    if places:
-        opacity = opacity * (1 - _of_others(crop, opacity, head, core, places))
+    inside = warp(np.full(picture.shape[:2], 255, np.uint8), fine, side, cv2.BORDER_CONSTANT)
+    opacity = opacity * (1 - _of_others(crop, opacity, inside, head, core, places))
     opacity = np.maximum(_connected(opacity, head, core), head * _at_least_likely(opacity))
     guide, radius = np.asarray(crop / np.float32(255), np.float32), max(1, round(GUIDED_RADIUS * pixel))
     step = max(1, min(radius, side // GUIDED_SIDE))
@@ -167,36 +175,73 @@ def _brightened(picture: Picture) -> Picture:
     return np.asarray((picture * (BRIGHT / max(brightest, 1.0))).clip(0, 255).round(), np.uint8)
 
 
-def _of_others(crop: Picture, opacity: Float, head: Mask, core: Mask, places: Sequence[Array]) -> Float:
-    """Which pixels [S, S] float32, 0 to 1, belong to other people: the watershed between their faces and this head.
+def _of_others(crop: Picture, opacity: Float, inside: Mask, head: Mask, core: Mask, places: Sequence[Array]) -> Float:
+    """Which pixels [S, S] float32, 0 to 1, belong to other people: the watershed between them and this head.
 
-    crop: [S, S, 3] uint8 RGB. opacity: [S, S] of all people. head, core: [S, S], the fitted head and its inner part.
+    Others are those whose faces were found, and what looks like somebody who is cut off by the picture's edge.
+    crop: [S, S, 3] uint8 RGB. opacity: [S, S] of all people. inside: [S, S], 0 beyond the picture.
+    head, core: [S, S], the fitted head and its inner part.
     places: [N, 2] each, landmarks of the others' faces in the crop's pixels.
     """
     size = _PARTING_SIZE
-    scale = size / len(crop)
-    small = np.asarray(cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA))
-    people = np.asarray(cv2.resize(opacity, (size, size), interpolation=cv2.INTER_AREA))
-    small_head, small_core = (cv2.resize(one, (size, size), interpolation=cv2.INTER_NEAREST) for one in (head, core))
-    y, x = np.mgrid[:size, :size]
-    faces = np.zeros((size, size), np.uint8)
+    small, people, small_inside = (
+        np.asarray(cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA)) for one in (crop, opacity, inside)
+    )
+    small_head, small_core = (
+        np.asarray(cv2.resize(one, (size, size), interpolation=cv2.INTER_NEAREST)) for one in (head, core)
+    )
+    below, aside = below_and_aside(small_head)
+    theirs = _cut_off(people, small_inside, small_core, below)
     for place in places:
-        points = place * scale
-        cv2.fillConvexPoly(faces, cv2.convexHull(points.round().astype(np.int32)), 1)
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        # Their throat and chest.
-        faces[(y > bottom - 0.3 * (bottom - top)) & (np.abs(x - (left + right) / 2) < 0.3 * (right - left))] = 1
-    below, aside = below_and_aside(np.asarray(small_head, np.uint8))
-    own = (np.asarray(small_core) > 0) | ((below > 0.07) & (aside < 0.2))
-    own |= (below > 0.17) & (aside < 0.25 + 2.5 * (below - 0.17))
+        theirs |= cv2.erode(_head_and_chest(place * (size / len(crop)), size), disc(0.015 * size)) > 0
+    if not theirs.any():
+        return np.zeros_like(opacity)
+    own = (small_core > 0) | ((below > 0.07) & (aside < 0.2))
+    own |= (below > CHEST_BELOW) & (aside < 0.25 + CHEST_SLOPES[0] * (below - CHEST_BELOW))
     nobody, others, this = 1, 2, 3
     labels = np.zeros((size, size), np.int32)
+    labels[theirs] = others
     labels[people < 0.1] = nobody
-    labels[cv2.erode(faces, disc(0.015 * size)) > 0] = others
     labels[own] = this
     cv2.watershed(small, labels)
-    theirs = (labels == others).astype(np.float32)
-    return np.asarray(cv2.resize(theirs, (len(crop), len(crop)), interpolation=cv2.INTER_LINEAR))
+    parted = (labels == others).astype(np.float32)
+    return np.asarray(cv2.resize(parted, (len(crop), len(crop)), interpolation=cv2.INTER_LINEAR))
+
+
+def _cut_off(people: Float, inside: Mask, core: Mask, below: Array) -> NDArray[np.bool_]:
+    """Where somebody else surely is who is cut off by an edge, so that no face was found: [s, s].
+
+    That is what reaches from an edge, beside the head up to its eyes at least, and is joined to the head below the chin
+    alone or by little. Of the person it could only be a raised arm.
+    people: [s, s] opacity. inside: [s, s], 0 beyond the picture. core: [s, s]. below: see `below_and_aside`.
+    """
+    within = inside > 127
+    seen = (people > SURE) & (below < 0) & within
+    # What lies beyond the picture thins nobody.
+    thick = cv2.erode((seen | ~within).astype(np.uint8), disc(JOINED * len(people)))
+    _, pieces = cv2.connectedComponents(np.asarray(thick, np.uint8) * seen, connectivity=4)
+    rim = np.asarray(cv2.erode(within.astype(np.uint8), disc(1), borderValue=0)) == 0
+    others = set(np.unique(pieces[rim])) & set(np.unique(pieces[below < EYES]))
+    others -= set(np.unique(pieces[core > 0])) | {0}
+    return np.isin(pieces, sorted(others))
+
+
+def _head_and_chest(points: Array, size: int) -> Mask:
+    """Where somebody with these facial landmarks [N, 2] surely is: face, hair above it and chest, [size, size], 0 or 1.
+
+    Somebody whose head leans has only a face here.
+    """
+    covered = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(covered, cv2.convexHull(points.round().astype(np.int32)), 1)
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    width, height, middle = right - left, bottom - top, (left + right) / 2
+    y, x = np.mgrid[:size, :size]
+    # The skull: an ellipse from the eyes to above the forehead.
+    covered[((x - middle) / (0.5 * width)) ** 2 + ((y - (top + 0.1 * height)) / (0.4 * height)) ** 2 < 1] = 1
+    below, aside = (y - bottom) / height, np.abs(x - middle) / width
+    covered[(below > -0.3) & (aside < 0.3)] = 1
+    covered[(below > CHEST_BELOW) & (aside < 0.3 + CHEST_SLOPES[1] * (below - CHEST_BELOW))] = 1
+    return covered
 
 
 def _connected(opacity: Float, head: Mask, core: Mask) -> Float:

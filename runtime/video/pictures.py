@@ -1,6 +1,8 @@
 """Picture files: recognised by content, read upright, written whole or not at all."""
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,9 @@ Picture = NDArray[np.uint8]
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 _JPEG_QUALITY = 95
 _ORIENTATION_TAG = 0x0112
+# What OpenCV decodes, unless the environment says otherwise.
+_MOST_PIXELS = 2**30
+_LONGEST_SIDE = 2**20
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -47,8 +52,9 @@ def read_picture_with_alpha(path: Path) -> tuple[Picture, Picture | None]:
     """As `read_picture`, and its alpha [H, W] uint8, 255 opaque; None without alpha or where all is opaque."""
     data = _read_bytes(path)
     picture = _decode(data, path)
-    raw, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if raw.ndim != 3 or raw.shape[2] != 4:
+    with _one_sentence(data, path):
+        raw, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if raw is None or raw.ndim != 3 or raw.shape[2] != 4:
         return picture, None
     alpha = np.asarray(raw[..., 3] // 256 if raw.dtype == np.uint16 else raw[..., 3], np.uint8)
     for kind, block in zip(kinds, blocks, strict=True):
@@ -124,12 +130,55 @@ def _read_bytes(path: Path) -> bytes:
 def _decode(data: bytes, path: Path) -> Picture:
     if _is_heic(data[:16]):
         raise HideNerfError(f"{path}: HEIC pictures are not supported; save it as .jpg or .png first.")
-    # libpng prints to stderr about a truncated file.
+    # libpng prints to stderr about sides beyond its own limit, and about a truncated file.
+    if max(_stated_size(data) or (0, 0)) > _LONGEST_SIDE:
+        raise _too_large(data, path)
     complete = bool(data) and not (data.startswith(b"\x89PNG") and _PNG_END not in data)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if complete else None
+    with _one_sentence(data, path):
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if complete else None
     if picture is None:
         raise HideNerfError(f"{path}: not a readable picture, or damaged; give a .png or .jpg file.")
     return np.asarray(picture, np.uint8)
+
+
+@contextlib.contextmanager
+def _one_sentence(data: bytes, path: Path) -> Iterator[None]:
+    """While OpenCV decodes a file: its errors as one of ours, without its own words on stderr."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise _too_large(data, path) from None
+        raise HideNerfError(
+            f"{path}: the picture cannot be decoded ({error.err or error.code}); save it anew."
+        ) from None
+    except MemoryError:
+        raise HideNerfError(
+            f"{path}: the picture{_in_words(_stated_size(data))} does not fit into memory; scale it first."
+        ) from None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _too_large(data: bytes, path: Path) -> HideNerfError:
+    return HideNerfError(
+        f"{path}: the picture{_in_words(_stated_size(data))} has more pixels than can be read ({_MOST_PIXELS:,} in "
+        f"all, {_LONGEST_SIDE:,} a side); scale or crop it first."
+    )
+
+
+def _stated_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in a PNG's header; None for other formats."""
+    if len(data) < 24 or not data.startswith(b"\x89PNG"):
+        return None
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _in_words(size: tuple[int, int] | None) -> str:
+    return "" if size is None else f" of {size[0]} × {size[1]} pixels"
 
 
 def _is_heic(start: bytes) -> bool:

@@ -3,10 +3,13 @@
 import errno
 import importlib
 import importlib.machinery
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from hidenerf.commands.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, user_errors
@@ -26,6 +29,16 @@ def test_what_a_user_can_mend_is_one_sentence(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err == "Error: The disk is full (out.mp4); free some space and run again.\n"
     assert exit_of(KeyboardInterrupt()) == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_an_error_of_opencv_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, user_errors():
+        cv2.resize(np.zeros((0, 0, 3), np.uint8), (4, 4))
+    assert caught.value.code == EXIT_USER_ERROR
+    written = capsys.readouterr().err
+    assert re.fullmatch(
+        r"Error: OpenCV cannot process this input \(.+\); try a smaller picture or another file\.\n", written
+    )
 
 
 def test_a_missing_package_is_named_with_the_extra_that_has_it(capsys: pytest.CaptureFixture[str]) -> None:

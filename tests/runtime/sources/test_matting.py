@@ -134,6 +134,25 @@ def test_another_person_that_touches_goes_where_the_face_is_known(
     assert agreement(mask, person) > 0.96
 
 
+def test_somebody_cut_off_by_the_picture_s_edge_goes_though_no_face_was_found(
+    red: MattingNetwork, person: Mask, vertices: Array, face_model: FaceModel
+) -> None:
+    head_alone = person.copy()
+    other = np.zeros_like(person)
+    # Half a head and its shoulder, which the person's shoulder touches.
+    cv2.ellipse(other, (SIZE, 110), (38, 60), 0, 0, 360, 1, -1)
+    cv2.rectangle(other, (SIZE - 38, 120), (SIZE, SIZE), 1, -1)
+    other[person > 0] = 0
+    picture = painted(person | other)
+    picture[other > 0] = 225, 90, 30
+    mask = cut(red, picture, vertices, face_model)
+    assert (mask[other > 0] > 127).mean() < 0.05
+    assert agreement(mask, person) > 0.96
+    # Hair that reaches the edge is the person's.
+    cv2.rectangle(head_alone, (SIZE // 2, 60), (SIZE, 150), 1, -1)
+    assert agreement(cut(red, painted(head_alone), vertices, face_model), head_alone) > 0.98
+
+
 def test_haze_around_the_person_goes(red: MattingNetwork, person: Mask, vertices: Array, face_model: FaceModel) -> None:
     picture = painted(person)
     # As a network sees a flag: half sure.
@@ -241,8 +260,12 @@ def test_a_neighbour_is_left_out(
     def mask(path: Path) -> Mask:
         return prepare_source(path, face_model, SIZE, landmarker=face_landmarker, face=1).mask
 
+    alone = mask(people / "pictures" / "0041.jpg") > 127
     # Without the other face it would be 0.83.
-    assert agreement(mask(tmp_path / "both.png"), mask(people / "pictures" / "0041.jpg") > 127) > 0.96
+    assert agreement(mask(tmp_path / "both.png"), alone) > 0.96
+    # The same where the picture's edge cuts the other face in two, so that it is not found.
+    cv2.imwrite(str(tmp_path / "edge.png"), picture[:, : shift + 250].round().astype(np.uint8)[:, :, ::-1])
+    assert agreement(mask(tmp_path / "edge.png"), alone) > 0.96
 
 
 def test_a_bad_network_is_an_error_before_the_face_is_looked_for(face_model: FaceModel, tmp_path: Path) -> None:

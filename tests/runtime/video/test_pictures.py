@@ -1,4 +1,5 @@
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -148,6 +149,24 @@ def test_read_errors(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
             with pytest.raises(HideNerfError, match=words) as caught:
                 read(path)
             assert str(path) in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def png_of_declared_size(width: int, height: int) -> bytes:
+    """A small PNG whose header states another size."""
+    data = bytearray(cv2.imencode(".png", numbered_picture(0))[1].tobytes())
+    data[16:24] = struct.pack(">II", width, height)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def test_a_picture_beyond_opencv_s_limits_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gigapixel.png"
+    for width, height in ((40000, 30000), (2_000_000, 2), (2, 2_000_000)):
+        path.write_bytes(png_of_declared_size(width, height))
+        for read in (read_picture, read_picture_with_alpha):
+            with pytest.raises(HideNerfError, match=rf"of {width} × {height} pixels has more pixels .*[^\n]*\.$"):
+                read(path)
     assert capfd.readouterr().err == ""
 
 
