@@ -6,6 +6,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -27,6 +28,12 @@ _OF_NAME = 32
 _partial_number = itertools.count()
 # Of Linux's renameat2: paths are as usual; both names stay, and lead to the other's content.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """A key to sort files by name in which numbers count as numbers: `frame2` comes before `frame10`."""
+    parts = re.split(r"([0-9]+)", path.stem.casefold())
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def sha256_of(path: Path) -> str:

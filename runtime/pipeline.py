@@ -102,7 +102,8 @@ def render_motion(
         if save_motion_to is not None:
             stack.push(recorder.saver(save_motion_to))
         writer = stack.enter_context(
-            open_writer(output, driver.fps, driver.audio, driver.still or limit == 1, animator.times)
+            # A clip may have a single frame, and its declared length may be wrong: the writer refuses a second frame.
+            open_writer(output, driver.fps, driver.audio, limit == 1 or not driver.live, animator.times)
         )
         advance = stack.enter_context(progress_bar(_length(driver, limit)))
         frames = animator.animate(driver, motion=motion, view=view, background=background)

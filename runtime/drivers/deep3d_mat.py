@@ -5,7 +5,6 @@ face, whose mean shape is centred on its vertices' mean, stands at R v + t with 
 camera of focal length 1015 pixels for 224×224 looks at it from z = 10; x right, y up, z towards the camera.
 """
 
-import re
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from hidenerf.runtime.drivers.base import MotionDriver
 from hidenerf.runtime.drivers.registry import DriverOptions
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
+from hidenerf.runtime.files import natural_order
 from hidenerf.runtime.motion import Motion
 from hidenerf.runtime.tracking.pose import HeadPose, aligned_square, square_camera
 
@@ -70,14 +70,10 @@ def load_deep3d_mat(path: Path, face_model: FaceModel) -> Motion:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    files = sorted(path.glob(f"*{MAT_SUFFIX}"), key=_natural_order)
+    files = sorted(path.glob(f"*{MAT_SUFFIX}"), key=natural_order)
     if not files:
         raise HideNerfError(f"{path}: there are no .mat files in this folder; give one with a file per frame.")
     return files
-
-
-def _natural_order(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.stem) if part]
 
 
 def _read_parts(path: Path) -> dict[str, Array]:

@@ -5,7 +5,7 @@ heavy; a kind's module is imported when its input is opened.
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,8 @@ class DriverKind:
     prefix: with which the name of an input that is no file begins, such as "camera:".
     suffixes: lower-case endings of its files' names.
     signatures: bytes with which its files begin.
-    folders: whether it takes a folder.
+    folder_suffix: lower-case ending of the names of files that make a folder one of its inputs.
+    any_folder: whether it takes every folder that no kind before it recognises.
     any_file: whether it takes every file that no kind before it recognises.
     """
 
@@ -58,12 +59,17 @@ class DriverKind:
     prefix: str | None = None
     suffixes: Sequence[str] = ()
     signatures: Sequence[bytes] = ()
-    folders: bool = False
+    folder_suffix: str | None = None
+    any_folder: bool = False
     any_file: bool = False
 
     def recognises_file(self, suffix: str, start: bytes) -> bool:
         """Whether a file with this lower-case suffix and these first bytes is of this kind."""
         return self.any_file or suffix in self.suffixes or any(start.startswith(first) for first in self.signatures)
+
+    def recognises_folder(self, suffixes: Collection[str]) -> bool:
+        """Whether a folder whose files have these lower-case suffixes is of this kind."""
+        return self.any_folder or self.folder_suffix in suffixes
 
     def load(self, spec: str, options: DriverOptions) -> "Driver":
         """The driver of an input of this kind. Errors: those of the loader."""
@@ -72,7 +78,7 @@ class DriverKind:
         return driver
 
 
-# In the order in which files are tried.
+# In the order in which files and folders are tried.
 DRIVER_KINDS = (
     DriverKind(
         name="motion",
@@ -100,7 +106,7 @@ DRIVER_KINDS = (
         loader="hidenerf.runtime.drivers.deep3d_mat:open_deep3d_mat",
         suffixes=(".mat",),
         signatures=(b"MATLAB ",),
-        folders=True,
+        folder_suffix=".mat",
     ),
     DriverKind(
         name="camera",
@@ -110,9 +116,10 @@ DRIVER_KINDS = (
     ),
     DriverKind(
         name="video",
-        takes="a clip or a picture",
-        loader="hidenerf.runtime.drivers.video:open_clip_or_picture",
+        takes="a clip, a picture or a folder of pictures",
+        loader="hidenerf.runtime.drivers.video:open_clip_or_pictures",
         any_file=True,
+        any_folder=True,
     ),
 )
 # Files of motion that is read by no kind, and of programs' objects: without this they would be tried as a clip.
@@ -120,24 +127,23 @@ OTHER_MOTION_SUFFIXES = (".json", ".bvh", ".fbx", ".usd", ".usda", ".npy", ".pkl
 
 
 def kinds_in_words() -> str:
-    """All kinds of driving input as one phrase: "a motion file (.npz), … or a clip or a picture"."""
+    """All kinds of driving input as one phrase: "a motion file (.npz), … or a clip, a picture or …"."""
     *others, last = [kind.takes for kind in DRIVER_KINDS]
     return f"{', '.join(others)}, or {last}"
 
 
 def kind_of(spec: str) -> DriverKind:
-    """The kind of a driving input: a file's by its content and suffix, any other's by its prefix.
+    """The kind of a driving input: a file's or folder's by its content and suffix, any other's by its prefix.
 
-    Errors: no such file (never taken for a camera), an unreadable file, motion of another program.
+    Errors: no such file (never taken for a camera), an unreadable file or folder, motion of another program.
     """
     for kind in DRIVER_KINDS:
         if kind.prefix is not None and spec.startswith(kind.prefix):
             return kind
     path = Path(spec)
     if path.is_dir():
-        folders = [kind for kind in DRIVER_KINDS if kind.folders]
-        if folders:
-            return folders[0]
+        suffixes = _suffixes_in(path)
+        return next(kind for kind in DRIVER_KINDS if kind.recognises_folder(suffixes))
     if not path.is_file():
         raise HideNerfError(f"{path}: no such file; give {kinds_in_words()}.")
     start = _first_bytes(path)
@@ -145,6 +151,13 @@ def kind_of(spec: str) -> DriverKind:
     if found.any_file and path.suffix.lower() in OTHER_MOTION_SUFFIXES:
         raise HideNerfError(f"{path}: no driving input ({path.suffix} is not read); give {kinds_in_words()}.")
     return found
+
+
+def _suffixes_in(folder: Path) -> set[str]:
+    try:
+        return {path.suffix.lower() for path in folder.iterdir()}
+    except OSError as error:
+        raise HideNerfError(f"{folder}: cannot be read ({error.strerror}); check its permissions.") from None
 
 
 def _first_bytes(path: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A picture, a video file or a live camera as a driver, through the face tracker."""
+"""A picture, a folder of pictures, a video file or a live camera as a driver, through the face tracker."""
 
 import functools
 import itertools
@@ -23,6 +23,8 @@ from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import aligned_square, solve_head_pose, square_camera
 from hidenerf.runtime.tracking.smoothing import EXPRESSION_RESPONSE, HeadPoseFilter, OneEuroFilter
+from hidenerf.runtime.video.animation import AnimationReader, is_animation
+from hidenerf.runtime.video.picture_folder import PictureFolderReader
 from hidenerf.runtime.video.pictures import is_picture, read_picture
 from hidenerf.runtime.video.reader import CameraReader, PictureStream, VideoReader
 
@@ -94,13 +96,13 @@ class MotionFromFaces:
 
 
 class VideoDriver:
-    """A picture, clip or camera as a `Driver` whose frames carry the driving picture.
+    """A picture, clip, folder of pictures or camera as a `Driver` whose frames carry the driving picture.
 
     Opening a file tracks it up to the first face, so that a file without a face fails before anything is written.
     Frames before the first face hold its motion, later frames without a face hold the last motion; both have `tracked`
     false. A live camera holds the neutral frontal motion until a face is seen, and drops pictures it has no time for.
 
-    source: path of a picture or video file, or the number of a camera.
+    source: path of a picture or video file or of a folder of pictures, or the number of a camera.
     still: whether the file is a single picture.
     The other arguments: see `DriverOptions`; without `face`, the only face is taken.
     Errors: those of the reader, the landmarker and `select_face`; no face in the file.
@@ -155,7 +157,11 @@ class VideoDriver:
     def _open_stream(self) -> PictureStream:
         if isinstance(self._source, int):
             return CameraReader(self._source)
-        return StillStream(self._source) if self.still else VideoReader(self._source, self._note)
+        if self._source.is_dir():
+            return PictureFolderReader(self._source)
+        if self.still:
+            return StillStream(self._source)
+        return AnimationReader(self._source) if _is_animated(self._source) else VideoReader(self._source, self._note)
 
     def _decode(self) -> Iterator[tuple[Picture, Fraction]]:
         pictures = iter(self._stream)
@@ -222,8 +228,12 @@ class VideoDriver:
         self._landmarker.close()
 
 
-def open_clip_or_picture(spec: str, options: DriverOptions) -> VideoDriver:
-    """The driver of a clip or picture file. Errors: those of `VideoDriver`."""
+def _is_animated(path: Path) -> bool:
+    return path.is_file() and is_animation(path)
+
+
+def open_clip_or_pictures(spec: str, options: DriverOptions) -> VideoDriver:
+    """The driver of a clip, a picture, or a folder of pictures. Errors: those of `VideoDriver`."""
     path = Path(spec)
     return VideoDriver(path, still=is_picture(path), **vars(options))
 

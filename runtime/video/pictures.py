@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import atomic_path
+from hidenerf.runtime.video.animation import is_animation
 
 Picture = NDArray[np.uint8]
 
@@ -26,18 +27,19 @@ _PNG_END = b"IEND\xaeB`\x82"
 def is_picture(path: Path) -> bool:
     """Whether the file is a still picture by its first bytes, whatever its name; False where there is no such file.
 
-    A GIF counts as a clip.
+    Animated pictures count as clips.
     """
     if not path.is_file():
         return False
     with path.open("rb") as stream:
         start = stream.read(16)
-    return (
+    still = (
         start.startswith((b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*"))
         or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
         or start[4:12] == b"ftypavif"
         or _is_heic(start)
     )
+    return still and not is_animation(path)
 
 
 def read_picture(path: Path) -> Picture:

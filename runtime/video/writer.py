@@ -64,7 +64,7 @@ def open_writer(
 
     fps: nominal frame rate.
     audio: file whose sound goes with a video, None for none.
-    still: whether there is only one frame.
+    still: whether there may be only one frame.
     times: collects the time to encode each frame.
     Errors: another suffix, a single picture's name for a motion, a place that cannot be written to, a folder that is
     not empty.

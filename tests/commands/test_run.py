@@ -20,6 +20,7 @@ from hidenerf.runtime.camera import euler_from_rotation, head_pose_from_camera
 from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS
+from tests.support.faces import portrait, write_frames
 from tests.support.media import read_bgr, video_times, write_clip
 
 RUN = [sys.executable, "-m", "hidenerf.commands.run"]
@@ -102,6 +103,20 @@ def test_one_frame_makes_a_picture_and_more_do_not(bundle_fp32: Path, tmp_path: 
     assert read_bgr(output).shape == (size, size, 3)
     error = refuse("--bundle", bundle_fp32, "-o", tmp_path / "two.png")
     assert "more than one frame" in error
+    assert not (tmp_path / "two.png").exists()
+
+
+@pytest.mark.slow
+def test_a_clip_of_one_picture_makes_a_picture(
+    bundle_fp32: Path, tmp_path: Path, shared_data: Path, face_landmarker: Path
+) -> None:
+    face = portrait(shared_data, "src_astronaut.png")
+    one, two = (write_frames(tmp_path / f"{count}.mp4", [face] * count) for count in (1, 2))
+    common = ("--bundle", bundle_fp32, "--face-landmarker", face_landmarker)
+    succeed(*common, "-d", one, "-o", tmp_path / "one.png")
+    size = open_bundle(bundle_fp32).image_size
+    assert read_bgr(tmp_path / "one.png").shape == (size, size, 3)
+    assert "more than one frame" in refuse(*common, "-d", two, "-o", tmp_path / "two.png")
     assert not (tmp_path / "two.png").exists()
 
 

@@ -13,6 +13,7 @@ from hidenerf.runtime.files import (
     atomic_folder,
     atomic_path,
     output_target,
+    natural_order,
     read_verified,
     require_writable_parent,
     sha256_of,
@@ -22,6 +23,11 @@ from hidenerf.runtime.files import (
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_numbers_in_names_count_as_numbers() -> None:
+    ordered = ["1.png", "2.png", "10.jpg", "a.png", "frame1.png", "frame2b.png", "frame10.png"]
+    assert [path.name for path in sorted(map(Path, reversed(ordered)), key=natural_order)] == ordered
 
 
 @given(st.binary(max_size=3000))

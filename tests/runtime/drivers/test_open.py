@@ -101,8 +101,9 @@ def test_files_of_the_wrong_kind(
         open_driver(str(tmp_path / name), face_model=face_model)
 
 
-def test_a_folder_without_coefficients(tmp_path: Path, face_model: FaceModel) -> None:
-    with pytest.raises(HideNerfError, match=r"no \.mat files in this folder|belong to the face model"):
+def test_a_folder_without_pictures_and_coefficients(tmp_path: Path, face_model: FaceModel) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(HideNerfError, match=r"there are no pictures in this folder; give one with a picture a frame"):
         open_driver(str(tmp_path), face_model=face_model)
 
 

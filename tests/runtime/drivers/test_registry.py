@@ -42,6 +42,10 @@ def test_files_are_recognised_by_content_and_suffix(tmp_path: Path, name: str, c
 
 
 def test_a_folder_and_a_camera(tmp_path: Path) -> None:
+    assert kind_of(str(tmp_path)).name == "video"
+    (tmp_path / "1.png").touch()
+    assert kind_of(str(tmp_path)).name == "video"
+    (tmp_path / "1.MAT").touch()
     assert kind_of(str(tmp_path)).name == "deep3d-mat"
     assert kind_of("camera:0").name == "camera"
 

@@ -9,6 +9,7 @@ import pytest
 
 from hidenerf.runtime.camera import canonical_camera, euler_from_rotation, head_pose_from_camera, project
 from hidenerf.runtime.drivers import video
+from hidenerf.runtime.drivers.registry import DriverOptions
 from hidenerf.runtime.drivers.video import VideoDriver
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
@@ -197,6 +198,31 @@ def test_a_picture_is_a_driver_of_one_frame(face_model: FaceModel, shared_data: 
     assert (driver.still, driver.length, driver.audio, frame.tracked, frame.time) == (True, 1, None, True, 0)
     np.testing.assert_array_equal(frame.picture, portrait(shared_data, "src_obama.jpg"))
     assert frame.expression[driver.expression_names.index("mouthSmileLeft")] > 0.5
+
+
+def test_animated_pictures_and_folders_of_pictures_are_clips(
+    face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    pictures = first_frames(shared_data, "drv_d10.mp4", 3)
+    milliseconds = [40, 200, 40]
+    drawn = cv2.Animation()
+    drawn.frames = [cv2.cvtColor(picture, cv2.COLOR_RGB2BGRA) for picture in pictures]
+    drawn.durations = milliseconds
+    (tmp_path / "animated").write_bytes(cv2.imencodeanimation(".png", drawn)[1].tobytes())
+    (tmp_path / "folder").mkdir()
+    for index, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / "folder" / f"{index + 9}.png"), picture[:, :, ::-1])
+    times = {"animated": [0, Fraction(40, 1000), Fraction(240, 1000)], "folder": [0, Fraction(1, 25), Fraction(2, 25)]}
+    for name, expected in times.items():
+        options = DriverOptions(face_model, face_landmarker)
+        driver = video.open_clip_or_pictures(str(tmp_path / name), options)
+        frames = list(driver)
+        driver.close()
+        assert (driver.still, driver.length, driver.audio) == (False, 3, None)
+        assert [frame.time for frame in frames] == expected
+        assert all(frame.tracked for frame in frames)
+        for frame, picture in zip(frames, pictures, strict=True):
+            np.testing.assert_array_equal(frame.picture, picture)
 
 
 def test_a_picture_without_a_face_is_an_error(face_model: FaceModel, face_landmarker: Path, tmp_path: Path) -> None:
