@@ -5,6 +5,7 @@
 | `source`          | `Source`, the prepared portrait, and its file                                     |
 | `prepare`         | `prepare_source`: the steps below in order; what `Animator.set_source` calls      |
 | `alignment`       | the aligned crop of a head: its matrix, its camera, and warping a picture with it |
+| `alpha`           | whether a picture's alpha channel cuts a person out                               |
 | `matting`         | `cut_out_person`: which pixels of an aligned crop belong to the person            |
 | `matting_network` | the network that `matting` asks, and its file                                     |
 | `guided_filter`   | smooths what the network finds along the picture's edges                          |

@@ -32,6 +32,21 @@ def paint_background(crop: Picture, hidden: Mask) -> Picture:
     return np.asarray((painted * share + crop * (1 - share)).round().clip(0, 255), np.uint8)
 
 
+def continued(picture: Picture, alpha: Mask) -> Picture:
+    """A picture [H, W, 3] uint8 whose transparent parts continue smoothly what is beside them. alpha: [H, W] uint8."""
+    height, width = alpha.shape
+    scale = min(1.0, BACKGROUND_SIZE / max(height, width))
+    small_size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(cv2.resize(picture, small_size, interpolation=cv2.INTER_AREA), np.float32)
+    # Only what is wholly opaque: elsewhere colours are arbitrary.
+    clear = np.asarray(cv2.resize((alpha < 255).astype(np.float32), small_size, interpolation=cv2.INTER_AREA))
+    painted = cv2.resize(
+        _spread(small, (clear == 0).astype(np.float32)), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    opacity = alpha[..., None] / np.float32(255)
+    return np.asarray((picture * opacity + painted * (1 - opacity)).round().clip(0, 255), np.uint8)
+
+
 def _spread(colours: NDArray[np.float32], known: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours [H, W, 3] where `known` [H, W] is 1; elsewhere averages of known colours nearby, coarse to fine."""
     if min(known.shape) <= 1:

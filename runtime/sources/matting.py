@@ -56,6 +56,8 @@ SEEN = 0.5
 EYES = -0.35
 # What is joined to the head by less than twice this, a share of the crop's side, may be somebody else.
 JOINED = 0.05
+# A piece of a mask that is larger than this share of the crop and not joined to the head is somebody or something else.
+SOMEBODY = 0.005
 # Chests begin this far below the chin, in heights of the head, and widen by so many of its widths for each height: that
 # of the person by the first number, those of others, who may be behind, by the second.
 CHEST_BELOW = 0.17
@@ -89,6 +91,27 @@ def cut_out_person(
     if mask is None:
         mask = person_mask(crop, inside, vertices, face_model)
     return np.minimum(mask, inside)
+
+
+def one_of_several(
+    crop: Picture, mask: Mask, matrix: Array, vertices: Array, face_model: FaceModel, others: Sequence[Array] = ()
+) -> Mask:
+    """The mask [S, S] uint8 of one person in the mask of all people of an aligned crop; of a single one it is the same.
+
+    The other arguments: see `cut_out_person`.
+    """
+    side = len(crop)
+    head = triangle_mask(vertices, face_model.triangles, side)
+    core = np.asarray(cv2.erode(head, disc(CORE_MARGIN * side)), np.uint8)
+    if not core.any():
+        return mask
+    opacity = np.asarray(mask / np.float32(255), np.float32)
+    places = [place @ matrix[:, :2].T + matrix[:, 2] for place in others]
+    alone = opacity * (1 - _of_others(crop, opacity, np.full_like(mask, 255), head, core, places))
+    _, pieces, sizes, _ = cv2.connectedComponentsWithStats((alone > 0.03).astype(np.uint8), connectivity=8)
+    large = np.flatnonzero(sizes[:, cv2.CC_STAT_AREA] > SOMEBODY * side**2)
+    away = np.setdiff1d(large, np.append(np.unique(pieces[core > 0]), 0))
+    return np.asarray((alone * ~np.isin(pieces, away) * 255).round(), np.uint8)
 
 
 def mask_by_network(
@@ -204,7 +227,8 @@ def _of_others(crop: Picture, opacity: Float, inside: Mask, head: Mask, core: Ma
     labels[people < 0.1] = nobody
     labels[own] = this
     cv2.watershed(small, labels)
-    parted = (labels == others).astype(np.float32)
+    # The line between two regions is in neither; that around others is theirs.
+    parted = np.asarray(cv2.dilate((labels == others).astype(np.uint8), disc(2)), np.float32) * (labels != this)
     return np.asarray(cv2.resize(parted, (len(crop), len(crop)), interpolation=cv2.INTER_LINEAR))
 
 

@@ -1,5 +1,6 @@
 """Preparing a source: find and fit the face, align the crop, cut the person out, paint the background."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.sources.alignment import Alignment, align, warp
-from hidenerf.runtime.sources.background import paint_background
+from hidenerf.runtime.sources.alpha import cuts_a_person_out, normalised, over_grey
+from hidenerf.runtime.sources.background import continued, paint_background
 from hidenerf.runtime.sources.cut_out import over_black
-from hidenerf.runtime.sources.matting import cut_out_person
+from hidenerf.runtime.sources.matting import cut_out_person, one_of_several
 from hidenerf.runtime.sources.matting_network import MattingNetwork, open_matting_network
 from hidenerf.runtime.sources.source import Source, load_source
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
@@ -26,6 +28,8 @@ Picture = NDArray[np.uint8]
 Alpha = NDArray[np.uint8]
 
 PREPARED_SUFFIX = ".npz"
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_source(
@@ -41,7 +45,7 @@ def prepare_source(
 
     size: side S of the source's pictures, pixels.
     landmarker: MediaPipe's model file, see `find_landmarker_model`; a prepared source needs none.
-    matting: matting network (.onnx), see `open_matting_network`; a prepared source and a picture with alpha need none.
+    matting: matting network (.onnx), see `open_matting_network`; a prepared source needs none.
     face: which of several faces, from 1, counted from the left.
     Errors: those of reading the picture, of finding its face and of the matting network; a prepared source of another
     face model.
@@ -49,9 +53,10 @@ def prepare_source(
     if path.suffix.lower() == PREPARED_SUFFIX:
         return _adapted(load_source(path), face_model, size, path)
     picture, alpha = read_picture_with_alpha(path)
-    network = open_matting_network(matting) if alpha is None else None
+    alpha = None if alpha is None else normalised(alpha)
+    network = open_matting_network(matting)
     with FaceLandmarker(landmarker, face_model.expression_names) as finder:
-        faces = find_faces(finder, _over_grey(picture, alpha))
+        faces = find_faces(finder, picture if alpha is None else over_grey(picture, alpha))
     observed = select_face(faces, face, str(path))
     others = [one for one in faces if one is not observed]
     return source_from_face(picture, alpha, observed, face_model, size, network, others)
@@ -69,21 +74,29 @@ def source_from_face(
     """The source of one observed face in a picture.
 
     picture: [H, W, 3] uint8 RGB.
-    alpha: [H, W] uint8, the picture's opacity, which then is the mask; None where it has none.
+    alpha: [H, W] uint8, the picture's opacity, which then is the mask if it cuts a person out; None where it has none.
     size: side S of the source's pictures, pixels.
-    network: finds the mask where the picture has no alpha; None: by colour.
+    network: finds the mask where alpha does not; None: by colour.
     others: the other faces in the picture.
     """
     fit = fit_face(observed, face_model, *picture.shape[:2])
     alignment = align(fit.pose, fit.intrinsics, size)
-    crop = warp(picture, alignment.matrix, size, cv2.BORDER_REPLICATE)
-    inside = warp(np.full(picture.shape[:2], 255, np.uint8), alignment.matrix, size, cv2.BORDER_CONSTANT)
-    if alpha is not None:
-        mask = warp(alpha, alignment.matrix, size, cv2.BORDER_CONSTANT)
+    matrix = alignment.matrix
+    vertices = _vertices_in_crop(fit, face_model, alignment)
+    places = [other.landmarks for other in others]
+    inside = warp(np.full(picture.shape[:2], 255, np.uint8), matrix, size, cv2.BORDER_CONSTANT)
+    opacity = None if alpha is None else warp(alpha, matrix, size, cv2.BORDER_CONSTANT)
+    cut = False
+    if alpha is not None and opacity is not None:
+        cut = cuts_a_person_out(over_grey(picture, alpha), alpha, matrix, size, vertices, face_model, network)
+        if not cut:
+            logger.info("The picture's transparency cuts no person out; the person is cut out as in an opaque picture.")
+            picture, inside = continued(picture, alpha), opacity
+    crop = warp(picture, matrix, size, cv2.BORDER_REPLICATE)
+    if cut and opacity is not None:
+        mask = one_of_several(crop, opacity, matrix, vertices, face_model, places)
     else:
-        vertices = _vertices_in_crop(fit, face_model, alignment)
-        places = [other.landmarks for other in others]
-        mask = cut_out_person(picture, alignment.matrix, crop, inside, vertices, face_model, network, places)
+        mask = cut_out_person(picture, matrix, crop, inside, vertices, face_model, network, places)
     return Source(
         picture=over_black(crop, mask),
         mask=mask,
@@ -98,14 +111,6 @@ def source_from_face(
 def _vertices_in_crop(fit: FaceFit, face_model: FaceModel, alignment: Alignment) -> NDArray[np.float64]:
     pixels = project_head(face_model.vertices(fit.identity, fit.expression), fit.pose, fit.intrinsics)
     return pixels @ alignment.matrix[:, :2].T + alignment.matrix[:, 2]
-
-
-def _over_grey(picture: Picture, alpha: Alpha | None) -> Picture:
-    """The picture over grey for the face finder: colours under full transparency are arbitrary."""
-    if alpha is None:
-        return picture
-    opacity = alpha[..., None] / np.float32(255)
-    return np.asarray((picture * opacity + 128 * (1 - opacity)).round(), np.uint8)
 
 
 def _adapted(source: Source, face_model: FaceModel, size: int, path: Path) -> Source:

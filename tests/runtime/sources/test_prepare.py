@@ -1,24 +1,29 @@
 """Preparing real portraits: fit, crop, mask and background."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import head_pose_from_camera, project
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel, default_face_model_path, load_face_model
+from hidenerf.runtime.sources.alignment import align
 from hidenerf.runtime.sources.cut_out import triangle_mask
 from hidenerf.runtime.sources.prepare import prepare_source
 from hidenerf.runtime.sources.source import Source, save_source
+from hidenerf.runtime.tracking.identity_fit import fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.search import find_faces
-from tests.support.faces import FACES, PORTRAITS, grey, pasted, portrait
+from tests.support.faces import FACES, PORTRAITS, Picture, grey, pasted, portrait
 
 SIZE = 256
 
+Mask = NDArray[np.uint8]
 Prepare = Callable[[Path], Source]
 
 
@@ -99,16 +104,90 @@ def test_a_tilted_head_is_set_upright(
     assert abs(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1]))) < 4
 
 
-def test_a_transparent_picture_brings_its_own_mask(prepare: Prepare, shared_data: Path, tmp_path: Path) -> None:
-    picture = portrait(shared_data, "src_obama.jpg")
+def write_with_alpha(path: Path, picture: Picture, alpha: Mask) -> Path:
+    cv2.imwrite(str(path), np.dstack([picture[:, :, ::-1], alpha]))
+    return path
+
+
+def person_like(picture: Picture, name: str) -> Mask:
+    """An alpha of a head and shoulders about the face of a portrait: [H, W], 0 or 255."""
+    height, (x, y) = FACES[name]
     alpha = np.zeros(picture.shape[:2], np.uint8)
-    _, middle = FACES["src_obama.jpg"]
-    cv2.circle(alpha, middle, 200, 255, -1)
-    cv2.imwrite(str(tmp_path / "cut.png"), np.dstack([picture[:, :, ::-1], alpha]))
-    source = prepare(tmp_path / "cut.png")
-    rows, columns = np.nonzero(source.mask > 127)
-    width, height = np.ptp(columns) + 1, np.ptp(rows) + 1
-    assert (source.mask > 127).sum() == pytest.approx(np.pi / 4 * width * height, rel=0.02)
+    cv2.ellipse(alpha, (x, y - height // 8), (int(0.5 * height), int(0.75 * height)), 0, 0, 360, 255, -1)
+    cv2.ellipse(alpha, (x, y + int(1.4 * height)), (int(1.1 * height), int(0.8 * height)), 0, 0, 360, 255, -1)
+    return alpha
+
+
+def test_a_transparent_picture_brings_its_own_mask(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    name = "src_obama.jpg"
+    picture = portrait(shared_data, name)
+    alpha = person_like(picture, name)
+    with FaceLandmarker(face_landmarker, face_model.expression_names) as landmarker:
+        (face,) = find_faces(landmarker, np.where(alpha[..., None] > 0, picture, np.uint8(128)))
+    fit = fit_face(face, face_model, *picture.shape[:2])
+    expected = cv2.warpAffine(alpha, align(fit.pose, fit.intrinsics, SIZE).matrix, (SIZE, SIZE)) > 127
+    # Colours under full transparency are arbitrary.
+    picture[alpha == 0] = np.random.default_rng(0).integers(0, 256, (int((alpha == 0).sum()), 3))
+    with caplog.at_level(logging.INFO):
+        mask = prepare(write_with_alpha(tmp_path / "cut.png", picture, alpha)).mask > 127
+    assert (mask & expected).sum() > 0.98 * (mask | expected).sum()
+    assert caplog.messages == []
+
+
+def rounded(height: int, width: int, radius: int) -> Mask:
+    inner = cv2.copyMakeBorder(
+        np.full((height - 2 * radius, width - 2 * radius), 255, np.uint8),
+        radius,
+        radius,
+        radius,
+        radius,
+        cv2.BORDER_CONSTANT,
+    )
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * radius + 1] * 2)
+    return np.asarray(cv2.dilate(inner, disc), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["rounded corners", "a shadow", "a circle", "nearly opaque", "faint"])
+def test_alpha_that_cuts_nobody_out_is_no_mask(
+    prepare: Prepare, shared_data: Path, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "src_astronaut.png"
+    picture = portrait(shared_data, name)
+    height, width = picture.shape[:2]
+    alpha = np.zeros((height, width), np.uint8)
+    if kind == "rounded corners":
+        alpha = rounded(height, width, 60)
+    elif kind == "a shadow":
+        alpha[:-50, 25:-25] = 255
+        alpha = np.maximum(alpha, cv2.GaussianBlur(alpha, (0, 0), 12) // 2)
+    elif kind == "a circle":
+        cv2.circle(alpha, (226, 160), 160, 255, -1)
+    else:
+        alpha[:] = 250 if kind == "nearly opaque" else 90
+    with caplog.at_level(logging.INFO):
+        mask = prepare(write_with_alpha(tmp_path / "alpha.png", picture, alpha)).mask > 127
+    expected = prepare(shared_data / name).mask > 127
+    assert (mask & expected).sum() > 0.95 * (mask | expected).sum()
+    even = kind in ("nearly opaque", "faint")
+    sentence = "The picture's transparency cuts no person out; the person is cut out as in an opaque picture."
+    assert caplog.messages == ([] if even else [sentence])
+
+
+def test_of_two_people_cut_out_by_alpha_the_chosen_one_stays(
+    face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    left, right = "src_astronaut.png", "src_pyfeat_man.jpg"
+    first, second = portrait(shared_data, left)[:512, :400], portrait(shared_data, right)[:512]
+    both = np.concatenate([first, second], axis=1)
+    alphas = person_like(first, left), person_like(second, right)
+    path = write_with_alpha(tmp_path / "both.png", both, np.concatenate(alphas, axis=1))
+    alone = write_with_alpha(tmp_path / "alone.png", second, alphas[1])
+    mask = prepare_source(path, face_model, SIZE, landmarker=face_landmarker, face=2).mask > 127
+    expected = prepare_source(alone, face_model, SIZE, landmarker=face_landmarker).mask > 127
+    assert (mask & expected).sum() > 0.95 * (mask | expected).sum()
 
 
 def test_what_lies_outside_the_picture_is_not_the_person(

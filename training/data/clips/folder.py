@@ -103,7 +103,7 @@ class Preparation:
         for path in item.paths:
             try:
                 matte = self._matte(item, path)
-                fitted.append(fit_still(path, matte, self.face_model, self.landmarker, self.stills.face))
+                fitted.append(fit_still(path, matte, self.face_model, self.landmarker, self.stills.face, self.network))
             except HideNerfError as error:
                 wrong.append(error)
             except Exception as error:

@@ -15,6 +15,8 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.sources.alignment import align, warp
+from hidenerf.runtime.sources.alpha import cuts_a_person_out, normalised, over_grey
+from hidenerf.runtime.sources.background import continued
 from hidenerf.runtime.sources.cut_out import over_black, triangle_mask
 from hidenerf.runtime.sources.matting import cut_out_person
 from hidenerf.runtime.sources.matting_network import MattingNetwork
@@ -33,6 +35,8 @@ Mask = NDArray[np.uint8]
 MATTE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 # Values of a matte within this distance of 0 or 255 are set to 0 or 255.
 HAZE = 8
+# Alpha channels are judged in crops of this side, pixels.
+_ALPHA_SIZE = 256
 # Frame rate of a clip of pictures; they have none.
 _FPS = Fraction(1)
 
@@ -105,30 +109,47 @@ def matte_of(path: Path, mattes: Path) -> Path:
 
 
 def fit_still(
-    path: Path, matte: Path | None, face_model: FaceModel, landmarker: FaceLandmarker, face: int | None = None
+    path: Path,
+    matte: Path | None,
+    face_model: FaceModel,
+    landmarker: FaceLandmarker,
+    face: int | None = None,
+    network: MattingNetwork | None = None,
 ) -> Still:
     """Read a picture and fit the face in it.
 
-    matte: of the picture's size; None takes the picture's alpha, if it has any.
+    matte: of the picture's size; None takes the picture's alpha, if it has any that cuts a person out.
     face: number of the face, see `StillOptions`.
+    network: tells whether alpha cuts a person out.
     Errors: the picture cannot be read; no face, or several; a matte of another size; the face model does not fit.
     """
-    picture, mask = read_picture_with_alpha(path)
+    picture, alpha = read_picture_with_alpha(path)
+    alpha = None if alpha is None else normalised(alpha)
+    mask = None
     if matte is not None:
-        grey, alpha = read_picture_with_alpha(matte)
-        mask = np.ascontiguousarray(grey[..., 1] if alpha is None else alpha)
+        grey, opacity = read_picture_with_alpha(matte)
+        mask = np.ascontiguousarray(grey[..., 1] if opacity is None else opacity)
         if mask.shape != picture.shape[:2]:
             raise HideNerfError(
                 f"{matte}: this matte has {mask.shape[1]} × {mask.shape[0]} pixels, but its picture "
                 f"{picture.shape[1]} × {picture.shape[0]}; make it anew."
             )
-    faces = find_faces(landmarker, picture)
+    ground = picture if alpha is None else over_grey(picture, alpha)
+    faces = find_faces(landmarker, ground)
     observed = select_face(faces, face, str(path))
     fit = fit_face(observed, face_model, *picture.shape[:2])
     _, side = aligned_square(fit.pose, fit.intrinsics)
     # Wrong landmarks may put the head behind the camera.
     if side <= 0 or fit.error / side > LARGEST_ERROR:
         raise HideNerfError(f"{path}: the face model does not fit the face in this picture; leave it out.")
+    if mask is None and alpha is not None:
+        matrix = align(fit.pose, fit.intrinsics, _ALPHA_SIZE).matrix
+        vertices = project_head(face_model.vertices(fit.identity, fit.expression), fit.pose, fit.intrinsics)
+        vertices = vertices @ matrix[:, :2].T + matrix[:, 2]
+        if cuts_a_person_out(ground, alpha, matrix, _ALPHA_SIZE, vertices, face_model, network):
+            mask = alpha
+        else:
+            picture = continued(picture, alpha)
     others = [one.landmarks for one in faces if one is not observed]
     return Still(path, picture, mask, fit, observed.landmarks[face_model.landmark_index], others)
 
