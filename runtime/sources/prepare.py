@@ -21,7 +21,7 @@ from hidenerf.runtime.sources.source import Source, load_source
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import project_head
-from hidenerf.runtime.tracking.search import find_faces, select_face
+from hidenerf.runtime.tracking.search import find_faces, select_face, smallest_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha, resized
 
 Picture = NDArray[np.uint8]
@@ -57,7 +57,7 @@ def prepare_source(
     network = open_matting_network(matting)
     with FaceLandmarker(landmarker, face_model.expression_names) as finder:
         faces = find_faces(finder, picture if alpha is None else over_grey(picture, alpha))
-    observed = select_face(faces, face, str(path))
+    observed = select_face(faces, face, str(path), smallest_face(*picture.shape[:2]))
     others = [one for one in faces if one is not observed]
     return source_from_face(picture, alpha, observed, face_model, size, network, others)
 

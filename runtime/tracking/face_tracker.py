@@ -18,6 +18,7 @@ from hidenerf.runtime.tracking.search import (
     nearest,
     search_levels,
     select_face,
+    upside_down,
     whole_window,
 )
 
@@ -84,7 +85,8 @@ class FaceTracker:
 
     def _find_near(self, picture: NDArray[np.uint8], window: float, reach: float) -> FaceObservation | None:
         assert self._last is not None
-        faces = detect_in_window(self._landmarker, picture, Window.around(self._last, window))
+        around = Window.around(self._last, window)
+        faces = detect_in_window(self._landmarker, picture, around, upside_down(self._last))
         return nearest(faces, self._last, reach)
 
     def _acquire(self, picture: NDArray[np.uint8]) -> FaceObservation | None:
@@ -92,7 +94,8 @@ class FaceTracker:
         if self._since_sight == 0 and self._since_search >= FRAMES_BETWEEN_SEARCHES:
             self._since_search = 0
             return self._choose(find_faces(self._landmarker, picture))
-        seen = list(find_in_windows(self._landmarker, picture, self._next_windows(picture.shape)))
+        turned = self._last is not None and upside_down(self._last)
+        seen = list(find_in_windows(self._landmarker, picture, self._next_windows(picture.shape), turned))
         if seen and self._last is None:
             # The first faces of the clip: choosing one takes all of them.
             seen = find_faces(self._landmarker, picture) or seen

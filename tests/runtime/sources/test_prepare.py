@@ -104,6 +104,25 @@ def test_a_tilted_head_is_set_upright(
     assert abs(np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1]))) < 4
 
 
+def test_a_picture_upside_down_is_set_upright(prepare: Prepare, shared_data: Path, tmp_path: Path) -> None:
+    upright = portrait(shared_data, "src_astronaut.png")
+    cv2.imwrite(str(tmp_path / "turned.png"), upright[::-1, ::-1, ::-1])
+    source, expected = prepare(tmp_path / "turned.png"), prepare(shared_data / "src_astronaut.png")
+    both = (source.mask > 0) & (expected.mask > 0)
+    assert both.sum() > 0.95 * ((source.mask > 0) | (expected.mask > 0)).sum()
+    assert np.abs(source.picture.astype(int) - expected.picture)[both].mean() < 10
+
+
+@pytest.mark.slow
+def test_a_small_face_in_a_wide_picture(
+    prepare: Prepare, face_model: FaceModel, shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    picture = pasted(shared_data, "src_obama.jpg", grey((1440, 5120)), 55, (4400, 300))
+    cv2.imwrite(str(tmp_path / "wide.png"), picture[:, :, ::-1])
+    source = prepare(tmp_path / "wide.png")
+    assert landmark_error(source, face_model, face_landmarker) < 0.015
+
+
 def write_with_alpha(path: Path, picture: Picture, alpha: Mask) -> Path:
     cv2.imwrite(str(path), np.dstack([picture[:, :, ::-1], alpha]))
     return path

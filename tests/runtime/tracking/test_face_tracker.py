@@ -38,6 +38,18 @@ def test_a_real_clip_is_tracked_in_every_frame_as_mediapipe_tracks_it(
         assert np.linalg.norm(face.landmarks - expected, axis=1).mean() < 0.02 * face.size
 
 
+def test_a_clip_upside_down_is_tracked_in_every_frame(landmarker: FaceLandmarker, shared_data: Path) -> None:
+    frames = first_frames(shared_data, "drv_d10.mp4", 12)
+    upright, turned = FaceTracker(landmarker, None, "clip"), FaceTracker(landmarker, None, "clip")
+    height, width = frames[0].shape[:2]
+    for frame in frames:
+        face = turned.follow(np.ascontiguousarray(frame[::-1, ::-1]))
+        expected = upright.follow(frame)
+        assert face is not None
+        assert expected is not None
+        assert np.linalg.norm([width, height] - face.landmarks - expected.landmarks, axis=1).mean() < 0.02 * face.size
+
+
 def test_a_small_moving_face_is_followed_and_found_again_after_a_gap(
     landmarker: FaceLandmarker, shared_data: Path
 ) -> None:
@@ -69,7 +81,8 @@ def test_a_long_stretch_without_a_face_stays_cheap(landmarker: FaceLandmarker, m
 
     monkeypatch.setattr(landmarker, "detect", counted)
     tracker = FaceTracker(landmarker, None, "clip")
-    empty = grey((1080, 1920))
+    # Plain windows are passed over.
+    empty = np.random.default_rng(0).integers(100, 120, (1080, 1920, 3), np.uint8)
     tracker.follow(empty)
     first = len(views)
     views.clear()

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.tracking.arkit import ARKIT_EXPRESSIONS
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
-from hidenerf.runtime.tracking.search import Window, find_faces, search_levels, select_face, view
+from hidenerf.runtime.tracking.search import (
+    MOST_WINDOWS,
+    Window,
+    find_faces,
+    search_levels,
+    select_face,
+    smallest_face,
+    upside_down,
+    view,
+)
 from tests.support.faces import FACES, PORTRAITS, Picture, grey, pasted, portrait
 
 
@@ -25,13 +35,56 @@ def face_at(x: float, size: float) -> FaceObservation:
     return FaceObservation(corners, np.zeros(1, np.float32))
 
 
-@given(st.integers(40, 2200), st.integers(40, 2200), st.data())
+@given(st.integers(40, 12000), st.integers(40, 12000), st.data())
 def test_every_level_but_the_last_covers_every_place_of_the_picture(
     height: int, width: int, data: st.DataObject
 ) -> None:
     x, y = data.draw(st.floats(0, width)), data.draw(st.floats(0, height))
     for level in search_levels(height, width)[:-1]:
         assert any(w.left - 1 <= x <= w.left + w.side + 1 and w.top - 1 <= y <= w.top + w.side + 1 for w in level)
+
+
+@given(st.integers(40, 40000), st.integers(40, 40000))
+def test_a_search_is_bounded_and_reaches_the_faces_that_it_promises(height: int, width: int) -> None:
+    levels = search_levels(height, width)
+    assert sum(map(len, levels)) <= MOST_WINDOWS + 2
+    sides = [level[0].side for level in levels[:-1]]
+    assert all(next_side < side for side, next_side in itertools.pairwise(sides[1:]))
+    smallest = smallest_face(height, width)
+    assert smallest == 40 or height * width > 60e6 or max(height, width) > 12 * min(height, width)
+    # A sixth of the smallest window; windows of small pictures reach further.
+    assert min(sides) <= 6 * smallest + 1 or min(height, width) < 240
+
+
+@pytest.mark.parametrize(("size", "smallest"), [((512, 512), 40), ((4000, 6000), 40), ((6048, 8064), 40)])
+def test_40_pixels_are_enough_up_to_48_megapixels(size: tuple[int, int], smallest: int) -> None:
+    assert smallest_face(*size) == smallest
+    assert smallest_face(32000, 32000) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "face_height"), [((1440, 5120), 55), ((4000, 6000), 40), ((4000, 6000), 85)])
+def test_small_faces_are_found_in_large_pictures(
+    landmarker: FaceLandmarker, shared_data: Path, size: tuple[int, int], face_height: float
+) -> None:
+    place = 0.61 * size[1], 0.43 * size[0]
+    picture = pasted(shared_data, "src_astronaut.png", grey(size), face_height, place)
+    (face,) = find_faces(landmarker, picture)
+    np.testing.assert_allclose(face.centre, place, atol=0.1 * face_height)
+    assert face.size == pytest.approx(face_height, rel=0.1)
+
+
+@pytest.mark.parametrize("name", PORTRAITS)
+def test_a_face_upside_down_is_found(landmarker: FaceLandmarker, shared_data: Path, name: str) -> None:
+    upright = portrait(shared_data, name)
+    height, width = upright.shape[:2]
+    (face,) = find_faces(landmarker, np.ascontiguousarray(upright[::-1, ::-1]))
+    (expected,) = find_faces(landmarker, upright)
+    assert upside_down(face)
+    assert not upside_down(expected)
+    # The same landmarks, turned: the left eye stays the left eye.
+    np.testing.assert_allclose([width, height] - face.landmarks, expected.landmarks, atol=0.02 * expected.size)
+    np.testing.assert_allclose(face.scores, expected.scores, atol=0.1)
 
 
 def test_a_view_keeps_places_and_is_black_outside() -> None:
@@ -112,3 +165,5 @@ def test_choosing_a_face_that_is_not_there_says_how_many_are() -> None:
         select_face([face_at(50, 40), face_at(300, 40)], 3, "x")
     with pytest.raises(HideNerfError, match=r"x\.png: no face was found"):
         select_face([], None, "x.png")
+    with pytest.raises(HideNerfError, match=r"at least 172 pixels high\.$"):
+        select_face([], None, "x.png", 172)

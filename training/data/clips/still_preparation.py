@@ -23,7 +23,7 @@ from hidenerf.runtime.sources.matting_network import MattingNetwork
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import aligned_square, project_head, solve_head_pose
-from hidenerf.runtime.tracking.search import find_faces, select_face
+from hidenerf.runtime.tracking.search import find_faces, select_face, smallest_face
 from hidenerf.runtime.video.pictures import read_picture_with_alpha
 from hidenerf.training.data.clips.file import JPEG_QUALITY, Clip, ClipFrame, encode_frame
 from hidenerf.training.data.clips.photometric_fit import grey, refine_fit
@@ -136,7 +136,7 @@ def fit_still(
             )
     ground = picture if alpha is None else over_grey(picture, alpha)
     faces = find_faces(landmarker, ground)
-    observed = select_face(faces, face, str(path))
+    observed = select_face(faces, face, str(path), smallest_face(*picture.shape[:2]))
     fit = fit_face(observed, face_model, *picture.shape[:2])
     _, side = aligned_square(fit.pose, fit.intrinsics)
     # Wrong landmarks may put the head behind the camera.
