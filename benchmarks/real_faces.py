@@ -29,6 +29,7 @@ from hidenerf.runtime.defaults import demo_motion_path
 from hidenerf.runtime.face_model import default_face_model_path, load_face_model
 from hidenerf.runtime.face_sight import face_sight, sight_colours
 from hidenerf.runtime.motion import load_motion
+from hidenerf.runtime.resting_face import with_rest_of
 from hidenerf.runtime.secc import secc
 from hidenerf.runtime.video.pictures import resized
 from hidenerf.training.data.batch import Batch
@@ -168,7 +169,11 @@ def portraits(model: HideNerf, files: list[ClipFile], recogniser: Recogniser) ->
         subject = Subject(model, source, camera, clip.identity, expression)
         own = subject.draw(expression, camera)
         views = [subject.draw(expression, turned(camera, yaw)) for yaw in YAWS]
-        driven = [subject.draw(motion.expression[moment], motion.camera[moment]) for moment in moments]
+        expressions = [
+            with_rest_of(expression, motion.expression[moment], motion.expression_names) for moment in moments
+        ]
+        cameras = (motion.camera[moment] for moment in moments)
+        driven = [subject.draw(*pose) for pose in zip(expressions, cameras, strict=True)]
         by_yaw = {yaw: distance(recogniser.describe(view), expected) for yaw, view in zip(YAWS, views, strict=True)}
         found = {
             "ID own": distance(recogniser.describe(own), expected),

@@ -27,7 +27,7 @@ def poses_of(driver: Driver, source: Source, advance: Callable[[], None] = lambd
 
     driver: read to its end. advance: is called after each frame.
     """
-    retargeter = Retargeter(source, "absolute", View())
+    retargeter = Retargeter(source, "absolute", View(), driver.expression_names)
     poses: list[Pose] = []
     for index, frame in enumerate(driver):
         poses.append(Pose(index, *retargeter.apply(frame)))

@@ -202,7 +202,7 @@ class Animator:
         if self.source is None:
             raise HideNerfError("No source has been set; call set_source before animate.")
         driver = self.open_driver(driving) if isinstance(driving, (str, Path)) else driving
-        retargeter = Retargeter(self.source, motion, view or View())
+        retargeter = Retargeter(self.source, motion, view or View(), driver.expression_names)
         behind = self.source.background if background == "keep" else None
         try:
             with prefetch(driver, depth=1 if driver.live else 4, drop_oldest=driver.live) as ahead:

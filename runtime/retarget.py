@@ -1,6 +1,7 @@
 """Retargeting: from the driver's motion to the source's, absolute or relative, and free view."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.camera import relative_camera, turn_head
 from hidenerf.runtime.motion import MotionFrame
+from hidenerf.runtime.resting_face import with_rest_of
 from hidenerf.runtime.sources.source import Source
 
 Float = NDArray[np.float32]
@@ -42,12 +44,15 @@ class View:
 class Retargeter:
     """Turns a driver's frames into the source's expression and camera.
 
-    mode: "absolute" (the paper's) takes the driver's expression and camera as they are; "relative" adds their change
-    since the driver's first tracked frame to the source's own expression and head pose.
+    mode: "absolute" (the paper's) takes the driver's expression and camera as they are, but that brows and lids rest
+    where the source's do; "relative" adds their change since the driver's first tracked frame to the source's own
+    expression and head pose.
+    expression_names: of the driver's expressions.
     """
 
-    def __init__(self, source: Source, mode: str, view: View) -> None:
+    def __init__(self, source: Source, mode: str, view: View, expression_names: Sequence[str] = ()) -> None:
         self._source = source
+        self._names = tuple(expression_names)
         self._relative = mode == "relative"
         self._view = view
         self._reference: MotionFrame | None = None
@@ -63,4 +68,6 @@ class Retargeter:
             if self._source.face_model == "anny":
                 expression = np.clip(expression, 0.0, 1.0)
             camera = relative_camera(self._source.camera, self._reference.camera, camera)
+        else:
+            expression = with_rest_of(self._source.expression, expression, self._names)
         return expression.astype(np.float32), self._view.apply(camera, float(frame.time))

@@ -47,8 +47,8 @@ def prepare(bundle: Path, inputs: Path, portrait: Path, clip: Path, frames: int 
         source = animator.set_source(portrait)
         tensors = animator.source_inputs()
         write_arrays(partial / SOURCE, tensors | (source_features(animator, tensors) if features else {}))
-        retargeter = Retargeter(source, "absolute", View())
         driver = animator.open_driver(clip)
+        retargeter = Retargeter(source, "absolute", View(), driver.expression_names)
         try:
             for frame in itertools.islice(driver, frames):
                 drawn = animator.frame_inputs(*retargeter.apply(frame))

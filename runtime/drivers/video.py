@@ -16,6 +16,7 @@ from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.motion import MotionFrame
 from hidenerf.runtime.profiling import StageTimes
+from hidenerf.runtime.resting_face import RestingFace
 from hidenerf.runtime.streaming import prefetch
 from hidenerf.runtime.tracking.amplitudes import amplified
 from hidenerf.runtime.tracking.face_tracker import FaceTracker
@@ -71,6 +72,7 @@ class MotionFromFaces:
         self._smoothing = smoothing
         self._fit: FaceFit | None = None
         self._square: tuple[NDArray[np.float64], float] | None = None
+        self._resting = RestingFace(face_model.expression_names)
         self.forget_past()
 
     def forget_past(self) -> None:
@@ -90,6 +92,7 @@ class MotionFromFaces:
         if self._smoothing > 0:
             pose = self._smooth_pose(pose, float(time))
             expression = self._smooth_expression(expression, float(time)).astype(np.float32)
+        expression = self._resting.change(expression)
         if self._square is None:
             self._square = aligned_square(pose, intrinsics)
         return expression, square_camera(pose, intrinsics, *self._square)
