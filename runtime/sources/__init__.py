@@ -10,6 +10,7 @@
 | `matting_network` | the network that `matting` asks, and its file                                     |
 | `guided_filter`   | smooths what the network finds along the picture's edges                          |
 | `cut_out`         | `person_mask`: the same without a network, by colour                              |
+| `windows`         | background that the cut-out encloses, such as between hair and shoulder           |
 | `background`      | `paint_background`: the crop without the person                                   |
 
 `hidenerf.training.data.clips.preparation` uses `alignment` and `matting` for every frame of a clip.

@@ -14,10 +14,11 @@ from hidenerf.runtime.face_model import FaceModel
 from hidenerf.runtime.sources.alignment import Alignment, align, warp
 from hidenerf.runtime.sources.alpha import cuts_a_person_out, normalised, over_grey
 from hidenerf.runtime.sources.background import continued, paint_background
-from hidenerf.runtime.sources.cut_out import over_black
+from hidenerf.runtime.sources.cut_out import over_black, triangle_mask
 from hidenerf.runtime.sources.matting import cut_out_person, one_of_several
 from hidenerf.runtime.sources.matting_network import MattingNetwork, open_matting_network
 from hidenerf.runtime.sources.source import Source, load_source
+from hidenerf.runtime.sources.windows import windows
 from hidenerf.runtime.tracking.identity_fit import FaceFit, fit_face
 from hidenerf.runtime.tracking.landmarker import FaceLandmarker, FaceObservation
 from hidenerf.runtime.tracking.pose import project_head
@@ -97,6 +98,9 @@ def source_from_face(
         mask = one_of_several(crop, opacity, matrix, vertices, face_model, places)
     else:
         mask = cut_out_person(picture, matrix, crop, inside, vertices, face_model, network, places)
+        # Not in clips: a window that opens in some frames alone would flicker.
+        opened = windows(crop, mask, triangle_mask(vertices, face_model.triangles, size))
+        mask = np.asarray((mask * (1 - opened)).round(), np.uint8)
     return Source(
         picture=over_black(crop, mask),
         mask=mask,
