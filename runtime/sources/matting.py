@@ -207,12 +207,13 @@ def _of_others(crop: Picture, opacity: Float, inside: Mask, head: Mask, core: Ma
     places: [N, 2] each, landmarks of the others' faces in the crop's pixels.
     """
     size = _PARTING_SIZE
-    small, people, small_inside = (
-        np.asarray(cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA)) for one in (crop, opacity, inside)
-    )
-    small_head, small_core = (
-        np.asarray(cv2.resize(one, (size, size), interpolation=cv2.INTER_NEAREST)) for one in (head, core)
-    )
+    small, small_inside, small_head, small_core = (
+        np.asarray(cv2.resize(one, (size, size), interpolation=method), np.uint8)
+        for one, method in (
+            (crop, cv2.INTER_AREA), (inside, cv2.INTER_AREA), (head, cv2.INTER_NEAREST), (core, cv2.INTER_NEAREST)
+        )
+    )  # fmt: skip
+    people = np.asarray(cv2.resize(opacity, (size, size), interpolation=cv2.INTER_AREA), np.float32)
     below, aside = below_and_aside(small_head)
     theirs = _cut_off(people, small_inside, small_core, below)
     for place in places:

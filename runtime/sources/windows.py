@@ -73,7 +73,7 @@ def windows(crop: Picture, mask: Mask, head: Mask) -> Float:
 
 def _frequency(cells: NDArray[np.int64], where: NDArray[np.bool_]) -> Float:
     """How frequent the colour cell [s, s] of each pixel, or one beside it, is in a region of the picture: [s, s]."""
-    counts = np.bincount(cells[where], minlength=32**3).reshape(32, 32, 32).astype(np.float32)
+    counts = np.bincount(cells[where], minlength=32**3).reshape(32, 32, 32).astype(np.float64)
     for axis in range(3):
         counts = counts + np.roll(counts, 1, axis) / 2 + np.roll(counts, -1, axis) / 2
     return np.asarray((counts / counts.sum()).ravel()[cells], np.float32)

@@ -59,10 +59,11 @@ def solve_head_pose(points: NDArray[np.floating], pixels: NDArray[np.floating], 
 
     Errors: the pixels determine no pose, as where all are the same.
     """
-    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    objects: Array = np.asarray(points, np.float64)
+    images: Array = np.asarray(pixels, np.float64)
     try:
-        rotation, translation = _start_in_a_crop(points, pixels, intrinsics)
-        rotation, translation = cv2.solvePnPRefineLM(points, pixels, intrinsics, None, rotation, translation)
+        start = _start_in_a_crop(objects, images, intrinsics)
+        rotation, translation = cv2.solvePnPRefineLM(objects, images, intrinsics, None, *start)
     except cv2.error:
         raise HideNerfError(
             f"The face at ({pixels[:, 0].mean():.0f}, {pixels[:, 1].mean():.0f}) has landmarks that no head pose "

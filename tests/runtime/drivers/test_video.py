@@ -54,7 +54,11 @@ def test_its_expressions_are_those_that_mediapipe_tracked(
     # The reference was tracked and smoothed in MediaPipe's video mode.
     reference = np.load(shared_data / "drv_d10.track.npz")
     # Brows are told from the resting face: below it the opposite action, of either side, has their change.
-    for name, opposites in (("jawOpen", ()), ("eyeLookOutLeft", ()), ("browInnerUp", ("browDownLeft", "browDownRight"))):
+    for name, opposites in (
+        ("jawOpen", ()),
+        ("eyeLookOutLeft", ()),
+        ("browInnerUp", ("browDownLeft", "browDownRight")),
+    ):
         expected = reference["blendshapes"][:, list(reference["names"]).index(name)]
         place = {one: driver.expression_names.index(one) for one in (name, *opposites)}
         found = [
