@@ -30,6 +30,8 @@ _ENCODER_OPTIONS = {"preset": "veryfast", "crf": "17", "bf": "0"}
 _CHROMA_FLAGS = ("AREA", "ACCURATE_RND", "FULL_CHR_H_INP")
 _CHROMA_MEAN = reduce(or_, (flag for name, flag in Interpolation.__members__.items() if name in _CHROMA_FLAGS))
 _FINEST_TICK = 90_000
+# What FFmpeg raises for a packet of sound that is no frame of its codec, since it is damaged.
+_NO_FRAME = (av.InvalidDataError, av.ArgumentError, av.PatchWelcomeError)
 # Matroska rounds times to milliseconds; times this near to the constant rate's are set to them.
 _TIME_ROUNDING = Fraction(1, 1000)
 
@@ -80,7 +82,7 @@ def _mux_sound(sound: Sound, packets: "Iterable[Packet[AudioStream]]", output: O
     for packet in packets:
         try:
             output.mux(packet)
-        except (av.InvalidDataError, av.ArgumentError) as error:  # a damaged packet is no frame of its codec
+        except _NO_FRAME as error:
             sound.note_damage(error)
 
 

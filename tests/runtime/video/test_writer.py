@@ -1,6 +1,7 @@
 import contextlib
 import itertools
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -316,6 +317,22 @@ def test_a_lost_packet_of_sound_leaves_the_rest(tmp_path: Path, codec: str) -> N
     assert len(numbers(out)) == 90
     assert len(whole) - 5 <= len(audio_times(out)) <= len(whole)
     assert abs(audio_times(out)[-1] - whole[-1]) < Fraction(1, 20)
+
+
+def test_a_frame_of_sound_that_cannot_be_copied_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged header of an AAC frame says that it has a checksum and four blocks, which FFmpeg does not copy."""
+    clip = write_clip(tmp_path / "clip.ts", frames=60, audio="aac")
+    whole = audio_packets(copy_through(clip, tmp_path / "whole.mp4"))
+    data = bytearray(clip.read_bytes())
+    header = data.index(b"\xff\xf1", transport_packets(clip, 1)[20])
+    data[header + 1] = 0xF0
+    data[header + 6] |= 3
+    clip.write_bytes(data)
+    out = copy_through(clip, tmp_path / "out.mp4")
+    assert len(numbers(out)) == 60
+    assert len(whole) - 3 <= len(audio_packets(out)) < len(whole)
+    (note,) = caplog.messages
+    assert re.search(r"clip\.ts: the sound is damaged \(.+\); what cannot be used is left out\.$", note)
 
 
 def test_transport_streams_one_after_the_other_in_a_file(tmp_path: Path) -> None:
