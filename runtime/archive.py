@@ -109,6 +109,12 @@ def _sound(array: NDArray) -> NDArray:
     return array
 
 
+def _version(array: NDArray) -> int:
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"its version is {array.dtype}")
+    return int(array)
+
+
 @contextlib.contextmanager
 def open_archive(
     path: Path, file_format: str, version: int, kind: str, *, oldest: int | None = None
@@ -133,7 +139,7 @@ def open_archive(
                     f"{path}: not a {kind} file (its format is {shown(found_format)}, not {file_format}); it "
                     f"holds {shown(', '.join(archive.files)) or 'nothing'}, give a {kind} file of hidenerf."
                 )
-            found = int(archive["version"]) if "version" in archive else 0
+            found = _version(archive["version"]) if "version" in archive else 0
             if not (version if oldest is None else oldest) <= found <= version:
                 read = f"version {version}" if oldest in (None, version) else f"versions {oldest} to {version}"
                 raise HideNerfError(

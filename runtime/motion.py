@@ -204,7 +204,7 @@ def load_motion(path: Path) -> Motion:
 
 
 def _ratio(archive: Mapping[str, NDArray], key: str) -> Fraction:
-    numerator, denominator = (int(x) for x in archive[key])
+    numerator, denominator = (int(x) for x in _of_kind(archive, key, "fiu"))
     return Fraction(numerator, denominator)
 
 

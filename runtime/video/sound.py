@@ -25,6 +25,8 @@ _COPIED = {
     ".mov": {"aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be"},
     ".mkv": {"aac", "mp3", "ac3", "eac3", "opus", "alac", "flac", "vorbis", "dts", "truehd", "pcm_s16le", "pcm_s24le"},
 }
+# Least length of a codec's header in the track's description; without it sound can be decoded, but not copied.
+_HEADER_BYTES = {"opus": 19, "flac": 34, "alac": 24}
 # Sound that a decoder needs before the first sample it plays: 80 ms for Opus, less for others.
 _PRE_ROLL = Fraction(1, 10)
 _AAC_RATES = (48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -91,8 +93,10 @@ class Sound:
         self._next = next(self._arriving, None)
         self._resampler: av.AudioResampler | None = None
         context = self._input.codec_context
+        name = context.codec.canonical_name
+        whole = len(context.extradata or b"") >= _HEADER_BYTES.get(name, 0)
         self._output: AudioStream
-        if context.codec.canonical_name in _COPIED[suffix]:
+        if name in _COPIED[suffix] and whole:
             self._output = output.add_stream_from_template(self._input)
         else:
             rate = context.rate if context.rate in _AAC_RATES else _AAC_RATES[0]

@@ -194,6 +194,8 @@ def test_no_frames() -> None:
         ({"version": None}, "version 0, but"),
         ({"fps": np.array([25])}, "damaged"),
         ({"fps": np.array([25, 0])}, "damaged"),
+        ({"fps": np.array([25, 1], np.complex64)}, "fps is complex64"),
+        ({"version": np.array(2, np.complex64)}, "its version is complex64"),
         ({"expression": np.array([["a", "b"]] * 3)}, "damaged"),
         ({"camera": np.zeros((3, 26))}, "camera has shape"),
         ({"time": np.array([1, 2, 3])}, "first time is 1, not 0"),

@@ -335,6 +335,22 @@ def test_a_frame_of_sound_that_cannot_be_copied_is_left_out(tmp_path: Path, capl
     assert re.search(r"clip\.ts: the sound is damaged \(.+\); what cannot be used is left out\.$", note)
 
 
+def test_a_track_without_its_codec_s_header_is_encoded_anew(tmp_path: Path) -> None:
+    """Matroska's CodecPrivate (63 A2) turned to Void: the sound can be decoded, but not copied into MP4."""
+    clip = write_clip(tmp_path / "clip.mkv", frames=60, audio="libopus")
+    data = clip.read_bytes()
+    start = data.index(b"OpusHead") - 3
+    assert data[start : start + 2] == bytes.fromhex("63A2")
+    length = data[start + 2] & 0x7F
+    clip.write_bytes(
+        data[:start] + b"\xec" + bytes([0x80 | length + 1]) + bytes(length + 1) + data[start + 3 + length :]
+    )
+    out = copy_through(clip, tmp_path / "out.mp4")
+    with av.open(str(out)) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+    assert len(numbers(out)) == 60
+
+
 def test_transport_streams_one_after_the_other_in_a_file(tmp_path: Path) -> None:
     """The clock goes back to its start: pictures and sound go on, in step."""
     clip = write_clip(tmp_path / "clip.ts", frames=60, audio="aac")
