@@ -110,8 +110,8 @@ def _sound(array: NDArray) -> NDArray:
 
 
 def _version(array: NDArray) -> int:
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"its version is {array.dtype}")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+        raise TypeError(f"its version is {getattr(array, 'dtype', 'no array')}")
     return int(array)
 
 

@@ -211,7 +211,7 @@ def _ratio(archive: Mapping[str, NDArray], key: str) -> Fraction:
 def _times(archive: Mapping[str, NDArray], fps: Fraction) -> tuple[NDArray[np.int64] | None, Fraction | None]:
     """`Motion.ticks` and `Motion.time_base`; none where they are those of the frame rate."""
     ticks, time_base = _of_kind(archive, "time", "iu").astype(np.int64), _ratio(archive, "time_base")
-    if time_base * fps == 1 and np.array_equal(ticks, np.arange(archive["tracked"].size)):
+    if time_base * fps == 1 and np.array_equal(ticks, np.arange(_of_kind(archive, "tracked", "biu").size)):
         return None, None
     return ticks, time_base
 
