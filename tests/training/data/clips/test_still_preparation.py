@@ -13,11 +13,20 @@ from hidenerf.runtime.camera import project, rotation_from_euler
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.sources.cut_out import triangle_mask
 from hidenerf.runtime.tracking.identity_fit import FaceFit
+from hidenerf.runtime.tracking.landmarker import FaceLandmarker
 from hidenerf.runtime.tracking.pose import HeadPose, picture_intrinsics, project_head
 from hidenerf.training.data.clips.drawing import clip_face_model
 from hidenerf.training.data.clips.file import decode_frame, open_clip, save_clip
 from hidenerf.training.data.clips.pairs import read_clips
-from hidenerf.training.data.clips.still_preparation import Still, StillOptions, matte_of, one_person, prepare_stills
+from hidenerf.training.data.clips.still_preparation import (
+    Still,
+    StillOptions,
+    fit_still,
+    matte_of,
+    one_person,
+    prepare_stills,
+)
+from tests.support.faces import FACES, portrait
 
 SIZE = 128
 HEIGHT, WIDTH = 300, 240
@@ -116,3 +125,22 @@ def test_a_matte_has_its_picture_s_stem(tmp_path: Path) -> None:
     assert matte_of(Path("somewhere/a.jpg"), tmp_path) == tmp_path / "a.png"
     with pytest.raises(HideNerfError, match=r"b\.jpg: .* holds no matte b\.png"):
         matte_of(Path("somewhere/b.jpg"), tmp_path)
+
+
+def test_alpha_is_a_mask_only_where_it_cuts_the_person_out(
+    shared_data: Path, face_landmarker: Path, tmp_path: Path
+) -> None:
+    name, model = "src_obama.jpg", clip_face_model()
+    picture = portrait(shared_data, name)
+    height, (x, y) = FACES[name]
+    frame, head = np.zeros((2, *picture.shape[:2]), np.uint8)
+    frame[30:-50, 30:-30] = 255
+    cv2.ellipse(head, (x, y - height // 8), (int(0.5 * height), int(0.75 * height)), 0, 0, 360, 255, -1)
+    path = tmp_path / "alpha.png"
+    with FaceLandmarker(face_landmarker, model.expression_names) as landmarker:
+        for alpha, cut in ((frame, False), (head, True)):
+            cv2.imwrite(str(path), np.dstack([picture[..., ::-1], alpha]))
+            still = fit_still(path, None, model, landmarker)
+            assert (still.mask is not None) == cut
+            # What is transparent continues its surroundings where it is not cut off.
+            assert (still.picture[:20].mean(axis=(0, 1)) == picture[:20].mean(axis=(0, 1))).all() == cut
