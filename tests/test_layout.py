@@ -88,6 +88,7 @@ WITHOUT_A_MODULE = {
     "export/engines/test_tensorrt_8_6.py": "what TensorRT 8.6 has of the names, and its plugin registry",
     "runtime/backends/test_backends.py": "every backend on the same bundles",
     "runtime/drivers/test_motion_file_bytes.py": "damaged takes and motion files",
+    "runtime/video/test_damaged_clips.py": "clips that end early",
     "runtime/test_odd_files.py": "damaged and odd files of bundles, engines and sources",
     "runtime/kernels/plugin/test_pack_mlp.py": "a kernel in CUDA",
     "runtime/kernels/plugin/test_plugin.py": "the TensorRT plugin, in C++",

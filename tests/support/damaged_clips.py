@@ -1,10 +1,8 @@
-"""Clips that end early or are damaged: at every boundary of a box, element, chunk or packet, and at random."""
+"""Where clips may end early: boundaries of boxes, elements, chunks and packets."""
 
+import itertools
 import struct
 from collections.abc import Iterator
-from pathlib import Path
-
-from tests.support.media import write_clip
 
 # MP4 boxes and EBML elements that hold others.
 _MP4_HOLDERS = {b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl", b"edts", b"udta", b"moof", b"traf", b"mvex"}
@@ -24,18 +22,12 @@ _EBML_HOLDERS = {
 _RIFF_HOLDERS = {b"RIFF", b"LIST"}
 _TS_PACKET = 188
 
-FORMATS = ("mp4", "mov", "mkv", "avi", "ts")
 
-
-def small_clip(path: Path) -> Path:
-    """A clip with sound of a third of a second, of the format that its suffix says."""
-    return write_clip(path, frames=10, audio="mp3" if path.suffix == ".avi" else "aac")
-
-
-def boundaries(content: bytes, kind: str) -> list[int]:
-    """Where boxes (.mp4, .mov), elements (.mkv), chunks (.avi) or packets (.ts) begin and end, in order."""
-    find = {"mp4": _mp4, "mov": _mp4, "mkv": _ebml, "avi": _riff, "ts": _ts}[kind]
-    return sorted({place for place in find(content, 0, len(content)) if 0 <= place <= len(content)})
+def ends_at_boundaries(content: bytes, suffix: str) -> list[int]:
+    """Lengths of a clip's beginnings that end at a boundary, or a byte beside one. suffix: of `BOUNDARIES`."""
+    places = BOUNDARIES[suffix](content, 0, len(content))
+    ends = itertools.chain.from_iterable((place - 1, place, place + 1) for place in places)
+    return sorted({end for end in ends if 0 <= end < len(content)})
 
 
 def _mp4(content: bytes, start: int, end: int) -> Iterator[int]:
@@ -89,3 +81,6 @@ def _riff(content: bytes, start: int, end: int) -> Iterator[int]:
 
 def _ts(_content: bytes, start: int, end: int) -> Iterator[int]:
     yield from range(start, end + 1, _TS_PACKET)
+
+
+BOUNDARIES = {".mp4": _mp4, ".mov": _mp4, ".mkv": _ebml, ".webm": _ebml, ".avi": _riff, ".ts": _ts}

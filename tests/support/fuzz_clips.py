@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import av
+
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.video.reader import VideoReader
 from hidenerf.runtime.video.writer import VideoWriter
+from tests.support.damaged_clips import BOUNDARIES, ends_at_boundaries
 from tests.support.media import write_clip
 
 # Container, encoder of the pictures and of the sound.
@@ -31,8 +34,6 @@ KINDS = (
     (".ts", "mpeg2video", "mp2"),
     (".flv", "libx264", "aac"),
 )
-# Boxes of an MP4 that hold boxes.
-PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"dinf", b"udta")
 FRAMES = 60
 TRANSPORT_PACKET = 188
 Damage = Callable[[random.Random, bytes], bytes]
@@ -63,33 +64,6 @@ def swapped(generator: random.Random, content: bytes) -> bytes:
 def ended(generator: random.Random, content: bytes) -> bytes:
     """The end of the file is missing."""
     return content[: generator.randrange(len(content))]
-
-
-def boxes(content: bytes) -> list[int]:
-    """Where the boxes of an MP4 begin, also those within boxes."""
-    found: list[int] = []
-
-    def descend(start: int, end: int) -> None:
-        while start + 8 <= end:
-            size = int.from_bytes(content[start : start + 4], "big")
-            if size < 8:
-                return
-            found.append(start)
-            if content[start + 4 : start + 8] in (
-                b"moov",
-                b"trak",
-                b"mdia",
-                b"minf",
-                b"stbl",
-                b"edts",
-                b"dinf",
-                b"udta",
-            ):
-                descend(start + 8, min(start + size, end))
-            start += size
-
-    descend(0, len(content))
-    return found
 
 
 def outcome(path: Path, content: bytes) -> str:
@@ -129,10 +103,24 @@ def damaged_clips(folder: Path, count: int, number: int) -> Iterator[tuple[str, 
         for damage in damages:
             for _ in range(count):
                 yield f"{suffix} {codec}, {damage.__name__}", folder / f"clip{suffix}", damage(generator, content)
-        if suffix in (".mp4", ".mov"):
-            for place in boxes(content):
-                for end in (place, place + 4, place + 8):
-                    yield f"{suffix} {codec}, cut at a box", folder / f"clip{suffix}", content[:end]
+        if suffix in BOUNDARIES:
+            for end in ends_at_boundaries(content, suffix):
+                yield f"{suffix} {codec}, ends at a boundary", folder / f"clip{suffix}", content[:end]
+        for other in with_other_streams(clip, folder):
+            yield f"{suffix} {codec}, other streams", folder / f"clip{suffix}", other
+
+
+def with_other_streams(path: Path, folder: Path) -> Iterator[bytes]:
+    """The clip with its streams in the other order, and with one of them alone."""
+    for number, order in enumerate(([1, 0], [1], [0])):
+        other = folder / f"streams{number}{path.suffix}"
+        with av.open(str(path)) as source, av.open(str(other), "w") as target:
+            streams = {at: target.add_stream_from_template(source.streams[at]) for at in order}
+            for packet in source.demux():
+                if packet.dts is not None and packet.stream.index in streams:
+                    packet.stream = streams[packet.stream.index]
+                    target.mux(packet)
+        yield other.read_bytes()
 
 
 def main() -> None:
