@@ -1,9 +1,9 @@
-"""The resting face: what a tracker reads of brows and lids at rest, which differs from person to person.
+"""The resting face: what a tracker reads of a face at rest, which differs from person to person.
 
 MediaPipe reads heavy brows as a frown and high ones as raised: of 224 portraits `browDown` is 0.42 ± 0.26, and a driver
-at rest had `browOuterUp` at 0.98. Such readings are anatomy. Given to another face they make it another person
-(docs/training.md). So a driver's brows and lids are told from its own rest, which is learned while it is tracked, and
-the source's own rest is added where the motion is retargeted.
+at rest had `browOuterUp` at 0.98. So it is with lids and with how lips are set. Such readings are anatomy. Given to
+another face they make it another person (docs/training.md). So these actions of a driver are told from its own rest,
+which is learned while it is tracked, and the source's own rest is added where the motion is retargeted.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,10 @@ Floats = NDArray[np.float32]
 RESTING_ACTIONS = (
     *("browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
     *("eyeSquintLeft", "eyeSquintRight", "eyeWideLeft", "eyeWideRight"),
+    *("mouthPressLeft", "mouthPressRight", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
+    *("mouthFrownLeft", "mouthFrownRight", "noseSneerLeft", "noseSneerRight", "cheekPuff"),
 )
-# Actions and what their opposite is: a brow below its rest is lowered, a lid above it is wide.
+# Actions and what their opposite is: a brow below its rest is lowered, a lid above it is wide. Others have none.
 _LOWERED = (
     ("browDownLeft", ("browInnerUp", "browOuterUpLeft")),
     ("browDownRight", ("browInnerUp", "browOuterUpRight")),
@@ -44,7 +46,7 @@ class RestingFace:
         self._rest = np.zeros(len(self._places))
 
     def change(self, expression: Floats) -> Floats:
-        """The expression [E] with brows and lids as their change from the resting face, in [0, 1].
+        """The expression [E] with `RESTING_ACTIONS` as their change from the resting face, in [0, 1].
 
         The resting face has this observation in it.
         """
@@ -59,7 +61,7 @@ class RestingFace:
 
 
 def from_rest(change: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Signed changes of `RESTING_ACTIONS` as coefficients in [0, 1]: what goes below 0 is of the opposite action."""
+    """Signed changes of `RESTING_ACTIONS` as coefficients in [0, 1]: what goes below 0 is of an opposite action."""
     place = {name: index for index, name in enumerate(RESTING_ACTIONS)}
     up, down = np.maximum(change, 0.0).astype(np.float64), np.minimum(change, 0.0).astype(np.float64)
     result = up.copy()
@@ -73,10 +75,10 @@ def from_rest(change: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def with_rest_of(source: Floats, expression: Floats, expression_names: tuple[str, ...]) -> Floats:
-    """An expression [E] whose brows and lids rest where those of the source do.
+    """An expression [E] whose `RESTING_ACTIONS` rest where those of the source do.
 
-    source: [E], the source's own expression, whose brows and lids count as its rest.
-    expression: [E], with brows and lids as their change from rest.
+    source: [E], the source's own expression, in which these count as its rest.
+    expression: [E], with these as their change from rest.
     expression_names: E names; where the actions are not among them the expression stays as it is.
     """
     places = _resting_places(expression_names)

@@ -44,9 +44,9 @@ class View:
 class Retargeter:
     """Turns a driver's frames into the source's expression and camera.
 
-    mode: "absolute" (the paper's) takes the driver's expression and camera as they are, but that brows and lids rest
-    where the source's do; "relative" adds their change since the driver's first tracked frame to the source's own
-    expression and head pose.
+    mode: "absolute" (the paper's) takes the driver's expression and camera as they are, but that brows, lids and
+    lips rest where the source's do; "relative" adds their change since the driver's first tracked frame to the
+    source's own expression and head pose.
     expression_names: of the driver's expressions.
     """
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -123,8 +122,12 @@ def _durations(data: bytes, path: Path) -> list[Fraction]:
         if data.startswith(b"RIFF"):
             return list(_of_webp(data))
         return _of_avif(path)
-    except (struct.error, IndexError, av.FFmpegError) as error:
-        raise HideNerfError(f"{path}: the animated picture is damaged ({error}); save it anew.") from None
+    except (struct.error, IndexError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> HideNerfError:
+    return HideNerfError(f"{path}: the animated picture is damaged ({error}); save it anew.")
 
 
 def _of_png(data: bytes) -> Iterator[Fraction]:
@@ -150,12 +153,18 @@ def _of_webp(data: bytes) -> Iterator[Fraction]:
 
 def _of_avif(path: Path) -> list[Fraction]:
     """Of each sample of the longest track; the other ones are a still and the opacity."""
-    # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
-    with av.open(str(path.absolute()), options={"format_whitelist": "mov,mp4"}) as container:
-        stream = max(container.streams.video, key=lambda one: one.frames)
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        ends = sorted((packet.pts or 0, packet.duration or 0) for packet in packets)
-        return [duration * Fraction(stream.time_base or 0) for _, duration in ends]
+    # Here, so that machines which only train, and read pictures alone, need no PyAV.
+    import av
+
+    try:
+        # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
+        with av.open(str(path.absolute()), options={"format_whitelist": "mov,mp4"}) as container:
+            stream = max(container.streams.video, key=lambda one: one.frames)
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            ends = sorted((packet.pts or 0, packet.duration or 0) for packet in packets)
+            return [duration * Fraction(stream.time_base or 0) for _, duration in ends]
+    except (av.FFmpegError, ValueError) as error:
+        raise _damaged(path, error) from None
 
 
 def _has_animation_control(stream: BinaryIO) -> bool:

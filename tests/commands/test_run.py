@@ -326,6 +326,8 @@ def test_a_signal_leaves_a_playable_video(bundle_fp32: Path, tmp_path: Path, nam
         [*RUN, "--bundle", str(bundle_fp32), "-d", str(motion), "-o", str(output)],
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that run under nohup would hand on that SIGHUP is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     # The file has a beginning once a frame was written to it.
     deadline = time.monotonic() + 1200

@@ -1,4 +1,4 @@
-"""Brows and lids at rest, with numbers computed by hand."""
+"""Faces at rest, with numbers computed by hand."""
 
 import numpy as np
 import pytest
@@ -30,6 +30,8 @@ def changes(**values: float) -> np.ndarray:
         ({"eyeSquintLeft": -0.3}, {"eyeWideLeft": 0.3}),
         ({"eyeWideRight": -0.3, "eyeSquintRight": 0.1}, {"eyeSquintRight": 0.4}),
         ({"browDownLeft": 1.5}, {"browDownLeft": 1.0}),
+        # Without an opposite.
+        ({"mouthPressLeft": -0.3, "mouthRollUpper": 0.2}, {"mouthRollUpper": 0.2}),
     ],
 )  # fmt: skip
 def test_what_goes_below_rest_is_of_the_opposite_action(

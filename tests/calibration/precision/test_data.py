@@ -8,6 +8,8 @@ from hidenerf.runtime.animator import Animator
 from hidenerf.runtime.defaults import demo_motion_path, demo_source_path
 from hidenerf.runtime.files import sha256_of
 from hidenerf.runtime.motion import Motion, load_motion, save_motion
+from hidenerf.runtime.resting_face import with_rest_of
+from hidenerf.runtime.sources.source import load_source
 
 
 def gathered(animator: Animator, *motions: Path) -> CalibrationData:
@@ -33,16 +35,17 @@ def short_motion(tmp_path: Path) -> Path:
 def test_the_tensors_are_those_of_the_animators_frames(animator: Animator, short_motion: Path) -> None:
     data = gathered(animator, demo_motion_path(), short_motion)
     assert [sample.held_out for sample in data.samples] == [False, True, False] * 2
-    motion = load_motion(demo_motion_path())
+    motion, rest = load_motion(demo_motion_path()), load_source(demo_source_path()).expression
     for sample, index in zip(data.samples, (0, 62, 124, 40, 41, 42), strict=True):
         assert sample.source == 0
         np.testing.assert_array_equal(sample.tensors["camera"][0], motion.camera[index])
-        secc = animator.draw_secc(motion.expression[index])
+        secc = animator.draw_secc(with_rest_of(rest, motion.expression[index], motion.expression_names))
         np.testing.assert_array_equal(sample.tensors["secc_driving"][0], secc)
     # They feed the backend as they are, and give the animator's own frame.
     animator.backend.encode_source(*data.sources[0].values())
     found, _ = animator.backend.render_secc(*data.samples[1].tensors.values())
-    expected, _ = animator.render(motion.expression[62], motion.camera[62])
+    moved = with_rest_of(rest, motion.expression[62], motion.expression_names)
+    expected, _ = animator.render(moved, motion.camera[62])
     np.testing.assert_array_equal(found, expected)
 
 
