@@ -64,7 +64,8 @@ def bundle_of(path: Path) -> str:
 
 
 def clips_of(path: Path) -> str:
-    files = path.glob("*.npz") if path.is_dir() else ()
+    # Hidden ones are what a killed process left; the readers of such folders pass over them.
+    files = [file for file in path.glob("*.npz") if not file.name.startswith(".")]
     return f"{sum(len(open_clip(file).clip) > 0 for file in files)} clips"
 
 
