@@ -37,12 +37,8 @@ class _Command(click.Command):
         return super().main(*args, **kwargs)
 
 
-class _Group(click.Group):
+class _Group(_Command, click.Group):
     """A group of commands, as `_Command`."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        show_any_character()
-        return super().main(*args, **kwargs)
 
 
 def command(name: str | None = None, *, extra: str | None = None) -> Callable[[Callable[..., None]], click.Command]:

@@ -60,6 +60,17 @@ def load_archive(
         return {key: _sound(archive[key]) for key in archive.files}
 
 
+def of_kind(archive: Mapping[str, NDArray], key: str, kinds: str) -> NDArray[Any]:
+    """An archive's array whose dtype is of one of these kinds (NumPy's letters).
+
+    archive: of `load_archive`. Errors: `KeyError` without such an array, `ValueError` where it is of another kind.
+    """
+    array = archive[key]
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"{key} is {array.dtype}")
+    return array
+
+
 def numbers(archive: Mapping[str, NDArray], key: str, dtype: DTypeLike) -> NDArray[Any]:
     """An archive's array as numbers of a type that holds them.
 
@@ -67,10 +78,8 @@ def numbers(archive: Mapping[str, NDArray], key: str, dtype: DTypeLike) -> NDArr
     Errors: `KeyError` without such an array; `ValueError` where it is of another kind, has values that are not finite,
     or that do not fit.
     """
-    array, wanted = archive[key], np.dtype(dtype)
-    kinds = "biuf" if wanted.kind == "f" else "biu"
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{key} is {array.dtype}")
+    wanted = np.dtype(dtype)
+    array = of_kind(archive, key, "biuf" if wanted.kind == "f" else "biu")
     with np.errstate(over="ignore"):
         converted = array.astype(wanted)
     if wanted.kind == "f" and not np.isfinite(converted).all():

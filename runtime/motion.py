@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hidenerf.runtime.archive import load_archive, save_archive
+from hidenerf.runtime.archive import load_archive, of_kind, save_archive
 from hidenerf.runtime.errors import HideNerfError, shown
 
 MOTION_FORMAT = "hidenerf-motion"
@@ -182,9 +182,9 @@ def load_motion(path: Path) -> Motion:
         motion = Motion(
             face_model=str(archive["face_model"]),
             expression_names=_names(archive),
-            expression=_as_float32(_of_kind(archive, "expression", "fiu")),
-            camera=_as_float32(_of_kind(archive, "camera", "fiu")),
-            tracked=np.asarray(_of_kind(archive, "tracked", "biu"), np.bool_),
+            expression=_as_float32(of_kind(archive, "expression", "fiu")),
+            camera=_as_float32(of_kind(archive, "camera", "fiu")),
+            tracked=np.asarray(of_kind(archive, "tracked", "biu"), np.bool_),
             fps=fps,
             ticks=ticks,
             time_base=time_base,
@@ -204,14 +204,14 @@ def load_motion(path: Path) -> Motion:
 
 
 def _ratio(archive: Mapping[str, NDArray], key: str) -> Fraction:
-    numerator, denominator = (int(x) for x in _of_kind(archive, key, "fiu"))
+    numerator, denominator = (int(x) for x in of_kind(archive, key, "fiu"))
     return Fraction(numerator, denominator)
 
 
 def _times(archive: Mapping[str, NDArray], fps: Fraction) -> tuple[NDArray[np.int64] | None, Fraction | None]:
     """`Motion.ticks` and `Motion.time_base`; none where they are those of the frame rate."""
-    ticks, time_base = _of_kind(archive, "time", "iu").astype(np.int64), _ratio(archive, "time_base")
-    if time_base * fps == 1 and np.array_equal(ticks, np.arange(_of_kind(archive, "tracked", "biu").size)):
+    ticks, time_base = of_kind(archive, "time", "iu").astype(np.int64), _ratio(archive, "time_base")
+    if time_base * fps == 1 and np.array_equal(ticks, np.arange(of_kind(archive, "tracked", "biu").size)):
         return None, None
     return ticks, time_base
 
@@ -219,16 +219,7 @@ def _times(archive: Mapping[str, NDArray], fps: Fraction) -> tuple[NDArray[np.in
 def _names(archive: Mapping[str, NDArray]) -> tuple[str, ...]:
     if np.size(archive["expression_names"]) == 0:  # NumPy stores no names as numbers
         return ()
-    return tuple(str(x) for x in _of_kind(archive, "expression_names", "U"))
-
-
-def _of_kind(archive: Mapping[str, NDArray], key: str, kinds: str) -> NDArray:
-    """An array whose dtype is of one of these kinds (NumPy's letters)."""
-    array = archive[key]
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
-        found = array.dtype if isinstance(array, np.ndarray) else "no array"
-        raise TypeError(f"{key} is {found}")
-    return array
+    return tuple(str(x) for x in of_kind(archive, "expression_names", "U"))
 
 
 def _as_float32(array: NDArray) -> NDArray[np.float32]:

@@ -28,6 +28,21 @@ _LOWERED = (
     ("eyeSquintLeft", ("eyeWideLeft",)),
     ("eyeSquintRight", ("eyeWideRight",)),
 )
+
+
+def _opposites() -> NDArray[np.float64]:
+    """How much of what each action loses below 0 others gain: [gaining, losing], in the order of `RESTING_ACTIONS`."""
+    place = {name: index for index, name in enumerate(RESTING_ACTIONS)}
+    shares = np.zeros((len(place), len(place)))
+    for lowered, raised in _LOWERED:
+        for name in raised:
+            shares[place[lowered], place[name]] = 1 / len(raised)
+            # The inner brows have two sides in one action.
+            shares[place[name], place[lowered]] = 1 / sum(name in others for _, others in _LOWERED)
+    return shares
+
+
+_OPPOSITES = _opposites()
 # Observations after which the mean forgets the oldest: a minute at 30 a second.
 MEMORY = 1800
 
@@ -39,9 +54,7 @@ class RestingFace:
     """
 
     def __init__(self, expression_names: Sequence[str]) -> None:
-        place = {name: index for index, name in enumerate(expression_names)}
-        self._known = set(RESTING_ACTIONS) <= place.keys()
-        self._places = [place[name] for name in RESTING_ACTIONS if self._known]
+        self._places = _resting_places(tuple(expression_names))
         self._count = 0
         self._rest = np.zeros(len(self._places))
 
@@ -50,7 +63,7 @@ class RestingFace:
 
         The resting face has this observation in it.
         """
-        if not self._known:
+        if not len(self._places):
             return expression
         observed = expression[self._places].astype(np.float64)
         self._count = min(self._count + 1, MEMORY)
@@ -62,16 +75,7 @@ class RestingFace:
 
 def from_rest(change: NDArray[np.floating]) -> NDArray[np.float64]:
     """Signed changes of `RESTING_ACTIONS` as coefficients in [0, 1]: what goes below 0 is of an opposite action."""
-    place = {name: index for index, name in enumerate(RESTING_ACTIONS)}
-    up, down = np.maximum(change, 0.0).astype(np.float64), np.minimum(change, 0.0).astype(np.float64)
-    result = up.copy()
-    for lowered, raised in _LOWERED:
-        at, opposites = place[lowered], [place[name] for name in raised]
-        result[at] -= down[opposites].mean()
-        for one in opposites:
-            # The inner brows have two sides in one action.
-            result[one] -= down[at] / sum(one in [place[name] for name in names] for _, names in _LOWERED)
-    return np.clip(result, 0.0, 1.0)
+    return np.clip(np.maximum(change, 0.0) + _OPPOSITES @ np.maximum(-change, 0.0), 0.0, 1.0)
 
 
 def with_rest_of(source: Floats, expression: Floats, expression_names: tuple[str, ...]) -> Floats:

@@ -156,9 +156,10 @@ def _of_avif(path: Path) -> list[Fraction]:
     # Here, so that machines which only train, and read pictures alone, need no PyAV.
     import av
 
+    from hidenerf.runtime.video.container import open_container
+
     try:
-        # An absolute path, because FFmpeg may read a part of a relative name as a protocol.
-        with av.open(str(path.absolute()), options={"format_whitelist": "mov,mp4"}) as container:
+        with open_container(path, format_whitelist="mov,mp4") as container:
             stream = max(container.streams.video, key=lambda one: one.frames)
             packets = [packet for packet in container.demux(stream) if packet.size]
             ends = sorted((packet.pts or 0, packet.duration or 0) for packet in packets)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.files import natural_order
-from hidenerf.runtime.video.pictures import is_picture, read_picture
+from hidenerf.runtime.video.pictures import centred_on_black, is_picture, read_picture
 
 Picture = NDArray[np.uint8]
 
@@ -86,7 +86,4 @@ def fitted(picture: Picture, size: tuple[int, int]) -> Picture:
     inner = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = cv2.resize(picture, (min(inner[0], width), min(inner[1], height)), interpolation=method)
-    top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
-    whole = np.zeros((height, width, 3), np.uint8)
-    whole[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return whole
+    return centred_on_black(np.asarray(small, np.uint8), size)

@@ -93,6 +93,15 @@ def resized(picture: Picture, size: int) -> Picture:
     return np.asarray(cv2.resize(picture, (size, size), interpolation=method), np.uint8)
 
 
+def centred_on_black(picture: Picture, size: tuple[int, int]) -> Picture:
+    """A picture [h, w, 3] in the middle of black. size: (height, width) of the result, not smaller."""
+    height, width = size
+    top, left = (height - picture.shape[0]) // 2, (width - picture.shape[1]) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return whole
+
+
 def exif_orientation(block: bytes) -> int:
     """The orientation, 1 to 8, in an EXIF block (a TIFF header and its first directory); 1 where none is stated."""
     order = {b"II": "<", b"MM": ">"}.get(block[:2])

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.video.container import moving_pictures, open_container, packets_of
 from hidenerf.runtime.video.frame_rate import leaps, rate_of_times
+from hidenerf.runtime.video.pictures import centred_on_black
 from hidenerf.runtime.video.truncation import missing_bytes
 
 Picture = NDArray[np.uint8]
@@ -392,10 +393,7 @@ class _Upright:
             fitted = fitted_size(round(frame.width * (aspect or 1)), frame.height, width, height)
         picture = np.asarray(frame.to_ndarray(format="rgb24", width=fitted[0], height=fitted[1]), np.uint8)
         if fitted != self._size:
-            left, top = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-            boxed = np.zeros((height, width, 3), np.uint8)
-            boxed[top : top + fitted[1], left : left + fitted[0]] = picture
-            picture = boxed
+            picture = centred_on_black(picture, (height, width))
         return self._orientation.turn(picture)
 
 

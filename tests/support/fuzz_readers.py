@@ -45,7 +45,11 @@ def readers(bundle: Path) -> list[Reader]:
             copy = path.parent / file.name
             if file.name != MANIFEST_NAME and not copy.exists():
                 copy.symlink_to(file)
-        return f"read a bundle in {open_bundle(path.parent).precision}"
+        try:
+            return f"read a bundle in {open_bundle(path.parent).precision}"
+        except HideNerfError as error:
+            # Its errors begin with the bundle's folder.
+            raise HideNerfError(str(error).replace(str(path.parent), str(path), 1)) from None
 
     def read_launch_plan(path: Path) -> str:
         return f"read {len(parse_plan(path.read_bytes().decode(errors='replace'), path).steps)} steps"

@@ -18,7 +18,7 @@ from hidenerf.runtime.errors import HideNerfError
 def outcome(load: Callable[[Path], str], path: Path, content: bytes) -> str:
     """What `load` says of the file, or the error's sentence; any other exception or warning goes on.
 
-    load: reads a file and says in words what it found; its errors begin with the path of the file or of its folder.
+    load: reads a file and says in words what it found; its errors begin with the file's path.
     """
     path.write_bytes(content)
     with warnings.catch_warnings():
@@ -27,7 +27,7 @@ def outcome(load: Callable[[Path], str], path: Path, content: bytes) -> str:
             return load(path)
         except HideNerfError as error:
             sentence = str(error)
-            assert sentence.startswith(str(path.parent)), sentence
+            assert sentence.startswith(str(path)), sentence
             assert sentence.endswith("."), sentence
             assert "\n" not in sentence, sentence
             assert sentence.isprintable(), sentence

@@ -10,7 +10,8 @@ import pytest
 
 from hidenerf.runtime.errors import HideNerfError
 from hidenerf.runtime.video.reader import CameraReader, VideoReader, fitted_size, live_pictures
-from tests.support.fuzz_clips import damaged_clips, outcome
+from tests.support.fuzz_clips import copy_clip, damaged_clips
+from tests.support.fuzzing import outcome
 from tests.support.media import (
     NTSC,
     joined,
@@ -407,7 +408,7 @@ def test_a_stream_that_was_stopped_within_a_picture(tmp_path: Path) -> None:
 
 def test_damaged_clips_end_in_a_video_or_one_sentence(tmp_path: Path) -> None:
     """`python -m tests.support.fuzz_clips` tries more."""
-    found = [outcome(path, content) for _, path, content in damaged_clips(tmp_path, 2, 7)]
+    found = [outcome(copy_clip, path, content) for _, path, content in damaged_clips(tmp_path, 2, 7)]
     assert len(found) > 64
     assert any(text.startswith("video of ") for text in found)
     assert any("cut short" in text for text in found)
